@@ -1,0 +1,30 @@
+//! Compiles the schemas in pure Rust, so that building needs no `protoc`, and keeps the descriptors for reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+const SCHEMAS: [&str; 10] = [
+    "dunlin/v1/access.proto",
+    "dunlin/v1/cluster.proto",
+    "dunlin/v1/function.proto",
+    "dunlin/v1/invocation.proto",
+    "dunlin/v1/log.proto",
+    "dunlin/v1/namespace.proto",
+    "dunlin/internal/v1/artifact.proto",
+    "dunlin/internal/v1/records.proto",
+    "dunlin/internal/v1/session.proto",
+    "dunlin/internal/v1/sync.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=dunlin");
+    let descriptors = protox::compile(SCHEMAS, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Reflection shows the public API only: the internal one is nobody's to explore.
+    let mut public = descriptors.clone();
+    public.file.retain(|file| !file.package().starts_with("dunlin.internal"));
+    fs::write(out.join("public.binpb"), public.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

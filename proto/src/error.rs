@@ -1,0 +1,245 @@
+//! The closed list of error codes, mapped once to gRPC and once to HTTP, and the error that carries one to a client.
+//!
+//! It holds what a client may read and nothing else; causes are logged where they are handled. The mapping to gRPC
+//! follows google.rpc (`ErrorInfo`, `BadRequest`, `RetryInfo`), so that any client library can read the details.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The `domain` of our `google.rpc.ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "dunlin.v1";
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $text:literal $http:literal $grpc:ident),+ $(,)?) => {
+        /// What went wrong, as clients can match on it. New ones are added thoughtfully; none is ever renamed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl ErrorCode {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its spelling in JSON, in records and in `ErrorInfo.reason` (there in upper case).
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The HTTP status (RFC 9110 15, RFC 6585) that says it.
+            #[must_use]
+            pub fn http_status(self) -> u16 {
+                match self { $(Self::$variant => $http),+ }
+            }
+
+            /// The gRPC status that says it.
+            #[must_use]
+            pub fn grpc_code(self) -> Code {
+                match self { $(Self::$variant => Code::$grpc),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request can't be understood.
+    InvalidArgument "invalid_argument" 400 InvalidArgument,
+    /// No credential, or none that is valid.
+    Unauthenticated "unauthenticated" 401 Unauthenticated,
+    /// The credential does not allow it.
+    PermissionDenied "permission_denied" 403 PermissionDenied,
+    /// It is not there, or not for this caller.
+    NotFound "not_found" 404 NotFound,
+    /// The resource has no such method.
+    MethodNotAllowed "method_not_allowed" 405 Unimplemented,
+    /// The caller was too slow in sending its request.
+    RequestTimeout "request_timeout" 408 DeadlineExceeded,
+    /// It is there already.
+    AlreadyExists "already_exists" 409 AlreadyExists,
+    /// The state does not allow it now.
+    FailedPrecondition "failed_precondition" 409 FailedPrecondition,
+    /// A body or artifact is over its limit.
+    PayloadTooLarge "payload_too_large" 413 OutOfRange,
+    /// The host is not served here.
+    Misdirected "misdirected_request" 421 NotFound,
+    /// An artifact that can't become a version.
+    InvalidArtifact "invalid_artifact" 422 InvalidArgument,
+    /// A rate, quota or concurrency is used up.
+    TooManyRequests "too_many_requests" 429 ResourceExhausted,
+    /// The head of the request is over its limit.
+    HeadersTooLarge "headers_too_large" 431 InvalidArgument,
+    /// Our fault.
+    Internal "internal" 500 Internal,
+    /// The function trapped, exited or answered nonsense.
+    FunctionFailed "function_failed" 502 Unknown,
+    /// The function wanted more memory than it has.
+    MemoryExceeded "memory_exceeded" 502 Unknown,
+    /// The function's answer is over its limit.
+    ResponseTooLarge "response_too_large" 502 Unknown,
+    /// The worker went away while the function ran.
+    WorkerLost "worker_lost" 502 Unavailable,
+    /// Nothing can take it now; trying again may help.
+    Unavailable "unavailable" 503 Unavailable,
+    /// The invocation's time, or the guest's CPU time, is up.
+    DeadlineExceeded "deadline_exceeded" 504 DeadlineExceeded,
+    /// The caller left. No caller reads it, records do (499 is nobody's standard, but everybody's habit).
+    Cancelled "cancelled" 499 Cancelled,
+}
+
+impl ErrorCode {
+    /// The code with this spelling.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// The code that fits a gRPC status which names none, such as one made by a library.
+    #[must_use]
+    pub fn from_grpc(code: Code) -> Self {
+        match code {
+            Code::InvalidArgument => Self::InvalidArgument,
+            Code::Unauthenticated => Self::Unauthenticated,
+            Code::PermissionDenied => Self::PermissionDenied,
+            Code::NotFound => Self::NotFound,
+            Code::Unimplemented => Self::MethodNotAllowed,
+            Code::AlreadyExists => Self::AlreadyExists,
+            Code::FailedPrecondition | Code::Aborted => Self::FailedPrecondition,
+            Code::OutOfRange => Self::PayloadTooLarge,
+            Code::ResourceExhausted => Self::TooManyRequests,
+            Code::Unavailable => Self::Unavailable,
+            Code::DeadlineExceeded => Self::DeadlineExceeded,
+            Code::Cancelled => Self::Cancelled,
+            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error as a client gets it: over gRPC as a status with details, over HTTP as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What a program matches on.
+    pub code: ErrorCode,
+    /// What a person reads: what was wrong and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The field of the request that was wrong.
+    pub field: Option<String>,
+    /// When trying again may help.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error with a message for people.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, field: None, retry_after: None }
+    }
+
+    /// A field of the request is wrong.
+    pub fn invalid(field: &str, message: impl fmt::Display) -> Self {
+        let error = Self::new(ErrorCode::InvalidArgument, message.to_string());
+        Self { field: Some(field.to_owned()), ..error }
+    }
+
+    /// Something is not there, or not for this caller.
+    pub fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::NotFound, format!("{what} was not found"))
+    }
+
+    /// Our fault: the cause belongs in the log, not here.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(ErrorCode::Internal, "something went wrong on our side")
+            .hint("the request id leads to the cause in the platform's log")
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says when trying again may help.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+
+    /// Whether somebody else may have more luck: nothing has run.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.code == ErrorCode::Unavailable
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let metadata: HashMap<_, _> = error.hint.iter().map(|hint| ("hint".to_owned(), hint.clone())).collect();
+        let mut details = ErrorDetails::with_error_info(error.code.as_str().to_uppercase(), ERROR_DOMAIN, metadata);
+        if let Some(field) = &error.field {
+            details.add_bad_request_violation(field, &error.message);
+        }
+        if error.retry_after.is_some() {
+            details.set_retry_info(error.retry_after);
+        }
+        Status::with_error_details(error.code.grpc_code(), error.message, details)
+    }
+}
+
+impl From<Status> for ApiError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
+        Self {
+            code: info
+                .and_then(|info| ErrorCode::from_text(&info.reason))
+                .unwrap_or(ErrorCode::from_grpc(status.code())),
+            hint: info.and_then(|info| info.metadata.get("hint").cloned()),
+            field: details.bad_request().and_then(|bad| bad.field_violations.first().map(|v| v.field.clone())),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            message: status.message().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_spelling_and_a_client_error_or_a_server_error_status() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_text(code.as_str()), Some(*code));
+            assert!((400..600).contains(&code.http_status()), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_survives_the_wire() {
+        for code in ErrorCode::ALL {
+            let mut error = ApiError::new(*code, "what").hint("do this").retry_after(Duration::from_secs(2));
+            error.field = Some("parent".to_owned());
+            let status = Status::from(error.clone());
+            assert_eq!(status.code(), code.grpc_code());
+            let mut sent = error.clone();
+            sent.message = "what".to_owned();
+            assert_eq!(ApiError::from(status), sent);
+        }
+    }
+
+    #[test]
+    fn a_foreign_status_gets_the_code_that_fits() {
+        assert_eq!(ApiError::from(Status::unavailable("gone")).code, ErrorCode::Unavailable);
+        assert_eq!(ApiError::from(Status::data_loss("?")).code, ErrorCode::Internal);
+    }
+}

@@ -1,0 +1,182 @@
+//! What internal calls carry beside their messages: proof of being one of the cluster's processes, and for whom they act.
+//!
+//! Until processes have certificates, the proof is a secret that all of them read from one file of mode 0600, and
+//! internal listeners are loopback only. Callers' credentials never travel here: the gateway consumes them.
+
+use std::{fmt, fs, io, path::Path};
+
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, Binary, MetadataKey, MetadataValue},
+    service::Interceptor,
+};
+
+use crate::error::{ApiError, ErrorCode};
+
+const SECRET_KEY: &str = "dunlin-cluster-secret";
+const ACTOR_KEY: &str = "dunlin-actor-bin";
+
+/// A cluster secret that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file can't be read.
+    #[error("cannot read cluster secret {path}")]
+    Read {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others could read it too.
+    #[error("cluster secret {path} must have mode 0600 but has {mode:04o}; run: chmod 600 {path}")]
+    Mode {
+        /// Which file.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It could be guessed.
+    #[error("cluster secret {path} must have 32 to 256 printable characters; make one with: openssl rand -hex 32")]
+    Weak {
+        /// Which file.
+        path: String,
+    },
+}
+
+/// What makes a process one of the cluster's. It never shows itself.
+#[derive(Clone)]
+pub struct ClusterSecret(MetadataValue<Ascii>);
+
+impl ClusterSecret {
+    /// Reads it from a file that nobody else may read.
+    ///
+    /// # Errors
+    /// The file can't be read, is open to others, or holds something too weak.
+    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
+        use std::os::unix::fs::PermissionsExt;
+        let name = path.display().to_string();
+        let read = |source| SecretError::Read { path: name.clone(), source };
+        let mode = fs::metadata(path).map_err(read)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(SecretError::Mode { path: name, mode });
+        }
+        let text = fs::read_to_string(path).map_err(read)?;
+        Self::from_text(text.trim()).ok_or(SecretError::Weak { path: name })
+    }
+
+    /// The secret with this text; nothing where it is too weak.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let strong = (32..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let mut value: MetadataValue<Ascii> = strong.then(|| text.parse().ok()).flatten()?;
+        value.set_sensitive(true);
+        Some(Self(value))
+    }
+
+    /// Whether a request comes from one of the cluster's processes; compared in constant time.
+    ///
+    /// # Errors
+    /// `Unauthenticated` where it does not.
+    pub fn check<T>(&self, request: &Request<T>) -> Result<(), ApiError> {
+        let sent = request.metadata().get(SECRET_KEY).map(MetadataValue::as_encoded_bytes).unwrap_or_default();
+        aws_lc_rs::constant_time::verify_slices_are_equal(sent, self.0.as_encoded_bytes())
+            .map_err(|_| ApiError::new(ErrorCode::Unauthenticated, "the caller does not have this cluster's secret"))
+    }
+
+    /// What a client adds to each of its calls.
+    #[must_use]
+    pub fn attach(&self) -> AttachSecret {
+        AttachSecret(self.clone())
+    }
+
+    /// What a server puts before its internal services.
+    #[must_use]
+    pub fn require(&self) -> RequireSecret {
+        RequireSecret(self.clone())
+    }
+}
+
+impl fmt::Debug for ClusterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterSecret(..)")
+    }
+}
+
+/// Adds the cluster secret to a client's calls.
+#[derive(Debug, Clone)]
+pub struct AttachSecret(ClusterSecret);
+
+impl Interceptor for AttachSecret {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(MetadataKey::from_static(SECRET_KEY), self.0.0.clone());
+        Ok(request)
+    }
+}
+
+/// Refuses calls without the cluster secret.
+#[derive(Debug, Clone)]
+pub struct RequireSecret(ClusterSecret);
+
+impl Interceptor for RequireSecret {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.0.check(&request)?;
+        Ok(request)
+    }
+}
+
+/// Says for whom a gateway calls the scheduler: the subject of the token that it verified.
+pub fn set_actor<T>(request: &mut Request<T>, subject: &str) {
+    let value = MetadataValue::<Binary>::from_bytes(subject.as_bytes());
+    request.metadata_mut().insert_bin(MetadataKey::from_static(ACTOR_KEY), value);
+}
+
+/// For whom a gateway calls; empty where it does not say.
+#[must_use]
+pub fn actor<T>(request: &Request<T>) -> String {
+    let bytes = request.metadata().get_bin(ACTOR_KEY).and_then(|value| value.to_bytes().ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const TEXT: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn t47_a_call_without_the_secret_is_refused() {
+        let secret = ClusterSecret::from_text(TEXT).unwrap();
+        let other = ClusterSecret::from_text(&TEXT.to_uppercase()).unwrap();
+        let mut require = secret.require();
+        assert_eq!(require.call(Request::new(())).unwrap_err().code(), tonic::Code::Unauthenticated);
+        let with_other = other.attach().call(Request::new(())).unwrap();
+        assert!(require.call(with_other).is_err());
+        let with_secret = secret.attach().call(Request::new(())).unwrap();
+        assert!(!format!("{with_secret:?}{secret:?}").contains(TEXT));
+        assert!(require.call(with_secret).is_ok());
+    }
+
+    #[test]
+    fn a_secret_file_must_be_private_and_strong() {
+        let path = std::env::temp_dir().join(format!("dunlin-secret-{}", uuid::Uuid::now_v7()));
+        fs::write(&path, format!("{TEXT}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(ClusterSecret::from_file(&path), Err(SecretError::Mode { mode: 0o640, .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(ClusterSecret::from_file(&path).is_ok());
+        fs::write(&path, "short").unwrap();
+        assert!(matches!(ClusterSecret::from_file(&path), Err(SecretError::Weak { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(ClusterSecret::from_file(&path), Err(SecretError::Read { .. })));
+    }
+
+    #[test]
+    fn an_actor_of_any_alphabet_arrives() {
+        let mut request = Request::new(());
+        set_actor(&mut request, "Zoë <zoe@example.com>");
+        assert_eq!(actor(&request), "Zoë <zoe@example.com>");
+        assert_eq!(actor(&Request::new(())), "");
+    }
+}
