@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod compile;
+pub mod sandbox;

@@ -1,0 +1,40 @@
+//! Runs guests: the only part of the worker, besides `compile`, that knows wasmtime. It knows neither gRPC nor tenants.
+//!
+//! A process makes one [`Runtime`] (engine, instance pool, egress). [`Runtime::load`] maps the compiled code of a version and
+//! gives a [`Program`]; [`Program::prepare`] makes a [`Sandbox`] (one fresh store and instance, one place in the pool); and
+//! [`Sandbox::run`] uses it up for one [`Call`]:
+//!
+//! ```text
+//! request body ──RequestFrame──▶ RequestBody ─▶ guest ─▶ ResponseSink ──ResponseEvent──▶ session
+//!                                                 └────▶ LogSink ──LogRecord──▶ logs
+//! ```
+//!
+//! `run` always ends, with a [`Completion`]: the outcome and what was used. It needs a tokio runtime with time and I/O. Whoever
+//! holds the receivers sets the pace: a full response channel makes the guest wait, a dropped one cancels it, and a full log
+//! channel drops lines. `ResponseEvent::End` may come before the completion; a failure after it does not spoil the response.
+
+mod body;
+mod call;
+mod cgi;
+mod clock;
+mod console;
+mod delivery;
+pub mod egress;
+pub(crate) mod engine;
+mod lanes;
+mod limits;
+mod meter;
+mod native;
+mod outcome;
+mod run;
+mod runtime;
+pub(crate) mod state;
+pub(crate) mod ticker;
+
+pub use call::{BodyBrokenOff, Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseEvent, ResponseSink};
+pub use egress::{AllowedHosts, InvalidAllowedHost};
+pub use engine::{CpuBaseline, UnknownCpuBaseline};
+pub use limits::{EgressConfig, GuestKind, Limits, Policy, SandboxConfig, UnknownGuestKind};
+pub use outcome::{Completion, Failure, Outcome, SandboxError, Usage};
+pub use run::Sandbox;
+pub use runtime::{Program, Runtime};

@@ -1,0 +1,201 @@
+//! The hosts that a version may reach, in the syntax of Spin's `allowed_outbound_hosts`: `scheme://host[:port]`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// The hosts that a version may reach. Empty means none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<AllowedHost>);
+
+/// A pattern that names no host: which one, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("allowed outbound host {pattern:?}: {reason}")]
+pub struct InvalidAllowedHost {
+    /// The pattern as it was written.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl AllowedHosts {
+    /// Reads patterns: scheme `http`, `https` or `*`; host a name, an address, a network (`10.0.0.0/8`), `*.suffix` for every
+    /// name below a suffix, or `*`; port a number, a range `1024..2048` without its end, `*`, or none for the scheme's own.
+    pub fn parse<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Self, InvalidAllowedHost> {
+        patterns.into_iter().map(|pattern| pattern.as_ref().parse()).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a request to `host` (lower case, without trailing dot or brackets) may be sent.
+    pub fn allows(&self, https: bool, host: &str, port: u16) -> bool {
+        self.0.iter().any(|allowed| allowed.allows(https, host, port))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AllowedHost {
+    http: bool,
+    https: bool,
+    host: Host,
+    port: Port,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Any,
+    /// With its leading dot.
+    Below(String),
+    Name(String),
+    Network(IpNet),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Port {
+    Any,
+    /// 80 or 443, whichever the scheme has.
+    OfScheme,
+    /// From, and the first one that is not meant any more.
+    Range(u16, u32),
+}
+
+impl AllowedHost {
+    fn allows(&self, https: bool, host: &str, port: u16) -> bool {
+        let scheme = if https { self.https } else { self.http };
+        let port_matches = match self.port {
+            Port::Any => true,
+            Port::OfScheme => port == if https { 443 } else { 80 },
+            Port::Range(from, end) => from <= port && u32::from(port) < end,
+        };
+        scheme && port_matches && self.host.matches(host)
+    }
+}
+
+impl Host {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Below(suffix) => host.parse::<IpAddr>().is_err() && host.len() > suffix.len() && host.ends_with(suffix),
+            Self::Name(name) => name == host,
+            Self::Network(network) => host.parse::<IpAddr>().is_ok_and(|address| network.contains(&address.to_canonical())),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let host = text.to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        if host == "*" {
+            return Ok(Self::Any);
+        }
+        if host == "self" || host == "self.alt" {
+            return Err("'self' is not offered; write the function's public address");
+        }
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Self::Network(address.to_canonical().into()));
+        }
+        if let Ok(network) = host.parse::<IpNet>() {
+            return Ok(Self::Network(network.trunc()));
+        }
+        let (below, name) = host.strip_prefix("*.").map_or((false, host), |name| (true, name));
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            return Err("the host must be a name, an address, a network, '*.' and a name, or '*', without a path");
+        }
+        Ok(if below { Self::Below(format!(".{name}")) } else { Self::Name(name.to_owned()) })
+    }
+}
+
+impl Port {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        const WRONG: &str = "the port must be a number, a range like 1024..2048, or '*'";
+        let Some((from, end)) = text.split_once("..") else {
+            let port: u16 = text.parse().map_err(|_| WRONG)?;
+            return Ok(Self::Range(port, u32::from(port) + 1));
+        };
+        let (from, end) = (from.parse().map_err(|_| WRONG)?, end.parse().map_err(|_| WRONG)?);
+        if u32::from(from) < end && end <= 65536 { Ok(Self::Range(from, end)) } else { Err("the port range is empty or ends above 65536") }
+    }
+}
+
+impl FromStr for AllowedHost {
+    type Err = InvalidAllowedHost;
+
+    fn from_str(pattern: &str) -> Result<Self, InvalidAllowedHost> {
+        parse_pattern(pattern.trim()).map_err(|reason| InvalidAllowedHost { pattern: pattern.to_owned(), reason })
+    }
+}
+
+fn parse_pattern(pattern: &str) -> Result<AllowedHost, &'static str> {
+    let (scheme, rest) = pattern.split_once("://").ok_or("expected scheme://host[:port]; '*://*:*' allows everything that is public")?;
+    let (http, https) = match scheme {
+        "*" => (true, true),
+        "http" => (true, false),
+        "https" => (false, true),
+        _ => return Err("only http, https and '*' can be allowed"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // A colon inside brackets belongs to the address.
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Port::parse(port)?),
+        _ => (rest, Port::OfScheme),
+    };
+    Ok(AllowedHost { http, https, host: Host::parse(host)?, port })
+}
+
+impl fmt::Display for AllowedHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} allowed outbound hosts", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_allow_what_they_say_and_nothing_else() {
+        // Pattern, request, allowed.
+        let table = [
+            ("https://example.com", (true, "example.com", 443), true),
+            ("https://example.com", (false, "example.com", 80), false),
+            ("https://example.com", (true, "example.com", 8443), false),
+            ("https://EXAMPLE.com.", (true, "example.com", 443), true),
+            ("https://example.com/", (true, "sub.example.com", 443), false),
+            ("http://*.example.com", (false, "a.b.example.com", 80), true),
+            ("http://*.example.com", (false, "example.com", 80), false),
+            ("http://*.example.com", (false, "evilexample.com", 80), false),
+            ("http://*.example.com", (false, ".example.com", 80), false),
+            ("*://example.com:*", (true, "example.com", 1), true),
+            ("*://*:*", (false, "anything", 65535), true),
+            ("*://*", (false, "anything", 8080), false),
+            ("http://h:1..100", (false, "h", 99), true),
+            ("http://h:1..100", (false, "h", 100), false),
+            ("http://h:65535..65536", (false, "h", 65535), true),
+            ("http://10.0.0.0/8:80", (false, "10.9.8.7", 80), true),
+            ("http://10.0.0.0/8:80", (false, "11.0.0.1", 80), false),
+            ("http://127.0.0.1:80", (false, "127.0.0.1", 80), true),
+            ("http://[::1]:80", (false, "::1", 80), true),
+            ("http://[::1]", (false, "::1", 80), true),
+            ("http://*.1", (false, "127.0.0.1", 80), false),
+        ];
+        for (pattern, (https, host, port), allowed) in table {
+            let hosts = AllowedHosts::parse([pattern]).unwrap();
+            assert_eq!(hosts.allows(https, host, port), allowed, "{pattern} {host}:{port}");
+        }
+        assert!(!AllowedHosts::default().allows(true, "example.com", 443));
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused_with_a_reason() {
+        let wrong = [
+            "", "*", "example.com", "ftp://example.com", "redis://h", "https://", "https://*foo.com", "https://a.*.com", "https://h/path",
+            "https://h:", "https://h:x", "https://h:70000", "https://h:9..1", "https://h:1..65537", "https://self", "https://u@h", "https://{a,b}",
+        ];
+        for pattern in wrong {
+            assert!(AllowedHosts::parse([pattern]).is_err(), "{pattern:?}");
+        }
+    }
+}

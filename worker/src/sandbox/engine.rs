@@ -1,0 +1,214 @@
+//! The configuration of the engine, in one place for the compiler and for the runtime, because code loads only where both
+//! agree. Everything that guests do not need is off; each switch has a test in `engine/tests.rs`.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig,
+    Strategy, WasmBacktraceDetails,
+};
+
+use super::limits::SandboxConfig;
+use super::native;
+
+/// The engine's version; a test compares it with `Cargo.lock`. Code is bound to all of it, not only to the major version.
+const ENGINE_VERSION: &str = "48.0.8";
+/// Bytes of stack for WebAssembly code.
+pub(crate) const WASM_STACK_BYTES: usize = 512 << 10;
+/// Bytes of a whole fiber stack. What exceeds the WebAssembly part is for host code; running out of it kills the process.
+const FIBER_STACK_BYTES: usize = 2 << 20;
+/// Core instances of one component. Python guests need 14 and one more for each native extension.
+pub(crate) const CORE_INSTANCES: u32 = 64;
+/// Linear memories of one component.
+pub(crate) const MEMORIES: u32 = 4;
+/// Tables of one component.
+pub(crate) const TABLES: u32 = 10;
+/// Elements of one table. JavaScript guests need 7,785.
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
+
+/// The CPU that code is compiled for: never the one that the compiler happens to run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CpuBaseline {
+    /// Nehalem and later.
+    X86_64V2,
+    /// Haswell, Zen and later.
+    #[default]
+    X86_64V3,
+}
+
+impl CpuBaseline {
+    fn flags(self) -> &'static [&'static str] {
+        const V3: &[&str] = &[
+            "has_cmpxchg16b", "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma",
+            "has_bmi1", "has_bmi2", "has_lzcnt",
+        ];
+        match self {
+            Self::X86_64V2 => V3.split_at(6).0,
+            Self::X86_64V3 => V3,
+        }
+    }
+}
+
+impl fmt::Display for CpuBaseline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86_64V2 => "x86-64-v2",
+            Self::X86_64V3 => "x86-64-v3",
+        })
+    }
+}
+
+/// A word that names no [`CpuBaseline`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown CPU baseline {0:?}, expected x86-64-v2 or x86-64-v3")]
+pub struct UnknownCpuBaseline(String);
+
+impl FromStr for CpuBaseline {
+    type Err = UnknownCpuBaseline;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "x86-64-v2" => Ok(Self::X86_64V2),
+            "x86-64-v3" => Ok(Self::X86_64V3),
+            other => Err(UnknownCpuBaseline(other.to_owned())),
+        }
+    }
+}
+
+/// What compiled code depends on besides the engine's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Class {
+    /// WASI 0.3, which means async components and their cost.
+    pub(crate) wasi03: bool,
+    /// The CPU.
+    pub(crate) cpu: CpuBaseline,
+}
+
+impl Class {
+    /// The target that code is compiled for. The C library is part of the name only because the engine insists that it match.
+    fn target(self) -> &'static str {
+        if cfg!(target_env = "musl") { "x86_64-unknown-linux-musl" } else { "x86_64-unknown-linux-gnu" }
+    }
+}
+
+/// The engine that compiles.
+pub(crate) fn compiler(class: Class, single_thread: bool) -> wasmtime::Result<Engine> {
+    let mut config = shared(class)?;
+    config.target(class.target())?;
+    native::allow_cpu_features(&mut config, class.cpu.flags());
+    config.strategy(Strategy::Cranelift).cranelift_opt_level(OptLevel::Speed).parallel_compilation(!single_thread);
+    Engine::new(&config)
+}
+
+/// The engine that runs guests. It has no compiler, so hostile code cannot reach one here.
+pub(super) fn runtime(settings: &SandboxConfig) -> wasmtime::Result<Engine> {
+    let mut config = shared(Class { wasi03: settings.wasi03, cpu: settings.cpu })?;
+    config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    Engine::new(&config)
+}
+
+/// Names everything that decides whether compiled code loads: engine version, target, CPU, class and a hash of all settings.
+pub(crate) fn fingerprint(class: Class) -> wasmtime::Result<String> {
+    let engine = compiler(class, true)?;
+    let mut settings = SettingsHasher(Sha256::new());
+    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut settings);
+    let digest = hex::encode(settings.0.finalize());
+    let class_name = if class.wasi03 { "wasi0.3" } else { "wasi0.2" };
+    let short = digest.get(..16).unwrap_or(&digest);
+    Ok(format!("wasmtime-{}-{}-{}-{class_name}-{short}", ENGINE_VERSION, class.target(), class.cpu))
+}
+
+/// The settings that compiler and runtime share.
+fn shared(class: Class) -> wasmtime::Result<Config> {
+    let mut config = Config::new();
+    config.module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.to_owned()))?;
+    // Proposals that no toolchain in use needs and that most of the engine's advisories were about.
+    config
+        .wasm_threads(false)
+        .wasm_shared_everything_threads(false)
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .gc_support(false)
+        .wasm_stack_switching(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
+    // Async components double the cost of a small call, so they are on only where WASI 0.3 is offered.
+    config
+        .concurrency_support(class.wasi03)
+        .wasm_component_model_async(class.wasi03)
+        .wasm_component_model_async_stackful(false)
+        .wasm_component_model_threading(false)
+        .wasm_component_model_error_context(false)
+        .wasm_component_model_gc(false);
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .async_stack_zeroing(true)
+        .memory_may_move(false);
+    // Debug information is attacker-controlled input to the host's parsers; frames are bounded.
+    config
+        .debug_info(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20));
+    Ok(config)
+}
+
+/// The pool of instances. One sandbox may use several core instances and tables, so the totals are multiples.
+fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
+    let sandboxes = settings.max_sandboxes.max(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(sandboxes)
+        .total_stacks(sandboxes)
+        .total_gc_heaps(sandboxes)
+        .total_core_instances(sandboxes.saturating_mul(CORE_INSTANCES))
+        .total_memories(sandboxes.saturating_mul(MEMORIES))
+        .total_tables(sandboxes.saturating_mul(TABLES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(settings.memory_keep_resident_bytes)
+        .table_keep_resident(settings.table_keep_resident_bytes)
+        .async_stack_keep_resident(settings.stack_keep_resident_bytes)
+        .max_unused_warm_slots(settings.max_unused_warm_slots)
+        .pagemap_scan(if swap_is_off() { Enabled::Auto } else { Enabled::No });
+    pool
+}
+
+/// Whether this machine has no swap. Resetting slots by scanning the page map misses pages that were swapped out, which
+/// would hand one guest's memory to the next.
+fn swap_is_off() -> bool {
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|table| has_no_swap(&table))
+}
+
+/// Reads `/proc/swaps`: a heading, then one line for each swap area.
+fn has_no_swap(table: &str) -> bool {
+    let mut lines = table.lines();
+    lines.next().is_some_and(|heading| heading.starts_with("Filename")) && lines.all(|line| line.trim().is_empty())
+}
+
+/// Feeds what the engine hashes into SHA-256, whose output does not depend on the version of the standard library.
+struct SettingsHasher(Sha256);
+
+impl std::hash::Hasher for SettingsHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests;

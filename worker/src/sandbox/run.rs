@@ -1,0 +1,131 @@
+//! One invocation from call to completion: binds the sandbox to the call, runs the guest beside the delivery of its response,
+//! and stops both at the first of deadline, CPU limit, cancellation, or a caller who left. The three ways to call a guest are
+//! in `run/`.
+
+mod command;
+mod failure;
+mod http02;
+mod http03;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, sleep_until};
+use wasmtime::Store;
+
+use super::body::CountedBody;
+use super::call::Call;
+use super::console::Console;
+use super::delivery::Delivery;
+use super::meter::{Meter, Metered};
+use super::outcome::{Completion, Failure, Outcome};
+use super::runtime::{Guest, ProgramInner};
+use super::state::State;
+use super::ticker::Running;
+
+pub(super) use failure::{classify, panicked};
+
+/// A fresh store with an instance, not yet bound to an invocation. Used once, then gone.
+pub struct Sandbox {
+    pub(super) store: Store<State>,
+    pub(super) guest: Guest,
+    pub(super) program: Arc<ProgramInner>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) console: Console,
+    pub(super) instantiation: Duration,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("kind", &self.guest.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// How long making it took.
+    pub fn instantiation(&self) -> Duration {
+        self.instantiation
+    }
+
+    /// Runs one invocation. Ends no later than the call's deadline plus a few milliseconds, whatever the guest does; the pool
+    /// slot is free again when it returns. Dropping the future stops the guest.
+    pub async fn run(self, call: Call) -> Completion {
+        let began = Instant::now();
+        let (meter, start) = (self.meter.clone(), self.instantiation);
+        let runtime = self.program.runtime.clone();
+        let console = self.console.clone();
+        console.bind(call.logs.clone());
+        let work = AssertUnwindSafe(self.run_guarded(call, began)).catch_unwind();
+        let ended = runtime.lanes.run(&meter, Box::pin(work)).await;
+        console.finish();
+        let outcome = match ended {
+            Some(Ok(Ok(()))) => Outcome::Ok,
+            Some(Ok(Err(failure))) => Outcome::Failed(failure),
+            Some(Err(panic)) => Outcome::Failed(panicked(panic.as_ref())),
+            None => Outcome::Failed(Failure::Cancelled),
+        };
+        Completion { outcome, usage: meter.usage(start, began.elapsed()) }
+    }
+
+    /// Runs the guest and its delivery until both are done or something else ends the invocation.
+    async fn run_guarded(self, call: Call, began: Instant) -> Result<(), Failure> {
+        let running = self.program.runtime.ticker.running();
+        let Call { deadline, request, response, cancel, .. } = call;
+        let until = deadline.min(began + self.meter.limits.wall);
+        let meter = self.meter.clone();
+        let delivery = Delivery::new(response, meter.clone(), request.method().clone());
+        let stop = async {
+            tokio::select! {
+                () = cancel.cancelled() => Failure::Cancelled,
+                () = delivery.abandoned() => Failure::Cancelled,
+            }
+        };
+        let work = self.call_guest(request, &delivery, until);
+        bounded(&meter, began, until, running, stop, work).await
+    }
+
+    async fn call_guest(
+        mut self,
+        request: http::Request<super::call::RequestBody>,
+        delivery: &Delivery,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        let meter = self.meter.clone();
+        let request = request.map(|body| CountedBody::new(body, meter));
+        let state = self.store.data_mut();
+        state.hooks.bind(until, request.headers());
+        self.store.set_epoch_deadline(1);
+        match &self.guest {
+            Guest::Http02(proxy) => http02::run(&mut self.store, proxy, request, delivery).await,
+            Guest::Http03(service) => http03::run(&mut self.store, service, request, delivery).await,
+            Guest::Command(command) => {
+                let environment = &self.program.policy.environment;
+                command::run(&mut self.store, command, request, delivery, &self.console, environment).await
+            }
+        }
+    }
+}
+
+/// Polls guest work, charging it to the meter, until it ends or has to. The order matters: work that ends in its first poll
+/// costs no timer.
+pub(super) async fn bounded<T>(
+    meter: &Meter,
+    began: Instant,
+    until: Instant,
+    _running: Running,
+    stop: impl Future<Output = Failure>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let work = pin!(work);
+    tokio::select! {
+        biased;
+        done = Metered { meter, inner: work } => done.map_err(|failure| meter.halt_reason().unwrap_or(failure)),
+        failure = meter.halted() => Err(failure),
+        failure = stop => Err(failure),
+        () = sleep_until(until) => Err(Failure::DeadlineExceeded { limit: until.saturating_duration_since(began) }),
+    }
+}

@@ -1,0 +1,41 @@
+//! Calls `wasi:http/incoming-handler@0.2`: the guest sets a response and writes its body while we deliver it.
+
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+
+use super::super::body::CountedBody;
+use super::super::delivery::Delivery;
+use super::super::outcome::Failure;
+use super::super::state::State;
+use super::classify;
+
+pub(super) async fn run(
+    store: &mut Store<State>,
+    proxy: &Proxy,
+    request: http::Request<CountedBody>,
+    delivery: &Delivery,
+) -> Result<(), Failure> {
+    let (sender, receiver) = oneshot::channel();
+    let scheme = if request.uri().scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
+    let internal = |error: wasmtime::Error| Failure::Internal(format!("{error:#}"));
+    let request = store.data_mut().http().new_incoming_request(scheme, request).map_err(internal)?;
+    let out = store.data_mut().http().new_response_outparam(sender).map_err(internal)?;
+    let guest = async {
+        let meter = store.data().meter.clone();
+        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await.map_err(|error| classify(&error, &meter))?;
+        // Whatever the guest left open will not be written any more; its ends in the delivery must see that.
+        store.data_mut().table = ResourceTable::new();
+        Ok(())
+    };
+    let deliver = async {
+        let response = receiver.await.map_err(|_| Failure::NoResponse)?;
+        let response = response.map_err(|code| Failure::GuestError(format!("{code:?}")))?;
+        delivery.respond(response).await
+    };
+    // The guest's own failure comes first: its response then lacks an end, which the delivery must not take for one.
+    futures::try_join!(guest, deliver).map(|_| ())
+}

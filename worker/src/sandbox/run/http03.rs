@@ -1,0 +1,62 @@
+//! Calls `wasi:http/handler@0.3`: async, the response may come before the guest is done.
+
+use std::future::poll_fn;
+
+use futures::future::BoxFuture;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p3::bindings::Service;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
+
+use super::super::body::CountedBody;
+use super::super::delivery::Delivery;
+use super::super::outcome::Failure;
+use super::super::state::State;
+use super::classify;
+
+type Answer = Result<http::Response<UnsyncBoxBody<bytes::Bytes, HttpError>>, Failure>;
+
+pub(super) async fn run(
+    store: &mut Store<State>,
+    service: &Service,
+    request: http::Request<CountedBody>,
+    delivery: &Delivery,
+) -> Result<(), Failure> {
+    let meter = store.data().meter.clone();
+    let (sender, receiver) = oneshot::channel();
+    let guest = async {
+        let ended = store.run_concurrent(async |accessor| handle(accessor, service, request, sender).await).await;
+        ended.and_then(|inner| inner).map_err(|error| classify(&error, &meter))
+    };
+    let deliver = async {
+        let answer: Answer = receiver.await.map_err(|_| Failure::NoResponse)?;
+        delivery.respond(answer?).await
+    };
+    // As in 0.2, a failure of the guest must win over the end that its lost body seems to have.
+    futures::try_join!(guest, deliver).map(|_| ())
+}
+
+/// Runs the handler, passes its answer out, and waits until the guest has no task left.
+async fn handle(
+    accessor: &Accessor<State>,
+    service: &Service,
+    request: http::Request<CountedBody>,
+    sender: oneshot::Sender<Answer>,
+) -> wasmtime::Result<()> {
+    let (request, request_result) = accessor.with(|mut store| {
+        let (request, result) = Request::from_http(store.data_mut().http().hooks, request);
+        let result: BoxFuture<'static, _> = Box::pin(result);
+        (request, result)
+    });
+    let answer = match service.handle(accessor, request).await? {
+        Ok(response) => Ok(accessor.with(|store| response.into_http(store, request_result))?),
+        Err(code) => Err(Failure::GuestError(format!("{code:?}"))),
+    };
+    let _ = sender.send(answer);
+    // The body is a stream that a task of the guest still writes; that task keeps the store busy until it is done.
+    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+    Ok(())
+}

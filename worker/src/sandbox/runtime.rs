@@ -1,0 +1,193 @@
+//! The engine of a process and the programs that are loaded into it: `Runtime` once, `Program` once a version, `Sandbox` once
+//! an invocation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::component::Linker;
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+use wasmtime_wasi::p2::bindings::{Command, CommandPre};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+
+use super::console::Console;
+use super::egress::{Egress, Hooks};
+use super::engine::{self, Class};
+use super::lanes::Lanes;
+use super::limits::{GuestKind, Policy, SandboxConfig};
+use super::meter::Meter;
+use super::outcome::{Failure, SandboxError};
+use super::run::{Sandbox, bounded, classify, panicked};
+use super::state::{self, INSTANTIATION_LIMIT, State};
+use super::ticker::Ticker;
+use super::native;
+
+/// The one engine of a process, with its instance pool, its linker and the thread that interrupts guests.
+pub struct Runtime {
+    engine: Engine,
+    linker: Linker<State>,
+    fingerprint: String,
+    max_memory_bytes: u64,
+    egress: Arc<Egress>,
+    pub(super) lanes: Lanes,
+    pub(super) ticker: Ticker,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Starts the engine. Call it once a process.
+    pub fn new(config: &SandboxConfig) -> Result<Arc<Self>, SandboxError> {
+        let start = |error: wasmtime::Error| SandboxError::Engine(error.into());
+        let engine = engine::runtime(config).map_err(start)?;
+        let linker = state::linker(&engine, config.wasi03).map_err(start)?;
+        let fingerprint = engine::fingerprint(Class { wasi03: config.wasi03, cpu: config.cpu }).map_err(start)?;
+        let ticker = Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
+        let lanes = Lanes::new().map_err(|error| SandboxError::Engine(error.into()))?;
+        let egress = Arc::new(Egress::new(&config.egress).map_err(SandboxError::Engine)?);
+        Ok(Arc::new(Self { engine, linker, fingerprint, max_memory_bytes: config.max_memory_bytes, egress, lanes, ticker }))
+    }
+
+    /// Names engine version, target, CPU, class and settings. Code that was compiled under another name does not load here.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Maps compiled code and links it. The caller has verified that the file comes from the cluster's compiler and that
+    /// nobody can change it; blocking, a few milliseconds for large guests.
+    pub fn load(self: &Arc<Self>, compiled: &Path, kind: GuestKind, policy: Policy) -> Result<Program, SandboxError> {
+        let (asked, max) = (policy.limits.memory_bytes, self.max_memory_bytes);
+        if asked > max {
+            return Err(SandboxError::MemoryAboveMaximum { asked, max });
+        }
+        let component = native::map_compiled(&self.engine, compiled).map_err(|error| SandboxError::Load(error.into()))?;
+        let pre = self.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
+        let pre = pre.map_err(|error| SandboxError::Link(error.into()))?;
+        let policy = Arc::new(policy);
+        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), pre, policy })))
+    }
+}
+
+/// Loaded and linked code of one version, with its policy. Cheap to clone; the code is unmapped with the last clone.
+#[derive(Clone)]
+pub struct Program(Arc<ProgramInner>);
+
+pub(super) struct ProgramInner {
+    pub(super) runtime: Arc<Runtime>,
+    pre: Pre,
+    pub(super) policy: Arc<Policy>,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// How it is called.
+    pub fn kind(&self) -> GuestKind {
+        match &self.0.pre {
+            Pre::Http02(_) => GuestKind::Http02,
+            Pre::Http03(_) => GuestKind::Http03,
+            Pre::Command(_) => GuestKind::Command,
+        }
+    }
+
+    /// The same code under another policy, without loading it again.
+    pub fn with_policy(&self, policy: Policy) -> Result<Self, SandboxError> {
+        let (asked, max) = (policy.limits.memory_bytes, self.0.runtime.max_memory_bytes);
+        if asked > max {
+            return Err(SandboxError::MemoryAboveMaximum { asked, max });
+        }
+        let (runtime, pre) = (self.0.runtime.clone(), self.0.pre.clone());
+        Ok(Self(Arc::new(ProgramInner { runtime, pre, policy: Arc::new(policy) })))
+    }
+
+    /// Makes a fresh sandbox, which takes a place in the pool until it has run or is dropped. Runs the guest's start code, if it
+    /// has any, under the limits of an invocation and for ten seconds at most.
+    pub async fn prepare(&self) -> Result<Sandbox, SandboxError> {
+        let began = Instant::now();
+        let meter = Arc::new(Meter::new(self.0.policy.limits.clone()));
+        let work = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(instantiate(self.0.clone(), meter.clone(), began)));
+        match self.0.runtime.lanes.run(&meter, Box::pin(work)).await {
+            Some(Ok(Ok(mut sandbox))) => {
+                sandbox.instantiation = began.elapsed();
+                Ok(sandbox)
+            }
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(panic)) => Err(SandboxError::Guest(panicked(panic.as_ref()))),
+            None => Err(SandboxError::Guest(Failure::Cancelled)),
+        }
+    }
+}
+
+async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Instant) -> Result<Sandbox, SandboxError> {
+    let runtime = program.runtime.clone();
+    let console = Console::new(meter.clone());
+    let hooks = Hooks::new(runtime.egress.clone(), program.policy.clone(), meter.clone());
+    let state = State::new(meter.clone(), hooks, &console, &program.policy.environment);
+    let mut store = state::store(&runtime.engine, state);
+    let mut full = false;
+    let work = async {
+        program.pre.instantiate(&mut store).await.map_err(|error| {
+            full = error.is::<PoolConcurrencyLimitError>();
+            classify(&error, &meter)
+        })
+    };
+    let until = began + INSTANTIATION_LIMIT;
+    let guest = bounded(&meter, began, until, runtime.ticker.running(), std::future::pending(), work).await;
+    match guest {
+        Ok(guest) => Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed() }),
+        Err(_) if full => Err(SandboxError::PoolExhausted),
+        Err(failure) => Err(SandboxError::Guest(failure)),
+    }
+}
+
+/// A linked component, by kind.
+#[derive(Clone)]
+enum Pre {
+    Http02(ProxyPre<State>),
+    Http03(ServicePre<State>),
+    Command(CommandPre<State>),
+}
+
+impl Pre {
+    fn new(kind: GuestKind, pre: wasmtime::component::InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            GuestKind::Http02 => Self::Http02(ProxyPre::new(pre)?),
+            GuestKind::Http03 => Self::Http03(ServicePre::new(pre)?),
+            GuestKind::Command => Self::Command(CommandPre::new(pre)?),
+        })
+    }
+
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Guest> {
+        Ok(match self {
+            Self::Http02(pre) => Guest::Http02(pre.instantiate_async(store).await?),
+            Self::Http03(pre) => Guest::Http03(pre.instantiate_async(store).await?),
+            Self::Command(pre) => Guest::Command(pre.instantiate_async(store).await?),
+        })
+    }
+}
+
+/// An instance, by kind.
+pub(super) enum Guest {
+    Http02(Proxy),
+    Http03(Service),
+    Command(Command),
+}
+
+impl Guest {
+    pub(super) fn kind(&self) -> GuestKind {
+        match self {
+            Self::Http02(_) => GuestKind::Http02,
+            Self::Http03(_) => GuestKind::Http03,
+            Self::Command(_) => GuestKind::Command,
+        }
+    }
+}
