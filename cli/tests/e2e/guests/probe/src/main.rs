@@ -1,0 +1,74 @@
+//! A guest that does what it is asked to, so that tests can look at the platform from inside.
+//!
+//! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/headers` lists what reached
+//! the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces; anything
+//! else is echoed.
+
+use wstd::http::{Body, Client, Error, Request, Response};
+use wstd::time::Duration;
+
+#[wstd::http_server]
+async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let number = |name: &str| parameter(&query, name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    match request.uri().path() {
+        "/fetch" => Ok(match fetch(&query).await {
+            Ok(response) => response,
+            Err(error) => Response::new(format!("refused: {error:?}").into()),
+        }),
+        "/headers" => Ok(Response::new(headers(&request).into())),
+        "/hold" => {
+            wstd::task::sleep(Duration::from_millis(number("ms"))).await;
+            Ok(Response::new("held".to_owned().into()))
+        }
+        "/trickle" => Ok(Response::new(trickle(number("n"), number("ms")))),
+        _ => Ok(Response::new(request.into_body())),
+    }
+}
+
+/// Calls the URL and passes on its status and body.
+async fn fetch(query: &str) -> Result<Response<Body>, Error> {
+    let mut request = Request::get(parameter(query, "url").unwrap_or_default());
+    if let Some(host) = parameter(query, "host") {
+        request = request.header("host", host);
+    }
+    let mut response = Client::new().send(request.body(Body::empty())?).await?;
+    let body = response.body_mut().contents().await?.to_vec();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Ok(Response::builder().header("x-upstream-status", response.status().as_u16()).body(text.into())?)
+}
+
+/// Every header, a line each.
+fn headers(request: &Request<Body>) -> String {
+    request.headers().iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))).collect()
+}
+
+/// `n` pieces, `ms` milliseconds apart.
+fn trickle(n: u64, ms: u64) -> Body {
+    let pieces = futures_lite::stream::unfold(0, move |i| async move {
+        if i >= n {
+            return None;
+        }
+        wstd::task::sleep(Duration::from_millis(ms)).await;
+        Some((format!("piece {i}\n").into_bytes(), i + 1))
+    });
+    Body::from_stream(pieces)
+}
+
+/// A parameter of the query, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let mut decoded = Vec::new();
+    let mut bytes = pair.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => decoded.push(b' '),
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                decoded.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
+            }
+            other => decoded.push(other),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}

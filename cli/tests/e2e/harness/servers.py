@@ -1,0 +1,175 @@
+"""Servers that tests set up around the platform: an upstream, a name server that lies, an identity provider, a cable to pull."""
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+
+class Server:
+    """An HTTP server in a thread; counts what reaches it."""
+
+    def __init__(self, handler, host="127.0.0.1"):
+        self.requests = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.requests.append((self.path, dict(self.headers)))
+                handler(self)
+
+            do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer((host, 0), Handler)
+        self._http.daemon_threads = True
+        self.host, self.port = host, self._http.server_port
+        self.url = f"http://{host}:{self.port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def reply(request, body, content_type="text/plain", status=200, headers=()):
+    request.send_response(status)
+    for name, value in [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]:
+        request.send_header(name, value)
+    request.end_headers()
+    with contextlib.suppress(OSError):
+        request.wfile.write(body)
+
+
+class NameServer:
+    """Answers A queries over UDP. A name's addresses are a list of lists: the first answer, the second, and then the last for ever."""
+
+    def __init__(self):
+        self.addresses, self.asked = {}, []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = "127.0.0.1:{}".format(self._socket.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                query, sender = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            with contextlib.suppress(Exception):
+                self._socket.sendto(self._answer(query), sender)
+
+    def _answer(self, query):
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        name, kind = ".".join(labels).lower(), struct.unpack(">H", query[at + 1:at + 3])[0]
+        question = query[12:at + 5]
+        found = []
+        if kind == 1 and name in self.addresses:
+            answers = self.addresses[name]
+            found = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.asked.append(name)
+        flags = 0x8180 if name in self.addresses else 0x8183
+        records = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(address) for address in found)
+        return query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + question + records
+
+    def close(self):
+        self._socket.close()
+
+
+class Issuer:
+    """An OpenID Connect provider: a discovery document, its keys, and tokens of any kind."""
+
+    AUDIENCE = "dunlin-tests"
+
+    def __init__(self):
+        self.keys = {"first": rsa.generate_private_key(public_exponent=65537, key_size=2048)}
+        self.server = Server(self._serve)
+        self.url = self.server.url
+
+    def _serve(self, request):
+        if request.path == "/.well-known/openid-configuration":
+            body = {"issuer": self.url, "jwks_uri": f"{self.url}/keys", "id_token_signing_alg_values_supported": ["RS256"]}
+        elif request.path == "/keys":
+            body = {"keys": [self._public(kid, key) for kid, key in self.keys.items()]}
+        else:
+            return reply(request, b"", status=404)
+        reply(request, json.dumps(body).encode(), "application/json")
+
+    @staticmethod
+    def _public(kid, key):
+        return jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid, "alg": "RS256", "use": "sig"}
+
+    def rotate(self, kid):
+        self.keys = {kid: rsa.generate_private_key(public_exponent=65537, key_size=2048)}
+
+    def key_fetches(self):
+        return sum(path == "/keys" for path, _ in self.server.requests)
+
+    def close(self):
+        self.server.close()
+
+
+class Cable:
+    """A TCP connection between a process and a server, which can be pulled and put back."""
+
+    def __init__(self, host, port):
+        self._target, self.plugged, self._open = (host, port), True, set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                if not self.plugged:
+                    raise OSError("unplugged")
+                far = socket.create_connection(self._target) if isinstance(self._target[1], int) else self._unix()
+            except OSError:
+                near.close()
+                continue
+            self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _unix(self):
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(f"{self._target[0]}/.s.PGSQL.{self._target[1]}")
+        return far
+
+    def _copy(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+            self._open.discard(end)
+
+    def pull(self):
+        self.plugged = False
+        for end in list(self._open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def put_back(self):
+        self.plugged = True
+
+    def close(self):
+        self.pull()
+        self._listener.close()

@@ -1,0 +1,255 @@
+"""The dashboard's pages in headless Chromium, with mouse and keyboard, at desk and phone width, light and dark."""
+
+import os
+import re
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from harness import guests
+from harness.cluster import eventually
+from harness.paths import TOOLS
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = TOOLS / "bin/chromium"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(program if program.exists() else "/usr/bin/chromium"), args=FLAGS)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A browser window that notes what a page must not do: ask another host, break the policy, throw."""
+
+    def __init__(self, browser, admin, **options):
+        self.admin, self.faults = admin, []
+        self.context = browser.new_context(base_url=admin, **options)
+        self.page = self.context.new_page()
+        self.page.on("request", self._request)
+        self.page.on("console", lambda message: self.faults.append(f"console {message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
+
+    def _request(self, request):
+        if not request.url.startswith((self.admin + "/", "data:", "blob:")):
+            self.faults.append(f"asked for {request.url}")
+
+    def sign_in(self, token):
+        self.page.goto("/")
+        expect(self.page).to_have_url(re.compile("/sign-in"))
+        self.page.get_by_label("Token").fill(token)
+        self.page.keyboard.press("Enter")
+        expect(self.page).not_to_have_url(re.compile("/sign-in"))
+        return self.page
+
+    def close(self):
+        self.context.close()
+        assert not self.faults, "\n".join(self.faults)
+
+
+@pytest.fixture
+def visit(browser, cluster):
+    visits = []
+
+    def begin(**options):
+        visits.append(Visit(browser, cluster.admin, **options))
+        return visits[-1]
+
+    yield begin
+    for each in visits:
+        each.close()
+
+
+@pytest.fixture
+def shop(cluster, api, namespace, call_when_ready):
+    """A namespace with two versions of a function that logs, and some calls."""
+    api.deploy(namespace, "greeter", guests.LOG, description="Says hello", note="the first")
+    api.deploy(namespace, "greeter", guests.ECHO, note="the second")
+    api.deploy(namespace, "broken", guests.TRAP)
+    for _ in range(5):
+        call_when_ready(f"/{namespace}/greeter/")
+    call_when_ready(f"/{namespace}/broken/")
+    return namespace
+
+
+
+
+def picture(page, name):
+    if folder := os.environ.get("DUNLIN_PICTURES"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def test_signing_in_with_a_bad_token_says_so_and_with_a_good_one_works(visit, cluster, shop):
+    window = visit()
+    page = window.page
+    page.goto("/")
+    page.get_by_label("Token").fill("not a token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    window.faults = [fault for fault in window.faults if "401" not in fault]  # The browser itself notes the status.
+    window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}")
+    expect(page.get_by_role("heading", name=shop, level=1)).to_be_visible()
+    for role, name in (("link", "greeter"), ("link", "worker-1")):
+        expect(page.get_by_role(role, name=name).first).to_be_visible()
+    picture(page, "overview")
+    cookies = window.context.cookies()
+    assert cookies and all(cookie["httpOnly"] and cookie["sameSite"] == "Strict" for cookie in cookies), cookies
+
+
+def test_every_page_needs_signing_in(cluster, shop):
+    with httpx.Client(base_url=cluster.admin, trust_env=False) as client:
+        for path in ("/", f"/namespaces/{shop}", f"/namespaces/{shop}/functions/greeter", f"/namespaces/{shop}/functions/greeter/logs", "/workers/worker-1"):
+            answer = client.get(path)
+            assert answer.status_code in (302, 303, 307) and "/sign-in" in answer.headers["location"], f"{path}: {answer.status_code}"
+        answer = client.get("/sign-in", params={"next": "https://evil.example/"})
+        assert "evil.example" not in answer.text or 'value="/"' in answer.text
+
+
+def test_the_function_page_shows_calls_versions_and_log(visit, cluster, shop):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    expect(page.get_by_text("Says hello")).to_be_visible()
+    for text in ("the first", "the second", "a line for the log"):
+        eventually(lambda: page.reload() and page.get_by_text(text).count() > 0, what=f"'{text}' on the page")
+    rows = page.get_by_role("table", name=re.compile("invocations", re.I)).get_by_role("row")
+    assert rows.count() >= 5
+    picture(page, "function")
+    page.goto(f"/namespaces/{shop}/functions/broken")
+    assert page.get_by_text("function_failed").count() > 0
+
+
+def test_the_worker_page_names_what_it_holds(visit, cluster, shop):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}")
+    page.get_by_role("link", name="worker-1").first.click()
+    expect(page.get_by_role("heading", name="worker-1")).to_be_visible()
+    picture(page, "worker")
+
+
+def test_the_live_log_shows_a_line_as_it_is_written(visit, cluster, api, namespace, call_when_ready):
+    api.deploy(namespace, "tail", guests.LOG)
+    call_when_ready(f"/{namespace}/tail/")
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{namespace}/functions/tail/logs")
+    log = page.get_by_role("log")
+    expect(log).to_be_visible()
+    before = log.locator("li").count()
+    time.sleep(0.5)
+    for _ in range(3):
+        call_when_ready(f"/{namespace}/tail/")
+    expect(log.locator("li")).to_have_count(before + 3, timeout=5000)
+    picture(page, "log")
+
+
+def test_a_rollback_by_keyboard_alone(visit, cluster, api, shop):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.innerText")
+        if "version 1" in (focused or ""):
+            break
+    else:
+        raise AssertionError("the rollback cannot be reached by Tab")
+    outline = page.evaluate("(s => s.outlineStyle + s.boxShadow)(getComputedStyle(document.activeElement))")
+    assert outline not in ("nonenone", ""), "the focus can be seen"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_be_visible()
+    name = f"namespaces/{shop}/functions/greeter"
+    assert api.call("FunctionService.GetFunction", name=name)["function"]["traffic"] == [{"version": 1, "percent": 100}]
+
+
+def test_a_viewer_sees_and_changes_nothing(visit, cluster, api, shop, secrets_seen):
+    grants = [{"namespace": shop, "role": "ROLE_VIEWER"}]
+    token = api.call("TokenService.CreateToken", subject="viewer", purpose="TOKEN_PURPOSE_ADMINISTRATION", grants=grants)["token"]
+    secrets_seen.append(token)
+    window = visit()
+    page = window.sign_in(token)
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    expect(page.get_by_role("heading", name="greeter", level=1)).to_be_visible()
+    assert page.get_by_role("button", name=re.compile("version 1|Delete")).count() == 0
+    cookie = "; ".join(f"{c['name']}={c['value']}" for c in window.context.cookies())
+    with httpx.Client(base_url=cluster.admin, trust_env=False, headers={"Cookie": cookie, "Origin": cluster.admin, "Sec-Fetch-Site": "same-origin"}) as client:
+        answer = client.post(f"/namespaces/{shop}/functions/greeter/rollback", data={"version": "1"})
+        assert answer.status_code == 403, answer.status_code
+
+
+def test_t49_a_form_of_another_site_does_nothing(visit, cluster, shop):
+    window = visit()
+    window.sign_in(cluster.token)
+    cookie = "; ".join(f"{c['name']}={c['value']}" for c in window.context.cookies())
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
+        with httpx.Client(base_url=cluster.admin, trust_env=False, headers={"Cookie": cookie} | headers) as client:
+            assert client.post(f"/namespaces/{shop}/functions/greeter/rollback", data={"version": "1"}).status_code == 403, headers
+            assert client.post(f"/api/v1/namespaces/{shop}/functions/greeter:rollback", json={"version": 1}).status_code in (401, 403, 404, 405, 415)
+
+
+def test_t49_what_guests_write_is_shown_as_text(visit, cluster, api, namespace, call_when_ready):
+    evil = b'<img src=x onerror="document.title=1"><script>document.title=2</script>\x1b[31m\n'
+    wasm = guests.command(f"(call $write (i32.const 2) (i32.const 1024) (i32.const {len(evil)})) (call $head)", data={1024: evil})
+    api.deploy(namespace, "evil", wasm, description='<b onclick="x">"</b>', note="<script>alert(1)</script>")
+    call_when_ready(f"/{namespace}/evil/%3Cscript%3Ealert(1)%3C/script%3E")
+    window = visit()
+    page = window.sign_in(cluster.token)
+    for path in ("", "/functions/evil", "/functions/evil/logs", "/invocations"):
+        page.goto(f"/namespaces/{namespace}{path}")
+        page.wait_for_timeout(200)
+        assert page.title() not in ("1", "2") and page.locator("img[src=x]").count() == 0 and page.locator("main b").count() == 0
+
+
+def test_pages_forbid_what_they_do_not_need(cluster):
+    with httpx.Client(base_url=cluster.admin, trust_env=False) as client:
+        headers = client.get("/sign-in").headers
+    policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";") if part.strip())
+    assert policy["default-src"] == "'none'" and policy["frame-ancestors"] == "'none'" and policy.get("script-src", "'self'") == "'self'"
+    assert policy.get("form-action") == "'self'" and policy.get("base-uri", "'none'") == "'none'" and "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert "no-store" in headers["cache-control"]
+
+
+PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations"]
+
+
+def test_phone_width_needs_no_sideways_scrolling(visit, cluster, shop):
+    window = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = window.sign_in(cluster.token)
+    for path in PAGES:
+        page.goto(f"/namespaces/{shop}{path}")
+        wide = page.evaluate("""() => [document.documentElement.scrollWidth, innerWidth,
+            [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.log, pre, .scroll')).slice(0, 3).map(e => e.outerHTML.slice(0, 80))]""")
+        assert wide[0] <= wide[1], f"{path or 'overview'}: {wide}"
+        picture(page, "phone" + path.replace("/", "-"))
+
+
+def test_dark_mode_is_dark_and_readable(visit, cluster, shop):
+    window = visit(color_scheme="dark")
+    page = window.sign_in(cluster.token)
+    for path in PAGES:
+        page.goto(f"/namespaces/{shop}{path}")
+        contrast = page.evaluate("""() => {
+            const channels = c => c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+            const light = c => { const [r, g, b] = channels(c); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+            const back = light(getComputedStyle(document.body).backgroundColor), front = light(getComputedStyle(document.body).color);
+            return [back, (Math.max(back, front) + 0.05) / (Math.min(back, front) + 0.05)];
+        }""")
+        assert contrast[0] < 0.1 and contrast[1] > 7, f"{path or 'overview'}: {contrast}"
+        picture(page, "dark" + path.replace("/", "-"))
+
+
+def test_pages_work_without_scripts(browser, cluster, shop):
+    window = Visit(browser, cluster.admin, java_script_enabled=False)
+    page = window.sign_in(cluster.token)
+    for path in PAGES:
+        page.goto(f"/namespaces/{shop}{path}")
+        expect(page.get_by_role("main")).to_be_visible()
+    window.close()
