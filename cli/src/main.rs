@@ -1,2 +1,29 @@
-//! Placeholder.
-fn main() {}
+//! The `dunlin` command: develop, deploy and operate through a cluster's public API, or be a cluster with `dunlin up`.
+//!
+//! It is an honest client: nothing here goes around the API, not even the sample that `dunlin up` deploys. Commands are
+//! in `commands/`, one file each; what they print is in `view/` and `output.rs`; how they end is in `exit.rs`.
+
+mod args;
+mod artifact;
+mod client;
+mod commands;
+mod context;
+mod deploy;
+mod exit;
+mod manifest;
+mod output;
+mod progress;
+mod project;
+mod session;
+mod templates;
+mod units;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Cli::parse();
+    commands::run(args)
+}

@@ -1,0 +1,105 @@
+//! The command line as a whole: what is common to all commands, and the list of them.
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    commands::{
+        build, completion, context, delete, deploy, describe, doctor, invocations, invoke, key, list, login, logs,
+        namespace, new, rollback, token, versions, worker,
+    },
+    context::ContextArgs,
+    exit::EXIT_CODES_HELP,
+    output::Format,
+};
+
+/// Functions as a service on your own machines: develop, deploy, call, watch
+#[derive(Parser)]
+#[command(name = "dunlin", version, after_help = EXIT_CODES_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) cluster: ContextArgs,
+    /// Shape of the data on standard output
+    #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// Say nothing on standard error but errors and warnings
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Begin a function from a template
+    #[command(visible_alias = "init")]
+    New(new::NewArgs),
+    /// Build the function in a folder by its manifest
+    Build(build::BuildArgs),
+    /// Build and deploy a function, or deploy a WebAssembly file
+    Deploy(Box<deploy::DeployArgs>),
+    /// Call a function
+    Invoke(Box<invoke::InvokeArgs>),
+    /// List functions
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// Show everything about a function
+    Describe(describe::DescribeArgs),
+    /// List a function's versions
+    Versions(versions::VersionsArgs),
+    /// Send all traffic back to an earlier version
+    Rollback(rollback::RollbackArgs),
+    /// Delete a function with all its versions
+    Delete(delete::DeleteArgs),
+    /// Show what functions wrote to their standard output and error
+    #[command(visible_alias = "tail")]
+    Logs(logs::LogsArgs),
+    /// List recent calls and what they cost
+    Invocations(invocations::InvocationsArgs),
+    /// Make, list and delete namespaces
+    #[command(subcommand, visible_alias = "ns")]
+    Namespace(namespace::NamespaceCommand),
+    /// Issue tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Make, list and revoke keys for callers
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// List, drain and resume workers, or be one
+    Worker(worker::WorkerCommand),
+    /// Show whom your token names and what it grants
+    Whoami,
+    /// Sign in to a cluster with a token
+    Login(login::LoginArgs),
+    /// List, choose and delete contexts
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Look for what is wrong with a project and a cluster, and say the fix
+    Doctor(doctor::DoctorArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_says_what_it_is() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().filter(|sub| !sub.is_hide_set()).for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -1,0 +1,75 @@
+//! The commands, one file each, and how one is run to its exit code.
+
+pub(crate) mod build;
+pub(crate) mod completion;
+pub(crate) mod context;
+pub(crate) mod delete;
+pub(crate) mod deploy;
+pub(crate) mod describe;
+pub(crate) mod doctor;
+pub(crate) mod invocations;
+pub(crate) mod invoke;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod namespace;
+pub(crate) mod new;
+pub(crate) mod rollback;
+pub(crate) mod token;
+pub(crate) mod versions;
+pub(crate) mod whoami;
+pub(crate) mod worker;
+
+use std::process::ExitCode;
+
+use crate::{
+    args::{Cli, Command},
+    exit::{Exit, Failure},
+    output::Output,
+    session::Session,
+};
+
+/// Runs a command and says by its exit code how it went.
+pub(crate) fn run(args: Cli) -> ExitCode {
+    let output = Output { format: args.output, quiet: args.quiet };
+    let session = Session { cluster: args.cluster, output };
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(dispatch(args.command, &session)));
+    ended
+        .unwrap_or_else(|failure| {
+            output.failure(&failure);
+            failure.exit
+        })
+        .into()
+}
+
+/// Runs a command that talks to a cluster, or to this machine only.
+async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        Command::Invoke(args) => return invoke::run(*args, session).await,
+        Command::Doctor(args) => return doctor::run(args, session).await,
+        Command::New(args) => new::run(&args, session.output),
+        Command::Build(args) => build::run(args, session.output).await,
+        Command::Deploy(args) => deploy::run(*args, session).await,
+        Command::List(args) => list::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
+        Command::Versions(args) => versions::run(args, session).await,
+        Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Delete(args) => delete::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
+        Command::Invocations(args) => invocations::run(args, session).await,
+        Command::Namespace(command) => namespace::run(command, session).await,
+        Command::Token(command) => token::run(command, session).await,
+        Command::Key(command) => key::run(command, session).await,
+        Command::Worker(command) => worker::run(command, session).await,
+        Command::Whoami => whoami::run(session).await,
+        Command::Login(args) => login::run(args, session).await,
+        Command::Context(command) => context::run(command, session.output),
+        Command::Completion(args) => completion::run(&args, session.output),
+    }
+    .map(|()| Exit::Ok)
+}

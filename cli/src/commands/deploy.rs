@@ -1,0 +1,210 @@
+//! `dunlin deploy`: builds a function, uploads it and makes it the next version.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dunlin_proto::{
+    ids::{FunctionName, RequestId},
+    names::FunctionRef,
+    v1,
+};
+use serde_json::json;
+
+use super::versions::function;
+use crate::{
+    artifact::Artifact,
+    deploy,
+    exit::Failure,
+    output::{Output, Style},
+    progress::Progress,
+    project::Project,
+    session::{FunctionArg, Session},
+    view::{function::FunctionView, version::VersionView},
+};
+
+/// Arguments of `dunlin deploy`.
+#[derive(Args)]
+pub(crate) struct DeployArgs {
+    /// Folder of the function, its manifest, or a .wasm file
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// Run the manifest's [build] command first; this is the default
+    #[arg(long, overrides_with = "no_build")]
+    build: bool,
+    /// Deploy the file as it is
+    #[arg(long)]
+    no_build: bool,
+    /// Name of the function; by default the manifest's, or that of the file
+    #[arg(long)]
+    name: Option<FunctionName>,
+    /// Let anybody call it
+    #[arg(long, overrides_with = "private")]
+    public: bool,
+    /// Let only callers with a token or key of the namespace call it
+    #[arg(long)]
+    private: bool,
+    /// An environment variable, over the manifest's; may be repeated
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// A host that it may call, beside the manifest's, such as https://api.example.com; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST")]
+    allow_hosts: Vec<String>,
+    /// Why, for the record
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    note: String,
+    /// Leave the traffic where it is
+    #[arg(long)]
+    no_traffic: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it must have the form NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// What is to be deployed, as this machine knows it.
+struct Plan {
+    name: FunctionName,
+    file: PathBuf,
+    description: Option<String>,
+    public: Option<bool>,
+    spec: v1::VersionSpec,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: DeployArgs, session: &Session) -> Result<(), Failure> {
+    let output = session.output;
+    let plan = plan(&args, output).await?;
+    let artifact = Artifact::load(&plan.file)?;
+    let client = session.connect().await?;
+    let name = FunctionArg::bare(plan.name.clone()).in_target(client.target());
+    let request = request(&args, plan, &name, &artifact);
+    let mut progress = Progress::new(output);
+    let version = deploy::deploy(&client, &name, &artifact, request, &mut progress).await?;
+    progress.end();
+    let function = function(&client, &name).await?;
+    let percent = Some(function.percent_of(version.number));
+    report(&function, &VersionView { traffic_percent: percent, ..VersionView::from(version) }, output)
+}
+
+/// Finds out what to deploy, and builds it where it has to be built.
+async fn plan(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
+    let mut plan = if is_artifact(&args.path) { bare(args)? } else { project(args, output).await? };
+    plan.spec.environment.extend(args.env.iter().cloned());
+    plan.spec.allowed_outbound_hosts.extend(args.allow_hosts.iter().cloned());
+    if let Some(name) = &args.name {
+        plan.name = name.clone();
+    }
+    if args.public || args.private {
+        plan.public = Some(args.public);
+    }
+    Ok(plan)
+}
+
+/// Whether this is a WebAssembly file and not a project.
+fn is_artifact(path: &Path) -> bool {
+    !path.is_dir() && path.extension().is_none_or(|extension| extension != "toml")
+}
+
+/// A file without a manifest.
+fn bare(args: &DeployArgs) -> Result<Plan, Failure> {
+    let stem = args.path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase().replace(['_', '.', ' '], "-");
+    let name = args.name.clone().map_or_else(|| stem.parse(), Ok).map_err(|error| {
+        Failure::usage(format!("the file's name cannot be the function's: {error}")).hint("name it with --name")
+    })?;
+    Ok(Plan { name, file: args.path.clone(), description: None, public: None, spec: v1::VersionSpec::default() })
+}
+
+async fn project(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
+    let project = Project::load(&args.path)?;
+    if !args.no_build {
+        project.build(output).await?;
+    }
+    let file = project.source();
+    let missing = project.manifest.build.is_none() || args.no_build;
+    if missing && !file.is_file() {
+        return Err(Failure::usage(format!("there is no {}", file.display()))
+            .hint("build it first, or give the manifest a [build] command"));
+    }
+    let manifest = project.manifest;
+    Ok(Plan {
+        name: manifest.name,
+        file,
+        description: manifest.description,
+        public: manifest.public,
+        spec: manifest.spec,
+    })
+}
+
+fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifact) -> v1::CreateVersionRequest {
+    v1::CreateVersionRequest {
+        parent: name.to_string(),
+        artifact_digest: artifact.digest.to_string(),
+        spec: Some(plan.spec),
+        request_id: RequestId::new().to_string(),
+        public: plan.public,
+        description: plan.description,
+        note: args.note.clone(),
+        hold_traffic: args.no_traffic,
+    }
+}
+
+/// Says what is there now, and how to call it.
+fn report(function: &FunctionView, version: &VersionView, output: Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(&json!({ "function": function, "version": version }));
+    }
+    let style = Style::of_stderr();
+    let traffic = match version.traffic_percent {
+        Some(percent @ 1..) => format!("with {percent}% of the traffic"),
+        _ => "without traffic".to_owned(),
+    };
+    let name = format!("{}/{}", function.namespace, function.name);
+    output.note(format!("{} {name} version {} {traffic}", style.good("deployed"), version.version));
+    let url = function.url();
+    if url.is_empty() {
+        return Ok(());
+    }
+    let call = if function.public {
+        format!("curl {url}")
+    } else {
+        format!("curl -H \"Authorization: Bearer $(dunlin -n {} token create --call)\" {url}", function.namespace)
+    };
+    output.note(format!("call it: {call}"));
+    output.text(&format!("{url}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(path: &str, name: Option<&str>) -> DeployArgs {
+        DeployArgs {
+            path: path.into(),
+            build: false,
+            no_build: false,
+            name: name.map(|name| name.parse().unwrap()),
+            public: false,
+            private: false,
+            env: vec![],
+            allow_hosts: vec![],
+            note: String::new(),
+            no_traffic: false,
+        }
+    }
+
+    #[test]
+    fn a_bare_file_names_its_function() {
+        for (path, name) in [("hello.wasm", "hello"), ("dist/Check_Out.wasm", "check-out"), ("a.b.wasm", "a-b")] {
+            assert_eq!(bare(&args(path, None)).unwrap().name.as_str(), name);
+        }
+        assert!(bare(&args("7.wasm", None)).is_err());
+        assert_eq!(bare(&args("7.wasm", Some("seven"))).unwrap().name.as_str(), "seven");
+    }
+
+    #[test]
+    fn variables_have_a_name() {
+        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert!(variable("A").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! `dunlin key`: keys with which callers reach a namespace's private functions.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use dunlin_proto::{
+    ids::FunctionName,
+    model::to_wire_duration,
+    names::{KeyId, KeyName},
+    v1,
+};
+use serde_json::json;
+
+use crate::{
+    client::{Client, all_pages, answer},
+    exit::Failure,
+    session::{Session, namespace_name},
+    units,
+    view::access::{KEYS, KeyView},
+};
+
+/// What to do with keys.
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print its secret, which is shown this once
+    Create(CreateArgs),
+    /// List the namespace's keys
+    #[command(visible_alias = "ls")]
+    List,
+    /// Revoke a key for ever
+    Revoke {
+        /// Its id, from `dunlin key list`
+        id: KeyId,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Arguments of `dunlin key create`.
+#[derive(Args)]
+pub(crate) struct CreateArgs {
+    /// What to call it
+    #[arg(default_value = "", hide_default_value = true)]
+    name: String,
+    /// A function that it may call; may be repeated, all of the namespace when left out
+    #[arg(long = "function", value_name = "NAME")]
+    functions: Vec<FunctionName>,
+    /// How long it is valid, such as 30d; for ever when left out
+    #[arg(long, value_parser = units::parse_duration)]
+    lifetime: Option<Duration>,
+}
+
+/// Runs it.
+pub(crate) async fn run(command: KeyCommand, session: &Session) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    match command {
+        KeyCommand::Create(args) => create(&client, session, args).await,
+        KeyCommand::List => list(&client, session).await,
+        KeyCommand::Revoke { id, yes } => revoke(&client, session, id, yes).await,
+    }
+}
+
+async fn create(client: &Client, session: &Session, args: CreateArgs) -> Result<(), Failure> {
+    let request = v1::CreateKeyRequest {
+        parent: namespace_name(client.target()),
+        display_name: args.name,
+        functions: args.functions.iter().map(ToString::to_string).collect(),
+        lifetime: args.lifetime.map(to_wire_duration),
+    };
+    let made = answer(client.keys().create_key(request).await)?;
+    let key = KeyView::from(made.key.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&json!({ "key": key, "secret": made.secret }));
+    }
+    session.output.note(format!("made key {}; keep its secret now, it is not shown again", key.id));
+    session.output.text(&format!("{}\n", made.secret))
+}
+
+async fn list(client: &Client, session: &Session) -> Result<(), Failure> {
+    let parent = namespace_name(client.target());
+    let keys = all_pages(|token| page(client, &parent, token)).await?;
+    let views: Vec<KeyView> = keys.into_iter().map(Into::into).collect();
+    session.output.list(&views, KEYS, "no keys yet; make one with: dunlin key create NAME")
+}
+
+async fn page(client: &Client, parent: &str, page_token: String) -> Result<(Vec<v1::Key>, String), Failure> {
+    let request = v1::ListKeysRequest { parent: parent.to_owned(), page_size: 0, page_token };
+    let page = answer(client.keys().list_keys(request).await)?;
+    Ok((page.keys, page.next_page_token))
+}
+
+async fn revoke(client: &Client, session: &Session, key: KeyId, yes: bool) -> Result<(), Failure> {
+    session.confirm(yes, &format!("revoke key {key} for ever"))?;
+    let name = KeyName { namespace: client.target().namespace.clone(), key }.to_string();
+    let done = answer(client.keys().revoke_key(v1::RevokeKeyRequest { name }).await)?;
+    let key = KeyView::from(done.key.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&key);
+    }
+    session.output.note(format!("revoked key {}", key.id));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `dunlin login`: remembers a cluster and a token for it, once the cluster has accepted the token.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use clap::Args;
+
+use super::whoami::identity;
+use crate::{
+    client::Client,
+    context::{Context, Contexts, DEFAULT_URL, Target, normal},
+    exit::Failure,
+    session::Session,
+    view::or_dash,
+};
+
+/// The longest token that is read.
+const MAX_TOKEN_BYTES: u64 = 16 << 10;
+
+/// Arguments of `dunlin login`.
+#[derive(Args)]
+pub(crate) struct LoginArgs {
+    /// Read the token from standard input without asking for it
+    #[arg(long)]
+    token_stdin: bool,
+}
+
+/// Runs it. `--url` says where, `--context` how to call it, `--namespace` where to work there.
+pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failure> {
+    let mut contexts = Contexts::load()?;
+    let name = session.cluster.context.clone().or_else(|| contexts.current.clone());
+    let known = name.as_ref().and_then(|name| contexts.contexts.get(name)).map(|context| context.url.clone());
+    let url = normal(&session.cluster.url.clone().or(known).unwrap_or_else(|| DEFAULT_URL.to_owned()))?;
+    let name = session.cluster.context.clone().unwrap_or_else(|| name_for(&contexts, &url));
+    let token = token(&args, session, &url)?;
+    let namespace = session.cluster.namespace.clone();
+    let target = Target {
+        context: Some(name.clone()),
+        url: url.clone(),
+        token: Some(token.clone()),
+        namespace: namespace
+            .clone()
+            .map_or_else(|| Ok(Target::resolve(&Default::default())?.namespace), Ok::<_, Failure>)?,
+    };
+    let identity = identity(&Client::connect(target).await?).await?;
+    contexts.contexts.insert(name.clone(), Context { url: url.clone(), token: Some(token), namespace });
+    contexts.current = Some(name.clone());
+    contexts.save()?;
+    let grants = or_dash(&identity.grants_text());
+    session.output.note(format!("signed in to {url} as {} ({grants}); context {name} is in use", identity.subject));
+    Ok(())
+}
+
+/// The context that has this address already, else one called after its host.
+fn name_for(contexts: &Contexts, url: &str) -> String {
+    let same = contexts.contexts.iter().find(|(_, context)| normal(&context.url).is_ok_and(|own| own == url));
+    let host = || url.trim_start_matches("http://").replace(['[', ']'], "");
+    same.map_or_else(host, |(name, _)| name.clone())
+}
+
+/// The token: from standard input, or asked for.
+fn token(args: &LoginArgs, session: &Session, url: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    if args.token_stdin {
+        io::stdin().lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text)?;
+    } else if io::stdin().is_terminal() {
+        session.output.warn(format!("Token for {url} (it will show as you paste it):"));
+        io::stdin().lock().take(MAX_TOKEN_BYTES).read_line(&mut text)?;
+    } else {
+        return Err(Failure::usage("there is no terminal to ask for a token on")
+            .hint("pipe it in: dunlin token create --role operator | dunlin login --token-stdin"));
+    }
+    let text = text.trim();
+    let whole = text.split('.').count() == 3 && text.bytes().all(|b| b.is_ascii_graphic());
+    whole.then(|| text.to_owned()).ok_or_else(|| {
+        Failure::usage("what was given is not a token")
+            .hint("a token has three parts with dots between them: it is a JWT")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_called_after_its_host_unless_it_has_a_name() {
+        let mut contexts = Contexts::default();
+        assert_eq!(name_for(&contexts, "http://10.0.0.1:8081"), "10.0.0.1:8081");
+        let context = Context { url: "http://10.0.0.1:8081/".into(), token: None, namespace: None };
+        contexts.contexts.insert("shop".into(), context);
+        assert_eq!(name_for(&contexts, "http://10.0.0.1:8081"), "shop");
+    }
+}

@@ -1,0 +1,165 @@
+//! `dunlin logs`: what functions wrote to their standard output and error, and with `-f` what they go on to write.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use dunlin_proto::v1::{self, read_logs_response::Event};
+
+use crate::{
+    client::{Client, answer, failure},
+    exit::{Exit, Failure},
+    output::{Format, Output, Style, printable},
+    session::{FunctionArg, Session, scope_name},
+    units,
+    view::invocation::LogLineView,
+};
+
+/// How long to wait before following again, when the connection broke.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Arguments of `dunlin logs`.
+#[derive(Args)]
+pub(crate) struct LogsArgs {
+    /// Function, as NAME or NAMESPACE/NAME; all of the namespace when left out
+    name: Option<FunctionArg>,
+    /// Go on with new lines until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Only lines from this time on: a duration such as 5m, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_parser = since)]
+    since: Option<SystemTime>,
+    /// The last so many lines
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    lines: u32,
+    /// Only lines of the invocation with this id, or with this X-Request-Id of the caller's
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    request_id: String,
+    /// Only lines that contain this text
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    search: String,
+}
+
+fn since(text: &str) -> Result<SystemTime, String> {
+    units::parse_since(text, SystemTime::now())
+}
+
+/// Runs it.
+pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    let mut request = v1::ReadLogsRequest {
+        parent: scope_name(args.name.as_ref(), client.target()),
+        follow: args.follow,
+        since: args.since.map(Into::into),
+        lines: args.lines,
+        request_id: args.request_id,
+        search: args.search,
+    };
+    let printer = Printer { output: session.output, style: Style::of_stdout(), named: args.name.is_some() };
+    loop {
+        let mut last = None;
+        match read(&client, &request, &printer, &mut last).await {
+            Err(failure) if args.follow && failure.exit == Exit::Unreachable => {
+                session.output.note("the connection broke; following again");
+            }
+            Ok(()) if args.follow => {}
+            ended => return ended,
+        }
+        // Begin right after the last line that was shown, so that none comes twice.
+        if let Some(time) = last.and_then(|time: SystemTime| time.checked_add(Duration::from_nanos(1))) {
+            request.since = Some(time.into());
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Prints lines until the stream ends; `last` is the time of the newest line printed.
+async fn read(
+    client: &Client,
+    request: &v1::ReadLogsRequest,
+    printer: &Printer,
+    last: &mut Option<SystemTime>,
+) -> Result<(), Failure> {
+    let mut stream = answer(client.logs().read_logs(request.clone()).await)?;
+    while let Some(message) = stream.message().await.map_err(failure)? {
+        match message.event {
+            Some(Event::Line(line)) => {
+                let line = LogLineView::from(line);
+                *last = (*last).max(line.time.map(|time| time.0));
+                printer.line(&line)?;
+            }
+            Some(Event::UnreachableWorker(worker)) => printer
+                .output
+                .warn(format!("warning: {} did not answer; its lines are missing here", printable(&worker))),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// How lines are printed.
+struct Printer {
+    output: Output,
+    style: Style,
+    /// Whether all lines are of one function, which then need not be repeated.
+    named: bool,
+}
+
+impl Printer {
+    fn line(&self, line: &LogLineView) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return self.output.json_line(line);
+        }
+        self.output.text(&text(line, self.style, self.named, self.output.format == Format::Wide))
+    }
+}
+
+/// A line for people: time, version, invocation (its last 12 digits, or all of them), text.
+fn text(line: &LogLineView, style: Style, named: bool, wide: bool) -> String {
+    let time = line.time.map(crate::view::Time::text).unwrap_or_default();
+    let function = if named { String::new() } else { format!("{}@", printable(&line.function)) };
+    let id = line.invocation.get(if wide { 0 } else { 24 }..).unwrap_or(&line.invocation);
+    let worker = if wide { format!(" {}", printable(&line.worker)) } else { String::new() };
+    let head = style.faint(&format!("{time} {function}v{} {}{worker}", line.version, printable(id)));
+    let body = printable(&line.text);
+    let body = if line.stream == "stderr" { style.caution(&body) } else { body.into_owned() };
+    let dropped = match line.dropped_bytes {
+        0 => String::new(),
+        bytes => format!("{head} {}\n", style.caution(&format!("[{} dropped, over the limit]", units::size(bytes)))),
+    };
+    format!("{dropped}{head} {body}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Time;
+
+    fn line() -> LogLineView {
+        LogLineView {
+            time: Some(Time(SystemTime::UNIX_EPOCH)),
+            namespace: "shop".into(),
+            function: "a".into(),
+            version: 3,
+            invocation: "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b".into(),
+            stream: "stdout",
+            text: "hi\x1b[2J".into(),
+            worker: "w1".into(),
+            dropped_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_line_cannot_steer_the_terminal() {
+        assert_eq!(text(&line(), Style::PLAIN, true, false), "1970-01-01T00:00:00.000Z v3 3f1f6d1c1a2b hi\\u{1b}[2J\n");
+        assert_eq!(
+            text(&line(), Style::PLAIN, false, true),
+            "1970-01-01T00:00:00.000Z a@v3 0198c5b2-7a43-7000-8000-3f1f6d1c1a2b w1 hi\\u{1b}[2J\n"
+        );
+    }
+
+    #[test]
+    fn dropped_output_is_told() {
+        let text = text(&LogLineView { dropped_bytes: 2_048, ..line() }, Style::PLAIN, true, false);
+        assert!(text.contains("[2 KiB dropped, over the limit]\n"), "{text}");
+    }
+}

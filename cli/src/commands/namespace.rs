@@ -1,0 +1,83 @@
+//! `dunlin namespace`: the tenants of a cluster.
+
+use clap::Subcommand;
+use dunlin_proto::{
+    ids::{Namespace, RequestId},
+    names::NamespaceRef,
+    v1,
+};
+
+use crate::{
+    client::{Client, all_pages, answer},
+    exit::Failure,
+    session::Session,
+    view::cluster::{NAMESPACES, NamespaceView},
+};
+
+/// What to do with namespaces.
+#[derive(Subcommand)]
+pub(crate) enum NamespaceCommand {
+    /// Make a namespace
+    Create {
+        /// Its name: lower-case letters, digits and single hyphens, 22 at most
+        name: Namespace,
+        /// What it is for
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        description: String,
+    },
+    /// List the namespaces that you have a role in
+    #[command(visible_alias = "ls")]
+    List,
+    /// Delete an empty namespace
+    Delete {
+        /// Its name
+        name: Namespace,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Runs it.
+pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    match command {
+        NamespaceCommand::Create { name, description } => create(&client, session, &name, description).await,
+        NamespaceCommand::List => list(&client, session).await,
+        NamespaceCommand::Delete { name, yes } => delete(&client, session, name, yes).await,
+    }
+}
+
+async fn create(client: &Client, session: &Session, name: &Namespace, description: String) -> Result<(), Failure> {
+    let request = v1::CreateNamespaceRequest {
+        namespace_id: name.to_string(),
+        description,
+        request_id: RequestId::new().to_string(),
+    };
+    let made = answer(client.namespaces().create_namespace(request).await)?;
+    if session.output.is_json() {
+        return session.output.json(&NamespaceView::from(made.namespace.unwrap_or_default()));
+    }
+    session.output.note(format!("made namespace {name}"));
+    Ok(())
+}
+
+async fn list(client: &Client, session: &Session) -> Result<(), Failure> {
+    let namespaces = all_pages(|token| page(client, token)).await?;
+    let views: Vec<NamespaceView> = namespaces.into_iter().map(Into::into).collect();
+    session.output.list(&views, NAMESPACES, "you have a role in no namespace")
+}
+
+async fn page(client: &Client, page_token: String) -> Result<(Vec<v1::Namespace>, String), Failure> {
+    let request = v1::ListNamespacesRequest { page_size: 0, page_token };
+    let page = answer(client.namespaces().list_namespaces(request).await)?;
+    Ok((page.namespaces, page.next_page_token))
+}
+
+async fn delete(client: &Client, session: &Session, namespace: Namespace, yes: bool) -> Result<(), Failure> {
+    session.confirm(yes, &format!("delete namespace {namespace}"))?;
+    let name = NamespaceRef { namespace }.to_string();
+    answer(client.namespaces().delete_namespace(v1::DeleteNamespaceRequest { name: name.clone() }).await)?;
+    session.output.note(format!("deleted {name}"));
+    Ok(())
+}

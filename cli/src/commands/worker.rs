@@ -1,0 +1,68 @@
+//! `dunlin worker`: the machines that run functions.
+
+use clap::{Args, Subcommand};
+use dunlin_proto::{ids::WorkerId, names::WorkerName, v1};
+
+use crate::{
+    client::{Client, all_pages, answer},
+    exit::Failure,
+    session::Session,
+    view::cluster::{WORKERS, WorkerView},
+};
+
+/// Arguments of `dunlin worker`.
+#[derive(Args)]
+pub(crate) struct WorkerCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do with workers.
+#[derive(Subcommand)]
+pub(crate) enum Action {
+    /// List the workers
+    #[command(visible_alias = "ls")]
+    List,
+    /// Take a worker out of placement; what runs on it finishes
+    Drain {
+        /// Its name
+        name: WorkerId,
+    },
+    /// Take a drained worker back in
+    Resume {
+        /// Its name
+        name: WorkerId,
+    },
+}
+
+/// Runs it.
+pub(crate) async fn run(command: WorkerCommand, session: &Session) -> Result<(), Failure> {
+    let client = session.connect().await?;
+    match command.action {
+        Action::List => list(&client, session).await,
+        Action::Drain { name } => steer(&client, session, name, false).await,
+        Action::Resume { name } => steer(&client, session, name, true).await,
+    }
+}
+
+async fn list(client: &Client, session: &Session) -> Result<(), Failure> {
+    let workers = all_pages(|token| page(client, token)).await?;
+    let views: Vec<WorkerView> = workers.into_iter().map(Into::into).collect();
+    session.output.list(&views, WORKERS, "no workers have joined")
+}
+
+async fn page(client: &Client, page_token: String) -> Result<(Vec<v1::Worker>, String), Failure> {
+    let page = answer(client.cluster().list_workers(v1::ListWorkersRequest { page_size: 0, page_token }).await)?;
+    Ok((page.workers, page.next_page_token))
+}
+
+async fn steer(client: &Client, session: &Session, worker: WorkerId, resume: bool) -> Result<(), Failure> {
+    let request = v1::DrainWorkerRequest { name: WorkerName { worker }.to_string(), resume };
+    let done = answer(client.cluster().drain_worker(request).await)?;
+    let worker = WorkerView::from(done.worker.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&worker);
+    }
+    session.output.note(format!("worker {} is {}, with {} calls running", worker.name, worker.state, worker.in_flight));
+    Ok(())
+}

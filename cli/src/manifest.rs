@@ -1,0 +1,174 @@
+//! The manifest of a function, `dunlin.toml`: what to build, what to deploy, and what to grant it.
+//!
+//! Field names are those that WebAssembly users know from elsewhere. An unknown field, a wrong type and a value out of
+//! range are errors with line and column; how they are found is in `manifest/reader.rs`.
+
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use dunlin_proto::{ids::FunctionName, model, v1};
+
+use self::reader::{Reader, Section};
+use crate::{exit::Failure, units};
+
+/// The name of the manifest's file.
+pub(crate) const FILE_NAME: &str = "dunlin.toml";
+
+/// A manifest that has been read and checked.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// The function's name in its namespace.
+    pub(crate) name: FunctionName,
+    /// What it is for.
+    pub(crate) description: Option<String>,
+    /// The WebAssembly file, relative to the manifest's folder.
+    pub(crate) source: PathBuf,
+    /// Whether anybody may call it; absent leaves it as it is.
+    pub(crate) public: Option<bool>,
+    /// How to build it.
+    pub(crate) build: Option<Build>,
+    /// Grants and limits; what is left out is the cluster's default.
+    pub(crate) spec: v1::VersionSpec,
+}
+
+/// How to build a function.
+#[derive(Debug)]
+pub(crate) struct Build {
+    /// A command for `sh -c`.
+    pub(crate) command: String,
+    /// Where to run it, relative to the manifest's folder.
+    pub(crate) workdir: Option<PathBuf>,
+    /// Patterns of the files that it depends on.
+    #[expect(dead_code, reason = "read and checked now; rebuilding on a change comes with a later command")]
+    pub(crate) watch: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads the manifest in this file.
+    ///
+    /// # Errors
+    /// It can't be read, or is not a manifest; the message has file, line and column.
+    pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("cannot read manifest {}", file.display())).because(error))?;
+        Self::parse(&file.display().to_string(), &text)
+    }
+
+    /// Reads a manifest; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, Failure> {
+        let reader = Reader::new(file, text);
+        let root = reader.root()?.with_fields(&[
+            "name",
+            "description",
+            "source",
+            "public",
+            "allowed_outbound_hosts",
+            "environment",
+            "build",
+            "limits",
+            "scaling",
+        ])?;
+        let spec = v1::VersionSpec {
+            limits: root.section("limits")?.map(limits).transpose()?,
+            scaling: root.section("scaling")?.map(scaling).transpose()?,
+            environment: environment(&root)?.into_iter().collect(),
+            allowed_outbound_hosts: root.strings("allowed_outbound_hosts")?,
+        };
+        check_ranges(&root, &spec)?;
+        Ok(Self {
+            name: root.required("name", |text| text.parse::<FunctionName>().map_err(|error| error.to_string()))?,
+            description: root.text("description")?,
+            source: root.required("source", path)?,
+            public: root.boolean("public")?,
+            build: root.section("build")?.map(build).transpose()?,
+            spec,
+        })
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn build(section: Section<'_>) -> Result<Build, Failure> {
+    let section = section.with_fields(&["command", "workdir", "watch"])?;
+    Ok(Build {
+        command: section.required("command", |text| Ok(text.to_owned()))?,
+        workdir: section.parsed("workdir", path)?,
+        watch: section.strings("watch")?,
+    })
+}
+
+fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
+    let section = section.with_fields(&["memory", "cpu", "timeout", "request_body", "response_body", "logs"])?;
+    Ok(v1::Limits {
+        memory_bytes: section.parsed("memory", units::parse_size)?,
+        cpu_time: section.parsed("cpu", units::parse_duration)?.map(model::to_wire_duration),
+        timeout: section.parsed("timeout", units::parse_duration)?.map(model::to_wire_duration),
+        request_body_bytes: section.parsed("request_body", units::parse_size)?,
+        response_body_bytes: section.parsed("response_body", units::parse_size)?,
+        log_bytes: section.parsed("logs", units::parse_size)?,
+    })
+}
+
+fn scaling(section: Section<'_>) -> Result<v1::Scaling, Failure> {
+    let section = section.with_fields(&["min", "max", "idle_timeout", "min_workers", "max_workers"])?;
+    Ok(v1::Scaling {
+        min_sandboxes: section.count("min")?,
+        max_sandboxes: section.count("max")?,
+        idle_timeout: section.parsed("idle_timeout", units::parse_duration)?.map(model::to_wire_duration),
+        min_workers: section.count("min_workers")?,
+        max_workers: section.count("max_workers")?,
+    })
+}
+
+fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> {
+    let Some(section) = root.section("environment")? else { return Ok(BTreeMap::new()) };
+    let variable = |name: String| {
+        let value = section.text(&name)?.unwrap_or_default();
+        let alone = v1::VersionSpec { environment: [(name.clone(), value.clone())].into(), ..Default::default() };
+        model::VersionSpec::try_from(alone).map_err(|error| section.wrong(&name, &error.message))?;
+        Ok((name, value))
+    };
+    section.names().map(variable).collect()
+}
+
+/// Where the fields of the API that may be out of range are in the manifest.
+const RANGES: [(&str, &str, &str); 12] = [
+    ("spec.limits.memory_bytes", "limits", "memory"),
+    ("spec.limits.cpu_time", "limits", "cpu"),
+    ("spec.limits.timeout", "limits", "timeout"),
+    ("spec.limits.request_body_bytes", "limits", "request_body"),
+    ("spec.limits.response_body_bytes", "limits", "response_body"),
+    ("spec.limits.log_bytes", "limits", "logs"),
+    ("spec.scaling.min_sandboxes", "scaling", "min"),
+    ("spec.scaling.max_sandboxes", "scaling", "max"),
+    ("spec.scaling.idle_timeout", "scaling", "idle_timeout"),
+    ("spec.scaling.min_workers", "scaling", "min_workers"),
+    ("spec.scaling.max_workers", "scaling", "max_workers"),
+    ("spec.environment", "", "environment"),
+];
+
+/// Checks what the cluster will check, so that the error can name the line.
+fn check_ranges(root: &Section<'_>, spec: &v1::VersionSpec) -> Result<(), Failure> {
+    let Err(error) = model::VersionSpec::try_from(spec.clone()) else { return Ok(()) };
+    let field = error.field.as_deref().unwrap_or_default();
+    let place = RANGES.iter().find(|(api, ..)| *api == field);
+    let (section, name) = place.map_or(("", "allowed_outbound_hosts"), |(_, section, name)| (*section, *name));
+    let shown = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+    let message = error.message.replace(field, &shown);
+    match root.section(section)? {
+        Some(section) => Err(section.wrong(name, &message)),
+        None => Err(root.wrong(name, &message)),
+    }
+}

@@ -1,0 +1,73 @@
+//! The templates of `dunlin new`, embedded in the command, so that it needs neither network nor installation.
+//!
+//! In names of files and in their text `{{name}}` becomes the function's name, `{{name_snake}}` the same with underscores.
+
+use std::{fs, io, path::Path};
+
+use dunlin_proto::ids::FunctionName;
+
+/// A folder to begin a function with.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// What `-t` calls it.
+    pub(crate) name: &'static str,
+    /// Paths in the folder, and contents.
+    files: &'static [(&'static str, &'static [u8])],
+}
+
+/// All of them, sorted by name.
+pub(crate) const ALL: &[Template] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
+
+impl Template {
+    /// The template with this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|template| template.name == name)
+    }
+
+    /// Writes its files into a folder, which has none of them.
+    ///
+    /// # Errors
+    /// The folder can't be written, or a file is there already.
+    pub(crate) fn write(&self, folder: &Path, name: &FunctionName) -> io::Result<()> {
+        for (path, contents) in self.files {
+            let path = folder.join(fill(path, name));
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            let contents = match std::str::from_utf8(contents) {
+                Ok(text) => fill(text, name).into_bytes(),
+                Err(_) => contents.to_vec(),
+            };
+            io::Write::write_all(&mut fs::File::create_new(path)?, &contents)?;
+        }
+        Ok(())
+    }
+}
+
+fn fill(text: &str, name: &FunctionName) -> String {
+    text.replace("{{name_snake}}", &name.as_str().replace('-', "_")).replace("{{name}}", name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{FILE_NAME, Manifest};
+
+    #[test]
+    fn every_template_makes_a_project_with_a_build_command() {
+        for template in ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let name: FunctionName = "check-out".parse().unwrap();
+            template.write(folder.path(), &name).unwrap();
+            let manifest = Manifest::load(&folder.path().join(FILE_NAME)).unwrap();
+            assert_eq!(manifest.name, name, "{}", template.name);
+            assert!(manifest.build.is_some(), "{}", template.name);
+            for (path, _) in template.files {
+                let file = folder.path().join(fill(path, &name));
+                let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+                assert!(!text.contains("{{name"), "{} leaves a placeholder", file.display());
+            }
+            assert!(template.write(folder.path(), &name).is_err(), "it must not overwrite");
+        }
+    }
+}

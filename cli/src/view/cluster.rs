@@ -1,0 +1,121 @@
+//! Workers and namespaces, as shown.
+
+use dunlin_proto::v1;
+use serde::Serialize;
+
+use super::{Time, age, or_dash, part};
+use crate::{output::Column, units};
+
+/// A process that runs functions.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WorkerView {
+    pub(crate) name: String,
+    pub(crate) state: &'static str,
+    pub(crate) address: String,
+    pub(crate) software_version: String,
+    pub(crate) engine: String,
+    pub(crate) capacity: u32,
+    pub(crate) in_flight: u32,
+    pub(crate) prepared: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu_millis: u32,
+    pub(crate) join_time: Option<Time>,
+    pub(crate) heard_time: Option<Time>,
+    pub(crate) versions: Vec<HeldVersionView>,
+}
+
+/// A version on a worker.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HeldVersionView {
+    pub(crate) namespace: String,
+    pub(crate) function: String,
+    pub(crate) version: String,
+    pub(crate) state: String,
+    pub(crate) error: String,
+    pub(crate) in_flight: u32,
+    pub(crate) prepared: u32,
+}
+
+impl From<v1::Worker> for WorkerView {
+    fn from(worker: v1::Worker) -> Self {
+        let state = match worker.state() {
+            v1::WorkerState::Ready => "ready",
+            v1::WorkerState::Draining => "draining",
+            v1::WorkerState::Lost => "lost",
+            v1::WorkerState::Unspecified => "unknown",
+        };
+        Self {
+            name: part(&worker.name, "workers"),
+            state,
+            address: worker.address,
+            software_version: worker.software_version,
+            engine: worker.engine,
+            capacity: worker.capacity,
+            in_flight: worker.in_flight,
+            prepared: worker.prepared,
+            memory_bytes: worker.memory_bytes,
+            cpu_millis: worker.cpu_millis,
+            join_time: Time::from_wire(worker.join_time),
+            heard_time: Time::from_wire(worker.heard_time),
+            versions: worker.versions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::HeldVersion> for HeldVersionView {
+    fn from(held: v1::HeldVersion) -> Self {
+        Self {
+            namespace: part(&held.version, "namespaces"),
+            function: part(&held.version, "functions"),
+            version: part(&held.version, "versions"),
+            state: held.state,
+            error: held.error,
+            in_flight: held.in_flight,
+            prepared: held.prepared,
+        }
+    }
+}
+
+/// The columns of a list of workers.
+pub(crate) const WORKERS: &[Column<WorkerView>] = &[
+    Column::new("NAME", |worker| worker.name.clone()),
+    Column::new("STATE", |worker| worker.state.to_owned()),
+    Column::new("RUNNING", |worker| format!("{}/{}", worker.in_flight, worker.capacity)),
+    Column::new("PREPARED", |worker| worker.prepared.to_string()),
+    Column::new("VERSIONS", |worker| worker.versions.len().to_string()),
+    Column::new("CPU", |worker| format!("{:.2}", f64::from(worker.cpu_millis) / 1_000.0)),
+    Column::new("MEMORY", |worker| units::size(worker.memory_bytes)),
+    Column::new("HEARD", |worker| age(worker.heard_time)),
+    Column::wide("JOINED", |worker| age(worker.join_time)),
+    Column::wide("ADDRESS", |worker| worker.address.clone()),
+    Column::wide("SOFTWARE", |worker| worker.software_version.clone()),
+    Column::wide("ENGINE", |worker| worker.engine.clone()),
+];
+
+/// A tenant.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NamespaceView {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) function_count: u32,
+    pub(crate) create_time: Option<Time>,
+}
+
+impl From<v1::Namespace> for NamespaceView {
+    fn from(namespace: v1::Namespace) -> Self {
+        Self {
+            name: part(&namespace.name, "namespaces"),
+            description: namespace.description,
+            function_count: namespace.function_count,
+            create_time: Time::from_wire(namespace.create_time),
+        }
+    }
+}
+
+/// The columns of a list of namespaces.
+pub(crate) const NAMESPACES: &[Column<NamespaceView>] = &[
+    Column::new("NAME", |namespace| namespace.name.clone()),
+    Column::new("FUNCTIONS", |namespace| namespace.function_count.to_string()),
+    Column::new("CREATED", |namespace| age(namespace.create_time)),
+    Column::new("DESCRIPTION", |namespace| or_dash(&namespace.description)),
+];

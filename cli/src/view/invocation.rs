@@ -1,0 +1,142 @@
+//! Invocations, receipts and log lines, as shown.
+
+use dunlin_proto::v1;
+use serde::Serialize;
+
+use super::{Millis, Time, age, or_dash, part};
+use crate::{output::Column, units};
+
+/// One call of a function.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct InvocationView {
+    pub(crate) id: String,
+    pub(crate) namespace: String,
+    pub(crate) function: String,
+    pub(crate) version: u32,
+    pub(crate) start_time: Option<Time>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) status: u32,
+    pub(crate) outcome: String,
+    pub(crate) error: String,
+    pub(crate) gateway: String,
+    pub(crate) worker: String,
+    pub(crate) request_id: String,
+    pub(crate) receipt: ReceiptView,
+}
+
+/// What a call cost.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct ReceiptView {
+    pub(crate) queue_ms: Millis,
+    pub(crate) start_ms: Millis,
+    pub(crate) run_ms: Millis,
+    pub(crate) cpu_ms: Millis,
+    pub(crate) peak_memory_bytes: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl From<v1::Invocation> for InvocationView {
+    fn from(invocation: v1::Invocation) -> Self {
+        Self {
+            id: part(&invocation.name, "invocations"),
+            namespace: part(&invocation.name, "namespaces"),
+            function: part(&invocation.name, "functions"),
+            version: invocation.version,
+            start_time: Time::from_wire(invocation.start_time),
+            method: invocation.method,
+            path: invocation.path,
+            status: invocation.status,
+            outcome: invocation.outcome,
+            error: invocation.error,
+            gateway: invocation.gateway,
+            worker: invocation.worker,
+            request_id: invocation.request_id,
+            receipt: invocation.receipt.map(Into::into).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<v1::Receipt> for ReceiptView {
+    fn from(receipt: v1::Receipt) -> Self {
+        Self {
+            queue_ms: Millis::from_wire(receipt.queue),
+            start_ms: Millis::from_wire(receipt.start),
+            run_ms: Millis::from_wire(receipt.run),
+            cpu_ms: Millis::from_wire(receipt.cpu),
+            peak_memory_bytes: receipt.peak_memory_bytes,
+            bytes_in: receipt.bytes_in,
+            bytes_out: receipt.bytes_out,
+        }
+    }
+}
+
+impl ReceiptView {
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "queue {}, start {}, run {}, CPU {}, memory {}, in {}, out {}",
+            self.queue_ms.text(),
+            self.start_ms.text(),
+            self.run_ms.text(),
+            self.cpu_ms.text(),
+            units::size(self.peak_memory_bytes),
+            units::size(self.bytes_in),
+            units::size(self.bytes_out),
+        )
+    }
+}
+
+/// The columns of a list of invocations.
+pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
+    Column::new("STARTED", |call| age(call.start_time)),
+    Column::new("FUNCTION", |call| format!("{}@v{}", call.function, call.version)),
+    Column::new("CALL", |call| format!("{} {}", call.method, call.path)),
+    Column::new("STATUS", |call| call.status.to_string()),
+    Column::new("OUTCOME", |call| call.outcome.clone()),
+    Column::new("RUN", |call| call.receipt.run_ms.text()),
+    Column::new("CPU", |call| call.receipt.cpu_ms.text()),
+    Column::new("MEMORY", |call| units::size(call.receipt.peak_memory_bytes)),
+    Column::new("ID", |call| call.id.clone()),
+    Column::wide("QUEUE", |call| call.receipt.queue_ms.text()),
+    Column::wide("START", |call| call.receipt.start_ms.text()),
+    Column::wide("WORKER", |call| or_dash(&call.worker)),
+    Column::wide("GATEWAY", |call| or_dash(&call.gateway)),
+    Column::wide("ERROR", |call| or_dash(&call.error)),
+];
+
+/// A line that a guest wrote.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct LogLineView {
+    pub(crate) time: Option<Time>,
+    pub(crate) namespace: String,
+    pub(crate) function: String,
+    pub(crate) version: u32,
+    pub(crate) invocation: String,
+    pub(crate) stream: &'static str,
+    pub(crate) text: String,
+    pub(crate) worker: String,
+    pub(crate) dropped_bytes: u64,
+}
+
+impl From<v1::LogLine> for LogLineView {
+    fn from(line: v1::LogLine) -> Self {
+        let stream = match line.stream() {
+            v1::LogStream::Stdout => "stdout",
+            v1::LogStream::Stderr => "stderr",
+            v1::LogStream::Unspecified => "unknown",
+        };
+        Self {
+            time: Time::from_wire(line.time),
+            namespace: part(&line.function, "namespaces"),
+            function: part(&line.function, "functions"),
+            version: line.version,
+            invocation: line.invocation,
+            stream,
+            text: line.text,
+            worker: line.worker,
+            dropped_bytes: line.dropped_bytes,
+        }
+    }
+}
