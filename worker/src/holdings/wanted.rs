@@ -1,0 +1,83 @@
+//! A version as the scheduler wants it held: the message, checked.
+
+use dunlin_proto::{
+    ApiError,
+    ids::{FunctionName, Namespace, VersionKey},
+    internal::v1::{AssignedVersion, CompiledCode, InvocationPolicy, VersionRef},
+    model::{self, from_wire_duration},
+};
+
+use crate::{
+    pool::Scaling,
+    sandbox::{AllowedHosts, GuestKind, Limits, Policy},
+};
+
+/// A version to hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) key: VersionKey,
+    pub(crate) namespace: Namespace,
+    pub(crate) function: FunctionName,
+    pub(crate) kind: GuestKind,
+    pub(crate) code: CompiledCode,
+    pub(crate) policy: Policy,
+    pub(crate) scaling: Scaling,
+    /// The message without what may change while the version is held.
+    message: AssignedVersion,
+}
+
+impl Wanted {
+    /// Whether both are the same but for being on standby.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+
+impl TryFrom<&AssignedVersion> for Wanted {
+    type Error = ApiError;
+
+    fn try_from(wire: &AssignedVersion) -> Result<Self, ApiError> {
+        let version: &VersionRef = wire.version.as_ref().ok_or_else(|| missing("version"))?;
+        let policy = wire.policy.as_ref().ok_or_else(|| missing("policy"))?;
+        let scaling = Scaling {
+            min: wire.min_sandboxes.min(wire.max_sandboxes),
+            max: wire.max_sandboxes.max(1),
+            idle_timeout: from_wire_duration(wire.idle_timeout),
+        };
+        Ok(Self {
+            key: version.try_into()?,
+            namespace: wire.namespace.parse().map_err(|error| ApiError::invalid("namespace", error))?,
+            function: wire.function.parse().map_err(|error| ApiError::invalid("function", error))?,
+            kind: wire.kind.parse().map_err(|error| ApiError::invalid("kind", error))?,
+            code: wire.code.clone().ok_or_else(|| missing("code"))?,
+            policy: self::policy(policy)?,
+            scaling,
+            message: AssignedVersion { standby: false, ..wire.clone() },
+        })
+    }
+}
+
+fn missing(field: &str) -> ApiError {
+    ApiError::invalid(field, format!("{field} is missing"))
+}
+
+fn policy(wire: &InvocationPolicy) -> Result<Policy, ApiError> {
+    let limits = model::Limits::from(wire);
+    let hosts = AllowedHosts::parse(&wire.allowed_outbound_hosts);
+    // Sorted, so that a guest sees the same order on every worker.
+    let mut environment: Vec<_> = wire.environment.clone().into_iter().collect();
+    environment.sort();
+    Ok(Policy {
+        limits: Limits {
+            memory_bytes: limits.memory_bytes,
+            cpu: limits.cpu_time,
+            wall: limits.timeout,
+            request_body_bytes: limits.request_body_bytes,
+            response_body_bytes: limits.response_body_bytes,
+            log_bytes: limits.log_bytes,
+            ..Limits::default()
+        },
+        environment,
+        allowed_outbound_hosts: hosts.map_err(|error| ApiError::invalid("allowed_outbound_hosts", error))?,
+    })
+}

@@ -1,0 +1,85 @@
+//! What guests wrote to their standard output and error, kept in bounded local files, one folder a namespace.
+//!
+//! Lines never wait on a disk: they go into a bounded queue of their tenant, within that tenant's rate, and a thread of its own
+//! writes them (`writer.rs`) and tells followers. What a tenant writes too fast is dropped and counted; it can neither slow an
+//! invocation nor push out another tenant's lines. Readers (`read.rs`) look at the files alone.
+
+mod bucket;
+mod line;
+mod read;
+mod segments;
+pub(crate) mod service;
+mod tenant;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use anyhow::Context;
+use dunlin_proto::ids::Namespace;
+use tokio::sync::mpsc;
+
+pub(crate) use line::Source;
+pub(crate) use tenant::Tenant;
+use writer::{Order, Writer};
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogLimits {
+    /// Of all namespaces together, in bytes.
+    pub(crate) total_bytes: u64,
+    /// Of one namespace, in bytes.
+    pub(crate) namespace_bytes: u64,
+    /// What one namespace may write in a second, in bytes.
+    pub(crate) rate_bytes: u64,
+}
+
+/// The logs of this worker.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    folder: PathBuf,
+    limits: LogLimits,
+    tenants: Mutex<HashMap<Namespace, Arc<Tenant>>>,
+    orders: mpsc::Sender<Order>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Tenants that may wait for the writer.
+const WAITING_TENANTS: usize = 4096;
+
+impl Logs {
+    /// Opens the logs in `folder`, with what earlier processes left there.
+    ///
+    /// # Errors
+    /// The folder can't be read, or there is no thread for the writer.
+    pub(crate) fn open(folder: PathBuf, limits: LogLimits) -> anyhow::Result<Self> {
+        let (orders, received) = mpsc::channel(WAITING_TENANTS);
+        let writer = Writer::open(folder.clone(), limits).context("open the logs")?;
+        let thread = std::thread::Builder::new().name("dunlin-logs".to_owned());
+        let thread = thread.spawn(move || writer.run(received)).context("start the thread that writes logs")?;
+        Ok(Self { folder, limits, tenants: Mutex::default(), orders, writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Where the lines of a namespace go.
+    pub(crate) fn tenant(&self, namespace: &Namespace) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Tenant::new(namespace.clone(), self.limits, self.orders.clone()));
+        tenants.entry(namespace.clone()).or_insert_with(new).clone()
+    }
+
+    /// Writes what is waiting, and ends the writer. Lines that come later are lost.
+    pub(crate) async fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        // Both fail only where the writer has ended already.
+        let _ = self.orders.send(Order::Stop).await;
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

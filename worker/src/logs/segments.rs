@@ -1,0 +1,128 @@
+//! The files of one namespace's log: `0000000001.jsonl` and so on, the oldest removed when all are too large together.
+//!
+//! A process begins a new file instead of going on with an old one, whose last line may be torn.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Files of a namespace, whatever their size.
+const MAX_FILES: usize = 64;
+/// Into how many files a namespace's share is divided.
+const FILES_OF_A_SHARE: u64 = 8;
+
+/// The files, oldest first.
+#[derive(Debug)]
+pub(super) struct Segments {
+    folder: PathBuf,
+    max_bytes: u64,
+    files: VecDeque<Segment>,
+    /// The last one, while this process writes it.
+    open: Option<File>,
+    continues: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    number: u64,
+    bytes: u64,
+}
+
+impl Segments {
+    /// What is in `folder`; it need not exist.
+    pub(super) fn open(folder: PathBuf, max_bytes: u64) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for (number, path) in list(&folder)? {
+            files.push(Segment { number, bytes: fs::metadata(path)?.len() });
+        }
+        Ok(Self { folder, max_bytes, files: files.into(), open: None, continues: false })
+    }
+
+    /// Size of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Appends whole lines, and removes the oldest file where there is too much.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let full = self.files.back().is_none_or(|last| last.bytes >= self.max_bytes / FILES_OF_A_SHARE);
+        if full || !self.continues {
+            self.begin();
+        }
+        let last = self.files.back().map_or(1, |file| file.number);
+        let file = match &mut self.open {
+            Some(file) => file,
+            closed => closed.insert(create(&self.folder, last)?),
+        };
+        if let Err(error) = file.write_all(lines) {
+            // Half a line may be there.
+            self.continues = false;
+            return Err(error);
+        }
+        if let Some(file) = self.files.back_mut() {
+            file.bytes += lines.len() as u64;
+        }
+        while self.files.len() > 1 && (self.bytes() > self.max_bytes || self.files.len() > MAX_FILES) {
+            self.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest file; says whether there was one.
+    pub(super) fn remove_oldest(&mut self) -> io::Result<bool> {
+        let Some(oldest) = self.files.pop_front() else { return Ok(false) };
+        if self.files.is_empty() {
+            (self.open, self.continues) = (None, false);
+        }
+        match fs::remove_file(path(&self.folder, oldest.number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// Closes the file until there is something to write again.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn begin(&mut self) {
+        let number = self.files.back().map_or(0, |file| file.number) + 1;
+        self.files.push_back(Segment { number, bytes: 0 });
+        (self.open, self.continues) = (None, true);
+    }
+}
+
+/// The files of a namespace, oldest first.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jsonl"));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            files.push((number, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}.jsonl"))
+}
+
+fn create(folder: &Path, number: u64) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path(folder, number))
+}

@@ -1,0 +1,126 @@
+//! One namespace's way into the logs: its rate, its queue, and those who follow it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use dunlin_proto::ids::Namespace;
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
+
+use super::{
+    LogLimits,
+    bucket::Bucket,
+    line::{Line, Source, micros},
+    writer::Order,
+};
+use crate::sandbox::LogRecord;
+
+/// What a line costs besides its text, so that a flood of empty lines is bounded too.
+const LINE_COST: u64 = 128;
+/// Lines that may wait for the writer, by their cost.
+const QUEUE_BYTES: u64 = 1 << 20;
+/// Lines that a follower may lag behind.
+const FOLLOWER_LINES: usize = 512;
+
+/// A namespace's lines on their way to the writer.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    namespace: Namespace,
+    queue: Mutex<Queue>,
+    orders: mpsc::Sender<Order>,
+    live: OnceLock<broadcast::Sender<Arc<Line>>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    bucket: Bucket,
+    lines: VecDeque<Line>,
+    bytes: u64,
+    dropped: u64,
+    last_time: u64,
+    /// The writer knows that there are lines.
+    announced: bool,
+}
+
+impl Tenant {
+    pub(super) fn new(namespace: Namespace, limits: LogLimits, orders: mpsc::Sender<Order>) -> Self {
+        let queue = Queue {
+            bucket: Bucket::new(limits.rate_bytes),
+            lines: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            last_time: 0,
+            announced: false,
+        };
+        Self { namespace, queue: Mutex::new(queue), orders, live: OnceLock::new() }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Queues a line. Never waits; over the tenant's rate the line is dropped and counted in the next one.
+    pub(crate) fn offer(self: &Arc<Self>, source: &Source, record: LogRecord) {
+        let announce = {
+            let mut queue = self.lock();
+            queue.push(source, record, Instant::now()) && !std::mem::replace(&mut queue.announced, true)
+        };
+        if announce && self.orders.try_send(Order::Write(self.clone())).is_err() {
+            // The next line announces it again.
+            self.lock().announced = false;
+        }
+    }
+
+    /// Takes what is waiting.
+    pub(super) fn take(&self) -> Vec<Line> {
+        let mut queue = self.lock();
+        queue.announced = false;
+        queue.bytes = 0;
+        std::mem::take(&mut queue.lines).into()
+    }
+
+    /// Counts bytes that could not be written.
+    pub(super) fn lost(&self, bytes: u64) {
+        self.lock().dropped += bytes;
+    }
+
+    /// Passes a line that is written on to followers.
+    pub(super) fn publish(&self, line: Line) {
+        if let Some(live) = self.live.get() {
+            // Nobody may be there just now.
+            let _ = live.send(Arc::new(line));
+        }
+    }
+
+    /// The lines from now on. Whoever reads too slowly misses some, and learns how many.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Line>> {
+        self.live.get_or_init(|| broadcast::channel(FOLLOWER_LINES).0).subscribe()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Whether the line was taken.
+    fn push(&mut self, source: &Source, record: LogRecord, now: Instant) -> bool {
+        let length = record.text.len() as u64;
+        let cost = length + source.request_id.len() as u64 + LINE_COST;
+        if self.bytes + cost > QUEUE_BYTES || !self.bucket.take(cost, now) {
+            self.dropped += length + 1 + record.truncated_bytes;
+            return false;
+        }
+        // Never the same twice, so that readers can tell lines apart.
+        self.last_time = micros(record.time).max(self.last_time + 1);
+        let mut line = Line::new(source, record, self.last_time);
+        line.dropped_bytes += std::mem::take(&mut self.dropped);
+        self.bytes += cost;
+        self.lines.push_back(line);
+        true
+    }
+}

@@ -1,0 +1,195 @@
+//! One invocation, from its beginning to its last message: find the version, wait for a sandbox, run it, say how it ended.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use dunlin_proto::{
+    ErrorCode,
+    internal::v1::{Begin, open_session_response::Frame},
+};
+use futures::FutureExt;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Context,
+    answer::{self, EVENTS_AHEAD},
+    ending::{Ending, Waited},
+    inbox::Piece,
+    inflight::Inflight,
+    outgoing::Outgoing,
+    request::Order,
+};
+use crate::{
+    holdings::Held,
+    logs::Source,
+    pool::Checkout,
+    sandbox::{Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
+};
+
+/// Lines that a guest may write before they are taken; as many as the default limit has room for.
+const LINES_AHEAD: usize = 4096;
+/// Bytes that a guest has read before the gateway is granted as many again.
+const GRANT: u64 = 64 << 10;
+
+/// An invocation that has been accepted.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    context: Arc<Context>,
+    inflight: Arc<Inflight>,
+    outgoing: Outgoing,
+    begin: Begin,
+    received: Instant,
+    /// The worker takes nothing new any more.
+    leaving: bool,
+}
+
+impl Invocation {
+    pub(super) fn new(
+        context: Arc<Context>,
+        inflight: Arc<Inflight>,
+        outgoing: Outgoing,
+        begin: Begin,
+        leaving: bool,
+    ) -> Self {
+        Self { context, inflight, outgoing, begin, received: Instant::now(), leaving }
+    }
+
+    /// Runs it, and says how it ended.
+    pub(super) async fn run(self) {
+        let Self { context, inflight, outgoing, begin, received, leaving } = self;
+        let running = Running { context: &context, inflight: &inflight, outgoing: &outgoing, received };
+        let work = AssertUnwindSafe(Box::pin(running.run(begin, leaving))).catch_unwind();
+        let ending = work.await.unwrap_or_else(|_| {
+            tracing::error!("an invocation panicked outside its sandbox");
+            Ending::internal()
+        });
+        // Nobody is left to be told where the session is gone.
+        let _ = outgoing.send(Frame::from(ending)).await;
+    }
+}
+
+/// What the parts of an invocation work with.
+struct Running<'a> {
+    context: &'a Context,
+    inflight: &'a Inflight,
+    outgoing: &'a Outgoing,
+    received: Instant,
+}
+
+impl Running<'_> {
+    async fn run(&self, begin: Begin, leaving: bool) -> Ending {
+        if leaving {
+            return Ending::refused(ErrorCode::Unavailable, "the worker is stopping", Duration::ZERO);
+        }
+        let order = match Order::try_from(begin) {
+            Ok(order) => order,
+            Err(error) => return Ending::invalid(&error),
+        };
+        let Some(held) = self.context.holdings.find(&order.version) else {
+            return Ending::refused(ErrorCode::Unavailable, "the function is not on this worker", Duration::ZERO);
+        };
+        let deadline = self.received + order.time_left;
+        let checkout = tokio::select! {
+            biased;
+            () = self.inflight.cancel.cancelled() => return Ending::stopped(self.inflight.stopped()),
+            checkout = self.checkout(&held, deadline) => checkout,
+        };
+        match checkout {
+            Ok(checkout) => self.invoke(&held, order, checkout, deadline).await,
+            Err(ending) => ending,
+        }
+    }
+
+    async fn checkout(&self, held: &Held, deadline: Instant) -> Result<Checkout, Ending> {
+        let pool = held.pool(deadline).await.map_err(|reason| Ending::not_ready(&reason))?;
+        let checkout = pool.checkout(deadline).await;
+        checkout.map_err(|reason| Ending::no_sandbox(reason, self.received.elapsed()))
+    }
+
+    /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
+    async fn invoke(&self, held: &Held, order: Order, checkout: Checkout, deadline: Instant) -> Ending {
+        let Checkout { sandbox, slot, start } = checkout;
+        let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
+        let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
+        let (logs, lines) = LogSink::channel(LINES_AHEAD);
+        let (feeder, body) = self.body();
+        let source = Source {
+            function: held.wanted().function.clone(),
+            version: order.version.number,
+            invocation: order.id,
+            request_id: order.request_id,
+        };
+        let request = order.request.map(|()| body);
+        let cancel = self.inflight.cancel.clone();
+        let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
+        let running = async {
+            let completion = sandbox.run(call).await;
+            // A caller who reads slowly keeps nobody else waiting.
+            drop(slot);
+            completion
+        };
+        let (completion, delivered, (), reported) = tokio::join!(
+            running,
+            answer::deliver(events, self.outgoing, self.inflight, deadline),
+            self.feed(feeder),
+            keep(lines, held, &source),
+        );
+        let dropped = completion.usage.log_bytes_dropped.saturating_sub(reported);
+        if dropped > 0 {
+            held.tenant().offer(&source, note(dropped));
+        }
+        Ending::of(&completion, delivered, self.inflight.stopped(), waited)
+    }
+
+    /// The request's body: whole where it is here, as most are, or else to be fed.
+    fn body(&self) -> (Option<mpsc::Sender<RequestFrame>>, RequestBody) {
+        if let Some(whole) = self.inflight.inbox.whole() {
+            return (None, RequestBody::full(whole));
+        }
+        let (feeder, body) = RequestBody::channel(1);
+        (Some(feeder), body)
+    }
+
+    /// Passes the body on as the guest reads, and grants the gateway more.
+    async fn feed(&self, feeder: Option<mpsc::Sender<RequestFrame>>) {
+        let Some(feeder) = feeder else { return };
+        let mut read = 0;
+        // Fails when the guest wants no more.
+        while let Ok(room) = feeder.reserve().await {
+            let piece = tokio::select! { piece = self.inflight.inbox.next() => piece, () = feeder.closed() => return };
+            match piece {
+                Piece::End(trailers) if trailers.is_empty() => return room.send(RequestFrame::End),
+                Piece::End(trailers) => return room.send(RequestFrame::Trailers(trailers)),
+                Piece::Data(data) => {
+                    read += data.len() as u64;
+                    room.send(RequestFrame::Data(data));
+                }
+            }
+            if read >= GRANT {
+                self.inflight.inbox.grant(read);
+                if self.outgoing.send(Frame::Credit(std::mem::take(&mut read))).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps what the guest writes until it is done; returns the bytes that its lines say were cut off.
+async fn keep(mut lines: mpsc::Receiver<LogRecord>, held: &Held, source: &Source) -> u64 {
+    let mut reported = 0;
+    while let Some(line) = lines.recv().await {
+        reported += line.truncated_bytes;
+        held.tenant().offer(source, line);
+    }
+    reported
+}
+
+/// Says that output is missing.
+fn note(dropped: u64) -> LogRecord {
+    LogRecord {
+        stream: LogStream::Stderr,
+        text: format!("[dunlin] {dropped} bytes of output over the invocation's log limit were dropped"),
+        time: std::time::SystemTime::now(),
+        truncated_bytes: dropped,
+    }
+}

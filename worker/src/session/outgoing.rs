@@ -1,0 +1,49 @@
+//! One invocation's way into its session's one bounded channel.
+
+use bytes::Bytes;
+use dunlin_proto::internal::v1::{Body, Header, Head, OpenSessionResponse, open_session_response::Frame};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// Where a session's messages go.
+pub(super) type Outlet = mpsc::Sender<Result<OpenSessionResponse, Status>>;
+
+/// The session is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// What an invocation says.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    epoch: u64,
+    invocation: u64,
+    outlet: Outlet,
+}
+
+impl Outgoing {
+    pub(super) fn new(epoch: u64, invocation: u64, outlet: Outlet) -> Self {
+        Self { epoch, invocation, outlet }
+    }
+
+    pub(super) async fn send(&self, frame: Frame) -> Result<(), Gone> {
+        let message = OpenSessionResponse { epoch: self.epoch, invocation: self.invocation, frame: Some(frame) };
+        self.outlet.send(Ok(message)).await.map_err(|_| Gone)
+    }
+
+    pub(super) async fn head(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Gone> {
+        self.send(Frame::Head(Head { status: status.as_u16().into(), headers: to_wire(headers) })).await
+    }
+
+    pub(super) async fn body(&self, data: Bytes, last: bool, trailers: &HeaderMap) -> Result<(), Gone> {
+        self.send(Frame::Body(Body { data, last, trailers: to_wire(trailers) })).await
+    }
+}
+
+fn to_wire(headers: &HeaderMap) -> Vec<Header> {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
+        name: name.as_str().to_owned(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    };
+    headers.iter().map(header).collect()
+}
