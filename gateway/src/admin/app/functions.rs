@@ -1,0 +1,169 @@
+//! Functions and their versions: authorised here, done by the scheduler.
+
+use dunlin_proto::{
+    ApiError,
+    ids::{Digest, Namespace},
+    names::{FunctionRef, NamespaceRef, VersionName},
+    v1,
+};
+use futures::{Stream, StreamExt};
+
+use super::{App, MAX_ANSWER_BYTES, ask, from_scheduler, name, on_behalf, page_size};
+use crate::{
+    admin::access::Operation,
+    auth::{Principal, Role},
+    config::Config,
+};
+
+impl App {
+    pub(super) fn functions(&self) -> v1::function_service_client::FunctionServiceClient<crate::upstream::Secured> {
+        self.context.scheduler.functions().max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// A function as clients see it: the scheduler does not know this gateway's addresses.
+    fn with_urls(&self, function: &mut v1::Function) {
+        if let Ok(name) = function.name.parse() {
+            function.urls = urls(&self.context.config, &name);
+        }
+    }
+
+    pub(crate) async fn function_list(
+        &self,
+        who: &Principal,
+        request: v1::ListFunctionsRequest,
+    ) -> Result<v1::ListFunctionsResponse, ApiError> {
+        let NamespaceRef { namespace } = name("parent", &request.parent)?;
+        Operation::ListFunctions.allow_in(who, &namespace)?;
+        page_size(request.page_size)?;
+        let mut response = ask(self.functions().list_functions(on_behalf(who, request))).await?;
+        response.functions.iter_mut().for_each(|function| self.with_urls(function));
+        Ok(response)
+    }
+
+    pub(crate) async fn function_get(
+        &self,
+        who: &Principal,
+        request: v1::GetFunctionRequest,
+    ) -> Result<v1::GetFunctionResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("name", &request.name)?;
+        Operation::GetFunction.allow_in(who, &namespace)?;
+        let mut response = ask(self.functions().get_function(on_behalf(who, request))).await?;
+        response.function.iter_mut().for_each(|function| self.with_urls(function));
+        Ok(response)
+    }
+
+    pub(crate) async fn function_update(
+        &self,
+        who: &Principal,
+        request: v1::UpdateFunctionRequest,
+    ) -> Result<v1::UpdateFunctionResponse, ApiError> {
+        let wanted = request.function.as_ref().ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
+        let FunctionRef { namespace, .. } = name("function.name", &wanted.name)?;
+        Operation::UpdateFunction.allow_in(who, &namespace)?;
+        let mut response = ask(self.functions().update_function(on_behalf(who, request))).await?;
+        response.function.iter_mut().for_each(|function| self.with_urls(function));
+        Ok(response)
+    }
+
+    pub(crate) async fn function_delete(
+        &self,
+        who: &Principal,
+        request: v1::DeleteFunctionRequest,
+    ) -> Result<v1::DeleteFunctionResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("name", &request.name)?;
+        Operation::DeleteFunction.allow_in(who, &namespace)?;
+        ask(self.functions().delete_function(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn function_rollback(
+        &self,
+        who: &Principal,
+        request: v1::RollbackFunctionRequest,
+    ) -> Result<v1::RollbackFunctionResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("name", &request.name)?;
+        Operation::RollbackFunction.allow_in(who, &namespace)?;
+        let mut response = ask(self.functions().rollback_function(on_behalf(who, request))).await?;
+        response.function.iter_mut().for_each(|function| self.with_urls(function));
+        Ok(response)
+    }
+
+    /// Deploys. The stream is the scheduler's own, message for message; a reader who leaves ends it.
+    pub(crate) async fn version_create(
+        &self,
+        who: &Principal,
+        request: v1::CreateVersionRequest,
+    ) -> Result<impl Stream<Item = Result<v1::CreateVersionResponse, ApiError>> + Send + use<>, ApiError> {
+        let FunctionRef { namespace, .. } = name("parent", &request.parent)?;
+        Operation::CreateVersion.allow_in(who, &namespace)?;
+        name::<Digest>("artifact_digest", &request.artifact_digest)?;
+        let stream = ask(self.functions().create_version(on_behalf(who, request))).await?;
+        Ok(stream.map(|event| event.map_err(|status| from_scheduler(&status))))
+    }
+
+    pub(crate) async fn version_get(
+        &self,
+        who: &Principal,
+        request: v1::GetVersionRequest,
+    ) -> Result<v1::GetVersionResponse, ApiError> {
+        let VersionName { namespace, .. } = name("name", &request.name)?;
+        Operation::GetVersion.allow_in(who, &namespace)?;
+        let mut response = ask(self.functions().get_version(on_behalf(who, request))).await?;
+        hide_values(who, &namespace, response.version.iter_mut());
+        Ok(response)
+    }
+
+    pub(crate) async fn version_list(
+        &self,
+        who: &Principal,
+        request: v1::ListVersionsRequest,
+    ) -> Result<v1::ListVersionsResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("parent", &request.parent)?;
+        Operation::ListVersions.allow_in(who, &namespace)?;
+        page_size(request.page_size)?;
+        let mut response = ask(self.functions().list_versions(on_behalf(who, request))).await?;
+        hide_values(who, &namespace, response.versions.iter_mut());
+        Ok(response)
+    }
+}
+
+/// Whether somebody sees the values of environment variables: whoever may deploy does.
+pub(crate) fn sees_values(who: &Principal, namespace: &Namespace) -> bool {
+    who.role_in(namespace).is_some_and(|role| role >= Role::Developer)
+}
+
+/// Empties the values of environment variables for a viewer, on every transport alike.
+fn hide_values<'a>(who: &Principal, namespace: &Namespace, versions: impl Iterator<Item = &'a mut v1::Version>) {
+    if !sees_values(who, namespace) {
+        let specs = versions.filter_map(|version| version.spec.as_mut());
+        specs.flat_map(|spec| spec.environment.values_mut()).for_each(String::clear);
+    }
+}
+
+/// Where callers reach a function, by this gateway's configuration.
+fn urls(config: &Config, name: &FunctionRef) -> Vec<String> {
+    let port = config.functions.port();
+    let by_host = config.domain.iter().map(|domain| match port {
+        80 => format!("http://{}--{}.{domain}/", name.function, name.namespace),
+        _ => format!("http://{}--{}.{domain}:{port}/", name.function, name.namespace),
+    });
+    let host = config.functions;
+    let by_path = config.paths().then(|| format!("http://{host}/{}/{}/", name.namespace, name.function));
+    by_host.chain(by_path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_has_the_addresses_that_the_gateway_serves() {
+        let name: FunctionRef = "namespaces/shop/functions/pay".parse().unwrap();
+        let mut config = Config::default();
+        assert_eq!(urls(&config, &name), ["http://127.0.0.1:8080/shop/pay/"]);
+        config.domain = Some("fn.example.com".to_owned());
+        assert_eq!(urls(&config, &name), ["http://pay--shop.fn.example.com:8080/"]);
+        config.path_addressing = Some(true);
+        config.functions.set_port(80);
+        assert_eq!(urls(&config, &name), ["http://pay--shop.fn.example.com/", "http://127.0.0.1:80/shop/pay/"]);
+    }
+}

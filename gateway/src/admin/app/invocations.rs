@@ -1,0 +1,133 @@
+//! Records of invocations: each gateway keeps its own, so all of them are asked and the answers merged.
+
+use std::cmp::Reverse;
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::InvocationId,
+    internal::v1::{ListRecordsRequest, ListRecordsResponse},
+    names::{InvocationName, Scope},
+    v1,
+};
+
+use super::{
+    App,
+    fanout::{gather, message},
+    name, page_size,
+};
+use crate::{admin::access::Operation, auth::Principal};
+
+impl App {
+    /// The newest first. The page token is the id of the last invocation of the page before.
+    pub(crate) async fn invocation_list(
+        &self,
+        who: &Principal,
+        mut request: v1::ListInvocationsRequest,
+    ) -> Result<v1::ListInvocationsResponse, ApiError> {
+        let scope: Scope = name("parent", &request.parent)?;
+        Operation::ListInvocations.allow_in(who, &scope.namespace)?;
+        let size = page_size(request.page_size)?;
+        request.page_size = i32::try_from(size).unwrap_or(100);
+        let before: Option<InvocationId> =
+            (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
+        let own = self.context.records.list(&scope, request.failed_only, before, size);
+        let own = own.iter().map(|record| record.as_ref().into()).collect();
+        let (others, unreachable) = self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;
+        let (invocations, next_page_token) = merged(own, others, size);
+        Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable })
+    }
+
+    pub(crate) async fn invocation_get(
+        &self,
+        who: &Principal,
+        request: v1::GetInvocationRequest,
+    ) -> Result<v1::GetInvocationResponse, ApiError> {
+        let wanted: InvocationName = name("name", &request.name)?;
+        Operation::GetInvocation.allow_in(who, &wanted.namespace)?;
+        if let Some(record) = self.context.records.get(&wanted) {
+            return Ok(v1::GetInvocationResponse { invocation: Some(record.as_ref().into()) });
+        }
+        let parent = dunlin_proto::names::FunctionRef {
+            namespace: wanted.namespace.clone(),
+            function: wanted.function.clone(),
+        };
+        let query = v1::ListInvocationsRequest { parent: parent.to_string(), ..Default::default() };
+        let question = ListRecordsRequest { query: Some(query), id: wanted.id.to_string() };
+        let (answers, unreachable) = self.records_ask(question).await;
+        let mut found = answers.into_iter().flat_map(|answer| answer.invocations);
+        // What another gateway says is used only where it is about what was asked.
+        match found.find(|found| found.name == request.name) {
+            Some(found) => Ok(v1::GetInvocationResponse { invocation: Some(found) }),
+            None => Err(not_found(&wanted, &unreachable)),
+        }
+    }
+
+    /// Asks all other gateways.
+    async fn records_ask(&self, question: ListRecordsRequest) -> (Vec<ListRecordsResponse>, Vec<String>) {
+        let own = self.context.config.name.as_str();
+        let peers = self.context.dispatcher.directory().load().gateways.clone();
+        let questions = peers.into_iter().filter(|peer| peer.gateway != own).map(|peer| {
+            let (client, question) = (self.context.workers.records(&peer.address), question.clone());
+            (peer.gateway, async move { message(client?.list_records(question).await) })
+        });
+        gather(questions).await
+    }
+}
+
+/// The page that several gateways' pages make, and the token of the next one.
+fn merged(
+    own: Vec<v1::Invocation>,
+    others: Vec<ListRecordsResponse>,
+    size: usize,
+) -> (Vec<v1::Invocation>, String) {
+    let mut all = own;
+    all.extend(others.into_iter().flat_map(|answer| answer.invocations));
+    // The ids are UUIDv7, whose texts sort by time.
+    let id = |invocation: &v1::Invocation| invocation.name.rsplit('/').next().unwrap_or_default().to_owned();
+    all.sort_by_cached_key(|invocation| Reverse(id(invocation)));
+    all.dedup_by(|a, b| a.name == b.name);
+    // A full page may be the last one; the next is then empty.
+    let more = all.len() >= size;
+    all.truncate(size);
+    let next = all.last().filter(|_| more).map(id).unwrap_or_default();
+    (all, next)
+}
+
+fn not_found(wanted: &InvocationName, unreachable: &[String]) -> ApiError {
+    if unreachable.is_empty() {
+        return ApiError::not_found(wanted).hint("gateways keep the newest records only");
+    }
+    let message = format!("{wanted} was not found, but these gateways did not answer: {}", unreachable.join(", "));
+    ApiError::new(ErrorCode::Unavailable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(id: &str) -> v1::Invocation {
+        v1::Invocation { name: format!("namespaces/a/functions/b/invocations/{id}"), ..Default::default() }
+    }
+
+    fn page(own: &[&str], other: &[&str], size: usize) -> (String, String) {
+        let of = |ids: &[&str]| ids.iter().map(|id| invocation(id)).collect::<Vec<_>>();
+        let (page, next) = merged(of(own), vec![ListRecordsResponse { invocations: of(other) }], size);
+        let ids: Vec<_> = page.iter().map(|found| found.name.rsplit('/').next().unwrap()).collect();
+        (ids.join(" "), next)
+    }
+
+    #[test]
+    fn pages_of_several_gateways_make_one() {
+        assert_eq!(page(&["9", "5", "1"], &["8", "5", "2"], 4), ("9 8 5 2".into(), "2".into()));
+        assert_eq!(page(&["9"], &[], 4), ("9".into(), String::new()));
+        assert_eq!(page(&["9"], &["8"], 2), ("9 8".into(), "8".into()));
+        assert_eq!(page(&[], &[], 2), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn an_invocation_that_a_silent_gateway_may_have_is_not_said_to_be_missing() {
+        let name = "namespaces/a/functions/b/invocations/0198c5b2-7a43-7000-8000-3f1f6d1c1a2b".parse().unwrap();
+        assert_eq!(not_found(&name, &[]).code, ErrorCode::NotFound);
+        assert_eq!(not_found(&name, &["g2".into()]).code, ErrorCode::Unavailable);
+    }
+}

@@ -1,0 +1,187 @@
+//! Calls of functions through administration, for developers: any version, with traffic or without.
+
+use bytes::{Bytes, BytesMut};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::InvocationId,
+    names::{FunctionRef, VersionName},
+    v1,
+};
+use http::{HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::{App, name};
+use crate::{
+    admin::access::Operation,
+    auth::Principal,
+    dispatch::{Invocation, RequestBody, ResponseBody},
+    routes::{Function, Version},
+};
+
+/// The largest body of a call or answer that passes here, in bytes; larger ones stream through the function's address.
+const MAX_BODY_BYTES: usize = 6 << 20;
+
+/// Headers that belong to a connection, not to a request (RFC 9110 7.6.1).
+const OF_CONNECTIONS: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::UPGRADE,
+    header::TE,
+    header::HOST,
+];
+
+impl App {
+    /// Calls a function and waits for its whole answer.
+    pub(crate) async fn invoke(
+        &self,
+        who: &Principal,
+        request: v1::InvokeRequest,
+    ) -> Result<v1::InvokeResponse, ApiError> {
+        let version: Option<VersionName> = request.name.parse().ok();
+        let wanted = match &version {
+            Some(version) => version.parent(),
+            None => name::<FunctionRef>("name", &request.name)?,
+        };
+        Operation::Invoke.allow_in(who, &wanted.namespace)?;
+        let table = self.context.routes.load();
+        let found = table.function(wanted.namespace.as_str(), wanted.function.as_str()).cloned();
+        drop(table);
+        let function = found.ok_or_else(|| ApiError::not_found(&wanted))?;
+        let version = choose(&function, version.as_ref())?;
+        let id = InvocationId::new();
+        let invocation = Invocation {
+            id,
+            request: read(request)?,
+            base_path: String::new(),
+            scheme: "http",
+            authority: self.context.config.functions.to_string(),
+            remote_address: self.context.config.admin.ip(),
+            request_id: String::new(),
+            accepted: Instant::now(),
+            function,
+            version,
+        };
+        let (head, body) = self.context.dispatcher.invoke(invocation).await?.into_parts();
+        let (body, record) = collect(body).await?;
+        let header =
+            |(name, value): (&HeaderName, &HeaderValue)| v1::HttpHeader {
+                name: name.to_string(),
+                value: value.as_bytes().to_vec().into(),
+            };
+        Ok(v1::InvokeResponse {
+            status: head.status.as_u16().into(),
+            headers: head.headers.iter().map(header).collect(),
+            body,
+            invocation: Some(record.unwrap_or_else(|| v1::Invocation {
+                name: wanted.invocation(id).to_string(),
+                ..Default::default()
+            })),
+        })
+    }
+}
+
+/// The version that runs: the one that is named, or one that the traffic falls on.
+fn choose(function: &Function, named: Option<&VersionName>) -> Result<std::sync::Arc<Version>, ApiError> {
+    if let Some(named) = named {
+        return function.version(named.number).cloned().ok_or_else(|| ApiError::not_found(named));
+    }
+    let none = || {
+        ApiError::new(ErrorCode::FailedPrecondition, format!("no version of {} has traffic", function.name))
+            .hint("deploy one, or name a version")
+    };
+    function.choose(rand::random()).cloned().ok_or_else(none)
+}
+
+/// The request that the function sees.
+fn read(message: v1::InvokeRequest) -> Result<http::Request<RequestBody>, ApiError> {
+    if message.body.len() > MAX_BODY_BYTES {
+        let error = ApiError::new(ErrorCode::PayloadTooLarge, format!("body may have {MAX_BODY_BYTES} bytes at most"));
+        return Err(error.hint("call the function at its own address, where bodies stream"));
+    }
+    let mut request = http::Request::new(RequestBody::whole(message.body.clone()));
+    *request.method_mut() = method(&message.method, message.body.is_empty())?;
+    *request.uri_mut() = path(&message.path)?;
+    for sent in message.headers {
+        let (name, value) = header(&sent)?;
+        request.headers_mut().append(name, value);
+    }
+    Ok(request)
+}
+
+fn method(text: &str, no_body: bool) -> Result<Method, ApiError> {
+    match text {
+        "" if no_body => Ok(Method::GET),
+        "" => Ok(Method::POST),
+        "CONNECT" => Err(ApiError::invalid("method", "CONNECT is not possible")),
+        text => text.parse().map_err(|_| ApiError::invalid("method", format!("{text:?} is no HTTP method"))),
+    }
+}
+
+fn path(text: &str) -> Result<Uri, ApiError> {
+    let text = if text.is_empty() { "/" } else { text };
+    let wrong = || ApiError::invalid("path", "path must begin with / and have only characters that a URL may have");
+    let path: PathAndQuery = text.starts_with('/').then(|| text.parse().ok()).flatten().ok_or_else(wrong)?;
+    Ok(path.into())
+}
+
+fn header(sent: &v1::HttpHeader) -> Result<(HeaderName, HeaderValue), ApiError> {
+    let wrong = |what: &str| ApiError::invalid("headers", format!("header {:?} {what}", sent.name));
+    let name: HeaderName = sent.name.parse().map_err(|_| wrong("has no valid name"))?;
+    if OF_CONNECTIONS.contains(&name) {
+        return Err(wrong("belongs to the connection and can't be set"));
+    }
+    let value = HeaderValue::from_bytes(&sent.value).map_err(|_| wrong("has no valid value"))?;
+    Ok((name, value))
+}
+
+/// The whole answer and the record of the call, where its worker gave an account in time.
+async fn collect(mut body: ResponseBody) -> Result<(Bytes, Option<v1::Invocation>), ApiError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > MAX_BODY_BYTES {
+            let message = format!("the answer has more than the {MAX_BODY_BYTES} bytes that pass here");
+            let error = ApiError::new(ErrorCode::ResponseTooLarge, message);
+            return Err(error.hint("call the function at its own address, where bodies stream"));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok((whole.freeze(), body.record().map(v1::Invocation::from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        let get = read(v1::InvokeRequest::default()).unwrap();
+        assert_eq!((get.method(), get.uri().path()), (&Method::GET, "/"));
+        let body = Bytes::from_static(b"x");
+        let post = read(v1::InvokeRequest { body, path: "/a?b=c".into(), ..Default::default() }).unwrap();
+        assert_eq!((post.method(), post.uri().query()), (&Method::POST, Some("b=c")));
+    }
+
+    #[test]
+    fn a_request_that_is_none_is_refused_by_field() {
+        let header = |name: &str, value: &[u8]| {
+            vec![v1::HttpHeader { name: name.to_owned(), value: value.to_vec().into() }]
+        };
+        let of = |change: &dyn Fn(&mut v1::InvokeRequest)| {
+            let mut message = v1::InvokeRequest::default();
+            change(&mut message);
+            read(message).unwrap_err().field.unwrap_or_default()
+        };
+        assert_eq!(of(&|m| m.method = "GE T".into()), "method");
+        assert_eq!(of(&|m| m.method = "CONNECT".into()), "method");
+        assert_eq!(of(&|m| m.path = "a".into()), "path");
+        assert_eq!(of(&|m| m.path = "/a b".into()), "path");
+        assert_eq!(of(&|m| m.path = "http://169.254.169.254/".into()), "path");
+        assert_eq!(of(&|m| m.headers = header("a b", b"")), "headers");
+        assert_eq!(of(&|m| m.headers = header("a", b"\r\nb: c")), "headers");
+        assert_eq!(of(&|m| m.headers = header("Transfer-Encoding", b"chunked")), "headers");
+        assert_eq!(of(&|m| m.body = vec![0; MAX_BODY_BYTES + 1].into()), "");
+    }
+}

@@ -1,0 +1,136 @@
+//! The public gRPC API on the administration listener, with health checks and server reflection.
+//!
+//! Here requests are unpacked and answers wrapped; what happens is in `app/`. Health and reflection need no token, so
+//! that any client can look around; everything else does.
+
+mod access;
+mod cluster;
+mod functions;
+mod invocations;
+mod logs;
+mod namespaces;
+
+use std::{future::Future, sync::Arc};
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    v1::{
+        self, cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
+        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
+        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        token_service_server::TokenServiceServer,
+    },
+};
+use futures::FutureExt;
+use tonic::{Request, Response, Status, metadata::MetadataMap, server::NamedService, service::Routes};
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::app::App;
+use crate::auth::Principal;
+
+/// The largest message of an upload: a chunk and its frame.
+const MAX_CHUNK_MESSAGE: usize = dunlin_proto::MAX_CHUNK_BYTES + (64 << 10);
+/// The largest call: a body of 6 MiB and its headers.
+const MAX_INVOKE_MESSAGE: usize = 7 << 20;
+/// The largest of all other requests.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// The services of the public API.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    app: App,
+}
+
+impl Api {
+    /// Who calls.
+    async fn principal(&self, metadata: &MetadataMap) -> Result<Arc<Principal>, ApiError> {
+        let sent = metadata.get("authorization").ok_or_else(|| unauthenticated("this call has no token"))?;
+        let token = sent.to_str().ok().and_then(bearer);
+        let token = token.ok_or_else(|| unauthenticated("the metadata authorization must be: Bearer TOKEN"))?;
+        self.app.context().verifier.administration(token).await
+    }
+
+    /// Authenticates, does, wraps.
+    async fn unary<Q, A, F>(
+        &self,
+        request: Request<Q>,
+        call: impl FnOnce(App, Arc<Principal>, Q) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<A, ApiError>>,
+    {
+        let (metadata, _, message) = request.into_parts();
+        let who = self.principal(&metadata).await?;
+        Ok(Response::new(call(self.app.clone(), who, message).await?))
+    }
+}
+
+/// The token of an `Authorization` (RFC 6750 2.1; the scheme's case does not matter, RFC 9110 11.1).
+pub(super) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+}
+
+/// A request without a credential.
+pub(super) fn unauthenticated(message: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, message).hint("get a token with: dunlin token create")
+}
+
+/// All services that this listener offers over gRPC.
+pub(super) fn routes(app: App) -> Routes {
+    let api = Api { app };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(FunctionServiceServer::new(api.clone()).max_decoding_message_size(MAX_CHUNK_MESSAGE))
+        .add_service(NamespaceServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(InvocationServiceServer::new(api.clone()).max_decoding_message_size(MAX_INVOKE_MESSAGE))
+        .add_service(LogServiceServer::new(api).max_decoding_message_size(MAX_MESSAGE));
+    routes.add_service(health());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    routes
+        .add_service(reflection().build_v1().expect("the descriptors that the build made are whole"))
+        .add_service(reflection().build_v1alpha().expect("the descriptors that the build made are whole"));
+    routes.routes()
+}
+
+/// Health of every service and, under the empty name, of the whole: whoever can answer serves.
+fn health() -> HealthServer<impl Health> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for service in SERVICES {
+        // Nobody else has the reporter yet, so that nothing is waited for.
+        let _ = reporter.set_service_status(*service, tonic_health::ServingStatus::Serving).now_or_never();
+    }
+    health
+}
+
+/// The names of the public API's services.
+const SERVICES: &[&str] = &[
+    FunctionServiceServer::<Api>::NAME,
+    NamespaceServiceServer::<Api>::NAME,
+    TokenServiceServer::<Api>::NAME,
+    KeyServiceServer::<Api>::NAME,
+    ClusterServiceServer::<Api>::NAME,
+    InvocationServiceServer::<Api>::NAME,
+    LogServiceServer::<Api>::NAME,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_read_in_its_spellings_and_nothing_else_is() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc"), Some("abc"));
+        for bad in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearer\tabc"] {
+            assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
+}

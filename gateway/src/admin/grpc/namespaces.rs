@@ -1,0 +1,37 @@
+//! Namespaces over gRPC.
+
+use dunlin_proto::v1::{self, namespace_service_server::NamespaceService};
+use tonic::{Request, Response, Status};
+
+use super::Api;
+
+#[tonic::async_trait]
+impl NamespaceService for Api {
+    async fn create_namespace(
+        &self,
+        request: Request<v1::CreateNamespaceRequest>,
+    ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        self.unary(request, async |app, who, message| app.namespace_create(&who, message).await).await
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<v1::GetNamespaceRequest>,
+    ) -> Result<Response<v1::GetNamespaceResponse>, Status> {
+        self.unary(request, async |app, who, message| app.namespace_get(&who, message).await).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<v1::ListNamespacesRequest>,
+    ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
+        self.unary(request, async |app, who, message| app.namespace_list(&who, message).await).await
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::DeleteNamespaceRequest>,
+    ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
+        self.unary(request, async |app, who, message| app.namespace_delete(&who, message).await).await
+    }
+}

@@ -1,0 +1,71 @@
+//! The JSON endpoints under `/api/v1` and the OpenAPI document that describes them.
+//!
+//! The router and the document grow from the same declarations. Field names are snake_case; lists are paged by
+//! `page_size` and `page_token`; errors are `{"error": {...}}`. What happens is in `app/`.
+
+mod access;
+mod body;
+mod cluster;
+mod doc;
+mod functions;
+mod invocations;
+mod logs;
+mod namespaces;
+mod versions;
+
+use axum::{Json, Router, routing::get};
+use utoipa::{OpenApi, openapi};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{app::App, fault::Fault};
+
+pub(super) use logs::collect as collect_logs;
+
+/// What a handler answers.
+type Answer<T> = Result<Json<T>, Fault>;
+
+/// Where all of this lies.
+const BASE: &str = "/api/v1";
+
+/// The endpoints that the document describes.
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(doc::Document::openapi()).nest(
+        BASE,
+        OpenApiRouter::new()
+            .routes(routes!(doc::get_document))
+            .routes(routes!(access::get_identity))
+            .routes(routes!(access::create_token))
+            .routes(routes!(cluster::get_cluster))
+            .routes(routes!(cluster::list_workers))
+            .routes(routes!(cluster::get_worker))
+            .routes(routes!(cluster::drain_worker))
+            .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
+            .routes(routes!(namespaces::get_namespace, namespaces::delete_namespace))
+            .routes(routes!(access::list_keys, access::create_key))
+            .routes(routes!(access::revoke_key))
+            .routes(routes!(functions::list_functions))
+            .routes(routes!(functions::get_function, functions::update_function, functions::delete_function))
+            .routes(routes!(functions::rollback_function))
+            .routes(routes!(functions::set_traffic))
+            .routes(routes!(versions::list_versions))
+            .routes(routes!(versions::get_version))
+            .routes(routes!(invocations::list_namespace_invocations))
+            .routes(routes!(invocations::list_function_invocations))
+            .routes(routes!(invocations::get_invocation))
+            .routes(routes!(logs::read_namespace_logs))
+            .routes(routes!(logs::read_function_logs)),
+    )
+}
+
+/// The document.
+pub(super) fn document() -> openapi::OpenApi {
+    described().into_openapi()
+}
+
+/// The endpoints. The live logs are endless, which OpenAPI can't describe, so they stand beside it.
+pub(super) fn router() -> Router<App> {
+    let (router, _) = described().split_for_parts();
+    router
+        .route("/api/v1/namespaces/{namespace}/logs/stream", get(logs::stream_namespace_logs))
+        .route("/api/v1/namespaces/{namespace}/functions/{function}/logs/stream", get(logs::stream_function_logs))
+}

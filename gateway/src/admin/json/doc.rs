@@ -1,0 +1,131 @@
+//! The OpenAPI document: what is common to all endpoints, and the endpoint that serves it.
+
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header;
+use serde::Serialize;
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        self,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+/// What all endpoints have in common.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "Dunlin",
+        description = "Administration of a Dunlin cluster: functions and their versions, invocations, logs, keys, \
+            machines. The same roles hold as in the gRPC API. Live logs are served as Server-Sent Events under \
+            `/api/v1/namespaces/{namespace}/logs/stream` and \
+            `/api/v1/namespaces/{namespace}/functions/{function}/logs/stream`.",
+        version = "1",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/", description = "This listener")),
+    components(schemas(Error)),
+    modifiers(&Security),
+    security(("token" = [])),
+)]
+pub(super) struct Document;
+
+#[derive(Debug)]
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.bearer_format = Some("JWT".to_owned());
+        scheme.description = Some("An administration token, as `dunlin token create` makes it.".to_owned());
+        document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// An error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Error {
+    /// What went wrong.
+    error: ErrorBody,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// What a program matches on.
+    #[schema(example = "not_found")]
+    code: String,
+    /// What a person reads.
+    message: String,
+    /// Leads to the cause in the platform's log.
+    #[schema(format = "uuid")]
+    request_id: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hint: Option<String>,
+    /// The field of the request that was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
+
+/// How reading can fail.
+#[derive(Debug, IntoResponses)]
+#[expect(dead_code, reason = "it is a part of the document")]
+pub(super) enum Refused {
+    /// The request can't be understood.
+    #[response(status = 400)]
+    Invalid(Error),
+    /// There is no token, or none that is valid.
+    #[response(status = 401)]
+    Unauthenticated(Error),
+    /// The token's role is too small.
+    #[response(status = 403)]
+    Denied(Error),
+    /// It is not there, or not for this caller.
+    #[response(status = 404)]
+    Missing(Error),
+    /// Too many requests.
+    #[response(status = 429)]
+    Busy(Error),
+    /// The platform failed.
+    #[response(status = 500)]
+    Internal(Error),
+    /// Another process of the cluster can't be reached; trying again helps.
+    #[response(status = 503)]
+    Unavailable(Error),
+}
+
+/// How changing can fail, beside what can go wrong in reading.
+#[derive(Debug, IntoResponses)]
+#[expect(dead_code, reason = "it is a part of the document")]
+pub(super) enum Unchanged {
+    /// The body did not arrive in time.
+    #[response(status = 408)]
+    Slow(Error),
+    /// It is there already, or the state does not allow it now.
+    #[response(status = 409)]
+    Conflict(Error),
+    /// The body is too large.
+    #[response(status = 413)]
+    Large(Error),
+}
+
+/// The document, written once.
+static TEXT: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec(&super::document()).unwrap_or_default().into());
+
+/// Returns this document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "document",
+    security(()),
+    responses((status = 200, description = "The OpenAPI document", content_type = "application/json", body = Object)),
+)]
+pub(super) async fn get_document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+}

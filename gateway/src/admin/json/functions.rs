@@ -1,0 +1,231 @@
+//! Functions as JSON. Deploying needs the gRPC API: artifacts are uploaded as streams.
+
+use axum::{Json, extract::State};
+use dunlin_proto::{
+    names::{FunctionRef, NamespaceRef},
+    v1,
+};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Answer,
+    body::Body,
+    doc::{Refused, Unchanged},
+};
+use crate::admin::{
+    params::{FunctionIds, Named, NamespaceIds, Page, Query, page_size},
+    app::App,
+    fault::Fault,
+    model::{Function, FunctionList, Rollback, TrafficTarget},
+    session::Caller,
+};
+
+/// Lists a namespace's functions in the order of their names.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions",
+    tag = "functions",
+    params(NamespaceIds, Page),
+    responses((status = 200, body = FunctionList, description = "A page of functions"), Refused),
+)]
+pub(super) async fn list_functions(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<NamespaceRef>,
+    Query(page): Query<Page>,
+) -> Answer<FunctionList> {
+    let request = v1::ListFunctionsRequest {
+        parent: parent.to_string(),
+        page_size: page_size(page.page_size)?,
+        page_token: page.page_token.unwrap_or_default(),
+    };
+    Ok(Json(app.function_list(&who, request).await?.into()))
+}
+
+/// Returns one function.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}",
+    tag = "functions",
+    params(FunctionIds),
+    responses((status = 200, body = Function, description = "The function"), Refused),
+)]
+pub(super) async fn get_function(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<FunctionRef>,
+) -> Answer<Function> {
+    let response = app.function_get(&who, v1::GetFunctionRequest { name: name.to_string() }).await?;
+    Ok(Json(response.function.unwrap_or_default().into()))
+}
+
+/// Changes the fields that are there.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateFunction {
+    /// What it is for.
+    #[serde(default)]
+    #[schema(max_length = 256, nullable = false)]
+    description: Option<String>,
+    /// Whether anybody may call it.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    public: Option<bool>,
+    /// Guards against lost updates: the function is changed only in this state.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    etag: String,
+}
+
+impl UpdateFunction {
+    fn into_message(self, name: &FunctionRef) -> v1::UpdateFunctionRequest {
+        let fields = [("description", self.description.is_some()), ("public", self.public.is_some())];
+        let paths = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect();
+        let function = v1::Function {
+            name: name.to_string(),
+            description: self.description.unwrap_or_default(),
+            public: self.public.unwrap_or_default(),
+            etag: self.etag,
+            ..Default::default()
+        };
+        v1::UpdateFunctionRequest {
+            function: Some(function),
+            update_mask: Some(prost_types::FieldMask { paths }),
+        }
+    }
+}
+
+/// Changes a function's description or whether anybody may call it.
+#[utoipa::path(
+    patch,
+    path = "/namespaces/{namespace}/functions/{function}",
+    tag = "functions",
+    params(FunctionIds),
+    request_body = UpdateFunction,
+    responses((status = 200, body = Function, description = "The changed function"), Refused, Unchanged),
+)]
+pub(super) async fn update_function(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<FunctionRef>,
+    Body(body): Body<UpdateFunction>,
+) -> Answer<Function> {
+    let response = app.function_update(&who, body.into_message(&name)).await?;
+    Ok(Json(response.function.unwrap_or_default().into()))
+}
+
+/// In which state to delete.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteOptions {
+    /// When it is there, the function is deleted only in this state.
+    #[param(max_length = 128)]
+    etag: Option<String>,
+}
+
+/// Deletes a function with all its versions.
+#[utoipa::path(
+    delete,
+    path = "/namespaces/{namespace}/functions/{function}",
+    tag = "functions",
+    params(FunctionIds, DeleteOptions),
+    responses((status = 204, description = "It is gone"), Refused, Unchanged),
+)]
+pub(super) async fn delete_function(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<FunctionRef>,
+    Query(options): Query<DeleteOptions>,
+) -> Result<StatusCode, Fault> {
+    let request =
+        v1::DeleteFunctionRequest { name: name.to_string(), etag: options.etag.unwrap_or_default() };
+    app.function_delete(&who, request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Asks for a rollback.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackFunction {
+    /// Left out means the last version before the current one that had all the traffic.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, nullable = false)]
+    version: Option<u32>,
+    /// Why.
+    #[serde(default)]
+    #[schema(max_length = 256)]
+    reason: String,
+    /// A UUID of the caller's; a repeated call does nothing more.
+    #[serde(default)]
+    #[schema(format = "uuid", nullable = false)]
+    request_id: Option<String>,
+}
+
+/// Sends all traffic back to an earlier version.
+#[utoipa::path(
+    post,
+    path = "/namespaces/{namespace}/functions/{function}/rollback",
+    tag = "functions",
+    params(FunctionIds),
+    request_body = RollbackFunction,
+    responses((status = 200, body = Rollback, description = "What it did"), Refused, Unchanged),
+)]
+pub(super) async fn rollback_function(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<FunctionRef>,
+    Body(body): Body<RollbackFunction>,
+) -> Answer<Rollback> {
+    let request = v1::RollbackFunctionRequest {
+        name: name.to_string(),
+        version: body.version.unwrap_or_default(),
+        reason: body.reason,
+        request_id: body.request_id.unwrap_or_default(),
+    };
+    Ok(Json(app.function_rollback(&who, request).await?.into()))
+}
+
+/// How calls shall divide.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetTraffic {
+    /// The shares; their percentages sum to 100.
+    #[schema(min_items = 1, max_items = 100)]
+    traffic: Vec<TrafficTarget>,
+    /// Guards against lost updates: the function is changed only in this state.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    etag: String,
+}
+
+/// Divides a function's calls over its versions.
+#[utoipa::path(
+    put,
+    path = "/namespaces/{namespace}/functions/{function}/traffic",
+    tag = "functions",
+    params(FunctionIds),
+    request_body = SetTraffic,
+    responses((status = 200, body = Function, description = "The changed function"), Refused, Unchanged),
+)]
+pub(super) async fn set_traffic(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<FunctionRef>,
+    Body(body): Body<SetTraffic>,
+) -> Answer<Function> {
+    let target = |target: TrafficTarget| v1::TrafficTarget { version: target.version, percent: target.percent };
+    let function = v1::Function {
+        name: name.to_string(),
+        traffic: body.traffic.into_iter().map(target).collect(),
+        etag: body.etag,
+        ..Default::default()
+    };
+    let request = v1::UpdateFunctionRequest {
+        function: Some(function),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["traffic".to_owned()] }),
+    };
+    Ok(Json(app.function_update(&who, request).await?.function.unwrap_or_default().into()))
+}

@@ -1,0 +1,206 @@
+//! Logs as JSON: what there is as a list, what comes as Server-Sent Events.
+//!
+//! An event `line` carries a line as in the list, `unreachable` the name of a worker that did not answer, and `failed`
+//! an error after which nothing follows.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use dunlin_proto::{
+    ApiError,
+    names::{FunctionRef, NamespaceRef},
+    v1::{self, read_logs_response},
+};
+use futures::{Stream, StreamExt, TryStreamExt};
+use http::HeaderMap;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    Answer,
+    doc::Refused,
+};
+use crate::admin::{
+    params::{FunctionIds, Named, NamespaceIds, Query},
+    app::App,
+    fault::Fault,
+    model::{LogLine, LogList, Time},
+    session::Caller,
+};
+
+/// Which lines.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// The last so many, from 1 to 10,000; default 100.
+    #[param(minimum = 1, maximum = 10_000, default = 100)]
+    lines: Option<u16>,
+    /// Only lines from this time on (RFC 3339).
+    #[param(value_type = Option<String>, format = "date-time")]
+    since: Option<String>,
+    /// Only lines of the invocation with this id, or whose caller's `X-Request-Id` this is.
+    #[param(max_length = 128, pattern = "^[!-~]*$")]
+    request_id: Option<String>,
+    /// Only lines that contain this text.
+    #[param(max_length = 256)]
+    search: Option<String>,
+}
+
+impl Filter {
+    fn into_message(self, parent: String, follow: bool) -> Result<v1::ReadLogsRequest, ApiError> {
+        if self.lines == Some(0) {
+            return Err(ApiError::invalid("lines", "lines is 0 but must lie between 1 and 10000"));
+        }
+        let since = self.since.map(|text| moment(&text)).transpose()?;
+        Ok(v1::ReadLogsRequest {
+            parent,
+            follow,
+            since: since.map(prost_types::Timestamp::from),
+            lines: self.lines.unwrap_or_default().into(),
+            request_id: self.request_id.unwrap_or_default(),
+            search: self.search.unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads a time with any offset.
+fn moment(text: &str) -> Result<Time, ApiError> {
+    let wrong = |_| ApiError::invalid("since", "since must be a time such as 2026-11-23T16:00:35Z");
+    text.parse::<prost_types::Timestamp>().map(Time::from).map_err(wrong)
+}
+
+/// The lines that there are.
+pub(in crate::admin) async fn collect(
+    app: &App,
+    who: &Caller,
+    request: v1::ReadLogsRequest,
+) -> Result<LogList, ApiError> {
+    let mut events = app.log_read(&who.0, request).await?;
+    let mut list = LogList::default();
+    while let Some(response) = events.try_next().await? {
+        match response.event {
+            Some(read_logs_response::Event::Line(line)) => list.lines.push(line.into()),
+            Some(read_logs_response::Event::UnreachableWorker(worker)) => list.unreachable.push(worker),
+            None => {}
+        }
+    }
+    Ok(list)
+}
+
+/// Reads the last log lines of a namespace, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/logs",
+    tag = "logs",
+    params(NamespaceIds, Filter),
+    responses((status = 200, body = LogList, description = "Log lines"), Refused),
+)]
+pub(super) async fn read_namespace_logs(
+    State(app): State<App>,
+    who: Caller,
+    Named(parent): Named<NamespaceRef>,
+    Query(filter): Query<Filter>,
+) -> Answer<LogList> {
+    Ok(Json(collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?))
+}
+
+/// Reads the last log lines of a function, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}/logs",
+    tag = "logs",
+    params(FunctionIds, Filter),
+    responses((status = 200, body = LogList, description = "Log lines"), Refused),
+)]
+pub(super) async fn read_function_logs(
+    State(app): State<App>,
+    who: Caller,
+    Named(parent): Named<FunctionRef>,
+    Query(filter): Query<Filter>,
+) -> Answer<LogList> {
+    Ok(Json(collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?))
+}
+
+type Events = Sse<axum::response::sse::KeepAliveStream<futures::stream::BoxStream<'static, Result<Event, Infallible>>>>;
+
+async fn follow(
+    app: &App,
+    who: &Caller,
+    headers: &HeaderMap,
+    mut request: v1::ReadLogsRequest,
+) -> Result<Events, Fault> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<Time>().ok());
+    if let Some(last) = last {
+        request.since = Some(last.after().into());
+    }
+    let events = app.log_read(&who.0, request).await?;
+    let ended = app.context().shutdown.clone();
+    let expires = who.0.expires;
+    // A stream outlives neither the gateway nor the token that opened it.
+    let left = expires.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+    let until = async move {
+        tokio::select! { () = ended.begun() => {}, () = tokio::time::sleep(left) => {} }
+    };
+    let events = written(events).take_until(Box::pin(until)).boxed();
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+fn written(
+    events: impl Stream<Item = Result<v1::ReadLogsResponse, ApiError>>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    events.filter_map(|event| async move {
+        let event = match event {
+            Ok(v1::ReadLogsResponse { event: Some(read_logs_response::Event::Line(line)) }) => {
+                let line = LogLine::from(line);
+                // A browser that connects again says which line it had last.
+                let id = line.time.map(Time::rfc3339_nanos).unwrap_or_default();
+                Event::default().event("line").id(id).json_data(line).ok()?
+            }
+            Ok(v1::ReadLogsResponse { event: Some(read_logs_response::Event::UnreachableWorker(worker)) }) => {
+                Event::default().event("unreachable").json_data(worker).ok()?
+            }
+            Ok(v1::ReadLogsResponse { event: None }) => return None,
+            Err(error) => Event::default().event("failed").json_data(error.message).ok()?,
+        };
+        Some(Ok(event))
+    })
+}
+
+/// Follows the log of a namespace.
+pub(super) async fn stream_namespace_logs(
+    State(app): State<App>,
+    who: Caller,
+    Named(parent): Named<NamespaceRef>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Events, Fault> {
+    follow(&app, &who, &headers, filter.into_message(parent.to_string(), true)?).await
+}
+
+/// Follows the log of a function.
+pub(super) async fn stream_function_logs(
+    State(app): State<App>,
+    who: Caller,
+    Named(parent): Named<FunctionRef>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Events, Fault> {
+    follow(&app, &who, &headers, filter.into_message(parent.to_string(), true)?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_may_have_any_offset() {
+        let plain = moment("2026-11-23T16:00:35Z").unwrap();
+        assert_eq!(moment("2026-11-23T18:00:35+02:00").unwrap(), plain);
+        assert!(moment("yesterday").is_err() && moment("").is_err());
+    }
+}

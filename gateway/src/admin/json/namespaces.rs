@@ -1,0 +1,113 @@
+//! Namespaces as JSON.
+
+use axum::{Json, extract::State};
+use dunlin_proto::{names::NamespaceRef, v1};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Answer,
+    body::Body,
+    doc::{Refused, Unchanged},
+};
+use crate::admin::{
+    params::{Named, NamespaceIds, Page, Query, page_size},
+    app::App,
+    fault::Fault,
+    model::{Namespace, NamespaceList},
+    session::Caller,
+};
+
+/// Lists the namespaces in which the token has a role, in the order of their names.
+#[utoipa::path(
+    get,
+    path = "/namespaces",
+    tag = "namespaces",
+    params(Page),
+    responses((status = 200, body = NamespaceList, description = "A page of namespaces"), Refused),
+)]
+pub(super) async fn list_namespaces(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Query(page): Query<Page>,
+) -> Answer<NamespaceList> {
+    let request = v1::ListNamespacesRequest {
+        page_size: page_size(page.page_size)?,
+        page_token: page.page_token.unwrap_or_default(),
+    };
+    Ok(Json(app.namespace_list(&who, request).await?.into()))
+}
+
+/// Asks for a new namespace.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateNamespace {
+    /// Lower-case letters, digits and single hyphens, from a letter to a letter or digit.
+    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22)]
+    namespace: String,
+    /// For people.
+    #[serde(default)]
+    #[schema(max_length = 256)]
+    description: String,
+    /// A UUID of the caller's; a repeated call returns the namespace that the first one made.
+    #[serde(default)]
+    #[schema(format = "uuid", nullable = false)]
+    request_id: Option<String>,
+}
+
+/// Makes a namespace.
+#[utoipa::path(
+    post,
+    path = "/namespaces",
+    tag = "namespaces",
+    request_body = CreateNamespace,
+    responses((status = 201, body = Namespace, description = "The namespace"), Refused, Unchanged),
+)]
+pub(super) async fn create_namespace(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Body(body): Body<CreateNamespace>,
+) -> Result<(StatusCode, Json<Namespace>), Fault> {
+    let request = v1::CreateNamespaceRequest {
+        namespace_id: body.namespace,
+        description: body.description,
+        request_id: body.request_id.unwrap_or_default(),
+    };
+    let made = app.namespace_create(&who, request).await?.namespace.unwrap_or_default();
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Returns one namespace.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}",
+    tag = "namespaces",
+    params(NamespaceIds),
+    responses((status = 200, body = Namespace, description = "The namespace"), Refused),
+)]
+pub(super) async fn get_namespace(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<NamespaceRef>,
+) -> Answer<Namespace> {
+    let response = app.namespace_get(&who, v1::GetNamespaceRequest { name: name.to_string() }).await?;
+    Ok(Json(response.namespace.unwrap_or_default().into()))
+}
+
+/// Deletes an empty namespace.
+#[utoipa::path(
+    delete,
+    path = "/namespaces/{namespace}",
+    tag = "namespaces",
+    params(NamespaceIds),
+    responses((status = 204, description = "It is gone"), Refused, Unchanged),
+)]
+pub(super) async fn delete_namespace(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<NamespaceRef>,
+) -> Result<StatusCode, Fault> {
+    app.namespace_delete(&who, v1::DeleteNamespaceRequest { name: name.to_string() }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,59 @@
+//! Versions as JSON.
+
+use axum::{Json, extract::State};
+use dunlin_proto::{
+    names::{FunctionRef, VersionName},
+    v1,
+};
+
+use super::{
+    Answer,
+    doc::Refused,
+};
+use crate::admin::{
+    params::{FunctionIds, Named, Page, Query, VersionIds, page_size},
+    app::{App, sees_values},
+    model::{Version, VersionList},
+    session::Caller,
+};
+
+/// Lists a function's versions, the newest first.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}/versions",
+    tag = "functions",
+    params(FunctionIds, Page),
+    responses((status = 200, body = VersionList, description = "A page of versions"), Refused),
+)]
+pub(super) async fn list_versions(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<FunctionRef>,
+    Query(page): Query<Page>,
+) -> Answer<VersionList> {
+    let request = v1::ListVersionsRequest {
+        parent: parent.to_string(),
+        page_size: page_size(page.page_size)?,
+        page_token: page.page_token.unwrap_or_default(),
+    };
+    let values = sees_values(&who, &parent.namespace);
+    Ok(Json(VersionList::new(app.version_list(&who, request).await?, values)))
+}
+
+/// Returns one version.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}/versions/{number}",
+    tag = "functions",
+    params(VersionIds),
+    responses((status = 200, body = Version, description = "The version"), Refused),
+)]
+pub(super) async fn get_version(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<VersionName>,
+) -> Answer<Version> {
+    let response = app.version_get(&who, v1::GetVersionRequest { name: name.to_string() }).await?;
+    let values = sees_values(&who, &name.namespace);
+    Ok(Json(Version::new(response.version.unwrap_or_default(), values)))
+}

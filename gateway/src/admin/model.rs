@@ -1,0 +1,42 @@
+//! What administration shows, as the JSON endpoints write it and the pages print it: plain types made from the messages.
+//!
+//! Field names are snake_case everywhere. Times are RFC 3339 texts in UTC, durations whole numbers whose name ends in
+//! their unit. The same types make the OpenAPI document, so that it can't say anything else than the server does.
+
+mod access;
+mod cluster;
+mod function;
+mod invocation;
+mod time;
+
+pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
+pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
+pub(crate) use function::{Function, FunctionList, Rollback, TrafficTarget, Version, VersionList};
+pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
+pub(crate) use time::Time;
+
+/// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.
+pub(crate) fn id_in<'a>(name: &'a str, collection: &str) -> &'a str {
+    let mut parts = name.split('/');
+    while let (Some(found), Some(id)) = (parts.next(), parts.next()) {
+        if found == collection {
+            return id;
+        }
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_by_their_collection() {
+        let name = "namespaces/functions/functions/checkout/versions/3";
+        assert_eq!(id_in(name, "namespaces"), "functions");
+        assert_eq!(id_in(name, "functions"), "checkout");
+        assert_eq!(id_in(name, "versions"), "3");
+        assert_eq!(id_in(name, "keys"), "");
+        assert_eq!(id_in("", "keys"), "");
+    }
+}

@@ -1,0 +1,156 @@
+//! The dashboard: pages rendered here, of the same data and by the same rules as the JSON endpoints.
+//!
+//! Every page works without scripts and by keyboard; the script adds live lines and copying. Changes are POSTs of forms
+//! that come from this very origin (`session.rs`). Whatever came from outside reaches a page as escaped text only.
+
+mod actions;
+mod assets;
+mod chart;
+mod format;
+mod function;
+mod invocation;
+mod keys;
+mod logs;
+mod overview;
+mod shell;
+mod sign_in;
+mod stats;
+mod view;
+mod worker;
+
+use askama::Template;
+use axum::{
+    Router,
+    body::Body,
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use dunlin_proto::ApiError;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::{app::App, fault::Fault};
+use crate::error;
+
+/// What a handler of a page answers.
+type Page = Result<Response, Fault>;
+
+/// The pages.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/", get(overview::root))
+        .route("/sign-in", get(sign_in::form).post(sign_in::begin))
+        .route("/sign-out", post(sign_in::end))
+        .route("/namespaces/{namespace}", get(overview::page))
+        .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))
+        .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
+        .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
+        .route("/namespaces/{namespace}/keys/{key}/revoke", post(keys::revoke))
+        .route("/namespaces/{namespace}/functions/{function}", get(function::page))
+        .route("/namespaces/{namespace}/functions/{function}/invocations", get(invocation::of_function))
+        .route("/namespaces/{namespace}/functions/{function}/invocations/{id}", get(invocation::page))
+        .route("/namespaces/{namespace}/functions/{function}/logs", get(logs::of_function))
+        .route("/namespaces/{namespace}/functions/{function}/rollback", post(actions::rollback))
+        .route("/namespaces/{namespace}/functions/{function}/delete", post(actions::delete))
+        .route("/workers/{worker}", get(worker::page))
+        .route("/workers/{worker}/drain", post(actions::drain))
+        .route("/assets/{file}", get(assets::file))
+}
+
+/// A template as an answer. Pages hold what only their reader may see, so nobody keeps them.
+fn render(template: &impl Template) -> Page {
+    match template.render() {
+        Ok(text) => Ok(([(header::CACHE_CONTROL, "no-store")], Html(text)).into_response()),
+        Err(error) => {
+            tracing::error!(%error, "a page can't be rendered");
+            Err(Fault(ApiError::internal()))
+        }
+    }
+}
+
+/// Where somebody without a session is sent; a POST loses its form.
+pub(super) fn to_sign_in(method: &Method, path: &str) -> Response {
+    let next = if *method == Method::GET { path } else { "/" };
+    match next {
+        "/" => Redirect::to("/sign-in").into_response(),
+        next => Redirect::to(&format!("/sign-in?next={}", escaped(next))).into_response(),
+    }
+}
+
+/// Text as a value in a query (RFC 3986 2.1).
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match plain(byte) {
+            true => out.push(byte.into()),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}
+
+/// An error as a page.
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    title: &'static str,
+    status: u16,
+    error: Problem,
+    request_id: &'a str,
+}
+
+/// An error within a page.
+#[derive(Debug, Clone)]
+struct Problem {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<&ApiError> for Problem {
+    fn from(error: &ApiError) -> Self {
+        Self { code: error.code.as_str(), message: sentence(&error.message), hint: error.hint.as_deref().map(sentence) }
+    }
+}
+
+/// A message as a sentence: it stands alone on a page.
+fn sentence(text: &str) -> String {
+    let text = view::visible(text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+/// Writes an error as a page, with the headers that belong to its status.
+pub(super) fn error(error: &ApiError, request_id: &str) -> Response {
+    let (mut parts, _) = error::response(error, request_id).into_parts();
+    let title = match parts.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::SERVICE_UNAVAILABLE => "Not reachable at the moment",
+        status if status.is_server_error() => "Something went wrong",
+        _ => "That did not work",
+    };
+    let page = ErrorPage { title, status: parts.status.as_u16(), error: error.into(), request_id };
+    let text = page.render().unwrap_or_else(|_| title.to_owned());
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    Response::from_parts(parts, Body::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_no_session_comes_back_after_signing_in() {
+        let to = |method, path| to_sign_in(&method, path).headers()[header::LOCATION].to_str().unwrap().to_owned();
+        assert_eq!(to(Method::GET, "/"), "/sign-in");
+        assert_eq!(to(Method::GET, "/namespaces/a?b=c&d"), "/sign-in?next=/namespaces/a%3Fb%3Dc%26d");
+        assert_eq!(to(Method::POST, "/namespaces/a/keys"), "/sign-in");
+    }
+
+    #[test]
+    fn messages_become_sentences() {
+        assert_eq!(sentence("the role admin is needed"), "The role admin is needed.");
+        assert_eq!(sentence("\u{1b}[1m"), "␛[1m.");
+    }
+}

@@ -1,0 +1,45 @@
+//! Style, script and mark of the pages: embedded, from no other host, known to browsers by their digests.
+
+use std::sync::LazyLock;
+
+use axum::{
+    extract::Path,
+    response::{IntoResponse, Response},
+};
+use dunlin_proto::{ApiError, ids::Digest};
+use http::{HeaderMap, StatusCode, header};
+
+use crate::admin::fault::Fault;
+
+struct Asset {
+    name: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+    etag: String,
+}
+
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+    let asset = |name, content_type, bytes: &'static [u8]| Asset {
+        name,
+        content_type,
+        bytes,
+        etag: format!("\"{}\"", Digest::of(bytes).hex()),
+    };
+    [
+        asset("dunlin.css", "text/css; charset=utf-8", include_bytes!("../../../assets/dunlin.css")),
+        asset("dunlin.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/dunlin.js")),
+        asset("mark.svg", "image/svg+xml", include_bytes!("../../../assets/mark.svg")),
+    ]
+});
+
+/// Serves an asset; a browser that has it is told so.
+pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Fault> {
+    let found = ASSETS.iter().find(|asset| asset.name == name);
+    let asset = found.ok_or_else(|| ApiError::not_found(format!("/assets/{name}")))?;
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag.as_bytes() == asset.etag.as_bytes());
+    let common = [(header::ETAG, asset.etag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
+    }
+    Ok((common, [(header::CONTENT_TYPE, asset.content_type)], asset.bytes).into_response())
+}

@@ -1,0 +1,215 @@
+//! One function: its address, versions and traffic, how it goes, what it wrote.
+
+use std::time::SystemTime;
+
+use askama::Template;
+use axum::extract::{Query, State};
+use dunlin_proto::{ids::RequestId, names::FunctionRef, v1};
+use serde::Deserialize;
+
+use super::{
+    Page,
+    chart::Chart,
+    format::{self, When},
+    overview::window,
+    render,
+    shell::{Section, Shell, may},
+    stats::Stats,
+    view::{Badge, InvocationRow, LineRow},
+};
+use crate::{
+    admin::{
+        app::{App, sees_values},
+        json::collect_logs,
+        model::{Function, InvocationList, LogList, Version, VersionList},
+        params::Named,
+        session::{Caller, Visitor},
+    },
+    auth::Role,
+};
+
+/// Records that the numbers are made of, and invocations and lines that the page shows.
+const RECORDS: i32 = 500;
+const SHOWN: usize = 10;
+const LINES: u32 = 20;
+const VERSIONS: i32 = 20;
+
+#[derive(Debug, Template)]
+#[template(path = "function.html")]
+struct FunctionPage {
+    shell: Shell,
+    namespace: String,
+    name: String,
+    description: String,
+    access: Badge,
+    access_note: &'static str,
+    done: Option<String>,
+    etag: String,
+    may_deploy: bool,
+    request_id: String,
+    urls: Vec<Address>,
+    stats: Stats,
+    window: String,
+    chart: Chart,
+    traffic: Vec<Share>,
+    versions: Vec<VersionRow>,
+    more_versions: bool,
+    current: Option<Current>,
+    unreachable: Vec<String>,
+    invocations: Vec<InvocationRow>,
+    lines: Vec<LineRow>,
+}
+
+#[derive(Debug)]
+struct Address {
+    id: String,
+    curl: String,
+}
+
+#[derive(Debug)]
+struct Share {
+    class: &'static str,
+    version: u32,
+    percent: u32,
+    x: u32,
+}
+
+#[derive(Debug)]
+struct VersionRow {
+    number: u32,
+    note: String,
+    created: Option<When>,
+    creator: String,
+    kind: &'static str,
+    size: String,
+    percent: u32,
+    action: &'static str,
+}
+
+/// The version that most calls go to.
+#[derive(Debug)]
+struct Current {
+    number: u32,
+    facts: Vec<(&'static str, String)>,
+    environment: Vec<(String, Option<String>)>,
+    hosts: Vec<String>,
+    digest: String,
+}
+
+/// What was done just before.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Done {
+    rolled_back: Option<u32>,
+}
+
+/// Shows a function.
+pub(super) async fn page(
+    State(app): State<App>,
+    Visitor(who): Visitor,
+    Named(name): Named<FunctionRef>,
+    Query(done): Query<Done>,
+) -> Page {
+    let parent = name.to_string();
+    let versions = v1::ListVersionsRequest { parent: parent.clone(), page_size: VERSIONS, ..Default::default() };
+    let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
+    let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
+    let caller = Caller(who.clone());
+    let (function, versions, calls, lines, shell) = tokio::join!(
+        app.function_get(&who, v1::GetFunctionRequest { name: parent }),
+        app.version_list(&who, versions),
+        app.invocation_list(&who, calls),
+        collect_logs(&app, &caller, lines),
+        Shell::new(&app, &who, Some(&name.namespace), Section::Overview),
+    );
+    let function: Function = function?.function.unwrap_or_default().into();
+    let versions = VersionList::new(versions?, sees_values(&who, &name.namespace));
+    let (calls, now) = (InvocationList::from(calls?), SystemTime::now());
+    // Logs are a part of the page only: workers that are away leave it short.
+    let lines: LogList = lines.unwrap_or_default();
+    let chart = Chart::new(&calls.invocations, |call| format!("/{}", call.name));
+    render(&FunctionPage {
+        shell,
+        namespace: name.namespace.to_string(),
+        name: name.function.to_string(),
+        access: Badge::access(function.public),
+        access_note: if function.public { "anybody may call it" } else { "callers need a key or token" },
+        done: done.rolled_back.map(|version| format!("All traffic goes to version {version} now.")),
+        may_deploy: may(&who, &name.namespace, Role::Developer),
+        request_id: RequestId::new().to_string(),
+        urls: addresses(&function),
+        stats: Stats::of(calls.invocations.iter()),
+        window: window(calls.invocations.len()),
+        chart,
+        traffic: shares(&function),
+        current: current(&function, &versions.versions),
+        more_versions: !versions.next_page_token.is_empty(),
+        versions: versions.versions.into_iter().map(|version| VersionRow::new(version, &function, now)).collect(),
+        unreachable: calls.unreachable,
+        invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
+        lines: LineRow::all(name.namespace.as_str(), lines.lines),
+        description: function.description,
+        etag: function.etag,
+    })
+}
+
+/// Commands that call the function, ready to paste.
+fn addresses(function: &Function) -> Vec<Address> {
+    let key = if function.public { "" } else { "-H \"X-Api-Key: $DUNLIN_KEY\" " };
+    let command = |(place, url): (usize, &String)| Address { id: format!("url-{place}"), curl: format!("curl {key}{url}") };
+    function.urls.iter().enumerate().map(command).collect()
+}
+
+fn shares(function: &Function) -> Vec<Share> {
+    let classes = ["s0", "s1", "s2", "s3"].into_iter().cycle();
+    let mut x = 0;
+    let share = |(target, class): (&crate::admin::model::TrafficTarget, &'static str)| {
+        let share = Share { class, version: target.version, percent: target.percent, x };
+        x += target.percent;
+        share
+    };
+    function.traffic.iter().zip(classes).map(share).collect()
+}
+
+fn percent(function: &Function, number: u32) -> u32 {
+    function.traffic.iter().find(|target| target.version == number).map_or(0, |target| target.percent)
+}
+
+impl VersionRow {
+    fn new(version: Version, function: &Function, now: SystemTime) -> Self {
+        let highest = function.traffic.iter().map(|target| target.version).max().unwrap_or_default();
+        Self {
+            number: version.number,
+            created: version.create_time.map(|time| When::new(time, now)),
+            creator: version.creator,
+            kind: version.kind.title(),
+            size: format::bytes(version.artifact_size_bytes),
+            percent: percent(function, version.number),
+            action: if version.number < highest { "Roll back" } else { "Send all traffic" },
+            note: version.note,
+        }
+    }
+}
+
+fn current(function: &Function, versions: &[Version]) -> Option<Current> {
+    let version = versions.iter().max_by_key(|version| (percent(function, version.number), version.number))?;
+    let (limits, scaling) = (&version.limits, &version.scaling);
+    let most = scaling.max_workers.map_or_else(|| "as many as there are".to_owned(), |most| most.to_string());
+    Some(Current {
+        number: version.number,
+        facts: vec![
+            ("Memory", format::bytes(limits.memory_bytes)),
+            ("CPU time", format::micros(limits.cpu_time_us)),
+            ("Timeout", format::micros(limits.timeout_ms.saturating_mul(1_000))),
+            ("Request body", format::bytes(limits.request_body_bytes)),
+            ("Answer body", format::bytes(limits.response_body_bytes)),
+            ("Log a call", format::bytes(limits.log_bytes)),
+            ("Sandboxes a worker", format!("{} to {}", scaling.min_sandboxes, scaling.max_sandboxes)),
+            ("Workers", format!("{} to {most}", scaling.min_workers)),
+            ("Kept idle for", format::micros(scaling.idle_timeout_ms.saturating_mul(1_000))),
+        ],
+        environment: version.environment.clone().into_iter().collect(),
+        hosts: version.allowed_outbound_hosts.clone(),
+        digest: version.artifact_digest.clone(),
+    })
+}

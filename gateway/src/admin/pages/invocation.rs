@@ -1,0 +1,180 @@
+//! Invocations: lists of them, and one with its receipt and what it wrote.
+
+use std::time::SystemTime;
+
+use askama::Template;
+use axum::extract::{Query, State, rejection::QueryRejection};
+use dunlin_proto::{
+    ids::{FunctionName, Namespace},
+    names::{FunctionRef, InvocationName, NamespaceRef},
+    v1,
+};
+use serde::Deserialize;
+
+use super::{
+    Page,
+    chart::{Part, timeline},
+    format::{self, When},
+    render,
+    shell::{Section, Shell},
+    view::{Badge, InvocationRow, LineRow, visible},
+};
+use crate::admin::{
+    app::App,
+    fault::Fault,
+    json::collect_logs,
+    model::{Invocation, InvocationList},
+    params::Named,
+    session::{Caller, Visitor},
+};
+
+/// Which invocations a list shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    failed_only: bool,
+    page_token: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "invocations.html")]
+struct ListPage {
+    shell: Shell,
+    namespace: String,
+    function: Option<String>,
+    base: String,
+    failed_only: bool,
+    unreachable: Vec<String>,
+    invocations: Vec<InvocationRow>,
+    older: Option<String>,
+}
+
+/// Lists a namespace's.
+pub(super) async fn of_namespace(
+    State(app): State<App>,
+    who: Visitor,
+    Named(NamespaceRef { namespace }): Named<NamespaceRef>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Page {
+    list(&app, who, namespace, None, filter.map_err(Fault::from)?.0).await
+}
+
+/// Lists a function's.
+pub(super) async fn of_function(
+    State(app): State<App>,
+    who: Visitor,
+    Named(FunctionRef { namespace, function }): Named<FunctionRef>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Page {
+    list(&app, who, namespace, Some(function), filter.map_err(Fault::from)?.0).await
+}
+
+async fn list(
+    app: &App,
+    Visitor(who): Visitor,
+    namespace: Namespace,
+    function: Option<FunctionName>,
+    filter: Filter,
+) -> Page {
+    let parent = match &function {
+        None => format!("namespaces/{namespace}"),
+        Some(function) => format!("namespaces/{namespace}/functions/{function}"),
+    };
+    let base = format!("/{parent}/invocations");
+    let Filter { failed_only, page_token } = filter;
+    let request = v1::ListInvocationsRequest { parent, page_size: 50, page_token, failed_only };
+    let list: InvocationList = app.invocation_list(&who, request).await?.into();
+    let next = list.next_page_token;
+    render(&ListPage {
+        shell: Shell::new(app, &who, Some(&namespace), Section::Invocations).await,
+        namespace: namespace.to_string(),
+        function: function.map(String::from),
+        older: (!next.is_empty()).then(|| format!("{base}?failed_only={failed_only}&page_token={next}")),
+        base,
+        failed_only,
+        unreachable: list.unreachable,
+        invocations: InvocationRow::all(&list.invocations, SystemTime::now()),
+    })
+}
+
+#[derive(Debug, Template)]
+#[template(path = "invocation.html")]
+struct InvocationPage {
+    shell: Shell,
+    namespace: String,
+    function: String,
+    id: String,
+    short: String,
+    version: u32,
+    method: String,
+    path: String,
+    time: Option<When>,
+    status: u32,
+    state: Badge,
+    outcome: String,
+    error: String,
+    total: String,
+    parts_of_time: Vec<Part>,
+    facts: Vec<(&'static str, String)>,
+    worker: String,
+    request_id: String,
+    unreachable: Vec<String>,
+    lines: Vec<LineRow>,
+}
+
+/// Shows one.
+pub(super) async fn page(
+    State(app): State<App>,
+    Visitor(who): Visitor,
+    Named(name): Named<InvocationName>,
+) -> Page {
+    let function = FunctionRef { namespace: name.namespace.clone(), function: name.function.clone() };
+    let id = name.id.to_string();
+    let lines = v1::ReadLogsRequest {
+        parent: function.to_string(),
+        lines: 1_000,
+        request_id: id.clone(),
+        ..Default::default()
+    };
+    let caller = Caller(who.clone());
+    let (found, lines, shell) = tokio::join!(
+        app.invocation_get(&who, v1::GetInvocationRequest { name: name.to_string() }),
+        collect_logs(&app, &caller, lines),
+        Shell::new(&app, &who, Some(&name.namespace), Section::Invocations),
+    );
+    let call: Invocation = found?.invocation.unwrap_or_default().into();
+    let lines = lines.unwrap_or_default();
+    render(&InvocationPage {
+        shell,
+        namespace: name.namespace.to_string(),
+        function: call.function.clone(),
+        short: id.rsplit('-').next().unwrap_or_default().to_owned(),
+        id,
+        version: call.version,
+        time: call.start_time.map(|time| When::new(time, SystemTime::now())),
+        status: call.status,
+        state: Badge::outcome(&call),
+        total: format::micros(call.receipt.total_us()),
+        parts_of_time: timeline(&call),
+        facts: facts(&call),
+        unreachable: lines.unreachable,
+        lines: LineRow::all(name.namespace.as_str(), lines.lines),
+        method: call.method,
+        path: call.path,
+        outcome: call.outcome,
+        error: visible(&call.error),
+        worker: call.worker,
+        request_id: call.request_id,
+    })
+}
+
+fn facts(call: &Invocation) -> Vec<(&'static str, String)> {
+    let receipt = &call.receipt;
+    vec![
+        ("CPU time of the guest", format::micros(receipt.cpu_us)),
+        ("Most memory", format::bytes(receipt.peak_memory_bytes)),
+        ("Bytes in", format::bytes(receipt.bytes_in)),
+        ("Bytes out", format::bytes(receipt.bytes_out)),
+        ("Gateway", call.gateway.clone()),
+    ]
+}

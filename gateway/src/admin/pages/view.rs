@@ -1,0 +1,181 @@
+//! Rows and badges that several pages show, made of the model. Pure: now is an argument.
+
+use std::time::SystemTime;
+
+use super::format::{self, When};
+use crate::admin::model::{Invocation, LogLine, LogStream, WorkerState};
+
+/// A state in words; the class only colours them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Badge {
+    pub(super) text: String,
+    pub(super) class: &'static str,
+}
+
+impl Badge {
+    /// All is well.
+    pub(super) fn ok(text: impl Into<String>) -> Self {
+        Self { text: text.into(), class: "ok" }
+    }
+
+    /// Somebody may want to look.
+    pub(super) fn warn(text: impl Into<String>) -> Self {
+        Self { text: text.into(), class: "warn" }
+    }
+
+    /// Something is wrong.
+    pub(super) fn bad(text: impl Into<String>) -> Self {
+        Self { text: text.into(), class: "bad" }
+    }
+
+    /// Neither good nor bad.
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), class: "bare" }
+    }
+
+    /// Who may call a function.
+    pub(super) fn access(public: bool) -> Self {
+        if public { Self::warn("public") } else { Self::plain("private") }
+    }
+
+    /// How an invocation ended.
+    pub(super) fn outcome(call: &Invocation) -> Self {
+        match call.outcome.as_str() {
+            "ok" => Self::ok("ok"),
+            "cancelled" => Self::warn("caller left"),
+            other => Self::bad(other),
+        }
+    }
+
+    /// Whether a worker takes invocations.
+    pub(super) fn worker(state: WorkerState) -> Self {
+        match state {
+            WorkerState::Ready => Self::ok(state.as_str()),
+            WorkerState::Draining | WorkerState::Unknown => Self::warn(state.as_str()),
+            WorkerState::Lost => Self::bad(state.as_str()),
+        }
+    }
+
+    /// Whether a worker has a version.
+    pub(super) fn held(state: &str) -> Self {
+        match state {
+            "ready" => Self::ok(state),
+            "failed" => Self::bad(state),
+            _ => Self::warn(state),
+        }
+    }
+}
+
+/// An invocation in a table.
+#[derive(Debug, Clone)]
+pub(super) struct InvocationRow {
+    pub(super) href: String,
+    pub(super) time: Option<When>,
+    pub(super) function: String,
+    pub(super) function_href: String,
+    pub(super) version: u32,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) state: Badge,
+    pub(super) status: u32,
+    pub(super) total: String,
+    pub(super) cpu: String,
+    pub(super) memory: String,
+    pub(super) bytes_out: String,
+}
+
+impl InvocationRow {
+    /// The row of an invocation.
+    pub(super) fn new(call: &Invocation, now: SystemTime) -> Self {
+        Self {
+            href: format!("/{}", call.name),
+            time: call.start_time.map(|time| When::new(time, now)),
+            function_href: call.name.split_once("/invocations/").map(|(f, _)| format!("/{f}")).unwrap_or_default(),
+            function: call.function.clone(),
+            version: call.version,
+            method: call.method.clone(),
+            path: call.path.chars().take(120).collect(),
+            state: Badge::outcome(call),
+            status: call.status,
+            total: format::micros(call.receipt.total_us()),
+            cpu: format::micros(call.receipt.cpu_us),
+            memory: format::bytes(call.receipt.peak_memory_bytes),
+            bytes_out: format::bytes(call.receipt.bytes_out),
+        }
+    }
+
+    /// The rows of invocations.
+    pub(super) fn all(calls: &[Invocation], now: SystemTime) -> Vec<Self> {
+        calls.iter().map(|call| Self::new(call, now)).collect()
+    }
+}
+
+/// A log line.
+#[derive(Debug, Clone)]
+pub(super) struct LineRow {
+    pub(super) iso: String,
+    pub(super) absolute: String,
+    pub(super) clock: String,
+    pub(super) stream: &'static str,
+    pub(super) is_error: bool,
+    pub(super) text: String,
+    pub(super) function: String,
+    pub(super) version: u32,
+    pub(super) invocation: String,
+    /// The invocation's page; empty where a line names none.
+    pub(super) href: String,
+    pub(super) dropped: u64,
+}
+
+impl LineRow {
+    /// A line of a namespace.
+    pub(super) fn new(namespace: &str, line: LogLine) -> Self {
+        let time = line.time;
+        let href = match line.invocation.as_str() {
+            "" => String::new(),
+            id => format!("/namespaces/{namespace}/functions/{}/invocations/{id}", line.function),
+        };
+        Self {
+            iso: time.map(|time| time.rfc3339()).unwrap_or_default(),
+            absolute: time.map(|time| time.for_people()).unwrap_or_default(),
+            clock: time.map(|time| time.clock()).unwrap_or_default(),
+            stream: line.stream.as_str(),
+            is_error: line.stream == LogStream::Stderr,
+            text: visible(&line.text),
+            function: line.function,
+            version: line.version,
+            invocation: line.invocation,
+            href,
+            dropped: line.dropped_bytes,
+        }
+    }
+
+    /// Lines of a namespace.
+    pub(super) fn all(namespace: &str, lines: Vec<LogLine>) -> Vec<Self> {
+        lines.into_iter().map(|line| Self::new(namespace, line)).collect()
+    }
+}
+
+/// Text of a guest with what would not be seen, or would turn what follows around, made visible (U+2400 on; T51).
+pub(super) fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\t' => '\t',
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '\u{2421}',
+        '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t51_what_hides_or_turns_text_is_made_visible() {
+        assert_eq!(visible("a\u{1b}[31mb\r\n\0"), "a␛[31mb␍␊␀");
+        assert_eq!(visible("ab\u{202e}cd\u{2066}"), "ab\u{fffd}cd\u{fffd}");
+        assert_eq!(visible("ключ\t🦤"), "ключ\t🦤");
+    }
+}

@@ -1,0 +1,173 @@
+//! What paths and queries carry, checked before anything is made of it: an id can't smuggle a slash into a name.
+
+use axum::{
+    extract::{FromRequestParts, Path, Query as AxumQuery},
+    http::request::Parts,
+};
+use dunlin_proto::{
+    ApiError,
+    ids::{FunctionName, InvocationId, Namespace, VersionNumber, WorkerId},
+    names::{FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, VersionName, WorkerName},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use super::fault::Fault;
+
+/// A query whose errors are of the closed list.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        Ok(Self(AxumQuery::from_request_parts(parts, state).await?.0))
+    }
+}
+
+/// A resource that a path names.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) T);
+
+/// Makes a resource's name of a path's ids.
+pub(super) trait FromIds: Sized {
+    /// The ids, as they stand in the path.
+    type Ids: DeserializeOwned + Send;
+
+    /// The name.
+    fn from_ids(ids: Self::Ids) -> Result<Self, ApiError>;
+}
+
+impl<T: FromIds, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let Path(ids) = Path::<T::Ids>::from_request_parts(parts, state).await?;
+        Ok(Self(T::from_ids(ids)?))
+    }
+}
+
+macro_rules! from_ids {
+    ($(#[$doc:meta])* $ids:ident => $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, IntoParams)]
+        #[into_params(parameter_in = Path)]
+        pub(super) struct $ids {
+            $($(#[$attribute])* pub(super) $field: String,)+
+        }
+
+        impl FromIds for $name {
+            type Ids = $ids;
+
+            fn from_ids(ids: $ids) -> Result<Self, ApiError> {
+                $(let $field: $type = ids.$field.parse().map_err(|error| ApiError::invalid(stringify!($field), error))?;)+
+                Ok(Self { $($field),+ })
+            }
+        }
+    };
+}
+
+from_ids! {
+    /// The path of a namespace.
+    NamespaceIds => NamespaceRef {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace
+    }
+}
+from_ids! {
+    /// The path of a function.
+    FunctionIds => FunctionRef {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The function's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+        function: FunctionName
+    }
+}
+from_ids! {
+    /// The path of a version.
+    VersionIds => VersionName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The function's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+        function: FunctionName,
+        /// The version's number.
+        #[param(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+        number: VersionNumber
+    }
+}
+from_ids! {
+    /// The path of an invocation.
+    InvocationIds => InvocationName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The function's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+        function: FunctionName,
+        /// The invocation's id.
+        #[param(format = "uuid", example = "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b")]
+        id: InvocationId
+    }
+}
+from_ids! {
+    /// The path of a key.
+    KeyIds => KeyName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The key's bare id.
+        #[param(pattern = "^[A-Za-z0-9]{12}$", example = "abcDEF123456")]
+        key: KeyId
+    }
+}
+from_ids! {
+    /// The path of a worker.
+    WorkerIds => WorkerName {
+        /// The worker's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 63, example = "worker-1")]
+        worker: WorkerId
+    }
+}
+
+/// Which page of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// How many, from 1 to 1,000; default 100.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) page_size: Option<u16>,
+    /// `next_page_token` of the page before.
+    #[param(pattern = "^[a-zA-Z0-9-]{0,64}$")]
+    pub(super) page_token: Option<String>,
+}
+
+/// A page's size for a message; a size of 0 was sent and is none.
+pub(super) fn page_size(size: Option<u16>) -> Result<i32, ApiError> {
+    match size {
+        Some(0) => Err(ApiError::invalid("page_size", "page_size is 0 but must lie between 1 and 1000")),
+        size => Ok(size.unwrap_or(100).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t24_an_id_of_a_path_cannot_become_two() {
+        let function = |namespace: &str, function: &str| {
+            FunctionRef::from_ids(FunctionIds { namespace: namespace.into(), function: function.into() })
+        };
+        assert_eq!(function("shop", "pay").unwrap().to_string(), "namespaces/shop/functions/pay");
+        for (namespace, name) in [("shop/functions/x", "pay"), ("shop", "../x"), ("shop", ""), ("..", "pay")] {
+            assert!(function(namespace, name).is_err(), "{namespace} {name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Who sends a request of the web side: a bearer token, or the cookie that signing in sets; and whether a browser sends
+//! it from one of our own pages.
+//!
+//! The cookie is the token itself, since the gateway keeps no state. It is `HttpOnly` and `SameSite=Strict`, but not
+//! `Secure`: this listener is loopback without TLS until certificates exist. Cookies know no ports, so a browser also
+//! sends it to functions on the same host; the functions' listener removes it, and what changes anything or answers to
+//! a cookie must come from exactly this origin, not only from this site.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    response::{IntoResponse, Response},
+};
+use dunlin_proto::{ApiError, ErrorCode};
+use http::{HeaderMap, Method, header, request::Parts};
+
+use super::{
+    app::App,
+    fault::Fault,
+    grpc::{bearer, unauthenticated},
+};
+use crate::auth::Principal;
+
+/// The cookie's name. No prefix: `__Host-` means nothing to browsers without TLS.
+pub(crate) const COOKIE: &str = "dunlin-session";
+
+/// Somebody who sends a request with a token that is valid.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) Arc<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller
+where
+    App: FromRef<S>,
+{
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let app = App::from_ref(state);
+        let credential = credential(&parts.method, &parts.headers)?;
+        Ok(Self(app.context().verifier.administration(&credential).await?))
+    }
+}
+
+/// Somebody at a page: without a valid session the answer is the sign-in page.
+#[derive(Debug, Clone)]
+pub(super) struct Visitor(pub(super) Arc<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor
+where
+    App: FromRef<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Caller::from_request_parts(parts, state).await {
+            Ok(Caller(who)) => Ok(Self(who)),
+            Err(Fault(error)) if error.code == ErrorCode::Unauthenticated => {
+                let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+                Err(super::pages::to_sign_in(&parts.method, path))
+            }
+            Err(fault) => Err(fault.into_response()),
+        }
+    }
+}
+
+/// The token that a request carries.
+fn credential(method: &Method, headers: &HeaderMap) -> Result<String, ApiError> {
+    if let Some(sent) = headers.get(header::AUTHORIZATION) {
+        let token = sent.to_str().ok().and_then(bearer);
+        let wrong = || unauthenticated("the header Authorization must be: Bearer TOKEN");
+        return token.map(str::to_owned).ok_or_else(wrong);
+    }
+    let token = cookie(headers).ok_or_else(|| unauthenticated("this request has no token"))?;
+    from_here(method, headers)?;
+    Ok(token)
+}
+
+/// The session cookie, where there is exactly one: a second one was set by somebody else.
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
+    found.next().filter(|_| found.next().is_none()).map(str::to_owned)
+}
+
+/// Refuses what a browser sends from another origin: forged changes, and reading by a page of a function.
+///
+/// # Errors
+/// `PermissionDenied`; also for a change of which a browser does not say where it comes from.
+pub(super) fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    let same_origin = text(header::ORIGIN).map(|origin| {
+        let host = text(header::HOST).unwrap_or_default();
+        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) == Some(host)
+    });
+    let ours = match (text(header::HeaderName::from_static("sec-fetch-site")), same_origin) {
+        (_, Some(false)) => false,
+        (Some("same-origin"), _) => true,
+        // Somebody typed the address or followed a link: harmless, as reading is.
+        (Some(_), _) => !changes && is_navigation(headers),
+        (None, Some(true)) => true,
+        (None, None) => !changes,
+    };
+    let denied = || ApiError::new(ErrorCode::PermissionDenied, "this request comes from another site than this page");
+    ours.then_some(()).ok_or_else(|| denied().hint("open the page here and try again from there"))
+}
+
+/// Whether the answer becomes a page of its own, which the page that led there can't read.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+}
+
+/// The header that begins a session which lasts as long as its token.
+pub(super) fn begin(token: &str, who: &Principal, now: SystemTime) -> String {
+    let seconds = who.expires.duration_since(now).unwrap_or_default().as_secs();
+    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}")
+}
+
+/// The header that ends a session.
+pub(super) fn end() -> String {
+    format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn t49_a_change_must_come_from_this_very_origin() {
+        let host = ("host", "127.0.0.1:8081");
+        let post = |pairs: &[_]| from_here(&Method::POST, &headers(pairs)).is_ok();
+        assert!(post(&[host, ("origin", "http://127.0.0.1:8081")]));
+        assert!(post(&[host, ("origin", "http://127.0.0.1:8081"), ("sec-fetch-site", "same-origin")]));
+        assert!(post(&[host, ("sec-fetch-site", "same-origin")]));
+        assert!(!post(&[host]), "nothing says where it comes from");
+        assert!(!post(&[host, ("origin", "http://127.0.0.1:8080")]), "the functions' listener");
+        assert!(!post(&[host, ("origin", "null")]));
+        assert!(!post(&[host, ("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")]));
+        assert!(!post(&[host, ("origin", "http://127.0.0.1:8081"), ("sec-fetch-site", "same-site")]));
+        for site in ["same-site", "cross-site", "none", "?"] {
+            assert!(!post(&[host, ("sec-fetch-site", site)]), "{site}");
+            assert!(!post(&[host, ("sec-fetch-site", site), ("sec-fetch-mode", "navigate")]), "{site}");
+        }
+    }
+
+    #[test]
+    fn t49_pages_of_functions_cannot_read_with_the_cookie() {
+        let get = |pairs: &[_]| from_here(&Method::GET, &headers(pairs)).is_ok();
+        assert!(get(&[]), "an old browser or a tool");
+        assert!(get(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")]));
+        assert!(get(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate")]));
+        assert!(!get(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")]));
+        assert!(!get(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")]));
+    }
+
+    #[test]
+    fn a_header_wins_over_a_cookie_and_two_cookies_are_none() {
+        let get = |pairs: &[_]| credential(&Method::GET, &headers(pairs)).ok();
+        assert_eq!(get(&[("cookie", "a=b; dunlin-session=x.y.z")]).as_deref(), Some("x.y.z"));
+        assert_eq!(get(&[("cookie", "dunlin-session=x"), ("authorization", "Bearer y")]).as_deref(), Some("y"));
+        assert_eq!(get(&[("cookie", "dunlin-session=x; dunlin-session=y")]), None);
+        assert_eq!(get(&[("cookie", "dunlin-session=x"), ("authorization", "Basic y")]), None);
+        assert_eq!(get(&[("cookie", "xdunlin-session=x")]), None);
+    }
+}
