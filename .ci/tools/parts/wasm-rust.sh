@@ -71,7 +71,7 @@ debian_archive() {
 private_apt() {
     local home=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     [[ -f $keyring ]] || apt_install debian-archive-keyring
-    mkdir -p "$home"/{state/lists/partial,cache/archives/partial}
+    mkdir -p "$home"/{state/lists/partial,cache/archives/partial,none}
     : >"$home/state/status"
     printf 'deb [signed-by=%s] %s testing main\n' "$keyring" "$(debian_archive)" >"$home/sources.list"
     cat >"$home/apt.conf" <<CONF
@@ -79,8 +79,8 @@ Dir::State "$home/state";
 Dir::State::status "$home/state/status";
 Dir::Cache "$home/cache";
 Dir::Etc::sourcelist "$home/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::Etc::preferencesparts "-";
+Dir::Etc::sourceparts "$home/none";
+Dir::Etc::preferencesparts "$home/none";
 Acquire::Languages "none";
 APT::Sandbox::User "$(id -un)";
 CONF
