@@ -120,7 +120,11 @@ fn compile_component(engine: &Engine, wasm: &[u8], wasi03: bool) -> Result<Vec<u
     // The table of offered imports knows names; only the linker knows functions and their types.
     linker.instantiate_pre(&component).map_err(|error| {
         let message = format!("the component's imports do not match what the platform offers: {}", chain(&error));
-        CompileError::new(CompileErrorCode::UnknownImport, message, "build against the released WASI 0.2 or 0.3 interfaces")
+        CompileError::new(
+            CompileErrorCode::UnknownImport,
+            message,
+            "build against the released WASI 0.2 or 0.3 interfaces",
+        )
     })?;
     component.serialize().map_err(|error| internal(&error))
 }
@@ -132,12 +136,20 @@ fn invalid(error: &wasmtime::Error) -> CompileError {
 }
 
 fn internal(error: &wasmtime::Error) -> CompileError {
-    CompileError::new(CompileErrorCode::Internal, format!("the compiler failed: {}", chain(error)), "report this artifact")
+    CompileError::new(
+        CompileErrorCode::Internal,
+        format!("the compiler failed: {}", chain(error)),
+        "report this artifact",
+    )
 }
 
 fn unsupported(error: &wasmtime::Error) -> CompileError {
     let message = format!("this program cannot compile for the target: {}", chain(error));
-    CompileError::new(CompileErrorCode::Unsupported, message, "compile on x86-64 Linux, with a CPU baseline that this machine has")
+    CompileError::new(
+        CompileErrorCode::Unsupported,
+        message,
+        "compile on x86-64 Linux, with a CPU baseline that this machine has",
+    )
 }
 
 /// An error and its causes in one line.

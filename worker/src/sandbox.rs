@@ -31,7 +31,9 @@ mod runtime;
 pub(crate) mod state;
 pub(crate) mod ticker;
 
-pub use call::{BodyBrokenOff, Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseEvent, ResponseSink};
+pub use call::{
+    BodyBrokenOff, Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
+};
 pub use egress::{AllowedHosts, InvalidAllowedHost};
 pub use engine::{CpuBaseline, UnknownCpuBaseline};
 pub use limits::{EgressConfig, GuestKind, Limits, Policy, SandboxConfig, UnknownGuestKind};

@@ -22,8 +22,13 @@ pub(super) fn to_component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, CompileError> {
     }
     require_command(&Module::read(wasm)?)?;
     encode(wasm).map(Cow::Owned).map_err(|error| {
-        let message = format!("this preview 1 module cannot become a component: {}", format!("{error:#}").replace('\n', " "));
-        CompileError::new(CompileErrorCode::Invalid, message, "build it for wasm32-wasip1 as a command, or for wasm32-wasip2")
+        let message =
+            format!("this preview 1 module cannot become a component: {}", format!("{error:#}").replace('\n', " "));
+        CompileError::new(
+            CompileErrorCode::Invalid,
+            message,
+            "build it for wasm32-wasip1 as a command, or for wasm32-wasip2",
+        )
     })
 }
 
@@ -94,7 +99,11 @@ fn require_command(module: &Module) -> Result<(), CompileError> {
         return refuse(CompileErrorCode::UnknownImport, message, hint);
     }
     if module.exports("_start") {
-        return if module.memory { Ok(()) } else { refuse(CompileErrorCode::NotCallable, "this command exports no memory".to_owned(), HINT) };
+        return if module.memory {
+            Ok(())
+        } else {
+            refuse(CompileErrorCode::NotCallable, "this command exports no memory".to_owned(), HINT)
+        };
     }
     let message = if module.exports("_initialize") {
         "this module is a WASI reactor (a library), which cannot be called by itself"

@@ -93,18 +93,22 @@ fn items(payload: &Payload<'_>) -> u64 {
 fn check_payload(payload: Payload<'_>) -> Result<(), CompileError> {
     let broken = |error: wasmparser::BinaryReaderError| malformed(&error.to_string());
     match payload {
-        Payload::CodeSectionEntry(body) => at_most("bytes in one function", body.range().len() as u64, MAX_FUNCTION_BYTES as u64),
+        Payload::CodeSectionEntry(body) => {
+            at_most("bytes in one function", body.range().len() as u64, MAX_FUNCTION_BYTES as u64)
+        }
         Payload::MemorySection(section) => {
             section.into_iter().try_for_each(|memory| check_pages(memory.map_err(broken)?.initial))
         }
         Payload::TableSection(section) => {
             section.into_iter().try_for_each(|table| check_table(table.map_err(broken)?.ty.initial))
         }
-        Payload::ImportSection(section) => section.into_imports().try_for_each(|import| match import.map_err(broken)?.ty {
-            TypeRef::Memory(memory) => check_pages(memory.initial),
-            TypeRef::Table(table) => check_table(table.initial),
-            _ => Ok(()),
-        }),
+        Payload::ImportSection(section) => {
+            section.into_imports().try_for_each(|import| match import.map_err(broken)?.ty {
+                TypeRef::Memory(memory) => check_pages(memory.initial),
+                TypeRef::Table(table) => check_table(table.initial),
+                _ => Ok(()),
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -122,5 +126,9 @@ fn at_most(what: &str, found: u64, limit: u64) -> Result<(), CompileError> {
         return Ok(());
     }
     let message = format!("this artifact has {found} {what}; at most {limit} are allowed");
-    Err(CompileError::new(CompileErrorCode::TooLarge, message, "build an optimised release without debug information, or split the function"))
+    Err(CompileError::new(
+        CompileErrorCode::TooLarge,
+        message,
+        "build an optimised release without debug information, or split the function",
+    ))
 }

@@ -13,7 +13,11 @@ const SHOWN: usize = 100;
 pub(super) fn require_wasm(bytes: &[u8]) -> Result<(), CompileError> {
     if Engine::detect_precompiled(bytes).is_some() {
         let hint = "deploy the .wasm file; the platform compiles it itself";
-        return Err(CompileError::new(CompileErrorCode::Precompiled, "this is compiled native code, which is never accepted", hint));
+        return Err(CompileError::new(
+            CompileErrorCode::Precompiled,
+            "this is compiled native code, which is never accepted",
+            hint,
+        ));
     }
     if bytes.starts_with(b"\0asm") && bytes.len() >= 8 {
         return Ok(());
@@ -38,7 +42,9 @@ fn describe(bytes: &[u8]) -> (&'static str, &'static str) {
         _ if text().starts_with(b"(module") || text().starts_with(b"(component") || text().starts_with(b";;") => {
             ("WebAssembly text", "convert it first, for example with `wasm-tools parse`")
         }
-        _ if std::str::from_utf8(text()).is_ok() => ("text", "compile the source to WebAssembly first"),
+        _ if !text().contains(&0) && std::str::from_utf8(text()).is_ok() => {
+            ("text", "compile the source to WebAssembly first")
+        }
         _ => ("an unknown format", BUILD),
     }
 }
@@ -99,7 +105,13 @@ impl Interfaces {
         }
         if self.exports("wasi:http/handler", "0.3") {
             let hint = "build for wasi:http/incoming-handler@0.2, or ask the operator to offer WASI 0.3";
-            let off = || CompileError::new(CompileErrorCode::Wasi03Off, "this component is for WASI 0.3, which this cluster has switched off", hint);
+            let off = || {
+                CompileError::new(
+                    CompileErrorCode::Wasi03Off,
+                    "this component is for WASI 0.3, which this cluster has switched off",
+                    hint,
+                )
+            };
             return if wasi03 { Ok(GuestKind::Http03) } else { Err(off()) };
         }
         if self.exports("wasi:cli/run", "0.2") {
@@ -111,12 +123,16 @@ impl Interfaces {
     fn exports(&self, interface: &str, track: &str) -> bool {
         self.exports.iter().any(|export| {
             let version = export.strip_prefix(interface).and_then(|rest| rest.strip_prefix('@'));
-            version.and_then(|version| version.strip_prefix(track)).and_then(|rest| rest.strip_prefix('.')).is_some_and(is_patch)
+            version
+                .and_then(|version| version.strip_prefix(track))
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(is_patch)
         })
     }
 
     fn not_callable(&self) -> CompileError {
-        let exports = if self.exports.is_empty() { "no interface".to_owned() } else { shorten(&self.exports.join(", ")) };
+        let exports =
+            if self.exports.is_empty() { "no interface".to_owned() } else { shorten(&self.exports.join(", ")) };
         let message = format!(
             "this component cannot be called: it exports {exports}, but needs wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2"
         );

@@ -6,21 +6,62 @@ use super::{CompileError, CompileErrorCode};
 
 /// `wasi:cli/imports` of WASI 0.2 and `wasi:http` 0.2.
 const WASI_02: &[&str] = &[
-    "wasi:cli/environment", "wasi:cli/exit", "wasi:cli/stderr", "wasi:cli/stdin", "wasi:cli/stdout", "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output", "wasi:cli/terminal-stderr", "wasi:cli/terminal-stdin", "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock", "wasi:clocks/wall-clock", "wasi:filesystem/preopens", "wasi:filesystem/types",
-    "wasi:http/outgoing-handler", "wasi:http/types", "wasi:io/error", "wasi:io/poll", "wasi:io/streams", "wasi:random/insecure",
-    "wasi:random/insecure-seed", "wasi:random/random", "wasi:sockets/instance-network", "wasi:sockets/ip-name-lookup",
-    "wasi:sockets/network", "wasi:sockets/tcp", "wasi:sockets/tcp-create-socket", "wasi:sockets/udp", "wasi:sockets/udp-create-socket",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 
 /// The same for WASI 0.3.
 const WASI_03: &[&str] = &[
-    "wasi:cli/environment", "wasi:cli/exit", "wasi:cli/stderr", "wasi:cli/stdin", "wasi:cli/stdout", "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output", "wasi:cli/terminal-stderr", "wasi:cli/terminal-stdin", "wasi:cli/terminal-stdout", "wasi:cli/types",
-    "wasi:clocks/monotonic-clock", "wasi:clocks/system-clock", "wasi:clocks/types", "wasi:filesystem/preopens",
-    "wasi:filesystem/types", "wasi:http/client", "wasi:http/types", "wasi:random/insecure", "wasi:random/insecure-seed",
-    "wasi:random/random", "wasi:sockets/ip-name-lookup", "wasi:sockets/types",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
 ];
 
 /// Refuses imports that are not offered, naming each.
@@ -29,7 +70,10 @@ pub(super) fn check_imports(imports: &[String], wasi03: bool) -> Result<(), Comp
     if unknown.is_empty() {
         return Ok(());
     }
-    let message = format!("this component imports what the platform does not offer: {}", unknown.iter().map(|name| shorten(name)).collect::<Vec<_>>().join(", "));
+    let message = format!(
+        "this component imports what the platform does not offer: {}",
+        unknown.iter().map(|name| shorten(name)).collect::<Vec<_>>().join(", ")
+    );
     let switched_off = unknown.iter().any(|import| !wasi03 && is_offered(import, true));
     let hint = if switched_off {
         "this cluster has WASI 0.3 switched off; build for WASI 0.2"
@@ -62,7 +106,8 @@ mod tests {
         for (names, version) in [(WASI_02, "0.2.0"), (WASI_03, "0.3.0")] {
             for name in names {
                 let text = format!("(component (import \"{name}@{version}\" (instance)))");
-                let component = wasmtime::component::Component::from_binary(&engine, &wat::parse_str(text).unwrap()).unwrap();
+                let component =
+                    wasmtime::component::Component::from_binary(&engine, &wat::parse_str(text).unwrap()).unwrap();
                 assert!(linker.instantiate_pre(&component).is_ok(), "{name}@{version} is not linked");
                 assert!(is_offered(&format!("{name}@{version}"), true));
             }
@@ -71,7 +116,13 @@ mod tests {
 
     #[test]
     fn t26_other_imports_are_refused_by_name() {
-        let imports = ["wasi:http/types@0.2.3", "wasi:keyvalue/store@0.2.0", "fermyon:spin/redis@2.0.0", "wasi:http/client@0.3.0-rc-1", "plain"];
+        let imports = [
+            "wasi:http/types@0.2.3",
+            "wasi:keyvalue/store@0.2.0",
+            "fermyon:spin/redis@2.0.0",
+            "wasi:http/client@0.3.0-rc-1",
+            "plain",
+        ];
         let imports = imports.map(str::to_owned);
         let error = check_imports(&imports, true).unwrap_err();
         for name in &imports[1..] {

@@ -75,11 +75,19 @@ fn t22_polyglots_of_webassembly_and_native_code_are_refused() {
 
 #[test]
 fn truncated_artifacts_are_refused_at_every_length() {
-    let wasm = wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
-        (memory (export "memory") 1) (data (i32.const 0) "some data") (func (export "_start")))"#).unwrap();
-    for length in 0..wasm.len() {
+    let wasm = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "some data") (func (export "_start")))"#,
+    )
+    .unwrap();
+    // What is cut between two sections may still be a whole module.
+    let broken = (0..wasm.len()).filter(|length| wasmparser::Validator::new().validate_all(&wasm[..*length]).is_err());
+    for length in broken {
         let error = refusal(&wasm[..length]);
-        assert!(error.code != CompileErrorCode::Internal && error.code != CompileErrorCode::Unsupported, "{length}: {error}");
+        assert!(
+            error.code != CompileErrorCode::Internal && error.code != CompileErrorCode::Unsupported,
+            "{length}: {error}"
+        );
     }
 }
 
@@ -88,7 +96,11 @@ fn modules_and_components_that_cannot_be_called_are_refused_with_the_reason() {
     let table = [
         ("(module)", CompileErrorCode::NotCallable, "no _start"),
         (r#"(module (func (export "main")))"#, CompileErrorCode::NotCallable, "no _start"),
-        (r#"(module (memory (export "memory") 1) (func (export "_initialize")))"#, CompileErrorCode::NotCallable, "reactor"),
+        (
+            r#"(module (memory (export "memory") 1) (func (export "_initialize")))"#,
+            CompileErrorCode::NotCallable,
+            "reactor",
+        ),
         (r#"(module (func (export "_start")))"#, CompileErrorCode::NotCallable, "no memory"),
         (
             r#"(module (import "env" "magic" (func)) (memory (export "memory") 1) (func (export "_start")))"#,
@@ -107,7 +119,11 @@ fn modules_and_components_that_cannot_be_called_are_refused_with_the_reason() {
         ),
         ("(component)", CompileErrorCode::NotCallable, "no interface"),
         (r#"(component (import "acme:plug/in@1.0.0" (instance)))"#, CompileErrorCode::NotCallable, "no interface"),
-        (r#"(component (instance $i) (export "acme:app/run@0.1.0" (instance $i)))"#, CompileErrorCode::NotCallable, "acme:app/run"),
+        (
+            r#"(component (instance $i) (export "acme:app/run@0.1.0" (instance $i)))"#,
+            CompileErrorCode::NotCallable,
+            "acme:app/run",
+        ),
         (
             r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)) (import "acme:plug/in@1.0.0" (instance)))"#,
             CompileErrorCode::UnknownImport,
@@ -143,7 +159,10 @@ fn a_component_that_can_be_called_in_two_ways_is_called_by_http() {
 fn t21_artifacts_beyond_the_limits_are_refused_before_compiling() {
     let many = |count: usize, item: &str| format!("(module {})", item.repeat(count));
     let functions = many(50_001, "(func)");
-    let types = format!("(module {})", (0..200_001).map(|index| format!("(import \"a\" \"{index}\" (func))")).collect::<String>());
+    let types = format!(
+        "(module {})",
+        (0..200_001).map(|index| format!("(import \"a\" \"{index}\" (func))")).collect::<String>()
+    );
     let custom = many(1_001, "(@custom \"x\" \"y\")");
     let huge = format!("(module (func {}))", "nop ".repeat(2_200_000));
     let table = [
@@ -154,7 +173,10 @@ fn t21_artifacts_beyond_the_limits_are_refused_before_compiling() {
         ("(module (memory 65536))", "65536 pages of initial memory"),
         ("(module (table 10000000 funcref))", "10000000 elements in a table"),
         (r#"(module (import "a" "b" (table 10000000 funcref)))"#, "10000000 elements in a table"),
-        ("(component (component (component (component (component (component (component (component (component (component (component (component))))))))))))", "levels"),
+        (
+            "(component (component (component (component (component (component (component (component (component (component (component (component))))))))))))",
+            "levels",
+        ),
     ];
     for (text, words) in table {
         let error = refusal(&wat::parse_str(text).unwrap());
@@ -170,10 +192,12 @@ fn the_command_writes_a_file_and_one_line_only_for_a_good_artifact() {
     std::fs::write(path("in.wasm"), wat::parse_str(COMMAND).unwrap()).unwrap();
     std::fs::write(path("bad.wasm"), "text").unwrap();
     let run = |input: &str, output: &str| {
-        let args: Vec<std::ffi::OsString> = vec!["compile".into(), "--input".into(), path(input), "--output".into(), path(output)];
+        let args: Vec<std::ffi::OsString> =
+            vec!["compile".into(), "--input".into(), path(input), "--output".into(), path(output)];
         format!("{:?}", main(args))
     };
-    let (success, failure) = (format!("{:?}", std::process::ExitCode::SUCCESS), format!("{:?}", std::process::ExitCode::FAILURE));
+    let (success, failure) =
+        (format!("{:?}", std::process::ExitCode::SUCCESS), format!("{:?}", std::process::ExitCode::FAILURE));
     assert_eq!(run("in.wasm", "out"), success);
     assert!(folder.path().join("out").metadata().unwrap().len() > 1000);
     assert_eq!(run("in.wasm", "out"), failure, "never overwrites");

@@ -206,7 +206,8 @@ mod tests {
     #[tokio::test]
     async fn bodies_skip_empty_frames_and_end_only_when_told() {
         let (sender, body) = RequestBody::channel(4);
-        for frame in [RequestFrame::Data(Bytes::new()), RequestFrame::Data(Bytes::from_static(b"a")), RequestFrame::End] {
+        for frame in [RequestFrame::Data(Bytes::new()), RequestFrame::Data(Bytes::from_static(b"a")), RequestFrame::End]
+        {
             sender.send(frame).await.unwrap();
         }
         assert_eq!(body.collect().await.unwrap().to_bytes(), "a");

@@ -72,7 +72,8 @@ fn percent_decode(path: &str) -> String {
     let mut rest = path.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let hex = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match hex.filter(|_| first == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|byte| *byte != 0) {
+        match hex.filter(|_| first == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|byte| *byte != 0)
+        {
             Some(byte) => {
                 decoded.push(byte);
                 rest = after.get(2..).unwrap_or_default();
@@ -89,7 +90,11 @@ fn percent_decode(path: &str) -> String {
 /// Takes the head off the front of `buffer` once it is complete. None means that more bytes are needed.
 pub(super) fn take_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, String> {
     let Some((head_length, total)) = find_end(buffer) else {
-        return if buffer.len() > MAX_HEAD_BYTES { Err(format!("CGI headers of more than {MAX_HEAD_BYTES} bytes")) } else { Ok(None) };
+        return if buffer.len() > MAX_HEAD_BYTES {
+            Err(format!("CGI headers of more than {MAX_HEAD_BYTES} bytes"))
+        } else {
+            Ok(None)
+        };
     };
     if head_length > MAX_HEAD_BYTES {
         return Err(format!("CGI headers of more than {MAX_HEAD_BYTES} bytes"));
@@ -131,7 +136,9 @@ fn parse_head(head: &[u8]) -> Result<(StatusCode, HeaderMap), String> {
         }
     }
     if status.is_none() && headers.is_empty() {
-        return Err("no CGI header: expected Content-Type, Status or Location before the empty line (RFC 3875, 6.3)".to_owned());
+        return Err(
+            "no CGI header: expected Content-Type, Status or Location before the empty line (RFC 3875, 6.3)".to_owned()
+        );
     }
     // A redirect without a status (6.2.3 and 6.2.4).
     let default = if headers.contains_key(header::LOCATION) { StatusCode::FOUND } else { StatusCode::OK };
@@ -140,9 +147,10 @@ fn parse_head(head: &[u8]) -> Result<(StatusCode, HeaderMap), String> {
 
 fn parse_line(line: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
     let shown = || excerpt(line);
-    let colon = line.iter().position(|byte| *byte == b':').ok_or_else(|| {
-        format!("expected CGI headers and an empty line before the body (RFC 3875), got {}", shown())
-    })?;
+    let colon = line
+        .iter()
+        .position(|byte| *byte == b':')
+        .ok_or_else(|| format!("expected CGI headers and an empty line before the body (RFC 3875), got {}", shown()))?;
     let (name, value) = line.split_at(colon);
     let name = HeaderName::from_bytes(name).map_err(|_| format!("invalid header name in {}", shown()))?;
     let value = value.get(1..).unwrap_or_default().trim_ascii();

@@ -224,7 +224,12 @@ mod tests {
         while let Ok(record) = records.try_recv() {
             texts.push((record.stream, record.text));
         }
-        let expected = [(LogStream::Stdout, "early"), (LogStream::Stderr, "\x1b[31mred\u{fffd}"), (LogStream::Stdout, "half"), (LogStream::Stdout, "last")];
+        let expected = [
+            (LogStream::Stdout, "early"),
+            (LogStream::Stderr, "\x1b[31mred\u{fffd}"),
+            (LogStream::Stdout, "half"),
+            (LogStream::Stdout, "last"),
+        ];
         assert_eq!(texts, expected.map(|(stream, text)| (stream, text.to_owned())));
     }
 

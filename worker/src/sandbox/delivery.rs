@@ -1,10 +1,14 @@
 //! The response on its way out of the guest: its head cleaned, its body counted, limited and without empty frames. Whatever
 //! cannot be sent as HTTP is refused here, so that nobody downstream has to trust a guest's framing.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
@@ -50,11 +54,13 @@ pub(super) struct Delivery {
     meter: Arc<Meter>,
     method: Method,
     ended: AtomicBool,
+    /// Waiting for the caller rather than for the guest.
+    sending: AtomicBool,
 }
 
 impl Delivery {
     pub(super) fn new(sink: ResponseSink, meter: Arc<Meter>, method: Method) -> Self {
-        Self { sink, meter, method, ended: AtomicBool::new(false) }
+        Self { sink, meter, method, ended: AtomicBool::new(false), sending: AtomicBool::new(false) }
     }
 
     /// Waits until the caller is gone. Never, once the response is whole.
@@ -66,7 +72,10 @@ impl Delivery {
     }
 
     /// Delivers a whole response of wasi:http.
-    pub(super) async fn respond(&self, response: http::Response<UnsyncBoxBody<Bytes, HttpError>>) -> Result<(), Failure> {
+    pub(super) async fn respond(
+        &self,
+        response: http::Response<UnsyncBoxBody<Bytes, HttpError>>,
+    ) -> Result<(), Failure> {
         let (parts, mut body) = response.into_parts();
         let mut length = self.head(parts.status, parts.headers).await?;
         let mut frames = 0_u64;
@@ -74,7 +83,10 @@ impl Delivery {
             let frame = frame.map_err(|error| Failure::InvalidResponse(format!("body broken off: {error}")))?;
             frames += 1;
             if frames > self.meter.limits.response_frames {
-                return Err(Failure::InvalidResponse(format!("more than {} body frames", self.meter.limits.response_frames)));
+                return Err(Failure::InvalidResponse(format!(
+                    "more than {} body frames",
+                    self.meter.limits.response_frames
+                )));
             }
             match frame.into_data() {
                 Ok(data) => self.data(&mut length, data).await?,
@@ -126,7 +138,37 @@ impl Delivery {
     }
 
     async fn deliver(&self, event: ResponseEvent) -> Result<(), Failure> {
-        if self.sink.deliver(event).await { Ok(()) } else { Err(Failure::Cancelled) }
+        self.sending.store(true, Relaxed);
+        let delivered = self.sink.deliver(event).await;
+        self.sending.store(false, Relaxed);
+        if delivered { Ok(()) } else { Err(Failure::Cancelled) }
+    }
+
+    /// Runs a guest beside the delivery of its response and returns the first failure. A guest that fails may have written its
+    /// whole response before: what it wrote is still delivered, but nothing that it left open passes for complete, so `guest`
+    /// must not close its body when it fails.
+    pub(super) async fn beside(
+        &self,
+        guest: impl Future<Output = Result<(), Failure>>,
+        deliver: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        match select(pin!(guest), pin!(deliver)).await {
+            Either::Left((Ok(()), deliver)) => deliver.await,
+            Either::Left((Err(failure), mut deliver)) => {
+                poll_fn(|cx| self.poll_rest(cx, deliver.as_mut())).await;
+                Err(failure)
+            }
+            Either::Right((Ok(()), guest)) => guest.await,
+            Either::Right((Err(failure), _)) => Err(failure),
+        }
+    }
+
+    /// Delivers what is there already, until the delivery would wait for the guest.
+    fn poll_rest(&self, cx: &mut Context<'_>, deliver: Pin<&mut impl Future>) -> Poll<()> {
+        match deliver.poll(cx) {
+            Poll::Pending if self.sending.load(Relaxed) => Poll::Pending,
+            Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
+        }
     }
 }
 
@@ -165,9 +207,17 @@ impl Length {
 }
 
 /// Checks a head and removes what belongs to a connection.
-fn clean_head(status: StatusCode, mut headers: HeaderMap, method: &Method, max: usize) -> Result<(HeaderMap, Length), Failure> {
+fn clean_head(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    method: &Method,
+    max: usize,
+) -> Result<(HeaderMap, Length), Failure> {
     if !(200..=599).contains(&status.as_u16()) {
-        return Err(Failure::InvalidResponse(format!("status {} cannot be sent, expected 200 to 599", status.as_u16())));
+        return Err(Failure::InvalidResponse(format!(
+            "status {} cannot be sent, expected 200 to 599",
+            status.as_u16()
+        )));
     }
     let declared = content_length(&headers)?;
     strip_hop_by_hop(&mut headers);

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::limits::Policy;
 use super::meter::Meter;
@@ -85,7 +87,9 @@ fn depth(headers: &HeaderMap) -> u32 {
 
 impl WasiHttpHooks for Hooks {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || name == http::header::TE || name == http::header::TRAILER)
+        Arc::new(|name| {
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || name == http::header::TE || name == http::header::TRAILER
+        })
     }
 
     fn send_request(
@@ -128,13 +132,6 @@ impl WasiHttpHooks for Hooks {
     fn p3_error_from_hyper(&mut self, _: &hyper::Error) -> wasmtime_wasi_http::p3::bindings::http::types::ErrorCode {
         wasmtime_wasi_http::p3::bindings::http::types::ErrorCode::HttpProtocolError
     }
-}
-
-/// The outbound configuration with which tests reach listeners of their own.
-#[cfg(test)]
-fn loopback_allowed() -> super::limits::EgressConfig {
-    use super::limits::EgressConfig;
-    EgressConfig { allow_private: vec!["127.0.0.0/8".parse().unwrap()], ..EgressConfig::default() }
 }
 
 #[cfg(test)]

@@ -42,8 +42,18 @@ pub enum CpuBaseline {
 impl CpuBaseline {
     fn flags(self) -> &'static [&'static str] {
         const V3: &[&str] = &[
-            "has_cmpxchg16b", "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma",
-            "has_bmi1", "has_bmi2", "has_lzcnt",
+            "has_cmpxchg16b",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_fma",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
         ];
         match self {
             Self::X86_64V2 => V3.split_at(6).0,

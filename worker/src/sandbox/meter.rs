@@ -60,7 +60,8 @@ impl Meter {
     /// CPU time so far. Right only on the thread that is polling, or between polls.
     pub(super) fn cpu(&self) -> Duration {
         let done = self.cpu_done.load(Relaxed);
-        let current = if self.polling.load(Relaxed) { thread_cpu().saturating_sub(self.poll_began.load(Relaxed)) } else { 0 };
+        let current =
+            if self.polling.load(Relaxed) { thread_cpu().saturating_sub(self.poll_began.load(Relaxed)) } else { 0 };
         Duration::from_nanos(done + current)
     }
 

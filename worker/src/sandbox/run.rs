@@ -21,13 +21,14 @@ use super::body::CountedBody;
 use super::call::Call;
 use super::console::Console;
 use super::delivery::Delivery;
+use super::lanes::Lanes;
 use super::meter::{Meter, Metered};
 use super::outcome::{Completion, Failure, Outcome};
 use super::runtime::{Guest, ProgramInner};
 use super::state::State;
 use super::ticker::Running;
 
-pub(super) use failure::{classify, panicked};
+pub(super) use failure::classify;
 
 /// A fresh store with an instance, not yet bound to an invocation. Used once, then gone.
 pub struct Sandbox {
@@ -59,14 +60,11 @@ impl Sandbox {
         let runtime = self.program.runtime.clone();
         let console = self.console.clone();
         console.bind(call.logs.clone());
-        let work = AssertUnwindSafe(self.run_guarded(call, began)).catch_unwind();
-        let ended = runtime.lanes.run(&meter, Box::pin(work)).await;
+        let ended = isolated(&runtime.lanes, &meter, self.run_guarded(call, began)).await;
         console.finish();
-        let outcome = match ended {
-            Some(Ok(Ok(()))) => Outcome::Ok,
-            Some(Ok(Err(failure))) => Outcome::Failed(failure),
-            Some(Err(panic)) => Outcome::Failed(panicked(panic.as_ref())),
-            None => Outcome::Failed(Failure::Cancelled),
+        let outcome = match ended.and_then(|inner| inner) {
+            Ok(()) => Outcome::Ok,
+            Err(failure) => Outcome::Failed(failure),
         };
         Completion { outcome, usage: meter.usage(start, began.elapsed()) }
     }
@@ -75,7 +73,7 @@ impl Sandbox {
     async fn run_guarded(self, call: Call, began: Instant) -> Result<(), Failure> {
         let running = self.program.runtime.ticker.running();
         let Call { deadline, request, response, cancel, .. } = call;
-        let until = deadline.min(began + self.meter.limits.wall);
+        let until = began.checked_add(self.meter.limits.wall).map_or(deadline, |wall| wall.min(deadline));
         let meter = self.meter.clone();
         let delivery = Delivery::new(response, meter.clone(), request.method().clone());
         let stop = async {
@@ -110,6 +108,20 @@ impl Sandbox {
     }
 }
 
+/// Runs work for one guest so that a panic of host code ends this guest and nothing else, and heavy work on its own lane.
+pub(super) async fn isolated<T: Send + 'static>(
+    lanes: &Lanes,
+    meter: &Meter,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Failure> {
+    match lanes.run(meter, Box::pin(AssertUnwindSafe(work).catch_unwind())).await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(panic)) => Err(failure::panicked(panic.as_ref())),
+        // The runtime is being shut down.
+        None => Err(Failure::Cancelled),
+    }
+}
+
 /// Polls guest work, charging it to the meter, until it ends or has to. The order matters: work that ends in its first poll
 /// costs no timer.
 pub(super) async fn bounded<T>(
@@ -127,5 +139,40 @@ pub(super) async fn bounded<T>(
         failure = meter.halted() => Err(failure),
         failure = stop => Err(failure),
         () = sleep_until(until) => Err(Failure::DeadlineExceeded { limit: until.saturating_duration_since(began) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_host_code_ends_one_guest_only_and_is_charged() {
+        let (lanes, meter) = (Lanes::new().unwrap(), Arc::new(Meter::new(Limits::default())));
+        let charged = meter.clone();
+        let work = async move {
+            let broken = pin!(async {
+                tokio::task::yield_now().await;
+                panic!("broken on purpose")
+            });
+            Metered { meter: &charged, inner: broken }.await
+        };
+        let failure = isolated::<()>(&lanes, &meter, work).await.unwrap_err();
+        assert_eq!(failure, Failure::Panicked { message: "broken on purpose".to_owned() });
+        assert!(meter.usage(Duration::ZERO, Duration::ZERO).cpu > Duration::ZERO);
+        assert_eq!(isolated(&lanes, &meter, async { 1 }).await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_has_passed_still_lets_finished_work_through() {
+        let meter = Meter::new(Limits::default());
+        let now = Instant::now();
+        let ticker = super::super::ticker::Ticker::start(&wasmtime::Engine::default()).unwrap();
+        let stop = std::future::pending;
+        let done = bounded(&meter, now, now, ticker.running(), stop(), async { Ok(1) }).await;
+        assert_eq!(done, Ok(1));
+        let late = bounded::<()>(&meter, now, now, ticker.running(), stop(), std::future::pending()).await;
+        assert_eq!(late.unwrap_err().code(), "deadline_exceeded");
     }
 }

@@ -17,11 +17,11 @@ use super::engine::{self, Class};
 use super::lanes::Lanes;
 use super::limits::{GuestKind, Policy, SandboxConfig};
 use super::meter::Meter;
-use super::outcome::{Failure, SandboxError};
-use super::run::{Sandbox, bounded, classify, panicked};
+use super::native;
+use super::outcome::SandboxError;
+use super::run::{Sandbox, bounded, classify, isolated};
 use super::state::{self, INSTANTIATION_LIMIT, State};
 use super::ticker::Ticker;
-use super::native;
 
 /// The one engine of a process, with its instance pool, its linker and the thread that interrupts guests.
 pub struct Runtime {
@@ -50,7 +50,15 @@ impl Runtime {
         let ticker = Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
         let lanes = Lanes::new().map_err(|error| SandboxError::Engine(error.into()))?;
         let egress = Arc::new(Egress::new(&config.egress).map_err(SandboxError::Engine)?);
-        Ok(Arc::new(Self { engine, linker, fingerprint, max_memory_bytes: config.max_memory_bytes, egress, lanes, ticker }))
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            fingerprint,
+            max_memory_bytes: config.max_memory_bytes,
+            egress,
+            lanes,
+            ticker,
+        }))
     }
 
     /// Names engine version, target, CPU, class and settings. Code that was compiled under another name does not load here.
@@ -65,7 +73,8 @@ impl Runtime {
         if asked > max {
             return Err(SandboxError::MemoryAboveMaximum { asked, max });
         }
-        let component = native::map_compiled(&self.engine, compiled).map_err(|error| SandboxError::Load(error.into()))?;
+        let component =
+            native::map_compiled(&self.engine, compiled).map_err(|error| SandboxError::Load(error.into()))?;
         let pre = self.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
         let pre = pre.map_err(|error| SandboxError::Link(error.into()))?;
         let policy = Arc::new(policy);
@@ -114,16 +123,9 @@ impl Program {
     pub async fn prepare(&self) -> Result<Sandbox, SandboxError> {
         let began = Instant::now();
         let meter = Arc::new(Meter::new(self.0.policy.limits.clone()));
-        let work = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(instantiate(self.0.clone(), meter.clone(), began)));
-        match self.0.runtime.lanes.run(&meter, Box::pin(work)).await {
-            Some(Ok(Ok(mut sandbox))) => {
-                sandbox.instantiation = began.elapsed();
-                Ok(sandbox)
-            }
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(panic)) => Err(SandboxError::Guest(panicked(panic.as_ref()))),
-            None => Err(SandboxError::Guest(Failure::Cancelled)),
-        }
+        let work = instantiate(self.0.clone(), meter.clone(), began);
+        let made = isolated(&self.0.runtime.lanes, &meter, work).await.map_err(SandboxError::Guest)?;
+        made.map(|sandbox| Sandbox { instantiation: began.elapsed(), ..sandbox })
     }
 }
 

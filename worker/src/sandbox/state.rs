@@ -37,7 +37,14 @@ impl State {
         table.set_max_capacity(meter.limits.handles);
         let mut wasi = bare_wasi(environment);
         wasi.stdout(console.stdout()).stderr(console.stderr());
-        Self { wasi: wasi.build(), http, table, hooks, limiter: Limiter { tables: 0, meter: meter.clone() }, meter }
+        Self {
+            wasi: wasi.build(),
+            http,
+            table,
+            hooks,
+            limiter: Limiter { tables: 0, grown: 0, meter: meter.clone() },
+            meter,
+        }
     }
 }
 
@@ -104,19 +111,28 @@ pub(super) fn store(engine: &Engine, state: State) -> Store<State> {
 /// Keeps the sums over all memories and all tables of a store below the limits, and notes what it refused.
 struct Limiter {
     tables: usize,
+    /// Bytes that the last growth of a memory was charged, taken back if it then fails.
+    grown: u64,
     meter: Arc<Meter>,
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let now = self.meter.memory();
-        let wanted = now.saturating_add((desired.saturating_sub(current)) as u64);
-        if wanted > self.meter.limits.memory_bytes {
+        let grown = desired.saturating_sub(current) as u64;
+        if now.saturating_add(grown) > self.meter.limits.memory_bytes {
             self.meter.deny_memory();
+            self.grown = 0;
             return Ok(false);
         }
-        self.meter.set_memory(wanted);
+        self.grown = grown;
+        self.meter.set_memory(now + grown);
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.meter.set_memory(self.meter.memory().saturating_sub(std::mem::take(&mut self.grown)));
+        Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -151,7 +167,7 @@ mod tests {
     use super::*;
 
     fn limiter(limits: Limits) -> Limiter {
-        Limiter { tables: 0, meter: Arc::new(Meter::new(limits)) }
+        Limiter { tables: 0, grown: 0, meter: Arc::new(Meter::new(limits)) }
     }
 
     #[test]
@@ -160,6 +176,8 @@ mod tests {
         assert!(limiter.memory_growing(0, 6 << 16, None).unwrap());
         assert!(limiter.memory_growing(0, 4 << 16, None).unwrap());
         assert_eq!(limiter.meter.denial(), None);
+        limiter.memory_grow_failed(wasmtime::Error::msg("out of address space")).unwrap();
+        assert!(limiter.memory_growing(0, 4 << 16, None).unwrap());
         assert!(!limiter.memory_growing(4 << 16, 5 << 16, None).unwrap());
         assert_eq!(limiter.meter.denial().unwrap().code(), "memory_exceeded");
         assert_eq!(limiter.meter.usage(Duration::ZERO, Duration::ZERO).peak_memory_bytes, 10 << 16);

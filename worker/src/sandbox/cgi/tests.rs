@@ -5,7 +5,8 @@ use super::*;
 fn head(text: &str) -> Result<Option<(u16, Vec<(String, String)>, String)>, String> {
     let mut buffer = BytesMut::from(text);
     Ok(take_head(&mut buffer)?.map(|(status, headers)| {
-        let fields = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let fields =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
         (status.as_u16(), fields, String::from_utf8(buffer.to_vec()).unwrap())
     }))
 }
@@ -17,7 +18,10 @@ fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn heads_are_taken_off_the_body_with_either_line_end() {
     for text in ["Content-Type: text/plain\n\nbody\n\n", "content-type:text/plain  \r\n\r\nbody\n\n"] {
-        assert_eq!(head(text).unwrap().unwrap(), (200, fields(&[("content-type", "text/plain")]), "body\n\n".to_owned()));
+        assert_eq!(
+            head(text).unwrap().unwrap(),
+            (200, fields(&[("content-type", "text/plain")]), "body\n\n".to_owned())
+        );
     }
     assert_eq!(head("Status: 404 Not Found\n\n").unwrap().unwrap().0, 404);
     assert_eq!(head("Status: 204\n\n").unwrap().unwrap().0, 204);
@@ -95,7 +99,10 @@ fn variables_describe_the_request() {
 #[test]
 fn t11_httpoxy_and_ambiguous_names_make_no_variable() {
     let variables = variables(
-        http::Request::get("http://h/").header("proxy", "http://evil").header("x_forwarded_for", "1").header("connection", "x"),
+        http::Request::get("http://h/")
+            .header("proxy", "http://evil")
+            .header("x_forwarded_for", "1")
+            .header("connection", "x"),
     );
     assert!(variables.iter().all(|(name, _)| !name.starts_with("HTTP_")), "{variables:?}");
     assert!(variables.contains(&("SERVER_PORT".to_owned(), "80".to_owned())));

@@ -75,7 +75,10 @@ fn t11_malformed_heads_are_refused_or_cleaned() {
 #[tokio::test]
 async fn t11_a_body_must_be_as_long_as_its_head_says() {
     let short = respond(Limits::default(), Method::GET, &[("content-length", "5")], vec![data("abc")]).await;
-    assert_eq!(short.0.unwrap_err(), Failure::InvalidResponse("content-length is 5, but the body has 3 bytes".to_owned()));
+    assert_eq!(
+        short.0.unwrap_err(),
+        Failure::InvalidResponse("content-length is 5, but the body has 3 bytes".to_owned())
+    );
     assert!(!short.1.contains(&ResponseEvent::End));
     let long = respond(Limits::default(), Method::GET, &[("content-length", "2")], vec![data("abc")]).await;
     assert_eq!(long.0.unwrap_err().code(), "invalid_response");

@@ -75,9 +75,13 @@ impl Host {
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Below(suffix) => host.parse::<IpAddr>().is_err() && host.len() > suffix.len() && host.ends_with(suffix),
+            Self::Below(suffix) => {
+                host.parse::<IpAddr>().is_err() && host.len() > suffix.len() && host.ends_with(suffix)
+            }
             Self::Name(name) => name == host,
-            Self::Network(network) => host.parse::<IpAddr>().is_ok_and(|address| network.contains(&address.to_canonical())),
+            Self::Network(network) => {
+                host.parse::<IpAddr>().is_ok_and(|address| network.contains(&address.to_canonical()))
+            }
         }
     }
 
@@ -116,7 +120,11 @@ impl Port {
             return Ok(Self::Range(port, u32::from(port) + 1));
         };
         let (from, end) = (from.parse().map_err(|_| WRONG)?, end.parse().map_err(|_| WRONG)?);
-        if u32::from(from) < end && end <= 65536 { Ok(Self::Range(from, end)) } else { Err("the port range is empty or ends above 65536") }
+        if u32::from(from) < end && end <= 65536 {
+            Ok(Self::Range(from, end))
+        } else {
+            Err("the port range is empty or ends above 65536")
+        }
     }
 }
 
@@ -129,7 +137,8 @@ impl FromStr for AllowedHost {
 }
 
 fn parse_pattern(pattern: &str) -> Result<AllowedHost, &'static str> {
-    let (scheme, rest) = pattern.split_once("://").ok_or("expected scheme://host[:port]; '*://*:*' allows everything that is public")?;
+    let (scheme, rest) =
+        pattern.split_once("://").ok_or("expected scheme://host[:port]; '*://*:*' allows everything that is public")?;
     let (http, https) = match scheme {
         "*" => (true, true),
         "http" => (true, false),
@@ -191,8 +200,23 @@ mod tests {
     #[test]
     fn malformed_patterns_are_refused_with_a_reason() {
         let wrong = [
-            "", "*", "example.com", "ftp://example.com", "redis://h", "https://", "https://*foo.com", "https://a.*.com", "https://h/path",
-            "https://h:", "https://h:x", "https://h:70000", "https://h:9..1", "https://h:1..65537", "https://self", "https://u@h", "https://{a,b}",
+            "",
+            "*",
+            "example.com",
+            "ftp://example.com",
+            "redis://h",
+            "https://",
+            "https://*foo.com",
+            "https://a.*.com",
+            "https://h/path",
+            "https://h:",
+            "https://h:x",
+            "https://h:70000",
+            "https://h:9..1",
+            "https://h:1..65537",
+            "https://self",
+            "https://u@h",
+            "https://{a,b}",
         ];
         for pattern in wrong {
             assert!(AllowedHosts::parse([pattern]).is_err(), "{pattern:?}");

@@ -31,7 +31,10 @@ impl Resolver {
             TokioResolver::builder_tokio()?
         } else {
             let servers = config.dns_servers.iter().map(name_server).collect();
-            TokioResolver::builder_with_config(ResolverConfig::from_parts(None, vec![], servers), TokioRuntimeProvider::default())
+            TokioResolver::builder_with_config(
+                ResolverConfig::from_parts(None, vec![], servers),
+                TokioRuntimeProvider::default(),
+            )
         };
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http::header::{self, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
@@ -53,10 +54,20 @@ impl Target {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(Error::HttpRequestUriInvalid)?;
-        let port = match authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, port)| port).contains(':') {
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'))
+            .ok_or(Error::HttpRequestUriInvalid)?;
+        let port = match authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, port)| port).contains(':')
+        {
             true => authority.port_u16().filter(|port| *port != 0).ok_or(Error::HttpRequestUriInvalid)?,
-            false => if https { 443 } else { 80 },
+            false => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
         };
         let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host).to_owned();
@@ -111,18 +122,20 @@ impl Outgoing {
             .handshake(TokioIo::new(connection))
             .await
             .map_err(Error::Hyper)?;
-        let mut connection = Box::pin(connection);
+        let (answer, mut connection) = (Box::pin(sender.send_request(request)), Box::pin(connection));
         let answer = async {
-            tokio::select! {
-                biased;
-                answer = sender.send_request(request) => answer.map_err(Error::Hyper),
-                ended = &mut connection => Err(ended.map_or_else(Error::Hyper, |()| Error::ConnectionTerminated)),
+            match select(answer, &mut connection).await {
+                Either::Left((answer, _)) => answer.map(|response| (response, true)),
+                // A server that closes at once may have answered before.
+                Either::Right((_, answer)) => answer.await.map(|response| (response, false)),
             }
         };
-        let response = tokio::time::timeout(first_byte, answer).await.map_err(|_| Error::ConnectionReadTimeout)??;
-        let limits = ResponseLimits { left: self.max_response_bytes, empty_left: MAX_EMPTY_FRAMES, between, _permit: permit };
+        let timely = tokio::time::timeout(first_byte, answer).await.map_err(|_| Error::ConnectionReadTimeout)?;
+        let (response, open) = timely.map_err(Error::Hyper)?;
+        let limits =
+            ResponseLimits { left: self.max_response_bytes, empty_left: MAX_EMPTY_FRAMES, between, _permit: permit };
         let response = clean(response).map(|body| LimitedBody { body, limits, timer: None }.boxed_unsync());
-        let io = async move { connection.await.map_err(Error::Hyper) };
+        let io = async move { if open { connection.await.map_err(Error::Hyper) } else { Ok(()) } };
         Ok((response, Box::new(io)))
     }
 

@@ -9,7 +9,11 @@ fn compiler_engine(wasi03: bool) -> Engine {
 
 /// Compiles a module or component, inside a component if need be, and returns the engine's refusal.
 fn refusal(engine: &Engine, text: &str) -> Option<String> {
-    let text = if text.starts_with("(component") { text.to_owned() } else { format!("(component (core {}))", text.strip_prefix('(').unwrap().strip_suffix(')').unwrap()) };
+    let text = if text.starts_with("(component") {
+        text.to_owned()
+    } else {
+        format!("(component (core {}))", text.strip_prefix('(').unwrap().strip_suffix(')').unwrap())
+    };
     let wasm = wat::parse_str(text).unwrap();
     Component::from_binary(engine, &wasm).err().map(|error| format!("{error:#}"))
 }
@@ -27,8 +31,14 @@ fn proposals_that_are_off_are_refused() {
         ("exceptions", "(module (tag $e) (func (throw $e)))"),
         ("stack switching", "(module (type $f (func)) (type $c (cont $f)))"),
         ("custom page sizes", "(module (memory 1 (pagesize 1)))"),
-        ("wide arithmetic", "(module (func (param i64 i64 i64 i64) (result i64 i64) local.get 0 local.get 1 local.get 2 local.get 3 i64.add128))"),
-        ("stackful async", "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m)) (func (export \"f\") async (canon lift (core func $i \"f\") async)))"),
+        (
+            "wide arithmetic",
+            "(module (func (param i64 i64 i64 i64) (result i64 i64) local.get 0 local.get 1 local.get 2 local.get 3 i64.add128))",
+        ),
+        (
+            "stackful async",
+            "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m)) (func (export \"f\") async (canon lift (core func $i \"f\") async)))",
+        ),
         ("error context", "(component (core func (canon error-context.drop)))"),
     ];
     let engine = compiler_engine(true);

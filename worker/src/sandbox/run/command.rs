@@ -19,7 +19,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use super::super::body::{CountedBody, Stdin};
 use super::super::cgi;
 use super::super::console::Console;
-use super::super::delivery::{Delivery, Length};
+use super::super::delivery::Delivery;
 use super::super::meter::Meter;
 use super::super::outcome::Failure;
 use super::super::state::{self, State};
@@ -50,7 +50,7 @@ pub(super) async fn run(
         store.data_mut().table = ResourceTable::new();
         Ok(())
     };
-    futures::try_join!(guest, deliver(receiver, delivery, &exit)).map(|_| ())
+    delivery.beside(guest, deliver(receiver, delivery, &exit)).await
 }
 
 /// The context of one call. CGI variables come first, so that no declared variable can pass for one.
@@ -96,10 +96,18 @@ async fn deliver(mut stdout: mpsc::Receiver<Bytes>, delivery: &Delivery, exit: &
     };
     let mut length = delivery.head(status, headers).await?;
     delivery.data(&mut length, buffer.freeze()).await?;
-    while let Some(bytes) = stdout.recv().await {
-        delivery.data(&mut length, bytes).await?;
+    while !length.is_satisfied() {
+        match stdout.recv().await {
+            Some(bytes) => delivery.data(&mut length, bytes).await?,
+            // A command that failed may have stopped in the middle.
+            None if exit.load(Relaxed) != 0 => return Err(Failure::ExitStatus(exit.load(Relaxed))),
+            None => break,
+        }
     }
-    end(delivery, &length, exit.load(Relaxed)).await
+    delivery.end(&length).await?;
+    // Nobody waits for what a command writes beyond the length that it declared.
+    while stdout.recv().await.is_some() {}
+    Ok(())
 }
 
 /// Why there is no head.
@@ -112,14 +120,6 @@ fn headless(output: &[u8], exit: i32) -> Failure {
         )),
         (status, _) => Failure::ExitStatus(status),
     }
-}
-
-/// Ends the response. A command that failed may have stopped in the middle, unless its head said how long the body is.
-async fn end(delivery: &Delivery, length: &Length, exit: i32) -> Result<(), Failure> {
-    if exit != 0 && !length.is_satisfied() {
-        return Err(Failure::ExitStatus(exit));
-    }
-    delivery.end(length).await
 }
 
 /// A command's stdout: bounded, so that the guest waits for its caller.

@@ -13,7 +13,7 @@ use super::super::outcome::Failure;
 const MAX_MESSAGE: usize = 2048;
 
 /// Names the failure behind an error of the engine.
-pub(crate) fn classify(error: &wasmtime::Error, meter: &Meter) -> Failure {
+pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter) -> Failure {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return if *status == 0 { Failure::NoResponse } else { Failure::ExitStatus(*status) };
     }
@@ -22,9 +22,8 @@ pub(crate) fn classify(error: &wasmtime::Error, meter: &Meter) -> Failure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64 },
-        Some(_) => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error) }),
-        // Instantiation fails with plain errors when the first memory or table is refused.
-        None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error) }),
+        // A guest that was refused memory gives up by some trap; one whose first memory is refused fails without one.
+        Some(_) | None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error) }),
     }
 }
 
@@ -60,7 +59,10 @@ fn truncate(mut message: String) -> String {
 }
 
 /// The failure of an invocation whose host code panicked.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Failure {
-    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::Panicked { message: truncate(words.unwrap_or_else(|| "panic without a message".to_owned())) }
 }

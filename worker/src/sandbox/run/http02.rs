@@ -26,7 +26,11 @@ pub(super) async fn run(
     let out = store.data_mut().http().new_response_outparam(sender).map_err(internal)?;
     let guest = async {
         let meter = store.data().meter.clone();
-        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await.map_err(|error| classify(&error, &meter))?;
+        proxy
+            .wasi_http_incoming_handler()
+            .call_handle(&mut *store, request, out)
+            .await
+            .map_err(|error| classify(&error, &meter))?;
         // Whatever the guest left open will not be written any more; its ends in the delivery must see that.
         store.data_mut().table = ResourceTable::new();
         Ok(())
@@ -36,6 +40,5 @@ pub(super) async fn run(
         let response = response.map_err(|code| Failure::GuestError(format!("{code:?}")))?;
         delivery.respond(response).await
     };
-    // The guest's own failure comes first: its response then lacks an end, which the delivery must not take for one.
-    futures::try_join!(guest, deliver).map(|_| ())
+    delivery.beside(guest, deliver).await
 }

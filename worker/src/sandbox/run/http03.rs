@@ -7,8 +7,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
-use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use super::super::body::CountedBody;
@@ -35,8 +35,7 @@ pub(super) async fn run(
         let answer: Answer = receiver.await.map_err(|_| Failure::NoResponse)?;
         delivery.respond(answer?).await
     };
-    // As in 0.2, a failure of the guest must win over the end that its lost body seems to have.
-    futures::try_join!(guest, deliver).map(|_| ())
+    delivery.beside(guest, deliver).await
 }
 
 /// Runs the handler, passes its answer out, and waits until the guest has no task left.

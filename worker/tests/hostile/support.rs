@@ -1,0 +1,161 @@
+//! Compiles, loads and calls guests as the worker does, and collects what comes out.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_worker::compile::{CompileOptions, compile};
+use dunlin_worker::sandbox::{
+    Call, Completion, EgressConfig, Failure, Limits, LogRecord, LogSink, Outcome, Policy, Program, RequestBody,
+    ResponseEvent, ResponseSink, Runtime, SandboxConfig,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A pool that is large enough for tests that run at once and small enough to make quickly.
+pub(crate) fn small() -> SandboxConfig {
+    SandboxConfig { max_sandboxes: 150, max_unused_warm_slots: 10, ..SandboxConfig::default() }
+}
+
+/// The one runtime that most tests share, as all functions of a worker do. Loopback is open to it, so that guests can reach
+/// listeners of the tests; what is forbidden is tested with runtimes of their own.
+pub(crate) fn shared() -> Arc<Runtime> {
+    static SHARED: OnceLock<Arc<Runtime>> = OnceLock::new();
+    let open = || EgressConfig { allow_private: vec!["127.0.0.1/32".parse().unwrap()], ..EgressConfig::default() };
+    SHARED.get_or_init(|| Runtime::new(&SandboxConfig { egress: open(), ..small() }).unwrap()).clone()
+}
+
+/// The path of a guest's source.
+pub(crate) fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name)
+}
+
+/// A guest of `guests/*.wat`, loaded into the shared runtime.
+pub(crate) fn wat(name: &str, policy: Policy) -> Program {
+    load(&shared(), &wat::parse_file(guest(name)).unwrap(), policy)
+}
+
+/// Compiles and loads an artifact.
+pub(crate) fn load(runtime: &Arc<Runtime>, wasm: &[u8], policy: Policy) -> Program {
+    let compiled = compile(wasm, &CompileOptions { single_thread: false, ..CompileOptions::default() }).unwrap();
+    assert_eq!(compiled.fingerprint, runtime.fingerprint());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &compiled.bytes).unwrap();
+    // The mapping outlives the name.
+    runtime.load(file.path(), compiled.kind, policy).unwrap()
+}
+
+/// Builds a Rust guest with the compiler that has WebAssembly targets.
+pub(crate) fn build_rust(folder: &Path, artifact: &str) -> Vec<u8> {
+    let tools = std::env::var("DUNLIN_TOOLS")
+        .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools"), PathBuf::from);
+    let rustc = tools.join("wasm-rust/bin/rustc");
+    assert!(rustc.exists(), "no WebAssembly compiler at {}: run .ci/setup, or set DUNLIN_TOOLS", rustc.display());
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--target", "wasm32-wasip2"])
+        .current_dir(folder)
+        .env("RUSTC", rustc)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .status()
+        .unwrap();
+    assert!(built.success(), "building {} failed", folder.display());
+    std::fs::read(folder.join("target/wasm32-wasip2/release").join(artifact)).unwrap()
+}
+
+/// Limits that end a hostile guest soon.
+pub(crate) fn short() -> Limits {
+    Limits { cpu: Duration::from_millis(300), wall: Duration::from_secs(2), ..Limits::default() }
+}
+
+pub(crate) fn policy(limits: Limits) -> Policy {
+    Policy { limits, ..Policy::default() }
+}
+
+/// Everything that one call came to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: ::http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) ended: bool,
+    pub(crate) logs: Vec<LogRecord>,
+    pub(crate) completion: Completion,
+    pub(crate) took: Duration,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The failure's code, or "ok".
+    pub(crate) fn code(&self) -> &'static str {
+        match &self.completion.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed(failure) => failure.code(),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> &Failure {
+        match &self.completion.outcome {
+            Outcome::Ok => panic!("the guest succeeded: {self:?}"),
+            Outcome::Failed(failure) => failure,
+        }
+    }
+}
+
+pub(crate) fn get(path: &str) -> ::http::Request<RequestBody> {
+    ::http::Request::get(format!("http://fn.example{path}")).body(RequestBody::empty()).unwrap()
+}
+
+pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> ::http::Request<RequestBody> {
+    let body = body.into();
+    let request = ::http::Request::post(format!("http://fn.example{path}")).header("content-length", body.len());
+    request.body(RequestBody::full(body)).unwrap()
+}
+
+pub(crate) async fn call(program: &Program, request: ::http::Request<RequestBody>) -> Answer {
+    call_with(program, request, CancellationToken::new()).await
+}
+
+/// Makes a sandbox, runs one call in it and reads everything that comes out.
+pub(crate) async fn call_with(
+    program: &Program,
+    request: ::http::Request<RequestBody>,
+    cancel: CancellationToken,
+) -> Answer {
+    let began = Instant::now();
+    let sandbox = program.prepare().await.unwrap();
+    let (response, mut events) = ResponseSink::channel(8);
+    let (logs, mut records) = LogSink::channel(10_000);
+    let deadline = began + Duration::from_secs(60);
+    let running = sandbox.run(Call { id: uuid::Uuid::now_v7(), deadline, request, response, logs, cancel });
+    let reading = async {
+        let mut seen = (None, ::http::HeaderMap::new(), Vec::new(), false);
+        while let Some(event) = events.recv().await {
+            match event {
+                ResponseEvent::Head(status, headers) => (seen.0, seen.1) = (Some(status.as_u16()), headers),
+                ResponseEvent::Data(data) => {
+                    assert!(!data.is_empty() && data.len() <= 64 << 10, "a frame of {} bytes", data.len());
+                    seen.2.extend_from_slice(&data);
+                }
+                ResponseEvent::Trailers(_) => {}
+                ResponseEvent::End => seen.3 = true,
+            }
+        }
+        seen
+    };
+    let (completion, (status, headers, body, ended)) = tokio::join!(running, reading);
+    let took = began.elapsed();
+    let logs = std::iter::from_fn(|| records.try_recv().ok()).collect();
+    Answer { status, headers, body, ended, logs, completion, took }
+}
+
+/// Resident memory of this process, in bytes.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
