@@ -75,7 +75,8 @@ def cluster(tmp_path_factory, issuer, names, secrets_seen):
     folder = tmp_path_factory.mktemp("cluster")
     config = folder / "gateway.toml"
     config.write_text(GATEWAY_CONFIG.format(issuer=issuer.url, audience=issuer.AUDIENCE))
-    made = Cluster(folder, "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
+    (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n")
+    made = Cluster(folder, f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
                    f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32")
     secrets_seen += [made.token, (folder / "cluster-secret").read_text().strip()]
     try:

@@ -107,6 +107,7 @@ def test_an_upload_without_end_stops_at_what_was_announced(api, namespace):
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.expects_log("did not survive an artifact")
 def test_t20_a_compile_bomb_is_stopped_while_others_deploy_and_call(cluster, api, namespace, neighbour):
     """Small to send, and without end to compile; another tenant's deploy goes on meanwhile."""
     before = cluster.memory("scheduler")
