@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Dunlin's brain: the only owner of durable state. It compiles what is deployed, decides which worker holds which version,
+//! and tells workers and gateways. No invocation passes through it: while it is away, what runs goes on.
+//!
+//! # Layout
+//! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
+//! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory.
+
+mod app;
+mod artifacts;
+mod autoscale;
+mod catalog;
+mod cluster;
+mod codes;
+mod compiler;
+mod config;
+mod deploy;
+mod error;
+mod keys;
+mod model;
+mod outbound;
+mod placement;
+mod reconcile;
+mod rpc;
+mod server;
+mod signing;
+mod store;
+mod tokens;
+
+pub use self::{
+    config::{Config, SchedulerArgs},
+    server::{Addresses, Scheduler, operator_token},
+    tokens::MAX_LIFETIME,
+};

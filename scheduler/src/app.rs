@@ -1,0 +1,100 @@
+//! The scheduler once its database is there: everything that the services call, and the tasks behind it.
+
+use std::{sync::Arc, time::Duration};
+
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::ids::WorkerId;
+use tokio::time::Instant;
+
+use crate::{
+    catalog::CatalogKeeper,
+    cluster::Cluster,
+    codes::{Codes, Workshop},
+    deploy::Deploys,
+    error::Error,
+    model::Time,
+    reconcile::{self, Board},
+    store::Store,
+};
+
+/// How often old request ids, lost workers and expired keys are looked for.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// How long a request id makes repetition harmless.
+const REQUEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What the services call.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) catalog: Arc<CatalogKeeper>,
+    pub(crate) codes: Codes,
+    pub(crate) board: Arc<Board>,
+    pub(crate) deploys: Arc<Deploys>,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Begins an epoch, reads what is remembered, and starts the tasks.
+    pub(crate) async fn start(store: Store, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<Self>, Error> {
+        let epoch = store.epoch_begin().await?;
+        let remembered = store.worker_list().await?;
+        let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);
+        let board = Arc::new(Board::new(Cluster::new(&remembered), epoch, Instant::now()));
+        let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
+        let deploys = Deploys::new(codes.clone(), board.clone(), shutdown.clone());
+        shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
+        shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
+        deploys.resume();
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, shutdown: shutdown.clone() });
+        shutdown.spawn(app.clone().keep_fresh());
+        shutdown.spawn(app.clone().keep_tidy());
+        tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
+        Ok(app)
+    }
+
+    /// Tells gateways and placement of a change that has been made.
+    pub(crate) async fn config_changed(&self) {
+        self.catalog.refresh().await;
+    }
+
+    /// Remembers that a worker has joined or left. Where that fails, a restart waits a little too long or too short.
+    pub(crate) fn remember_worker(&self, worker: &WorkerId, member: bool) {
+        let (store, worker) = (self.store.clone(), worker.clone());
+        self.shutdown.spawn(async move {
+            if let Err(error) = store.worker_set_member(&worker, member).await {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(%worker, member, cause, "a worker's membership can't be remembered");
+            }
+        });
+    }
+
+    /// Loads changes that could not be loaded when they were made.
+    async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = self.shutdown.begun() => return,
+            }
+            if self.catalog.is_stale() {
+                self.catalog.refresh().await;
+            }
+        }
+    }
+
+    async fn keep_tidy(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TIDY) => {}
+                () = self.shutdown.begun() => return,
+            }
+            for worker in self.board.cluster().forget(Instant::now()) {
+                self.remember_worker(&worker, false);
+            }
+            if let Err(error) = self.store.request_expire(REQUEST_AGE, Time::now()).await {
+                tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old request ids can't be deleted");
+            }
+            self.catalog.refresh().await;
+        }
+    }
+}

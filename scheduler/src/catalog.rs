@@ -1,0 +1,145 @@
+//! The durable state that placements and gateways are made of, in memory: one immutable value, replaced whole after each
+//! change. Decisions and streams read it, so that they go on while the database is away.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use dunlin_proto::{
+    ids::{Digest, FunctionUid, Namespace, VersionKey, VersionNumber},
+    names::KeyId,
+};
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    error::Error,
+    model::{Code, FunctionRecord, KeyRecord, Time, VersionRecord},
+    store::{CatalogRows, Store},
+};
+
+/// A function with its versions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CatalogFunction {
+    pub(crate) record: FunctionRecord,
+    pub(crate) versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
+}
+
+/// One state of everything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Catalog {
+    /// The configuration's version.
+    pub(crate) version: u64,
+    pub(crate) namespaces: BTreeSet<Namespace>,
+    pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
+    pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
+    /// By artifact, then by engine.
+    codes: HashMap<Digest, BTreeMap<String, Code>>,
+}
+
+impl Catalog {
+    /// Puts rows together. A version whose function is not among them is left out.
+    pub(crate) fn from_rows(rows: CatalogRows) -> Self {
+        let function = |record: FunctionRecord| (record.uid, CatalogFunction { record, versions: BTreeMap::new() });
+        let mut functions: BTreeMap<_, _> = rows.functions.into_iter().map(function).collect();
+        for version in rows.versions {
+            if let Some(function) = functions.get_mut(&version.uid) {
+                function.versions.insert(version.number, Arc::new(version));
+            }
+        }
+        let mut codes: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for compiled in rows.codes {
+            let code = compiled.code;
+            codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), code);
+        }
+        let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
+        Self { version: rows.version, namespaces: rows.namespaces.into_iter().collect(), functions, keys, codes }
+    }
+
+    /// The version, where it still exists.
+    pub(crate) fn version(&self, key: &VersionKey) -> Option<&Arc<VersionRecord>> {
+        self.functions.get(&key.function)?.versions.get(&key.number)
+    }
+
+    /// All versions.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (VersionKey, &Arc<VersionRecord>)> {
+        self.functions.values().flat_map(|function| function.versions.values()).map(|version| (version.key(), version))
+    }
+
+    /// The engines that can run the version, with the code for each.
+    pub(crate) fn codes(&self, version: &VersionRecord) -> Option<&BTreeMap<String, Code>> {
+        self.codes.get(&version.artifact)
+    }
+
+    /// The artifacts of versions that have no code for an engine, with a namespace that uses each.
+    pub(crate) fn without_code(&self, fingerprint: &str) -> BTreeMap<Digest, Namespace> {
+        let lacks = |version: &&Arc<VersionRecord>| {
+            self.codes(version).is_none_or(|codes| !codes.contains_key(fingerprint))
+        };
+        let versions = self.versions().map(|(_, version)| version).filter(lacks);
+        versions.map(|version| (version.artifact, version.function.namespace.clone())).collect()
+    }
+}
+
+/// Keeps the catalog equal to the database.
+#[derive(Debug)]
+pub(crate) struct CatalogKeeper {
+    store: Store,
+    newest: watch::Sender<Arc<Catalog>>,
+    /// One load at a time, so that an earlier one never replaces a later one.
+    loading: Mutex<()>,
+    /// A change has been made that is not in the catalog yet.
+    stale: AtomicBool,
+}
+
+impl CatalogKeeper {
+    /// Loads the first one.
+    pub(crate) async fn load(store: Store) -> Result<Self, Error> {
+        let first = Catalog::from_rows(store.catalog_load(Time::now()).await?);
+        let newest = watch::Sender::new(Arc::new(first));
+        Ok(Self { store, newest, loading: Mutex::new(()), stale: AtomicBool::new(false) })
+    }
+
+    /// The newest one.
+    pub(crate) fn current(&self) -> Arc<Catalog> {
+        self.newest.borrow().clone()
+    }
+
+    /// Follows the changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.newest.subscribe()
+    }
+
+    /// Loads it anew after a change. Where that fails, [`CatalogKeeper::is_stale`] says so, and somebody tries again: the
+    /// change itself has been made.
+    pub(crate) async fn refresh(&self) {
+        self.stale.store(true, Ordering::Release);
+        let _one = self.loading.lock().await;
+        // Whoever held the lock before may have seen our change, but not certainly: reading again is cheap.
+        self.stale.store(false, Ordering::Release);
+        match self.store.catalog_load(Time::now()).await {
+            Ok(rows) => {
+                let next = Catalog::from_rows(rows);
+                self.newest.send_if_modified(|current| {
+                    let changed = **current != next;
+                    if changed {
+                        *current = Arc::new(next);
+                    }
+                    changed
+                });
+            }
+            Err(error) => {
+                self.stale.store(true, Ordering::Release);
+                tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "the state can't be read for now");
+            }
+        }
+    }
+
+    /// Whether a change waits to be loaded.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+}

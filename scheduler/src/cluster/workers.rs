@@ -1,0 +1,126 @@
+//! One worker: what it says of itself and when it was last heard. What it says is bounded where it enters (`rpc/sync.rs`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use dunlin_proto::ids::{VersionKey, WorkerId};
+use tokio::{sync::watch, time::Instant};
+
+use super::{Assignment, SILENCE, Session};
+use crate::model::Time;
+
+/// A set of sandboxes with one engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EndpointSpec {
+    /// `{worker}/{number}`.
+    pub(crate) id: String,
+    /// Host and port.
+    pub(crate) address: String,
+    pub(crate) fingerprint: String,
+    pub(crate) capacity: u32,
+}
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkerHello {
+    pub(crate) worker: WorkerId,
+    pub(crate) incarnation: String,
+    pub(crate) software_version: String,
+    pub(crate) endpoints: Vec<EndpointSpec>,
+}
+
+/// Whether a version can run on a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeldState {
+    Loading,
+    Ready,
+    Failed(String),
+}
+
+/// A version on a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) state: HeldState,
+    pub(crate) in_flight: u32,
+    pub(crate) queued: u32,
+    pub(crate) prepared: u32,
+    pub(crate) queue_delay: Duration,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct WorkerReport {
+    pub(crate) versions: BTreeMap<VersionKey, Held>,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu_millis: u32,
+    pub(crate) leaving: bool,
+}
+
+/// A worker that has joined.
+#[derive(Debug)]
+pub(crate) struct WorkerView {
+    pub(crate) hello: WorkerHello,
+    pub(super) session: Session,
+    /// Whether its stream is open.
+    pub(crate) connected: bool,
+    pub(crate) join_time: Time,
+    pub(crate) heard: Instant,
+    pub(crate) heard_time: Time,
+    /// Nothing before its first report.
+    pub(crate) report: Option<WorkerReport>,
+    /// What it shall hold; its stream has the other end.
+    pub(crate) assignment: watch::Sender<Arc<Assignment>>,
+}
+
+impl WorkerView {
+    pub(super) fn new(hello: WorkerHello, session: Session, now: Instant, wall: Time) -> Self {
+        Self {
+            hello,
+            session,
+            connected: true,
+            join_time: wall,
+            heard: now,
+            heard_time: wall,
+            report: None,
+            assignment: watch::Sender::default(),
+        }
+    }
+
+    /// The same worker opens another stream; what it held is gone where it was started anew.
+    pub(super) fn rejoin(&mut self, hello: WorkerHello, session: Session, restarted: bool, now: Instant, wall: Time) {
+        if restarted {
+            (self.report, self.join_time) = (None, wall);
+        }
+        (self.hello, self.session, self.connected) = (hello, session, true);
+        (self.heard, self.heard_time) = (now, wall);
+    }
+
+    /// Whether it has not been heard for too long.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) > SILENCE
+    }
+
+    /// Sandboxes that it can have at once.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.hello.endpoints.iter().fold(0, |sum, endpoint| sum.saturating_add(endpoint.capacity))
+    }
+
+    /// The engines that it has.
+    pub(crate) fn engines(&self) -> BTreeSet<String> {
+        self.hello.endpoints.iter().map(|endpoint| endpoint.fingerprint.clone()).collect()
+    }
+
+    /// The versions that it holds, in whatever state.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&VersionKey, &Held)> {
+        self.report.iter().flat_map(|report| &report.versions)
+    }
+
+    /// Whether it has the version ready.
+    pub(crate) fn has_ready(&self, version: &VersionKey) -> bool {
+        let held = self.report.as_ref().and_then(|report| report.versions.get(version));
+        held.is_some_and(|held| held.state == HeldState::Ready)
+    }
+}

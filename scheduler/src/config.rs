@@ -1,0 +1,189 @@
+//! The scheduler's configuration: defaults, then a TOML file, then `DUNLIN_SCHEDULER_*`, then flags.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use dunlin_process::telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use crate::store::Database;
+
+/// The scheduler's configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the internal listener. Loopback only. Default `127.0.0.1:7070`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Folder for the database, artifacts and keys; private to this process. Default `dunlin-data/scheduler`.
+    pub data_dir: PathBuf,
+    /// File with the secret that the cluster's processes share, mode 0600. Default: none, which `bind` refuses.
+    pub cluster_secret: Option<PathBuf>,
+    /// Name of this scheduler in logs. Default `scheduler`.
+    pub name: String,
+    /// `sqlite:///path` or `postgres://user:password@host/database`. Default: a SQLite file in the data folder.
+    pub database: Option<String>,
+    /// Where artifacts and compiled code are: a folder, or `s3://bucket/prefix` with the usual `AWS_*` variables.
+    /// Default: a folder in the data folder.
+    pub artifacts: Option<String>,
+    /// The program that compiles artifacts. Default: `dunlin-worker` beside this program.
+    pub compiler: Option<PathBuf>,
+    /// What stands between the compiler and its `compile` command, such as `worker` for `dunlin worker compile`. Default: nothing.
+    pub compiler_args: Vec<String>,
+    /// Compilers that run at once. Default: 2 with four processors or more, otherwise 1.
+    pub compilers: usize,
+    /// Address space of a compiler, in MiB. Default 4096.
+    pub compiler_memory_mib: u64,
+    /// `text` or `json`. Default `text`.
+    pub log_format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
+    pub log_filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            data_dir: "dunlin-data/scheduler".into(),
+            cluster_secret: None,
+            name: "scheduler".into(),
+            database: None,
+            artifacts: None,
+            compiler: None,
+            compiler_args: Vec::new(),
+            compilers: if processors >= 4 { 2 } else { 1 },
+            compiler_memory_mib: 4096,
+            log_format: LogFormat::default(),
+            log_filter: "info".into(),
+        }
+    }
+}
+
+/// The scheduler's flags; what is not given is left to the layers below.
+#[derive(Debug, Clone, Default, clap::Args, Serialize)]
+pub struct SchedulerArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that results, and end
+    #[arg(long)]
+    #[serde(skip)]
+    pub dump_config: bool,
+    /// Address of the internal listener (loopback only)
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Folder for the database, artifacts and keys
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// File with the secret that the cluster's processes share (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    pub cluster_secret: Option<PathBuf>,
+    /// Name of this scheduler in logs
+    #[arg(long)]
+    pub name: Option<String>,
+    /// sqlite:///path or postgres://user:password@host/database
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    /// Where artifacts are: a folder or s3://bucket/prefix
+    #[arg(long, value_name = "PLACE")]
+    pub artifacts: Option<String>,
+    /// The program that compiles artifacts
+    #[arg(long, value_name = "PROGRAM")]
+    pub compiler: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, such as info or dunlin_scheduler=debug,info
+    #[arg(long)]
+    pub log_filter: Option<String>,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it must be text or json".to_owned()),
+    }
+}
+
+impl SchedulerArgs {
+    /// The configuration of all layers.
+    ///
+    /// # Errors
+    /// The file can't be read, a field is unknown or has the wrong type.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        dunlin_process::config::load(self.config.as_deref(), "DUNLIN_SCHEDULER_", self)
+    }
+}
+
+impl Config {
+    /// Checks what can be checked without touching anything.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.listen.ip().is_loopback(),
+            "the scheduler listens on loopback only until processes have certificates, but --listen is {}; \
+             use 127.0.0.1:{}",
+            self.listen,
+            self.listen.port()
+        );
+        ensure!((1..=64).contains(&self.compilers), "compilers is {} but must lie between 1 and 64", self.compilers);
+        ensure!(self.compiler_memory_mib >= 256, "compiler_memory_mib is {} but must be 256 at least", self.compiler_memory_mib);
+        self.database().map(drop)
+    }
+
+    /// The database to use.
+    pub(crate) fn database(&self) -> anyhow::Result<Database> {
+        let Some(url) = &self.database else {
+            let path = std::path::absolute(&self.data_dir).context("find the data folder")?;
+            return Ok(Database::Sqlite(path.join("dunlin.db")));
+        };
+        // The URL may hold a password, so it is not repeated.
+        Database::from_url(url)
+            .context("--database must be sqlite:///absolute/path or postgres://user:password@host/database")
+    }
+
+    /// The compiler to run.
+    pub(crate) fn compiler(&self) -> anyhow::Result<PathBuf> {
+        if let Some(path) = &self.compiler {
+            return Ok(path.clone());
+        }
+        let own = std::env::current_exe().context("find this program")?;
+        Ok(own.parent().unwrap_or(Path::new(".")).join("dunlin-worker"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_loopback_is_refused() {
+        let config = Config { listen: "0.0.0.0:7070".parse().unwrap(), ..Config::default() };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("0.0.0.0:7070") && error.contains("127.0.0.1:7070"), "{error}");
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_database_is_a_path_or_a_server_and_no_password_is_repeated() {
+        let of = |url: &str| Config { database: Some(url.to_owned()), ..Config::default() }.database();
+        assert_eq!(of("sqlite:///var/lib/x.db").unwrap(), Database::Sqlite("/var/lib/x.db".into()));
+        assert!(matches!(of("postgres://u:p@h/d").unwrap(), Database::Postgres(_)));
+        for bad in ["mysql://u:secret@h/d", "sqlite://relative.db", "", "postgres"] {
+            assert!(!of(bad).unwrap_err().to_string().contains("secret"), "{bad}");
+        }
+        assert!(matches!(Config::default().database().unwrap(), Database::Sqlite(path) if path.is_absolute()));
+    }
+
+    #[test]
+    fn flags_win() {
+        let flags = SchedulerArgs { listen: Some("127.0.0.1:9".parse().unwrap()), ..SchedulerArgs::default() };
+        let config = flags.load().unwrap();
+        assert_eq!(config.listen.port(), 9);
+        assert_eq!(config.log_filter, "info");
+    }
+}

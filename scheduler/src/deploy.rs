@@ -1,0 +1,300 @@
+//! A deploy, from the uploaded artifact to a version that has the traffic. The work belongs to a task of the scheduler and
+//! not to the call: a client that vanishes ends nothing, and one that repeats its request joins the work or finds its
+//! result. Until the version's row is written there is nothing; from then on the rest is finished even after a restart.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::{Digest, RequestId, WorkerId},
+    model::VersionSpec,
+    names::FunctionRef,
+};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    cluster::HeldState,
+    codes::{Codes, Step},
+    error::Error,
+    model::VersionRecord,
+    outbound,
+    reconcile::Board,
+    store::{NewVersion, RequestKey, Scope},
+};
+
+/// How long workers may take to load a version.
+const PLACING: Duration = Duration::from_secs(30);
+
+/// How long every worker that shall hold it may say that it can't, before that is believed.
+const FAILING: Duration = Duration::from_secs(4);
+
+/// How often it looks while it waits.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a deploy asks for.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub(crate) struct Deploy {
+    #[serde(serialize_with = "as_text")]
+    pub(crate) function: FunctionRef,
+    pub(crate) artifact: Digest,
+    pub(crate) spec: VersionSpec,
+    pub(crate) public: Option<bool>,
+    pub(crate) description: Option<String>,
+    pub(crate) note: String,
+    pub(crate) hold_traffic: bool,
+    /// Who asks; the same request of another person is the same request.
+    #[serde(skip)]
+    pub(crate) creator: String,
+}
+
+fn as_text<S: serde::Serializer>(value: &FunctionRef, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// The stages of a deploy, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Queued,
+    Compiling,
+    Storing,
+    Placing,
+    Activating,
+}
+
+/// How far a deploy has come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// The stages entered, each with a message for people.
+    pub(crate) stages: Vec<(Stage, String)>,
+    /// How it ended.
+    pub(crate) outcome: Option<Result<VersionRecord, ApiError>>,
+}
+
+type Running = HashMap<(Scope, RequestId), (Digest, watch::Receiver<Progress>)>;
+
+/// All deploys.
+#[derive(Debug)]
+pub(crate) struct Deploys {
+    codes: Codes,
+    board: Arc<Board>,
+    shutdown: Shutdown,
+    /// The ones with a request id that run now, so that a repeated request joins them.
+    running: Mutex<Running>,
+}
+
+impl Deploys {
+    /// Ready for deploys.
+    pub(crate) fn new(codes: Codes, board: Arc<Board>, shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(Self { codes, board, shutdown, running: Mutex::default() })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a deploy, or joins the one that the same request began.
+    ///
+    /// # Errors
+    /// The request id belongs to another request.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        deploy: Deploy,
+        request: Option<RequestId>,
+    ) -> Result<watch::Receiver<Progress>, ApiError> {
+        let payload = serde_json::to_vec(&deploy).map_err(|_| ApiError::internal())?;
+        let scope = Scope::Namespace(deploy.function.namespace.clone());
+        let payload = Digest::of(&payload);
+        let key = request.map(|id| RequestKey { scope, method: "CreateVersion", id, payload });
+        let (sender, receiver) = watch::channel(Progress::default());
+        if let Some(key) = &key {
+            let mut running = self.running();
+            if let Some((payload, progress)) = running.get(&(key.scope.clone(), key.id)) {
+                return if *payload == key.payload { Ok(progress.clone()) } else { Err(key.reused()) };
+            }
+            running.insert((key.scope.clone(), key.id), (key.payload, receiver.clone()));
+        }
+        let deploys = self.clone();
+        self.shutdown.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = deploys.run(&deploy, key.as_ref(), &sender) => outcome.map_err(Error::into_api),
+                () = deploys.shutdown.begun() => Err(stopping()),
+            };
+            if let Some(key) = key {
+                deploys.running().remove(&(key.scope, key.id));
+            }
+            sender.send_modify(|progress| progress.outcome = Some(outcome));
+        });
+        Ok(receiver)
+    }
+
+    async fn run(
+        &self,
+        deploy: &Deploy,
+        request: Option<&RequestKey>,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<VersionRecord, Error> {
+        let store = &self.codes.store;
+        if let Some(request) = request
+            && let Some(number) = store.request_find(request).await?
+        {
+            let version = store.version_fetch(&deploy.function.version(number)).await?;
+            return self.finish(version, progress).await;
+        }
+        outbound::check(&deploy.spec.allowed_outbound_hosts)?;
+        let new = self.compile(deploy, progress).await?;
+        let version = store.version_create(&new, request).await?;
+        self.codes.catalog.refresh().await;
+        tracing::info!(
+            namespace = %version.function.namespace, function = %version.function.function,
+            version = version.number.get(), creator = version.creator, "a version was made"
+        );
+        self.finish(version, progress).await
+    }
+
+    async fn compile(&self, deploy: &Deploy, progress: &watch::Sender<Progress>) -> Result<NewVersion, Error> {
+        let namespace = &deploy.function.namespace;
+        self.codes.store.namespace_fetch(namespace).await?;
+        let Some(artifact_size) = self.codes.store.artifact_fetch(namespace, &deploy.artifact).await? else {
+            let error = ApiError::not_found(format!("artifact {} in namespace {namespace}", deploy.artifact));
+            return Err(error.hint("upload it first, with UploadArtifact or dunlin deploy").into());
+        };
+        let step = |step| match step {
+            Step::Queued => enter(progress, Stage::Queued, "waiting for a free compiler"),
+            Step::Compiling => enter(progress, Stage::Compiling, "checking and compiling"),
+            Step::Storing => enter(progress, Stage::Storing, "storing the compiled code"),
+        };
+        let compiled = self.codes.ensure(namespace, &deploy.artifact, step).await?;
+        Ok(NewVersion {
+            function: deploy.function.clone(),
+            artifact: deploy.artifact,
+            artifact_size,
+            kind: compiled.kind,
+            spec: deploy.spec.clone(),
+            imports: compiled.imports,
+            creator: deploy.creator.clone(),
+            note: deploy.note.clone(),
+            compiled_size: compiled.code.size,
+            activation: !deploy.hold_traffic,
+            public: deploy.public,
+            description: deploy.description.clone(),
+        })
+    }
+
+    /// From the version's row to the traffic.
+    async fn finish(
+        &self,
+        version: VersionRecord,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<VersionRecord, Error> {
+        if !version.activation {
+            return Ok(version);
+        }
+        enter(progress, Stage::Placing, "waiting until a worker has loaded it");
+        if let Err(error) = self.wait_ready(&version, progress).await {
+            if error.code == ErrorCode::FailedPrecondition {
+                // No worker can load it: it stays without traffic, and a restart does not try again.
+                self.codes.store.version_hold(version.key(), &version.name()).await?;
+            }
+            return Err(error.into());
+        }
+        enter(progress, Stage::Activating, "sending the traffic to it");
+        self.codes.store.version_activate(&version.name()).await?;
+        self.codes.catalog.refresh().await;
+        Ok(self.codes.store.version_fetch(&version.name()).await?)
+    }
+
+    /// Waits until the gateways have been told of a worker that has it ready.
+    async fn wait_ready(&self, version: &VersionRecord, progress: &watch::Sender<Progress>) -> Result<(), ApiError> {
+        let (key, mut placements) = (version.key(), self.board.placements());
+        let began = Instant::now();
+        let mut failing_since = None;
+        loop {
+            let ready = placements.borrow_and_update().as_ref().is_some_and(|now| now.versions.contains_key(&key));
+            if ready {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if self.board.has_settled(now) && !self.board.cluster().any_accepts(now) {
+                enter(progress, Stage::Placing, "no worker is connected: it is loaded when one joins");
+                return Ok(());
+            }
+            let failure = self.failure(version);
+            let failing = failure.is_some().then(|| *failing_since.get_or_insert(now));
+            failing_since = failing;
+            if let (Some(failure), Some(since)) = (failure, failing)
+                && now.saturating_duration_since(since) >= FAILING
+            {
+                return Err(cannot_load(version, &failure));
+            }
+            if now.saturating_duration_since(began) >= PLACING {
+                return Err(too_slow(version));
+            }
+            self.board.activate(key);
+            // Cancel-safe: both only wake.
+            tokio::select! { _ = placements.changed() => {}, () = tokio::time::sleep(LOOK) => {} }
+        }
+    }
+
+    /// What the workers say that shall hold it, where none of them can.
+    fn failure(&self, version: &VersionRecord) -> Option<String> {
+        let (key, cluster) = (version.key(), self.board.cluster());
+        let holders = cluster.workers().values().filter(|worker| worker.assignment.borrow().versions.contains_key(&key));
+        let mut failures: BTreeSet<(WorkerId, String)> = BTreeSet::new();
+        for worker in holders {
+            let held = worker.report.as_ref()?.versions.get(&key)?;
+            let HeldState::Failed(error) = &held.state else { return None };
+            failures.insert((worker.hello.worker.clone(), error.clone()));
+        }
+        failures.pop_first().map(|(worker, error)| format!("{worker}: {error}"))
+    }
+
+    /// Finishes what an earlier run of the scheduler left unfinished.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        let catalog = self.codes.catalog.current();
+        for (_, version) in catalog.versions().filter(|(_, version)| version.activation) {
+            let (deploys, version) = (self.clone(), VersionRecord::clone(version));
+            self.shutdown.spawn(async move {
+                let name = version.name();
+                let (progress, _) = watch::channel(Progress::default());
+                let finished = tokio::select! {
+                    finished = deploys.finish(version, &progress) => finished,
+                    () = deploys.shutdown.begun() => return,
+                };
+                match finished {
+                    Ok(_) => tracing::info!(version = %name, "finished a deploy of before the restart"),
+                    Err(error) => {
+                        let cause = format!("{:#}", anyhow::Error::new(error));
+                        tracing::warn!(version = %name, cause, "a deploy of before the restart is not finished");
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn enter(progress: &watch::Sender<Progress>, stage: Stage, message: &str) {
+    progress.send_modify(|progress| progress.stages.push((stage, message.to_owned())));
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the scheduler is stopping")
+        .hint("repeat the request with the same request id")
+        .retry_after(Duration::from_secs(2))
+}
+
+fn cannot_load(version: &VersionRecord, failure: &str) -> ApiError {
+    let message = format!("version {} was made, but no worker can load it: {failure}", version.number);
+    ApiError::new(ErrorCode::FailedPrecondition, message).hint("traffic stays where it was")
+}
+
+fn too_slow(version: &VersionRecord) -> ApiError {
+    let message = format!("version {} was made, but no worker has loaded it within {PLACING:?}", version.number);
+    ApiError::new(ErrorCode::Unavailable, message)
+        .hint("traffic stays where it was; repeat the request with the same request id to go on waiting")
+        .retry_after(Duration::from_secs(5))
+}

@@ -1,0 +1,270 @@
+//! What the scheduler remembers, as values that have been checked: the store reads and writes them, the rpc modules turn
+//! them into messages. No generated type and no SQL is in here.
+
+use std::time::{Duration, SystemTime};
+
+use dunlin_proto::{
+    ids::{Digest, FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    model::VersionSpec,
+    names::{FunctionRef, KeyId, VersionName},
+};
+use serde::{Deserialize, Serialize};
+
+/// A moment as the database keeps it: microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Time(pub(crate) i64);
+
+impl Time {
+    /// The wall clock. Only callers at the edge of a decision read it.
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// The moment so much later.
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamespaceRecord {
+    pub(crate) name: Namespace,
+    pub(crate) description: String,
+    pub(crate) create_time: Time,
+}
+
+/// A share of a function's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share(pub(crate) VersionNumber, pub(crate) u32);
+
+/// A function without its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FunctionRecord {
+    pub(crate) uid: FunctionUid,
+    pub(crate) namespace: Namespace,
+    pub(crate) name: FunctionName,
+    pub(crate) description: String,
+    pub(crate) public: bool,
+    pub(crate) traffic: Vec<Share>,
+    /// The versions that had all the traffic, the current one last.
+    pub(crate) history: Vec<VersionNumber>,
+    /// The highest version number, 0 before the first.
+    pub(crate) latest_version: u32,
+    /// Counts the changes.
+    pub(crate) revision: i64,
+    pub(crate) create_time: Time,
+    pub(crate) update_time: Time,
+}
+
+/// How many versions a function's history remembers for rollbacks.
+const HISTORY: usize = 100;
+
+impl FunctionRecord {
+    /// Its resource name.
+    pub(crate) fn reference(&self) -> FunctionRef {
+        FunctionRef { namespace: self.namespace.clone(), function: self.name.clone() }
+    }
+
+    /// What guards an update against a lost one; differs after deletion and making again.
+    pub(crate) fn etag(&self) -> String {
+        let uid = self.uid.uuid().simple().to_string();
+        format!("{}-{}", self.revision, uid.get(24..).unwrap_or_default())
+    }
+
+    /// The version that has all the traffic.
+    pub(crate) fn full(&self) -> Option<VersionNumber> {
+        match self.traffic.as_slice() {
+            [Share(version, 100)] => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// Divides the traffic anew, and remembers who has all of it.
+    pub(crate) fn set_traffic(&mut self, traffic: Vec<Share>) {
+        self.traffic = traffic;
+        if let Some(version) = self.full().filter(|version| self.history.last() != Some(version)) {
+            self.history.push(version);
+            let excess = self.history.len().saturating_sub(HISTORY);
+            self.history.drain(..excess);
+        }
+    }
+
+    /// The version to roll back to: the last one before the current that had all the traffic.
+    pub(crate) fn previous(&self) -> Option<VersionNumber> {
+        let current = self.full();
+        self.history.iter().rev().find(|version| current != Some(**version)).copied()
+    }
+
+    /// Sends all traffic back to `version`. History ends with it then, so that repeated rollbacks go further back.
+    pub(crate) fn roll_back(&mut self, version: VersionNumber) {
+        if let Some(at) = self.history.iter().rposition(|earlier| *earlier == version) {
+            self.history.truncate(at + 1);
+        }
+        self.set_traffic(vec![Share(version, 100)]);
+    }
+}
+
+/// What kind of artifact a version runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// Exports `wasi:http/incoming-handler@0.2`.
+    #[serde(rename = "http-0.2")]
+    Http02,
+    /// Exports `wasi:http/handler@0.3`.
+    #[serde(rename = "http-0.3")]
+    Http03,
+    /// A WASI command.
+    #[serde(rename = "command")]
+    Command,
+}
+
+impl Kind {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Http02, Self::Http03, Self::Command];
+
+    /// As the internal API and the database spell it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http02 => "http-0.2",
+            Self::Http03 => "http-0.3",
+            Self::Command => "command",
+        }
+    }
+
+    /// The kind with this spelling.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VersionRecord {
+    pub(crate) function: FunctionRef,
+    pub(crate) uid: FunctionUid,
+    pub(crate) number: VersionNumber,
+    pub(crate) artifact: Digest,
+    pub(crate) artifact_size: u64,
+    pub(crate) kind: Kind,
+    pub(crate) spec: VersionSpec,
+    pub(crate) imports: Vec<String>,
+    pub(crate) creator: String,
+    pub(crate) note: String,
+    pub(crate) create_time: Time,
+    pub(crate) compiled_size: u64,
+    /// Whether all traffic moves to it once a worker has it.
+    pub(crate) activation: bool,
+}
+
+impl VersionRecord {
+    /// Which version it is.
+    pub(crate) fn key(&self) -> VersionKey {
+        VersionKey { function: self.uid, number: self.number }
+    }
+
+    /// Its resource name.
+    pub(crate) fn name(&self) -> VersionName {
+        self.function.version(self.number)
+    }
+}
+
+/// Code compiled from an artifact, as its seal describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// Its name everywhere.
+    pub(crate) key: String,
+    pub(crate) artifact: Digest,
+    /// The engine that can map it.
+    pub(crate) fingerprint: String,
+    pub(crate) body: Digest,
+    pub(crate) size: u64,
+    /// Ed25519 over the other fields.
+    pub(crate) signature: Vec<u8>,
+}
+
+/// What the compiler found in an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compiled {
+    pub(crate) code: Code,
+    pub(crate) kind: Kind,
+    pub(crate) imports: Vec<String>,
+}
+
+/// A caller's key without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRecord {
+    pub(crate) id: KeyId,
+    pub(crate) namespace: Namespace,
+    pub(crate) secret: Digest,
+    pub(crate) display_name: String,
+    pub(crate) functions: Vec<FunctionName>,
+    pub(crate) creator: String,
+    pub(crate) create_time: Time,
+    pub(crate) expire_time: Option<Time>,
+    pub(crate) revoke_time: Option<Time>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u32) -> VersionNumber {
+        number.try_into().unwrap()
+    }
+
+    pub(crate) fn function() -> FunctionRecord {
+        FunctionRecord {
+            uid: FunctionUid::new(),
+            namespace: "shop".parse().unwrap(),
+            name: "checkout".parse().unwrap(),
+            description: String::new(),
+            public: false,
+            traffic: vec![],
+            history: vec![],
+            latest_version: 3,
+            revision: 1,
+            create_time: Time(1),
+            update_time: Time(1),
+        }
+    }
+
+    #[test]
+    fn a_rollback_goes_to_the_last_version_before_that_had_everything() {
+        let mut function = function();
+        assert_eq!(function.previous(), None);
+        for version in [1, 2, 3] {
+            function.set_traffic(vec![Share(number(version), 100)]);
+        }
+        assert_eq!(function.previous(), Some(number(2)));
+        function.roll_back(number(2));
+        assert_eq!((function.full(), function.previous()), (Some(number(2)), Some(number(1))));
+        function.roll_back(number(1));
+        assert_eq!((function.full(), function.previous()), (Some(number(1)), None));
+    }
+
+    #[test]
+    fn a_rollback_from_divided_traffic_goes_to_what_had_all_of_it() {
+        let mut function = function();
+        function.set_traffic(vec![Share(number(1), 100)]);
+        function.set_traffic(vec![Share(number(1), 90), Share(number(2), 10)]);
+        assert_eq!((function.full(), function.previous()), (None, Some(number(1))));
+    }
+
+    #[test]
+    fn history_is_bounded() {
+        let mut function = function();
+        (1..500).for_each(|version| function.set_traffic(vec![Share(number(version), 100)]));
+        assert_eq!((function.history.len(), function.previous()), (HISTORY, Some(number(498))));
+    }
+
+    #[test]
+    fn an_etag_changes_with_revision_and_uid() {
+        let (one, mut two) = (function(), function());
+        assert_ne!(one.etag(), two.etag());
+        let before = two.etag();
+        two.revision += 1;
+        assert_ne!(before, two.etag());
+    }
+}

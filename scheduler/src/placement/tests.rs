@@ -1,0 +1,161 @@
+//! Tables for the reasons to move, and properties that hold for any cluster.
+
+use dunlin_proto::ids::FunctionUid;
+use proptest::prelude::*;
+
+use super::*;
+
+fn worker(number: usize) -> WorkerId {
+    format!("worker-{number}").parse().unwrap()
+}
+
+fn engines(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn spec(capacity: u32) -> WorkerSpec {
+    WorkerSpec { capacity, engines: engines(&["e"]), accepting: true }
+}
+
+fn version(number: u128) -> VersionKey {
+    let uid = uuid::Uuid::from_u128(number + 1).to_string().parse::<FunctionUid>().unwrap();
+    VersionKey { function: uid, number: 1.try_into().unwrap() }
+}
+
+fn want(workers: u32) -> Want {
+    Want { workers, engines: engines(&["e"]), weight: 1 }
+}
+
+fn problem(workers: usize, versions: &[u32]) -> Problem {
+    Problem {
+        workers: (0..workers).map(|number| (worker(number), spec(100))).collect(),
+        versions: versions.iter().enumerate().map(|(n, workers)| (version(n as u128), want(*workers))).collect(),
+    }
+}
+
+#[test]
+fn a_version_in_use_survives_a_worker() {
+    let placed = place(&problem(2, &[2, 2]), &Placement::new());
+    assert!(placed.values().all(|workers| workers.len() == 2));
+    let placed = place(&problem(1, &[2, 2]), &placed);
+    assert!(placed.values().all(|workers| workers.len() == 1));
+}
+
+#[test]
+fn versions_spread_over_workers() {
+    let placed = place(&problem(4, &[2; 40]), &Placement::new());
+    for number in 0..4 {
+        let held = placed.values().filter(|workers| workers.contains(&worker(number))).count();
+        assert!((18..=22).contains(&held), "worker {number} holds {held}");
+    }
+}
+
+#[test]
+fn a_larger_worker_holds_more() {
+    let mut problem = problem(2, &[1; 30]);
+    problem.workers.insert(worker(1), spec(200));
+    let placed = place(&problem, &Placement::new());
+    let held = placed.values().filter(|workers| workers.contains(&worker(1))).count();
+    assert_eq!(held, 20);
+}
+
+#[test]
+fn drained_lost_and_foreign_workers_hold_nothing() {
+    let mut problem = problem(3, &[3]);
+    problem.workers.get_mut(&worker(0)).unwrap().accepting = false;
+    problem.workers.get_mut(&worker(1)).unwrap().engines = engines(&["other"]);
+    let everywhere = [(version(0), (0..4).map(worker).collect())].into();
+    let placed = place(&problem, &everywhere);
+    assert_eq!(placed, [(version(0), [worker(2)].into())].into());
+}
+
+#[test]
+fn nothing_moves_when_a_worker_joins_or_returns_without_need() {
+    let before = place(&problem(2, &[2; 5]), &Placement::new());
+    assert_eq!(place(&problem(3, &[2; 5]), &before), before);
+}
+
+#[test]
+fn a_worker_that_joins_a_full_cluster_takes_its_share() {
+    let before = place(&problem(2, &[2; 80]), &Placement::new());
+    let after = place(&problem(3, &[2; 80]), &before);
+    let held = after.values().filter(|workers| workers.contains(&worker(2))).count();
+    assert!((20..=60).contains(&held), "it holds {held}");
+}
+
+#[test]
+fn what_wants_nothing_is_let_go() {
+    let before = place(&problem(2, &[2]), &Placement::new());
+    assert!(place(&problem(2, &[0]), &before).is_empty());
+    assert!(place(&problem(2, &[]), &before).is_empty());
+}
+
+prop_compose! {
+    fn any_problem()(
+        workers in prop::collection::vec((1_u32..200, 0_u8..4, prop::bool::weighted(0.8)), 0..8),
+        versions in prop::collection::vec((0_u32..6, 0_u8..4, 0_u32..50), 0..20),
+    ) -> Problem {
+        // Two engines: bit 0 and bit 1.
+        let engines = |bits: u8| ["a", "b"].iter().enumerate()
+            .filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| (*name).to_owned()).collect();
+        Problem {
+            workers: workers.into_iter().enumerate().map(|(number, (capacity, bits, accepting))| {
+                (worker(number), WorkerSpec { capacity, engines: engines(bits), accepting })
+            }).collect(),
+            versions: versions.into_iter().enumerate().map(|(number, (workers, bits, weight))| {
+                (version(number as u128), Want { workers, engines: engines(bits), weight })
+            }).collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_previous()(
+        pairs in prop::collection::vec((0_u128..25, 0_usize..10), 0..40),
+    ) -> Placement {
+        let mut placement = Placement::new();
+        for (number, at) in pairs {
+            placement.entry(version(number)).or_default().insert(worker(at));
+        }
+        placement
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_version_is_on_as_many_workers_as_it_wants_and_can_have(problem in any_problem(), previous in any_previous()) {
+        let placed = place(&problem, &previous);
+        for (version, want) in &problem.versions {
+            let able = problem.workers.values().filter(|worker| can_hold(worker, want)).count();
+            let on = placed.get(version).map_or(0, BTreeSet::len);
+            prop_assert_eq!(on, able.min(want.workers as usize));
+        }
+        for (version, workers) in &placed {
+            prop_assert!(!workers.is_empty());
+            for id in workers {
+                prop_assert!(can_hold(&problem.workers[id], &problem.versions[version]));
+            }
+        }
+    }
+
+    #[test]
+    fn asked_again_it_answers_the_same(problem in any_problem(), previous in any_previous()) {
+        let once = place(&problem, &previous);
+        prop_assert_eq!(&place(&problem, &once), &once);
+    }
+
+    #[test]
+    fn a_lost_worker_moves_only_its_own(problem in any_problem(), lost in 0_usize..8) {
+        let before = place(&problem, &Placement::new());
+        let mut smaller = problem.clone();
+        smaller.workers.remove(&worker(lost));
+        // Without balancing, which may move others on purpose.
+        let mut after = kept(&smaller, &before);
+        after.retain(|_, workers| !workers.is_empty());
+        for (version, workers) in &before {
+            let mut rest = workers.clone();
+            rest.remove(&worker(lost));
+            prop_assert_eq!(after.get(version).cloned().unwrap_or_default(), rest);
+        }
+    }
+}

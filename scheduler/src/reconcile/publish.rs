@@ -1,0 +1,119 @@
+//! From a plan to what is sent: each worker's assignment and the gateways' placements, only where they changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dunlin_proto::ids::{VersionKey, WorkerId};
+use tokio::time::Instant;
+
+use super::plan::Plan;
+use crate::{
+    catalog::Catalog,
+    cluster::{Assigned, Assignment, Cluster, WorkerView},
+};
+
+/// An endpoint that takes invocations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) id: String,
+    pub(crate) worker: WorkerId,
+    pub(crate) address: String,
+}
+
+/// Another gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) gateway: String,
+    pub(crate) address: String,
+}
+
+/// Where versions run now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Placements {
+    pub(crate) epoch: u64,
+    /// Counts up within the epoch.
+    pub(crate) sequence: u64,
+    pub(crate) endpoints: Vec<Placed>,
+    /// Ids of endpoints by version.
+    pub(crate) versions: BTreeMap<VersionKey, BTreeSet<String>>,
+    pub(crate) gateways: Vec<Peer>,
+}
+
+/// Tells every worker what it shall hold, where that changed.
+pub(super) fn assign(cluster: &Cluster, catalog: &Catalog, plan: &Plan, epoch: u64) {
+    for (id, worker) in cluster.workers() {
+        let held = plan.holds.get(id).into_iter().flatten();
+        let versions: BTreeMap<_, _> = held.filter_map(|version| assigned(worker, catalog, version)).collect();
+        // It refuses calls from then on, so others must have taken over.
+        let drain = cluster.is_drained(id) && versions.is_empty();
+        worker.assignment.send_if_modified(|current| {
+            if current.version.0 == epoch && current.versions == versions && current.drain == drain {
+                return false;
+            }
+            *current = Arc::new(Assignment { version: (epoch, current.version.1 + 1), versions, drain });
+            true
+        });
+    }
+}
+
+/// A version with the code for the first of the worker's engines that has one.
+fn assigned(worker: &WorkerView, catalog: &Catalog, key: &VersionKey) -> Option<(VersionKey, Assigned)> {
+    let version = catalog.version(key)?;
+    let codes = catalog.codes(version)?;
+    let code = worker.hello.endpoints.iter().find_map(|endpoint| codes.get(&endpoint.fingerprint))?;
+    Some((*key, Assigned { version: version.clone(), code: code.clone() }))
+}
+
+/// Where versions run: on workers that are alive, shall hold them and have them ready. A drained worker counts only for
+/// what nobody else has ready.
+pub(super) fn placements(cluster: &Cluster, catalog: &Catalog, plan: &Plan, now: Instant) -> Placements {
+    let mut versions: BTreeMap<VersionKey, BTreeSet<String>> = BTreeMap::new();
+    let alive = |(id, worker): &(&WorkerId, &WorkerView)| {
+        let stays = worker.report.as_ref().is_some_and(|report| !report.leaving);
+        stays && !worker.is_silent(now) && plan.holds.contains_key(*id)
+    };
+    let (drained, serving): (Vec<_>, Vec<_>) =
+        cluster.workers().iter().filter(alive).partition(|(id, _)| cluster.is_drained(id));
+    let mut endpoints = Vec::new();
+    for (id, worker) in serving.into_iter().chain(drained) {
+        let planned = plan.holds.get(id).into_iter().flatten();
+        let ready = planned.filter(|version| worker.has_ready(version) && catalog.version(version).is_some());
+        let needed = |version: &&VersionKey| !cluster.is_drained(id) || !versions.contains_key(version);
+        let ready: Vec<_> = ready.filter(needed).copied().collect();
+        if ready.is_empty() && cluster.is_drained(id) {
+            continue;
+        }
+        for endpoint in &worker.hello.endpoints {
+            for version in &ready {
+                if runs_on(catalog, version, &endpoint.fingerprint) {
+                    versions.entry(*version).or_default().insert(endpoint.id.clone());
+                }
+            }
+            let (id, address) = (endpoint.id.clone(), endpoint.address.clone());
+            endpoints.push(Placed { id, worker: worker.hello.worker.clone(), address });
+        }
+    }
+    let peer = |view: &crate::cluster::GatewayView| Peer {
+        gateway: view.hello.gateway.to_string(),
+        address: view.hello.peer_address.clone(),
+    };
+    let gateways = cluster.gateways().values().map(peer).collect();
+    Placements { epoch: 0, sequence: 0, endpoints, versions, gateways }
+}
+
+fn runs_on(catalog: &Catalog, version: &VersionKey, fingerprint: &str) -> bool {
+    let codes = catalog.version(version).and_then(|version| catalog.codes(version));
+    codes.is_some_and(|codes| codes.contains_key(fingerprint))
+}
+
+/// Replaces the placements where they differ, and counts; says whether they did.
+pub(super) fn replace(current: &mut Option<Arc<Placements>>, next: Placements, epoch: u64) -> bool {
+    let sequence = current.as_ref().map_or(0, |current| current.sequence);
+    let same = current.as_ref().is_some_and(|current| Placements { epoch, sequence, ..next.clone() } == **current);
+    if !same {
+        *current = Some(Arc::new(Placements { epoch, sequence: sequence + 1, ..next }));
+    }
+    !same
+}

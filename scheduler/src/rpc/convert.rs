@@ -1,0 +1,81 @@
+//! Records as messages of the public API.
+
+use dunlin_proto::{names::KeyName, v1};
+use prost_types::Timestamp;
+
+use crate::{
+    keys,
+    model::{FunctionRecord, KeyRecord, Kind, NamespaceRecord, Share, Time, VersionRecord},
+};
+
+/// A moment.
+pub(super) fn timestamp(time: Time) -> Timestamp {
+    let nanos = time.0.rem_euclid(1_000_000).saturating_mul(1_000);
+    Timestamp { seconds: time.0.div_euclid(1_000_000), nanos: i32::try_from(nanos).unwrap_or_default() }
+}
+
+/// A namespace with the number of its functions.
+pub(super) fn namespace(record: &NamespaceRecord, function_count: u32) -> v1::Namespace {
+    v1::Namespace {
+        name: format!("namespaces/{}", record.name),
+        description: record.description.clone(),
+        create_time: Some(timestamp(record.create_time)),
+        function_count,
+    }
+}
+
+/// A function. Its addresses are for gateways to fill in.
+pub(super) fn function(record: &FunctionRecord) -> v1::Function {
+    let share = |Share(version, percent): &Share| v1::TrafficTarget { version: version.get(), percent: *percent };
+    v1::Function {
+        name: record.reference().to_string(),
+        uid: record.uid.to_string(),
+        description: record.description.clone(),
+        public: record.public,
+        traffic: record.traffic.iter().map(share).collect(),
+        latest_version: record.latest_version,
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+        etag: record.etag(),
+        urls: Vec::new(),
+    }
+}
+
+fn kind(kind: Kind) -> v1::FunctionKind {
+    match kind {
+        Kind::Http02 => v1::FunctionKind::Http02,
+        Kind::Http03 => v1::FunctionKind::Http03,
+        Kind::Command => v1::FunctionKind::Command,
+    }
+}
+
+/// A version.
+pub(super) fn version(record: &VersionRecord) -> v1::Version {
+    v1::Version {
+        name: record.name().to_string(),
+        number: record.number.get(),
+        artifact_digest: record.artifact.to_string(),
+        artifact_size_bytes: record.artifact_size,
+        kind: kind(record.kind).into(),
+        spec: Some(record.spec.clone().into()),
+        imports: record.imports.clone(),
+        create_time: Some(timestamp(record.create_time)),
+        creator: record.creator.clone(),
+        note: record.note.clone(),
+        compiled_size_bytes: record.compiled_size,
+    }
+}
+
+/// A key.
+pub(super) fn key(record: &KeyRecord) -> v1::Key {
+    v1::Key {
+        name: KeyName { namespace: record.namespace.clone(), key: record.id.clone() }.to_string(),
+        display_name: record.display_name.clone(),
+        functions: record.functions.iter().map(ToString::to_string).collect(),
+        create_time: Some(timestamp(record.create_time)),
+        expire_time: record.expire_time.map(timestamp),
+        revoke_time: record.revoke_time.map(timestamp),
+        creator: record.creator.clone(),
+        prefix: keys::prefix(&record.id),
+    }
+}

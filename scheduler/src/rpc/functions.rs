@@ -1,0 +1,254 @@
+//! `FunctionService`: functions, versions, uploads, deploys.
+
+use std::{collections::BTreeSet, pin::Pin};
+
+use dunlin_proto::{
+    ApiError,
+    ids::{Digest, VersionNumber},
+    metadata,
+    names::{FunctionRef, NamespaceRef, VersionName},
+    v1::{self, create_version_response::Event, function_service_server::FunctionService},
+};
+use futures::Stream;
+use prost_types::FieldMask;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Desk, convert, name, page, request_id, text, upload};
+use crate::{
+    deploy::{Deploy, Progress, Stage},
+    error::Error,
+    model::Share,
+    store::{FunctionChange, RequestKey, Scope},
+};
+
+/// Versions among which traffic may be divided.
+const MOST_SHARES: usize = 20;
+
+#[tonic::async_trait]
+impl FunctionService for Desk {
+    async fn list_functions(
+        &self,
+        request: Request<v1::ListFunctionsRequest>,
+    ) -> Result<Response<v1::ListFunctionsResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = name::<NamespaceRef>("parent", &request.parent)?.namespace;
+        let (size, list) = (page::size(request.page_size)?, format!("functions/{namespace}"));
+        let after: String = page::read(&list, &request.page_token)?.unwrap_or_default();
+        let found = self.app()?.store.function_list(&namespace, &after, beyond(size)).await?;
+        let (found, next_page_token) = page::cut(&list, found, size, |function| function.name.to_string());
+        let functions = found.iter().map(convert::function).collect();
+        Ok(Response::new(v1::ListFunctionsResponse { functions, next_page_token }))
+    }
+
+    async fn get_function(
+        &self,
+        request: Request<v1::GetFunctionRequest>,
+    ) -> Result<Response<v1::GetFunctionResponse>, Status> {
+        let function = name("name", &request.get_ref().name)?;
+        let function = Some(convert::function(&self.app()?.store.function_fetch(&function).await?));
+        Ok(Response::new(v1::GetFunctionResponse { function }))
+    }
+
+    async fn update_function(
+        &self,
+        request: Request<v1::UpdateFunctionRequest>,
+    ) -> Result<Response<v1::UpdateFunctionResponse>, Status> {
+        let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
+        let function = function.ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
+        let target = name("function.name", &function.name)?;
+        let etag = function.etag.clone();
+        let change = change(function, update_mask)?;
+        let app = self.app()?;
+        let updated = app.store.function_update(&target, &etag, &change).await?;
+        app.config_changed().await;
+        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(convert::function(&updated)) }))
+    }
+
+    async fn delete_function(
+        &self,
+        request: Request<v1::DeleteFunctionRequest>,
+    ) -> Result<Response<v1::DeleteFunctionResponse>, Status> {
+        let request = request.into_inner();
+        let app = self.app()?;
+        app.store.function_delete(&name("name", &request.name)?, &request.etag).await?;
+        app.config_changed().await;
+        Ok(Response::new(v1::DeleteFunctionResponse {}))
+    }
+
+    async fn rollback_function(
+        &self,
+        request: Request<v1::RollbackFunctionRequest>,
+    ) -> Result<Response<v1::RollbackFunctionResponse>, Status> {
+        let actor = metadata::actor(&request);
+        let v1::RollbackFunctionRequest { name: function, version, reason, request_id: id } = request.into_inner();
+        let function: FunctionRef = name("name", &function)?;
+        let reason = text("reason", reason, 1024)?;
+        let version = (version > 0).then(|| VersionNumber::try_from(version)).transpose();
+        let version = version.map_err(|error| ApiError::invalid("version", error))?;
+        let payload = Digest::of(format!("{function} {version:?} {reason}").as_bytes());
+        let scope = Scope::Namespace(function.namespace.clone());
+        let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
+        let app = self.app()?;
+        let (rolled, version) = app.store.function_roll_back(&function, version, key.as_ref()).await?;
+        app.config_changed().await;
+        tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
+        let function = Some(convert::function(&rolled));
+        Ok(Response::new(v1::RollbackFunctionResponse { function, version: version.get() }))
+    }
+
+    async fn upload_artifact(
+        &self,
+        request: Request<Streaming<v1::UploadArtifactRequest>>,
+    ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
+        Ok(Response::new(upload::receive(self, request.into_inner()).await?))
+    }
+
+    type CreateVersionStream = Pin<Box<dyn Stream<Item = Result<v1::CreateVersionResponse, Status>> + Send>>;
+
+    async fn create_version(
+        &self,
+        request: Request<v1::CreateVersionRequest>,
+    ) -> Result<Response<Self::CreateVersionStream>, Status> {
+        let creator = metadata::actor(&request);
+        let request = request.into_inner();
+        let id = request_id(&request.request_id)?;
+        let progress = self.app()?.deploys.begin(deploy(request, creator)?, id)?;
+        Ok(Response::new(Box::pin(events(progress))))
+    }
+
+    async fn get_version(
+        &self,
+        request: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        let version: VersionName = name("name", &request.get_ref().name)?;
+        let version = Some(convert::version(&self.app()?.store.version_fetch(&version).await?));
+        Ok(Response::new(v1::GetVersionResponse { version }))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsResponse>, Status> {
+        let request = request.into_inner();
+        let function: FunctionRef = name("parent", &request.parent)?;
+        let (size, list) = (page::size(request.page_size)?, format!("versions/{function}"));
+        let before = page::read(&list, &request.page_token)?.unwrap_or(i64::MAX);
+        let found = self.app()?.store.version_list(&function, before, beyond(size)).await?;
+        let (found, next_page_token) = page::cut(&list, found, size, |version| i64::from(version.number.get()));
+        let versions = found.iter().map(convert::version).collect();
+        Ok(Response::new(v1::ListVersionsResponse { versions, next_page_token }))
+    }
+}
+
+/// One entry more than the page has tells whether there is another page.
+pub(super) fn beyond(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// The fields that the mask names.
+fn change(function: v1::Function, mask: Option<FieldMask>) -> Result<FunctionChange, ApiError> {
+    let paths = mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        let message = "update_mask must name what to change: description, public, traffic";
+        return Err(ApiError::invalid("update_mask", message));
+    }
+    let mut change = FunctionChange::default();
+    for path in paths {
+        match path.as_str() {
+            "description" => {
+                change.description = Some(text("function.description", function.description.clone(), 1024)?);
+            }
+            "public" => change.public = Some(function.public),
+            "traffic" => change.traffic = Some(traffic(&function.traffic)?),
+            other => {
+                let other: String = other.chars().take(80).collect();
+                let message = format!("update_mask names {other:?}; it may name description, public and traffic");
+                return Err(ApiError::invalid("update_mask", message));
+            }
+        }
+    }
+    Ok(change)
+}
+
+/// Checks that the shares are a whole.
+fn traffic(targets: &[v1::TrafficTarget]) -> Result<Vec<Share>, ApiError> {
+    let wrong = |message: String| ApiError::invalid("function.traffic", message);
+    if targets.len() > MOST_SHARES {
+        return Err(wrong(format!("traffic may be divided among {MOST_SHARES} versions at most")));
+    }
+    let mut seen = BTreeSet::new();
+    let mut shares = Vec::new();
+    for target in targets {
+        let version = VersionNumber::try_from(target.version).map_err(|error| wrong(error.to_string()))?;
+        if !(1..=100).contains(&target.percent) {
+            return Err(wrong(format!("version {version} has {} percent but must have 1 to 100", target.percent)));
+        }
+        if !seen.insert(version) {
+            return Err(wrong(format!("traffic names version {version} twice")));
+        }
+        shares.push(Share(version, target.percent));
+    }
+    let sum: u32 = shares.iter().map(|share| share.1).sum();
+    if sum != 100 {
+        return Err(wrong(format!("the percentages of traffic sum to {sum} but must sum to 100")));
+    }
+    Ok(shares)
+}
+
+fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, ApiError> {
+    let description = request.description.map(|description| text("description", description, 1024)).transpose()?;
+    Ok(Deploy {
+        function: name("parent", &request.parent)?,
+        artifact: name("artifact_digest", &request.artifact_digest)?,
+        spec: request.spec.unwrap_or_default().try_into()?,
+        public: request.public,
+        description,
+        note: text("note", request.note, 1024)?,
+        hold_traffic: request.hold_traffic,
+        creator,
+    })
+}
+
+/// Every stage once, then how it ended.
+fn events(
+    mut progress: watch::Receiver<Progress>,
+) -> impl Stream<Item = Result<v1::CreateVersionResponse, Status>> + Send {
+    async_stream::stream! {
+        let mut told = 0;
+        loop {
+            let now = progress.borrow_and_update().clone();
+            for (stage, message) in now.stages.into_iter().skip(told) {
+                told += 1;
+                let progress = v1::DeployProgress { stage: to_wire(stage).into(), message };
+                yield Ok(v1::CreateVersionResponse { event: Some(Event::Progress(progress)) });
+            }
+            match now.outcome {
+                Some(Ok(version)) => {
+                    let version = convert::version(&version);
+                    yield Ok(v1::CreateVersionResponse { event: Some(Event::Version(version)) });
+                    return;
+                }
+                Some(Err(error)) => {
+                    yield Err(error.into());
+                    return;
+                }
+                None => {}
+            }
+            if progress.changed().await.is_err() {
+                yield Err(Error::from(ApiError::internal()).into());
+                return;
+            }
+        }
+    }
+}
+
+fn to_wire(stage: Stage) -> v1::DeployStage {
+    match stage {
+        Stage::Queued => v1::DeployStage::Queued,
+        Stage::Compiling => v1::DeployStage::Compiling,
+        Stage::Storing => v1::DeployStage::Storing,
+        Stage::Placing => v1::DeployStage::Placing,
+        Stage::Activating => v1::DeployStage::Activating,
+    }
+}

@@ -1,0 +1,76 @@
+//! `NamespaceService`.
+
+use dunlin_proto::{
+    ids::{Digest, Namespace},
+    names::NamespaceRef,
+    v1::{self, namespace_service_server::NamespaceService},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Desk, convert, functions::beyond, name, page, request_id, text};
+use crate::{
+    model::{NamespaceRecord, Time},
+    store::{RequestKey, Scope},
+};
+
+#[tonic::async_trait]
+impl NamespaceService for Desk {
+    async fn create_namespace(
+        &self,
+        request: Request<v1::CreateNamespaceRequest>,
+    ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        let request = request.into_inner();
+        let namespace: Namespace = name("namespace_id", &request.namespace_id)?;
+        let description = text("description", request.description, 1024)?;
+        let payload = Digest::of(format!("{namespace} {description}").as_bytes());
+        let key = |id| RequestKey { scope: Scope::Cluster, method: "CreateNamespace", id, payload };
+        let key = request_id(&request.request_id)?.map(key);
+        let new = NamespaceRecord { name: namespace, description, create_time: Time::now() };
+        let app = self.app()?;
+        let created = app.store.namespace_create(&new, key.as_ref()).await?;
+        app.config_changed().await;
+        let count = app.store.function_count(&created.name).await?;
+        let namespace = Some(convert::namespace(&created, count));
+        Ok(Response::new(v1::CreateNamespaceResponse { namespace }))
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<v1::GetNamespaceRequest>,
+    ) -> Result<Response<v1::GetNamespaceResponse>, Status> {
+        let target: NamespaceRef = name("name", &request.get_ref().name)?;
+        let app = self.app()?;
+        let found = app.store.namespace_fetch(&target.namespace).await?;
+        let count = app.store.function_count(&target.namespace).await?;
+        Ok(Response::new(v1::GetNamespaceResponse { namespace: Some(convert::namespace(&found, count)) }))
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<v1::ListNamespacesRequest>,
+    ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let after: String = page::read("namespaces", &request.page_token)?.unwrap_or_default();
+        let app = self.app()?;
+        let found = app.store.namespace_list(&after, beyond(size)).await?;
+        let (found, next_page_token) = page::cut("namespaces", found, size, |namespace| namespace.name.to_string());
+        let mut namespaces = Vec::with_capacity(found.len());
+        for namespace in found {
+            let count = app.store.function_count(&namespace.name).await?;
+            namespaces.push(convert::namespace(&namespace, count));
+        }
+        Ok(Response::new(v1::ListNamespacesResponse { namespaces, next_page_token }))
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::DeleteNamespaceRequest>,
+    ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
+        let target: NamespaceRef = name("name", &request.get_ref().name)?;
+        let app = self.app()?;
+        app.store.namespace_delete(&target.namespace).await?;
+        app.config_changed().await;
+        Ok(Response::new(v1::DeleteNamespaceResponse {}))
+    }
+}

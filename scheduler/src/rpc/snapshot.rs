@@ -1,0 +1,109 @@
+//! The catalog as gateways get it: whole, or as the change from exactly one version to another. Pure functions.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dunlin_proto::{internal::v1 as wire, model::to_wire_duration};
+
+use super::convert::timestamp;
+use crate::{
+    catalog::{Catalog, CatalogFunction},
+    model::{KeyRecord, VersionRecord},
+    tokens::TokenSigner,
+};
+
+/// The public key of the tokens that this cluster issues.
+pub(super) fn token_keys(signer: &TokenSigner) -> Vec<wire::TokenKey> {
+    let public_key = Bytes::copy_from_slice(signer.public_key());
+    vec![wire::TokenKey { id: signer.id().to_owned(), public_key }]
+}
+
+/// All of it.
+pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire::ConfigSnapshot {
+    wire::ConfigSnapshot {
+        version: catalog.version,
+        functions: catalog.functions.values().map(function).collect(),
+        keys: catalog.keys.values().map(key).collect(),
+        token_keys,
+        namespaces: catalog.namespaces.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// What turns `before` into `after`; nothing where gateways would see no difference. Token keys never change while a
+/// scheduler runs.
+pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::ConfigDelta> {
+    if before.version == after.version {
+        return None;
+    }
+    let (functions, removed_functions) = changes(&before.functions, &after.functions, function);
+    let (keys, removed_keys) = changes(&before.keys, &after.keys, key);
+    let names = |these: &Catalog, those: &Catalog| {
+        these.namespaces.difference(&those.namespaces).map(ToString::to_string).collect()
+    };
+    Some(wire::ConfigDelta {
+        base_version: before.version,
+        version: after.version,
+        functions,
+        removed_functions,
+        keys,
+        removed_keys,
+        token_keys: Vec::new(),
+        namespaces: names(after, before),
+        removed_namespaces: names(before, after),
+    })
+}
+
+/// What is new or looks different, and the ids of what is gone.
+fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    to_wire: impl Fn(&V) -> M,
+) -> (Vec<M>, Vec<String>) {
+    let changed = after.iter().filter_map(|(id, now)| {
+        let then = before.get(id);
+        // Comparing records first spares most of the conversions.
+        if then == Some(now) {
+            return None;
+        }
+        let now = to_wire(now);
+        (then.map(&to_wire).as_ref() != Some(&now)).then_some(now)
+    });
+    let gone = before.keys().filter(|id| !after.contains_key(id)).map(ToString::to_string);
+    (changed.collect(), gone.collect())
+}
+
+fn function(function: &CatalogFunction) -> wire::FunctionConfig {
+    let record = &function.record;
+    let share = |share: &crate::model::Share| wire::TrafficShare { version: share.0.get(), percent: share.1 };
+    wire::FunctionConfig {
+        uid: record.uid.to_string(),
+        namespace: record.namespace.to_string(),
+        function: record.name.to_string(),
+        public: record.public,
+        traffic: record.traffic.iter().map(share).collect(),
+        versions: function.versions.values().map(|record| version(record)).collect(),
+    }
+}
+
+fn version(version: &VersionRecord) -> wire::VersionConfig {
+    let limits = &version.spec.limits;
+    wire::VersionConfig {
+        number: version.number.get(),
+        timeout: Some(to_wire_duration(limits.timeout)),
+        request_body_bytes: limits.request_body_bytes,
+        response_body_bytes: limits.response_body_bytes,
+    }
+}
+
+fn key(key: &KeyRecord) -> wire::KeyConfig {
+    wire::KeyConfig {
+        id: key.id.to_string(),
+        namespace: key.namespace.to_string(),
+        secret_sha256: Bytes::copy_from_slice(key.secret.as_bytes()),
+        functions: key.functions.iter().map(ToString::to_string).collect(),
+        expire_time: key.expire_time.map(timestamp),
+    }
+}
+
+#[cfg(test)]
+mod tests;

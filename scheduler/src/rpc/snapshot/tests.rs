@@ -1,0 +1,116 @@
+//! A change applied to a snapshot gives the next snapshot, whatever changed.
+
+use dunlin_proto::ids::{Digest, FunctionUid, VersionNumber};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    model::{FunctionRecord, Kind, Share, Time},
+    store::CatalogRows,
+};
+
+fn number(number: u32) -> VersionNumber {
+    number.try_into().unwrap()
+}
+
+fn uid(id: u8) -> FunctionUid {
+    uuid::Uuid::from_u128(u128::from(id) + 1).to_string().parse().unwrap()
+}
+
+/// A function of so many versions, of which the last has the traffic.
+fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: u64) -> Catalog {
+    let mut rows = CatalogRows { version, ..CatalogRows::default() };
+    for (id, versions, public) in functions {
+        let record = FunctionRecord {
+            uid: uid(*id),
+            namespace: "shop".parse().unwrap(),
+            name: format!("f{id}").parse().unwrap(),
+            description: format!("changes with {version} and concerns no gateway"),
+            public: *public,
+            traffic: (*versions > 0).then(|| Share(number(*versions), 100)).into_iter().collect(),
+            history: vec![],
+            latest_version: *versions,
+            revision: 1,
+            create_time: Time(0),
+            update_time: Time(0),
+        };
+        rows.versions.extend((1..=*versions).map(|n| VersionRecord {
+            function: record.reference(),
+            uid: record.uid,
+            number: number(n),
+            artifact: Digest::of(b"wasm"),
+            artifact_size: 4,
+            kind: Kind::Http02,
+            spec: dunlin_proto::model::VersionSpec::default(),
+            imports: vec![],
+            creator: String::new(),
+            note: String::new(),
+            create_time: Time(0),
+            compiled_size: 1,
+            activation: false,
+        }));
+        rows.functions.push(record);
+    }
+    rows.keys = keys.iter().map(|id| KeyRecord {
+        id: format!("key{id:09}").parse().unwrap(),
+        namespace: "shop".parse().unwrap(),
+        secret: Digest::of(&[*id]),
+        display_name: String::new(),
+        functions: vec![],
+        creator: String::new(),
+        create_time: Time(0),
+        expire_time: None,
+        revoke_time: None,
+    }).collect();
+    rows.namespaces = namespaces.iter().map(|id| format!("n{id}").parse().unwrap()).collect();
+    Catalog::from_rows(rows)
+}
+
+/// What a gateway does with a change.
+fn apply(mut snapshot: wire::ConfigSnapshot, delta: wire::ConfigDelta) -> wire::ConfigSnapshot {
+    assert_eq!(snapshot.version, delta.base_version);
+    snapshot.version = delta.version;
+    let changed: Vec<_> = delta.functions.iter().map(|function| function.uid.clone()).chain(delta.removed_functions).collect();
+    snapshot.functions.retain(|function| !changed.contains(&function.uid));
+    snapshot.functions.extend(delta.functions);
+    snapshot.functions.sort_by(|a, b| a.uid.cmp(&b.uid));
+    let changed: Vec<_> = delta.keys.iter().map(|key| key.id.clone()).chain(delta.removed_keys).collect();
+    snapshot.keys.retain(|key| !changed.contains(&key.id));
+    snapshot.keys.extend(delta.keys);
+    snapshot.keys.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshot.namespaces.retain(|name| !delta.removed_namespaces.contains(name));
+    snapshot.namespaces.extend(delta.namespaces);
+    snapshot.namespaces.sort();
+    snapshot
+}
+
+#[test]
+fn only_what_gateways_see_is_sent() {
+    let before = rows(&[(1, 1, false), (2, 1, false)], &[1], &[1], 7);
+    let after = rows(&[(1, 1, false), (2, 2, false)], &[1], &[1], 8);
+    let delta = difference(&before, &after).unwrap();
+    assert_eq!((delta.functions.len(), delta.functions[0].function.as_str()), (1, "f2"));
+    assert!(delta.keys.is_empty() && delta.removed_functions.is_empty() && delta.namespaces.is_empty());
+    assert_eq!(difference(&after, &after), None);
+}
+
+type Shape = (Vec<(u8, u32, bool)>, Vec<u8>, Vec<u8>);
+
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let functions = prop::collection::btree_map(0_u8..8, (0_u32..4, any::<bool>()), 0..6);
+    let ids = || prop::collection::btree_set(0_u8..8, 0..6);
+    (functions, ids(), ids()).prop_map(|(functions, keys, namespaces)| {
+        let functions = functions.into_iter().map(|(id, (versions, public))| (id, versions, public)).collect();
+        (functions, keys.into_iter().collect(), namespaces.into_iter().collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_change_leads_from_one_snapshot_to_the_next(before in any_shape(), after in any_shape()) {
+        let before = rows(&before.0, &before.1, &before.2, 7);
+        let after = rows(&after.0, &after.1, &after.2, 9);
+        let delta = difference(&before, &after).unwrap();
+        prop_assert_eq!(apply(whole(&before, vec![]), delta), whole(&after, vec![]));
+    }
+}

@@ -1,0 +1,141 @@
+//! A gateway's stream: hello and demand up, configuration and placements down.
+
+use std::sync::Arc;
+
+use dunlin_proto::{
+    ApiError,
+    ids::GatewayId,
+    internal::v1::{self as wire, sync_gateway_request::Report, sync_gateway_response::Update},
+};
+use futures::Stream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::{super::snapshot, Desk, Ends, first, over, read, report};
+use crate::{
+    app::App,
+    catalog::Catalog,
+    cluster::Session,
+    model::Time,
+    reconcile::Placements,
+};
+
+pub(super) async fn open(
+    desk: &Desk,
+    mut reports: Streaming<wire::SyncGatewayRequest>,
+) -> Result<impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<>, ApiError> {
+    let app = desk.app()?;
+    let Some(Report::Hello(hello)) = first(&mut reports).await?.report else {
+        return Err(ApiError::invalid("report", "the first message of a gateway must be its hello"));
+    };
+    let hello = report::gateway_hello(&hello)?;
+    let (gateway, has) = (hello.gateway.clone(), hello.config_version);
+    let session = app.board.cluster().gateway_join(hello, Time::now())?;
+    tracing::info!(%gateway, config_version = has, "a gateway has connected");
+    // Other gateways learn of it.
+    app.board.hint();
+    let ended = CancellationToken::new();
+    let (leaver, leaving) = (app.clone(), gateway.clone());
+    let left = move || {
+        leaver.board.cluster().gateway_leave(&leaving, session);
+        tracing::info!(gateway = %leaving, "a gateway's stream has ended");
+        leaver.board.hint();
+    };
+    read(desk, &ended, follow(app.clone(), gateway, session, reports), left);
+    Ok(updates(desk.clone(), &app, has, ended))
+}
+
+/// Takes reports until the stream ends or another one has replaced it.
+async fn follow(
+    app: Arc<App>,
+    gateway: GatewayId,
+    session: Session,
+    mut reports: Streaming<wire::SyncGatewayRequest>,
+) {
+    while let Ok(Some(message)) = reports.message().await {
+        let Some(Report::Load(load)) = message.report else { continue };
+        let demand = report::gateway_demand(load.demand, &app.catalog.current());
+        let waits = demand.values().any(|demand| demand.queued > 0);
+        if let Err(error) = app.board.cluster().gateway_report(&gateway, session, load.config_version, demand) {
+            tracing::info!(%gateway, cause = error.message, "a gateway's stream is replaced");
+            return;
+        }
+        if waits {
+            app.board.hint();
+        }
+    }
+}
+
+fn updates(
+    desk: Desk,
+    app: &App,
+    has: u64,
+    ended: CancellationToken,
+) -> impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<> {
+    let ends = Ends { ended: ended.clone() };
+    let (mut catalogs, mut placements) = (app.catalog.subscribe(), app.board.placements());
+    let token_keys = snapshot::token_keys(&desk.tokens);
+    let say = |update| Ok(wire::SyncGatewayResponse { update: Some(update) });
+    async_stream::stream! {
+        let _ends = ends;
+        let over = over(desk, ended);
+        tokio::pin!(over);
+        let mut sent: Option<Arc<Catalog>> = None;
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
+            if let Some(update) = config(sent.as_deref(), &catalog, has, &token_keys) {
+                yield say(update);
+            }
+            sent = Some(catalog);
+            if let Some(update) = newest(&mut placements) {
+                yield say(Update::Placements(update));
+            }
+            tokio::select! {
+                changed = catalogs.changed() => if changed.is_err() { return },
+                changed = placements.changed() => if changed.is_err() { return },
+                () = &mut over => return,
+            }
+        }
+    }
+}
+
+/// What the gateway must learn: everything at first, unless it has exactly that already, then the change from what this
+/// stream sent last.
+fn config(sent: Option<&Catalog>, now: &Catalog, has: u64, token_keys: &[wire::TokenKey]) -> Option<Update> {
+    match sent {
+        Some(sent) => snapshot::difference(sent, now).map(Update::ConfigDelta),
+        None if has == now.version => None,
+        None => Some(Update::Config(snapshot::whole(now, token_keys.to_vec()))),
+    }
+}
+
+/// The placements, where this stream has not sent them; marks them as sent.
+fn newest(placements: &mut watch::Receiver<Option<Arc<Placements>>>) -> Option<wire::Placements> {
+    let changed = placements.has_changed().unwrap_or_default();
+    let now = placements.borrow_and_update().clone();
+    // A new receiver has seen the current value, so the first look takes it in any case.
+    now.filter(|now| changed || now.sequence > 0).map(|now| to_wire(&now))
+}
+
+fn to_wire(placements: &Placements) -> wire::Placements {
+    let endpoint = |placed: &crate::reconcile::Placed| wire::PlacedEndpoint {
+        id: placed.id.clone(),
+        worker: placed.worker.to_string(),
+        address: placed.address.clone(),
+    };
+    let version = |(key, endpoints): (&dunlin_proto::ids::VersionKey, &std::collections::BTreeSet<String>)| {
+        wire::VersionPlacement { version: Some((*key).into()), endpoints: endpoints.iter().cloned().collect() }
+    };
+    let peer = |peer: &crate::reconcile::Peer| wire::GatewayPeer {
+        gateway: peer.gateway.clone(),
+        address: peer.address.clone(),
+    };
+    wire::Placements {
+        epoch: placements.epoch,
+        sequence: placements.sequence,
+        endpoints: placements.endpoints.iter().map(endpoint).collect(),
+        versions: placements.versions.iter().map(version).collect(),
+        gateways: placements.gateways.iter().map(peer).collect(),
+    }
+}

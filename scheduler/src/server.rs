@@ -1,0 +1,209 @@
+//! The process: what is opened and bound before anything is served, how it waits for its database, and how it ends.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use dunlin_process::{data::DataDir, shutdown::Shutdown};
+use dunlin_proto::metadata::ClusterSecret;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    app::App,
+    artifacts::Artifacts,
+    codes::Workshop,
+    compiler::{ChildLimits, Compiler, Queue},
+    config::Config,
+    model::Time,
+    rpc::{self, Desk},
+    signing::CodeSigner,
+    store::{Database, OpenError, Store},
+    tokens::{Grant, MAX_LIFETIME, Purpose, TokenSigner},
+};
+
+/// How long running work may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Between attempts to reach the database, at the most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where a scheduler listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// For gateways and workers.
+    pub internal: SocketAddr,
+}
+
+/// A scheduler that is bound and not serving yet.
+#[derive(Debug)]
+pub struct Scheduler {
+    listener: TcpListener,
+    addresses: Addresses,
+    database: Database,
+    secret: ClusterSecret,
+    workshop: Arc<Workshop>,
+    tokens: Arc<TokenSigner>,
+    /// Held until the end, so that nobody else uses the folder.
+    _data: DataDir,
+}
+
+impl Scheduler {
+    /// Opens the data folder and binds the listener. The database may still be away.
+    ///
+    /// # Errors
+    /// The configuration makes no sense, the folder is in use, the port is taken, a key or secret can't be used.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        config.check()?;
+        let secret = config.cluster_secret.as_deref().context(
+            "a cluster secret is needed: make one with (umask 077; openssl rand -hex 32 > cluster-secret), \
+             and name it with --cluster-secret",
+        )?;
+        let secret = ClusterSecret::from_file(secret)?;
+        let data = DataDir::open(&config.data_dir)?;
+        let keys = data.folder("keys")?;
+        let limits = ChildLimits::for_compiling(config.compiler_memory_mib << 20);
+        let workshop = Arc::new(Workshop {
+            artifacts: Artifacts::open(config.artifacts.as_deref(), &data)?,
+            compiler: Compiler::new(&config.compiler()?, &config.compiler_args, limits),
+            queue: Queue::new(config.compilers),
+            signer: CodeSigner::open(&keys)?,
+            engine: watch::Sender::new(None),
+        });
+        let tokens = Arc::new(TokenSigner::open(&keys)?);
+        let listener = listen(config.listen).await?;
+        let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
+        let database = config.database()?;
+        Ok(Self { listener, addresses, database, secret, workshop, tokens, _data: data })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// A token for everything in the cluster, made from the key alone.
+    ///
+    /// # Errors
+    /// The token can't be signed.
+    pub fn operator_token(&self, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
+        mint_operator_token(&self.tokens, subject, lifetime)
+    }
+
+    /// Serves until the shutdown begins and what runs has ended. Waits for the database as long as it takes.
+    ///
+    /// # Errors
+    /// The database is there but can't be used, or the listener fails.
+    pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let work = shutdown.child();
+        let (app, opened) = watch::channel(None);
+        let desk = Desk { app: opened, tokens: self.tokens.clone(), shutdown: work.clone() };
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        let router = rpc::router(&desk, &self.secret, |mut server| server.add_service(health));
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let ending = work.clone();
+        let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
+        tracing::info!(address = %self.addresses.internal, "the scheduler listens");
+        let opening = work.spawn(open(self.database, self.workshop, app.clone(), reporter, work.clone()));
+        let ended = tokio::select! {
+            ended = serving => ended.context("serve the internal listener"),
+            failed = failure(opening) => Err(failed),
+            () = overdue(&work) => Ok(()),
+        };
+        work.begin();
+        work.finish(GRACE).await;
+        let app = app.borrow().clone();
+        if let Some(app) = app {
+            app.store.close().await;
+        }
+        ended
+    }
+}
+
+/// Returns only when the database can't be used.
+async fn failure(opening: JoinHandle<anyhow::Result<()>>) -> anyhow::Error {
+    match opening.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(error) => anyhow::Error::new(error).context("open the database"),
+    }
+}
+
+/// Returns when what runs has had its time after the shutdown began.
+async fn overdue(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(GRACE).await;
+    tracing::warn!(grace = ?GRACE, "some calls did not end within the grace period");
+}
+
+/// Waits until the database is there, says so meanwhile, and begins with it.
+async fn open(
+    database: Database,
+    workshop: Arc<Workshop>,
+    app: watch::Sender<Option<Arc<App>>>,
+    health: HealthReporter,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let opened = tokio::select! {
+            opened = begin(&database, workshop.clone(), &shutdown) => opened,
+            () = shutdown.begun() => return Ok(()),
+        };
+        match opened {
+            Ok(begun) => {
+                app.send_replace(Some(begun));
+                health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+                return Ok(());
+            }
+            Err(OpenError::Away(error)) => {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(store = database.kind(), cause, again_in = ?pause, "waiting for the database");
+            }
+            Err(OpenError::Unusable(error)) => return Err(error.context("the database can't be used")),
+        }
+        tokio::select! { () = tokio::time::sleep(pause) => {}, () = shutdown.begun() => return Ok(()) }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn begin(database: &Database, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<App>, OpenError> {
+    let store = Store::open(database).await?;
+    Ok(App::start(store, workshop, shutdown).await?)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("address {address} is taken by another process; stop it, or choose another address with --listen")
+        }
+        Err(error) => Err(error).with_context(|| format!("listen on {address}")),
+    }
+}
+
+/// A token for everything in the cluster, made from the key in the data folder without a running scheduler. Makes the key
+/// where there is none yet.
+///
+/// # Errors
+/// The key can't be read or made.
+pub fn operator_token(data_dir: &Path, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
+    let keys = data_dir.join("keys");
+    if keys.join("token.pk8").exists() {
+        return mint_operator_token(&TokenSigner::open(&keys)?, subject, lifetime);
+    }
+    let data = DataDir::open(data_dir)?;
+    mint_operator_token(&TokenSigner::open(&data.folder("keys")?)?, subject, lifetime)
+}
+
+fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
+    ensure!(
+        (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime),
+        "a token lives between 1 s and 24 h, but --lifetime is {lifetime:?}"
+    );
+    ensure!(!subject.trim().is_empty() && subject.len() <= 128, "--subject must have 1 to 128 bytes");
+    let purpose = Purpose::Administration(vec![Grant::OPERATOR]);
+    tokens.mint(subject, &purpose, lifetime, Time::now()).map(|(token, _)| token)
+}

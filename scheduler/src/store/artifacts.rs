@@ -1,0 +1,81 @@
+//! Which namespace has uploaded what, and the seals of the code compiled from it. The bytes are in the object store.
+
+use dunlin_proto::ids::{Digest, Namespace};
+use sqlx::any::AnyRow;
+
+use super::{Store, row};
+use crate::{
+    error::Error,
+    model::{Code, Compiled, Kind, Time},
+};
+
+/// Reads a row of `codes`.
+pub(super) fn read(row: &AnyRow) -> Result<Compiled, Error> {
+    let (kind, signature) = (row::text(row, "kind")?, row::text(row, "signature")?);
+    let code = Code {
+        key: row::text(row, "code_key")?,
+        artifact: row::parsed(row, "artifact")?,
+        fingerprint: row::text(row, "fingerprint")?,
+        body: row::parsed(row, "body_sha256")?,
+        size: row::count(row, "size")?,
+        signature: hex::decode(&signature).map_err(|_| Error::Damaged { what: "signature", value: signature })?,
+    };
+    let kind = Kind::from_text(&kind).ok_or(Error::Damaged { what: "kind", value: kind })?;
+    Ok(Compiled { code, kind, imports: row::json(row, "imports")? })
+}
+
+impl Store {
+    /// The size of an artifact that the namespace has uploaded.
+    pub(crate) async fn artifact_fetch(&self, namespace: &Namespace, digest: &Digest) -> Result<Option<u64>, Error> {
+        let query = sqlx::query("SELECT size FROM artifacts WHERE namespace = $1 AND digest = $2");
+        let found = query.bind(namespace.as_str()).bind(digest.hex()).fetch_optional(&self.pool).await?;
+        found.as_ref().map(|row| row::count(row, "size")).transpose()
+    }
+
+    /// Notes that the namespace has uploaded an artifact.
+    pub(crate) async fn artifact_create(&self, namespace: &Namespace, digest: &Digest, size: u64) -> Result<(), Error> {
+        let sql = "INSERT INTO artifacts (namespace, digest, size, create_time) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (namespace, digest) DO NOTHING";
+        let query = sqlx::query(sql).bind(namespace.as_str()).bind(digest.hex()).bind(row::signed(size));
+        match query.bind(Time::now().0).execute(&self.pool).await {
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                Err(super::namespaces::missing(namespace))
+            }
+            ended => Ok(ended.map(drop)?),
+        }
+    }
+
+    /// Forgets an artifact whose bytes are lost, so that the next upload stores it again.
+    pub(crate) async fn artifact_forget(&self, digest: &Digest) -> Result<(), Error> {
+        let query = sqlx::query("DELETE FROM artifacts WHERE digest = $1").bind(digest.hex());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The code compiled from an artifact for an engine.
+    pub(crate) async fn code_fetch(&self, artifact: &Digest, fingerprint: &str) -> Result<Option<Compiled>, Error> {
+        let query = sqlx::query("SELECT * FROM codes WHERE artifact = $1 AND fingerprint = $2");
+        let found = query.bind(artifact.hex()).bind(fingerprint).fetch_optional(&self.pool).await?;
+        found.as_ref().map(read).transpose()
+    }
+
+    /// The code with this key.
+    pub(crate) async fn code_fetch_by_key(&self, key: &str) -> Result<Option<Compiled>, Error> {
+        let query = sqlx::query("SELECT * FROM codes WHERE code_key = $1").bind(key);
+        query.fetch_optional(&self.pool).await?.as_ref().map(read).transpose()
+    }
+
+    /// Stores a seal, over an earlier one where code was compiled anew.
+    pub(crate) async fn code_put(&self, compiled: &Compiled) -> Result<(), Error> {
+        let sql = "INSERT INTO codes (code_key, artifact, fingerprint, body_sha256, size, signature, kind, imports, \
+                   create_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (code_key) DO UPDATE SET \
+                   body_sha256 = excluded.body_sha256, size = excluded.size, signature = excluded.signature, \
+                   kind = excluded.kind, imports = excluded.imports, create_time = excluded.create_time";
+        let Compiled { code, kind, imports } = compiled;
+        let query = sqlx::query(sql).bind(&*code.key).bind(code.artifact.hex()).bind(&*code.fingerprint);
+        let query = query.bind(code.body.hex()).bind(row::signed(code.size)).bind(hex::encode(&code.signature));
+        let query = query.bind(kind.as_str()).bind(row::to_json(imports)?).bind(Time::now().0);
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+}

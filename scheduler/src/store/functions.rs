@@ -1,0 +1,246 @@
+//! Functions in the database. Changes are read, decided and written on condition that nobody else changed them meanwhile.
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::{Namespace, VersionNumber},
+    names::FunctionRef,
+};
+use sqlx::{Any, Transaction, any::AnyRow};
+
+use super::{
+    ATTEMPTS, RequestKey, Store, config_bump,
+    namespaces::{missing as missing_namespace, namespace_fetch_in_tx},
+    requests::{request_find_in_tx, request_note_in_tx},
+    retried, row,
+};
+use crate::{
+    error::Error,
+    model::{FunctionRecord, Share, Time},
+};
+
+/// What an update changes; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct FunctionChange {
+    pub(crate) description: Option<String>,
+    pub(crate) public: Option<bool>,
+    pub(crate) traffic: Option<Vec<Share>>,
+}
+
+/// Reads a whole row.
+pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
+    Ok(FunctionRecord {
+        uid: row::parsed(row, "uid")?,
+        namespace: row::parsed(row, "namespace")?,
+        name: row::parsed(row, "name")?,
+        description: row::text(row, "description")?,
+        public: row::number(row, "public")? != 0,
+        traffic: row::json(row, "traffic")?,
+        history: row::json(row, "history")?,
+        latest_version: row::count(row, "latest_version")?,
+        revision: row::number(row, "revision")?,
+        create_time: row::time(row, "create_time")?,
+        update_time: row::time(row, "update_time")?,
+    })
+}
+
+fn missing(name: &FunctionRef) -> Error {
+    ApiError::not_found(format!("function {name}")).into()
+}
+
+fn stale(name: &FunctionRef) -> Error {
+    let message = format!("function {name} has been changed since: its etag is another one");
+    ApiError::new(ErrorCode::FailedPrecondition, message).hint("read the function again and repeat the change").into()
+}
+
+/// The function, within a transaction.
+pub(super) async fn function_fetch_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &FunctionRef,
+) -> Result<FunctionRecord, Error> {
+    let query = sqlx::query("SELECT * FROM functions WHERE namespace = $1 AND name = $2");
+    let query = query.bind(name.namespace.as_str()).bind(name.function.as_str());
+    let found = query.fetch_optional(&mut **tx).await?;
+    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+}
+
+/// Writes a changed function where it still is at the revision that was read; says whether it was.
+pub(super) async fn function_write_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &mut FunctionRecord,
+) -> Result<bool, Error> {
+    let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
+               update_time = $6 WHERE namespace = $7 AND uid = $8 AND revision = $9";
+    let (read, now) = (function.revision, Time::now());
+    let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
+    let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
+    let query = query.bind(read.saturating_add(1)).bind(now.0).bind(function.namespace.as_str());
+    let written = query.bind(function.uid.to_string()).bind(read).execute(&mut **tx).await?;
+    (function.revision, function.update_time) = (read.saturating_add(1), now);
+    Ok(written.rows_affected() == 1)
+}
+
+/// Checks that a version can get traffic.
+async fn version_exists_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    number: VersionNumber,
+) -> Result<(), Error> {
+    let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
+    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
+    let name = function.reference().version(number);
+    query.fetch_optional(&mut **tx).await?.map(drop).ok_or_else(|| ApiError::not_found(format!("version {name}")).into())
+}
+
+impl Store {
+    /// The function.
+    pub(crate) async fn function_fetch(&self, name: &FunctionRef) -> Result<FunctionRecord, Error> {
+        let mut tx = self.begin().await?;
+        let found = function_fetch_in_tx(&mut tx, name).await?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// At most `limit` functions of a namespace, in the order of their names, after a name.
+    pub(crate) async fn function_list(
+        &self,
+        namespace: &Namespace,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<FunctionRecord>, Error> {
+        let mut tx = self.begin().await?;
+        namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let sql = "SELECT * FROM functions WHERE namespace = $1 AND name > $2 ORDER BY name LIMIT $3";
+        let query = sqlx::query(sql).bind(namespace.as_str()).bind(after).bind(limit);
+        let rows = query.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many functions a namespace has.
+    pub(crate) async fn function_count(&self, namespace: &Namespace) -> Result<u32, Error> {
+        let query = sqlx::query("SELECT COUNT(*) AS functions FROM functions WHERE namespace = $1");
+        row::count(&query.bind(namespace.as_str()).fetch_one(&self.pool).await?, "functions")
+    }
+
+    /// Changes a function; a non-empty `etag` must be the current one.
+    pub(crate) async fn function_update(
+        &self,
+        name: &FunctionRef,
+        etag: &str,
+        change: &FunctionChange,
+    ) -> Result<FunctionRecord, Error> {
+        for _ in 0..ATTEMPTS {
+            let updated: Result<_, Error> = retried!(self.function_update_once(name, etag, change));
+            if let Some(updated) = updated? {
+                return Ok(updated);
+            }
+        }
+        Err(stale(name))
+    }
+
+    async fn function_update_once(
+        &self,
+        name: &FunctionRef,
+        etag: &str,
+        change: &FunctionChange,
+    ) -> Result<Option<FunctionRecord>, Error> {
+        let mut tx = self.begin().await?;
+        let mut function = function_fetch_in_tx(&mut tx, name).await?;
+        if !etag.is_empty() && etag != function.etag() {
+            return Err(stale(name));
+        }
+        if let Some(traffic) = &change.traffic {
+            for Share(version, _) in traffic {
+                version_exists_in_tx(&mut tx, &function, *version).await?;
+            }
+            function.set_traffic(traffic.clone());
+        }
+        function.description.clone_from(change.description.as_ref().unwrap_or(&function.description.clone()));
+        function.public = change.public.unwrap_or(function.public);
+        if !function_write_in_tx(&mut tx, &mut function).await? {
+            return Ok(None);
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Some(function))
+    }
+
+    /// Sends all traffic back to `version`, or to the last one before that had all of it.
+    pub(crate) async fn function_roll_back(
+        &self,
+        name: &FunctionRef,
+        version: Option<VersionNumber>,
+        request: Option<&RequestKey>,
+    ) -> Result<(FunctionRecord, VersionNumber), Error> {
+        for _ in 0..ATTEMPTS {
+            let rolled: Result<_, Error> = retried!(self.function_roll_back_once(name, version, request));
+            if let Some(rolled) = rolled? {
+                return Ok(rolled);
+            }
+        }
+        Err(stale(name))
+    }
+
+    async fn function_roll_back_once(
+        &self,
+        name: &FunctionRef,
+        version: Option<VersionNumber>,
+        request: Option<&RequestKey>,
+    ) -> Result<Option<(FunctionRecord, VersionNumber)>, Error> {
+        let mut tx = self.begin().await?;
+        let mut function = function_fetch_in_tx(&mut tx, name).await?;
+        if let Some(request) = request
+            && let Some(version) = request_find_in_tx(&mut tx, request).await?
+        {
+            return Ok(Some((function, version)));
+        }
+        let Some(target) = version.or_else(|| function.previous()) else {
+            let message = format!("function {name} has no earlier version that had all the traffic");
+            let error = ApiError::new(ErrorCode::FailedPrecondition, message);
+            return Err(error.hint("name the version to roll back to").into());
+        };
+        version_exists_in_tx(&mut tx, &function, target).await?;
+        function.roll_back(target);
+        if !function_write_in_tx(&mut tx, &mut function).await? {
+            return Ok(None);
+        }
+        if let Some(request) = request {
+            request_note_in_tx(&mut tx, request, &target).await?;
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Some((function, target)))
+    }
+
+    /// Deletes a function with all its versions; a non-empty `etag` must be the current one.
+    pub(crate) async fn function_delete(&self, name: &FunctionRef, etag: &str) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let function = function_fetch_in_tx(&mut tx, name).await?;
+        if !etag.is_empty() && etag != function.etag() {
+            return Err(stale(name));
+        }
+        let query = sqlx::query("DELETE FROM functions WHERE namespace = $1 AND uid = $2");
+        query.bind(name.namespace.as_str()).bind(function.uid.to_string()).execute(&mut *tx).await?;
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Makes the function where it does not exist, within a transaction.
+    pub(super) async fn function_ensure_in_tx(
+        tx: &mut Transaction<'static, Any>,
+        name: &FunctionRef,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO functions (uid, namespace, name, description, public, traffic, history, latest_version, \
+                   revision, create_time, update_time) VALUES ($1, $2, $3, '', 0, '[]', '[]', 0, 1, $4, $4) \
+                   ON CONFLICT (namespace, name) DO NOTHING";
+        let uid = dunlin_proto::ids::FunctionUid::new().to_string();
+        let query = sqlx::query(sql).bind(uid).bind(name.namespace.as_str()).bind(name.function.as_str());
+        match query.bind(Time::now().0).execute(&mut **tx).await {
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                Err(missing_namespace(&name.namespace))
+            }
+            ended => Ok(ended.map(drop)?),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Callers' keys in the database: hashes only.
+
+use dunlin_proto::{ApiError, ids::Namespace, names::KeyName};
+use sqlx::{Any, Transaction, any::AnyRow};
+
+use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, row};
+use crate::{
+    error::Error,
+    model::{KeyRecord, Time},
+};
+
+/// Where a page of keys ended.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct KeyCursor {
+    pub(crate) create_time: i64,
+    pub(crate) id: String,
+}
+
+/// Reads a whole row.
+pub(super) fn read(row: &AnyRow) -> Result<KeyRecord, Error> {
+    Ok(KeyRecord {
+        id: row::parsed(row, "id")?,
+        namespace: row::parsed(row, "namespace")?,
+        secret: row::parsed(row, "secret_sha256")?,
+        display_name: row::text(row, "display_name")?,
+        functions: row::json(row, "functions")?,
+        creator: row::text(row, "creator")?,
+        create_time: row::time(row, "create_time")?,
+        expire_time: row::optional_time(row, "expire_time")?,
+        revoke_time: row::optional_time(row, "revoke_time")?,
+    })
+}
+
+async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> Result<KeyRecord, Error> {
+    let query = sqlx::query("SELECT * FROM api_keys WHERE namespace = $1 AND id = $2");
+    let found = query.bind(name.namespace.as_str()).bind(name.key.as_str()).fetch_optional(&mut **tx).await?;
+    found.as_ref().map(read).transpose()?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
+}
+
+impl Store {
+    /// Stores a new key.
+    pub(crate) async fn key_create(&self, key: &KeyRecord) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        namespace_fetch_in_tx(&mut tx, &key.namespace).await?;
+        let sql = "INSERT INTO api_keys (id, namespace, secret_sha256, display_name, functions, creator, create_time, \
+                   expire_time, revoke_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let query = sqlx::query(sql).bind(key.id.as_str()).bind(key.namespace.as_str()).bind(key.secret.hex());
+        let query = query.bind(&*key.display_name).bind(row::to_json(&key.functions)?).bind(&*key.creator);
+        let query = query.bind(key.create_time.0).bind(key.expire_time.map(|time| time.0));
+        query.bind(key.revoke_time.map(|time| time.0)).execute(&mut *tx).await?;
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// At most `limit` keys of a namespace, the newest first, after a cursor.
+    pub(crate) async fn key_list(
+        &self,
+        namespace: &Namespace,
+        after: Option<&KeyCursor>,
+        limit: i64,
+    ) -> Result<Vec<KeyRecord>, Error> {
+        let mut tx = self.begin().await?;
+        namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let sql = "SELECT * FROM api_keys WHERE namespace = $1 AND (create_time < $2 OR (create_time = $2 AND id > $3)) \
+                   ORDER BY create_time DESC, id LIMIT $4";
+        let (time, id) = after.map_or((i64::MAX, ""), |cursor| (cursor.create_time, &*cursor.id));
+        let query = sqlx::query(sql).bind(namespace.as_str()).bind(time).bind(id).bind(limit);
+        let rows = query.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Revokes a key for ever; one that is revoked stays so from the first time on.
+    pub(crate) async fn key_revoke(&self, name: &KeyName) -> Result<KeyRecord, Error> {
+        let mut tx = self.begin().await?;
+        let sql = "UPDATE api_keys SET revoke_time = $1 WHERE namespace = $2 AND id = $3 AND revoke_time IS NULL";
+        let query = sqlx::query(sql).bind(Time::now().0).bind(name.namespace.as_str()).bind(name.key.as_str());
+        if query.execute(&mut *tx).await?.rows_affected() == 1 {
+            config_bump(&mut tx).await?;
+        }
+        let revoked = key_fetch_in_tx(&mut tx, name).await?;
+        tx.commit().await?;
+        Ok(revoked)
+    }
+}

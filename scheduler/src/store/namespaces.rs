@@ -1,0 +1,125 @@
+//! Namespaces in the database.
+
+use dunlin_proto::{ApiError, ErrorCode, ids::Namespace};
+use sqlx::{Any, Transaction, any::AnyRow};
+
+use super::{
+    RequestKey, Store, config_bump, is_conflict,
+    requests::{request_find_in_tx, request_note_in_tx},
+    retried, row,
+};
+use crate::{error::Error, model::NamespaceRecord};
+
+fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
+    Ok(NamespaceRecord {
+        name: row::parsed(row, "name")?,
+        description: row::text(row, "description")?,
+        create_time: row::time(row, "create_time")?,
+    })
+}
+
+/// The error for a namespace that is not there.
+pub(super) fn missing(name: &Namespace) -> Error {
+    let hint = "an operator makes namespaces: dunlin namespace create";
+    ApiError::not_found(format!("namespace {name}")).hint(hint).into()
+}
+
+/// The namespace, within a transaction.
+pub(super) async fn namespace_fetch_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &Namespace,
+) -> Result<NamespaceRecord, Error> {
+    let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
+    let found = query.bind(name.as_str()).fetch_optional(&mut **tx).await?;
+    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+}
+
+impl Store {
+    /// Makes a namespace; a repeated request finds the one that the first made.
+    pub(crate) async fn namespace_create(
+        &self,
+        new: &NamespaceRecord,
+        request: Option<&RequestKey>,
+    ) -> Result<NamespaceRecord, Error> {
+        let created: Result<_, Error> = self.namespace_create_once(new, request).await;
+        match created {
+            // Somebody was faster: with the same request this finds what it did, otherwise the name is taken.
+            Err(error) if is_conflict(&error) => self.namespace_create_once(new, request).await,
+            ended => ended,
+        }
+    }
+
+    async fn namespace_create_once(
+        &self,
+        new: &NamespaceRecord,
+        request: Option<&RequestKey>,
+    ) -> Result<NamespaceRecord, Error> {
+        let mut tx = self.begin().await?;
+        if let Some(request) = request
+            && let Some(name) = request_find_in_tx::<Namespace>(&mut tx, request).await?
+        {
+            return namespace_fetch_in_tx(&mut tx, &name).await;
+        }
+        if namespace_fetch_in_tx(&mut tx, &new.name).await.is_ok() {
+            let message = format!("namespace {} exists already", new.name);
+            return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
+        }
+        let insert = "INSERT INTO namespaces (name, description, create_time) VALUES ($1, $2, $3)";
+        let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
+        query.execute(&mut *tx).await?;
+        if let Some(request) = request {
+            request_note_in_tx(&mut tx, request, &new.name).await?;
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(new.clone())
+    }
+
+    /// The namespace.
+    pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
+        let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
+        let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
+        found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+    }
+
+    /// At most `limit` namespaces, in the order of their names, after a name.
+    pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
+        let sql = "SELECT name, description, create_time FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Deletes a namespace that has no functions, with its keys and artifacts.
+    pub(crate) async fn namespace_delete(&self, name: &Namespace) -> Result<(), Error> {
+        let ended: Result<(), Error> = retried!(self.namespace_delete_once(name));
+        match ended {
+            // A function came in between.
+            Err(Error::Database(sqlx::Error::Database(error))) if error.is_foreign_key_violation() => {
+                Err(not_empty(name).into())
+            }
+            ended => ended,
+        }
+    }
+
+    async fn namespace_delete_once(&self, name: &Namespace) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let functions = sqlx::query("SELECT COUNT(*) AS functions FROM functions WHERE namespace = $1");
+        let functions = row::number(&functions.bind(name.as_str()).fetch_one(&mut *tx).await?, "functions")?;
+        if functions > 0 {
+            return Err(not_empty(name).into());
+        }
+        sqlx::query("DELETE FROM requests WHERE scope = $1").bind(name.as_str()).execute(&mut *tx).await?;
+        let deleted = sqlx::query("DELETE FROM namespaces WHERE name = $1").bind(name.as_str());
+        if deleted.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(missing(name));
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn not_empty(name: &Namespace) -> ApiError {
+    let message = format!("namespace {name} still has functions");
+    ApiError::new(ErrorCode::FailedPrecondition, message).hint("delete its functions first")
+}
