@@ -1,1 +1,184 @@
-//! Placeholder.
+//! Dunlin's public edge: HTTP in, credentials checked, invocations out to workers, administration passed to the scheduler.
+//!
+//! The path of a call: `edge` (connections) -> `invoke` (one request) -> `auth`, `routes` -> `dispatch` (sessions with
+//! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls,
+//! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
+
+#[allow(dead_code, reason = "the administration side uses all of it; its parts land one by one")]
+mod admin;
+mod auth;
+mod config;
+mod dispatch;
+mod edge;
+mod error;
+mod invoke;
+mod records;
+mod routes;
+mod snapshot;
+mod upstream;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use dunlin_process::{data::DataDir, shutdown::Shutdown};
+use dunlin_proto::{
+    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, metadata::ClusterSecret,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+pub use config::{Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose, RecordsConfig};
+
+/// Where a gateway listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Functions.
+    pub functions: SocketAddr,
+    /// Administration.
+    pub admin: SocketAddr,
+    /// Other gateways' questions.
+    pub peer: SocketAddr,
+}
+
+/// What every part of the gateway works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The configuration of the process.
+    pub(crate) config: Arc<Config>,
+    /// Checks credentials.
+    pub(crate) verifier: auth::Verifier,
+    /// What is served.
+    pub(crate) routes: routes::RouteTable,
+    /// Sends invocations to workers; its directory says where versions run and who the other gateways are.
+    pub(crate) dispatcher: dispatch::Dispatcher,
+    /// The scheduler's services.
+    pub(crate) scheduler: upstream::Scheduler,
+    /// Workers' logs and gateways' records, by address.
+    pub(crate) workers: upstream::Workers,
+    /// This gateway's records.
+    pub(crate) records: records::Records,
+    /// The end of the process.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// A gateway that has bound its ports but does not serve yet.
+#[derive(Debug)]
+pub struct Gateway {
+    addresses: Addresses,
+    listeners: [TcpListener; 3],
+    config: Arc<Config>,
+    data: DataDir,
+    secret: ClusterSecret,
+    records: records::Records,
+    keeper: records::Keeper,
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let hint = || format!("listen on {address}; if another process has the port, stop it or choose another with {flag}");
+    TcpListener::bind(address).await.with_context(hint)
+}
+
+impl Gateway {
+    /// Opens the data folder, reads what is in it and binds every port.
+    ///
+    /// # Errors
+    /// The configuration is not valid, the folder or the secret can't be used, a port is taken.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        config.validate()?;
+        let secret = ClusterSecret::from_file(&config.cluster_secret)?;
+        let data = DataDir::open(&config.data_dir)?;
+        let functions = bind("--functions", config.functions).await?;
+        let admin = bind("--admin", config.admin).await?;
+        let peer = bind("--peer", config.peer).await?;
+        let addresses = Addresses {
+            functions: functions.local_addr()?,
+            admin: admin.local_addr()?,
+            peer: peer.local_addr()?,
+        };
+        let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
+        let listeners = [functions, admin, peer];
+        Ok(Self { addresses, listeners, config: Arc::new(config), data, secret, records, keeper })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until `shutdown` begins, then lets running requests end within the grace period.
+    ///
+    /// # Errors
+    /// The scheduler's URL can't be read, or an issuer can't be used.
+    pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        // What requests need lives longer than the listeners: sessions end once the last request has.
+        let backstage = Shutdown::default();
+        let (context, sync) = self.context(&shutdown, &backstage)?;
+        let Self { listeners: [functions, admin, peer], config, secret, keeper, data, records, .. } = self;
+        let kept = backstage.spawn(keeper.run());
+        backstage.spawn(sync.run(backstage.clone()));
+        let limits = Arc::new(config.limits.clone());
+        let public = invoke::Functions::new(context.clone());
+        let serve = move |request, peer| public.clone().serve(request, peer);
+        shutdown.spawn(edge::serve(functions, limits.clone(), serve, shutdown.clone()));
+        let router = admin::router(context.clone());
+        let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
+        shutdown.spawn(edge::serve(admin, limits, serve, shutdown.clone()));
+        let service = InvocationRecordServiceServer::with_interceptor(records::service::RecordService(records), secret.require());
+        let ended = shutdown.clone();
+        let server = tonic::transport::Server::builder().add_service(service);
+        let peers = server.serve_with_incoming_shutdown(
+            TcpListenerStream::new(peer),
+            async move { ended.begun().await },
+        );
+        shutdown.spawn(peers);
+        shutdown.begun().await;
+        shutdown.finish(config.grace).await;
+        backstage.begin();
+        backstage.finish(std::time::Duration::from_secs(2)).await;
+        kept.abort();
+        drop(data);
+        Ok(())
+    }
+
+    fn context(&self, shutdown: &Shutdown, backstage: &Shutdown) -> anyhow::Result<(Arc<Context>, snapshot::Sync)> {
+        let config = &self.config;
+        let routes = routes::RouteTable::default();
+        let verifier = auth::Verifier::new(routes.clone(), &config.oidc)?;
+        let scheduler = upstream::Scheduler::new(&config.scheduler, &self.secret)?;
+        let connector = dispatch::Connector {
+            gateway: config.name.clone(),
+            secret: self.secret.clone(),
+            changed: tokio::sync::watch::Sender::new(0),
+        };
+        let directory = dispatch::Directory::new(connector, config.dispatch.sessions, backstage.clone());
+        let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
+        let dispatcher = dispatch::Dispatcher::new(
+            config.name.clone(),
+            directory.clone(),
+            activator,
+            self.records.clone(),
+            config.dispatch.clone(),
+            backstage.clone(),
+        );
+        let peer = self.addresses.peer.to_string();
+        let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
+        let sync = snapshot::Sync::open(
+            self.data.path(),
+            identity,
+            scheduler.clone(),
+            snapshot::Sinks { routes: routes.clone(), verifier: verifier.clone(), directory },
+        );
+        let context = Context {
+            config: config.clone(),
+            verifier,
+            routes,
+            dispatcher,
+            scheduler,
+            workers: upstream::Workers::new(self.secret.clone()),
+            records: self.records.clone(),
+            shutdown: shutdown.clone(),
+        };
+        Ok((Arc::new(context), sync))
+    }
+}

@@ -1,0 +1,127 @@
+//! Verified tokens, remembered for a bounded time and number, so that a warm call does not pay for a signature. Tokens
+//! that failed are remembered for a moment, so that repeating one costs little.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant as MokaInstant, SystemTime},
+};
+
+use dunlin_proto::{ApiError, ids::Digest};
+use moka::{Expiry, sync::Cache};
+
+use super::{Principal, REMEMBERED};
+use crate::config::OidcPurpose;
+
+const MAX_TOKENS: u64 = 65_536;
+const MAX_FAILURES: u64 = 1_024;
+/// Short, since a token may become valid, or its key known.
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
+
+/// A verified token: whom it names, and where it may call functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Verified {
+    /// Who, until when, with which grants.
+    pub(super) principal: Arc<Principal>,
+    /// The namespaces whose functions it may call.
+    pub(super) callable: Vec<dunlin_proto::ids::Namespace>,
+}
+
+/// What a token is remembered by: never the token itself.
+pub(super) type TokenKey = (OidcPurpose, [u8; 32]);
+
+pub(super) fn key(purpose: OidcPurpose, token: &str) -> TokenKey {
+    (purpose, *Digest::of(token.as_bytes()).as_bytes())
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    verified: Verified,
+    generation: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct TokenCache {
+    tokens: Cache<TokenKey, Entry>,
+    failures: Cache<TokenKey, ApiError>,
+    /// Counts up when keys change: what an older one verified is worth nothing.
+    generation: AtomicU64,
+}
+
+/// An entry lives until its token ends, a minute at the most.
+struct UntilExpiry;
+
+impl Expiry<TokenKey, Entry> for UntilExpiry {
+    fn expire_after_create(&self, _: &TokenKey, entry: &Entry, _: MokaInstant) -> Option<Duration> {
+        let left = entry.verified.principal.expires.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(left.min(REMEMBERED))
+    }
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        let failures = Cache::builder().max_capacity(MAX_FAILURES).time_to_live(FAILURE_REMEMBERED).build();
+        let tokens = Cache::builder().max_capacity(MAX_TOKENS).expire_after(UntilExpiry).build();
+        Self { tokens, failures, generation: AtomicU64::new(0) }
+    }
+}
+
+impl TokenCache {
+    /// What is remembered of a token; one that has ended since is not remembered.
+    pub(super) fn get(&self, key: &TokenKey, now: SystemTime) -> Option<Result<Verified, ApiError>> {
+        if let Some(entry) = self.tokens.get(key) {
+            let current = entry.generation == self.generation() && now < entry.verified.principal.expires;
+            return current.then_some(Ok(entry.verified));
+        }
+        self.failures.get(key).map(Err)
+    }
+
+    /// To be read before a token is verified, and handed to [`TokenCache::put`] after.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn put(&self, key: TokenKey, verified: Verified, generation: u64) {
+        self.tokens.insert(key, Entry { verified, generation });
+    }
+
+    pub(super) fn put_failure(&self, key: TokenKey, error: ApiError) {
+        self.failures.insert(key, error);
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.tokens.invalidate_all();
+        self.failures.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified(expires: SystemTime) -> Verified {
+        let principal = Principal { subject: "zoe".into(), issuer: "dunlin".into(), expires, grants: Vec::new() };
+        Verified { principal: Arc::new(principal), callable: Vec::new() }
+    }
+
+    #[test]
+    fn a_token_is_remembered_until_it_ends_or_keys_change() {
+        let cache = TokenCache::default();
+        let (now, end) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(30));
+        let key = key(OidcPurpose::Call, "token");
+        let before = cache.generation();
+        cache.put(key, verified(end), before);
+        assert_eq!(cache.get(&key, now), Some(Ok(verified(end))));
+        assert_eq!(cache.get(&key, end), None);
+        assert_eq!(cache.get(&super::key(OidcPurpose::Administration, "token"), now), None);
+        cache.forget();
+        assert_eq!(cache.get(&key, now), None);
+        // It was being verified with the old keys when they changed.
+        cache.put(key, verified(end), before);
+        assert_eq!(cache.get(&key, now), None);
+    }
+}

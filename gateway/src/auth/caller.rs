@@ -1,0 +1,262 @@
+//! The checks themselves: tokens for administration, tokens and keys for calls.
+
+use std::{sync::Arc, time::SystemTime};
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::{FunctionName, Namespace},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+
+use super::{
+    Caller, CallerIdentity, Inner, Principal,
+    cache::{self, Verified},
+    claims::{self, ClaimError, Standard},
+    jwks::Issuer,
+    key,
+    token::{self, Unverified},
+};
+use crate::config::{OidcAlgorithm, OidcPurpose};
+
+/// The issuer of the cluster's own tokens.
+const CLUSTER: &str = "dunlin";
+const ADMINISTRATION: &str = "dunlin-admin";
+const CALLS: &str = "dunlin:";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+fn refuse(why: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, why.to_string())
+}
+
+impl Inner {
+    pub(super) async fn administration(&self, token: &str, now: SystemTime) -> Result<Arc<Principal>, ApiError> {
+        if token.starts_with(key::PREFIX) {
+            let error = refuse("a key is for calling functions, not for administration");
+            return Err(error.hint("use an administration token: dunlin token create"));
+        }
+        self.verify(OidcPurpose::Administration, token, now).await.map(|verified| verified.principal)
+    }
+
+    pub(super) async fn caller(
+        &self,
+        headers: &HeaderMap,
+        namespace: &Namespace,
+        function: &FunctionName,
+        now: SystemTime,
+    ) -> Result<Caller, ApiError> {
+        let credential = credential(headers)?;
+        let identity = match &credential {
+            Credential::Key(text) => self.by_key(text, namespace, function, now)?,
+            Credential::Token(text) => self.by_token(text, namespace, now).await?,
+        };
+        Ok(Caller { identity, consumed: consumed(headers) })
+    }
+
+    fn by_key(
+        &self,
+        text: &str,
+        namespace: &Namespace,
+        function: &FunctionName,
+        now: SystemTime,
+    ) -> Result<CallerIdentity, ApiError> {
+        let table = self.table.load();
+        let (id, key) = key::check(text, &table, now).map_err(refuse)?;
+        if key.namespace != *namespace {
+            return Err(elsewhere());
+        }
+        if !key.functions.is_empty() && !key.functions.contains(function) {
+            let message = format!("the key is not for the function {function}");
+            return Err(ApiError::new(ErrorCode::PermissionDenied, message));
+        }
+        Ok(CallerIdentity::Key(id))
+    }
+
+    async fn by_token(&self, text: &str, namespace: &Namespace, now: SystemTime) -> Result<CallerIdentity, ApiError> {
+        let verified = self.verify(OidcPurpose::Call, text, now).await?;
+        if !verified.callable.contains(namespace) {
+            return Err(elsewhere());
+        }
+        Ok(CallerIdentity::Token { subject: verified.principal.subject.clone() })
+    }
+
+    /// Verifies a token, or remembers having done so.
+    async fn verify(&self, purpose: OidcPurpose, text: &str, now: SystemTime) -> Result<Verified, ApiError> {
+        let key = cache::key(purpose, text);
+        if let Some(remembered) = self.cache.get(&key, now) {
+            return remembered;
+        }
+        let generation = self.cache.generation();
+        match self.verify_anew(purpose, text, now).await {
+            Ok(verified) => {
+                self.cache.put(key, verified.clone(), generation);
+                Ok(verified)
+            }
+            Err(error) => {
+                self.cache.put_failure(key, error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    async fn verify_anew(&self, purpose: OidcPurpose, text: &str, now: SystemTime) -> Result<Verified, ApiError> {
+        let token = token::parse(text).map_err(refuse)?;
+        let issuer = claims::issuer(&token.claims).map_err(refuse)?;
+        if issuer == CLUSTER {
+            self.check_cluster_signature(&token)?;
+            let standard = claims::standard(&token.claims, now).map_err(refuse)?;
+            return of_cluster(purpose, &token, standard);
+        }
+        let of_issuer = |known: &&Issuer| known.config.issuer == issuer && known.config.purpose == purpose;
+        let known = self.issuers.iter().find(of_issuer).ok_or_else(|| refuse("the token's issuer is not trusted here"))?;
+        self.check_issuer_signature(known, &token).await?;
+        let standard = claims::standard(&token.claims, now).map_err(refuse)?;
+        of_issuer_claims(known, &token, standard)
+    }
+
+    /// The cluster signs by EdDSA and nothing else.
+    fn check_cluster_signature(&self, token: &Unverified<'_>) -> Result<(), ApiError> {
+        let table = self.table.load();
+        let key = token.kid.as_deref().and_then(|kid| table.token_keys.get(kid));
+        let key = key.ok_or_else(|| refuse("the token is signed by a key that is not known here"))?;
+        check_signature(token, "EdDSA", Algorithm::EdDSA, &DecodingKey::from_ed_der(key))
+    }
+
+    async fn check_issuer_signature(&self, issuer: &Issuer, token: &Unverified<'_>) -> Result<(), ApiError> {
+        // The list is the operator's; the token only says which of its entries it means.
+        let named = |algorithm: &&OidcAlgorithm| format!("{algorithm:?}") == token.alg;
+        let algorithm = issuer.config.algorithms.iter().find(named).copied();
+        let algorithm = algorithm.ok_or_else(|| refuse("the token's algorithm is not accepted"))?;
+        let found = issuer.key(token.kid.as_deref()).await;
+        if found.changed {
+            self.cache.forget();
+        }
+        let key = found.key.filter(|key| key.fits(algorithm));
+        let key = key.ok_or_else(|| refuse("the token is signed by a key that is not known here"))?;
+        check_signature(token, &token.alg, library_algorithm(algorithm), &key.key)
+    }
+}
+
+/// A valid credential, but of another namespace.
+fn elsewhere() -> ApiError {
+    ApiError::new(ErrorCode::PermissionDenied, "the credential is valid, but not for this namespace")
+        .hint("use a key or token of the namespace that the function belongs to")
+}
+
+fn check_signature(token: &Unverified<'_>, name: &str, algorithm: Algorithm, key: &DecodingKey) -> Result<(), ApiError> {
+    if token.alg != name {
+        return Err(refuse("the token's algorithm is not accepted"));
+    }
+    let holds = crypto::verify(token.signature, token.signed.as_bytes(), key, algorithm);
+    if holds.unwrap_or(false) { Ok(()) } else { Err(refuse("the token's signature does not hold")) }
+}
+
+fn library_algorithm(algorithm: OidcAlgorithm) -> Algorithm {
+    match algorithm {
+        OidcAlgorithm::RS256 => Algorithm::RS256,
+        OidcAlgorithm::RS384 => Algorithm::RS384,
+        OidcAlgorithm::RS512 => Algorithm::RS512,
+        OidcAlgorithm::PS256 => Algorithm::PS256,
+        OidcAlgorithm::PS384 => Algorithm::PS384,
+        OidcAlgorithm::PS512 => Algorithm::PS512,
+        OidcAlgorithm::ES256 => Algorithm::ES256,
+        OidcAlgorithm::ES384 => Algorithm::ES384,
+        OidcAlgorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+/// What a token of the cluster is for is its one audience.
+fn of_cluster(purpose: OidcPurpose, token: &Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
+    let [audience] = standard.audience.as_slice() else { return Err(refuse(ClaimError::Audience)) };
+    let (grants, callable) = match purpose {
+        OidcPurpose::Administration if audience == ADMINISTRATION => {
+            (claims::grants(&token.claims, "grants").map_err(refuse)?, Vec::new())
+        }
+        OidcPurpose::Call => {
+            let namespace = audience.strip_prefix(CALLS).and_then(|name| name.parse().ok());
+            let wrong = || refuse(ClaimError::Audience).hint("an administration token does not call functions");
+            (Vec::new(), vec![namespace.ok_or_else(wrong)?])
+        }
+        OidcPurpose::Administration => {
+            return Err(refuse(ClaimError::Audience).hint("a token for calls does not administer"));
+        }
+    };
+    Ok(verified(standard, grants, callable))
+}
+
+fn of_issuer_claims(issuer: &Issuer, token: &Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
+    let config = &issuer.config;
+    if !standard.audience.contains(&config.audience) {
+        return Err(refuse(ClaimError::Audience));
+    }
+    if config.purpose == OidcPurpose::Administration {
+        let grants = claims::grants(&token.claims, &config.grants_claim).map_err(refuse)?;
+        return Ok(verified(standard, grants, Vec::new()));
+    }
+    let mut callable: Vec<_> = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
+    if let Some(claim) = &config.namespace_claim {
+        callable.extend(claims::namespaces(&token.claims, claim));
+    }
+    Ok(verified(standard, Vec::new(), callable))
+}
+
+fn verified(standard: Standard, grants: Vec<super::Grant>, callable: Vec<Namespace>) -> Verified {
+    let Standard { issuer, subject, expires, .. } = standard;
+    Verified { principal: Arc::new(Principal { subject, issuer, expires, grants }), callable }
+}
+
+/// What a caller sent to prove itself.
+enum Credential<'a> {
+    Key(&'a str),
+    Token(&'a str),
+}
+
+/// Finds the one credential of a request. `X-Api-Key` goes first, so that a function can have `Authorization` for itself.
+fn credential(headers: &HeaderMap) -> Result<Credential<'_>, ApiError> {
+    let missing = || {
+        refuse("this function is private, and the request has no credential")
+            .hint("send Authorization: Bearer with a key or token, or X-Api-Key with a key")
+    };
+    if let Some(key) = only(headers, &API_KEY)? {
+        return Ok(Credential::Key(text(key)?));
+    }
+    let authorization = only(headers, &header::AUTHORIZATION)?.ok_or_else(missing)?;
+    let bearer = bearer(text(authorization)?).ok_or_else(missing)?;
+    Ok(if bearer.starts_with(key::PREFIX) { Credential::Key(bearer) } else { Credential::Token(bearer) })
+}
+
+fn text(value: &HeaderValue) -> Result<&str, ApiError> {
+    value.to_str().map_err(|_| refuse("the credential is not ASCII text"))
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(refuse(format!("the request has more than one {name}"))),
+        (value, None) => Ok(value),
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 2.1); the scheme has no case (RFC 9110 11.1).
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    let bearer = scheme.eq_ignore_ascii_case("bearer");
+    bearer.then_some(token.trim_matches(' ')).filter(|token| !token.is_empty())
+}
+
+/// The headers of a private function's request that hold credentials of the platform, evaluated or not: each of them is
+/// one that somebody else could use.
+fn consumed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut consumed = Vec::new();
+    if headers.contains_key(&API_KEY) {
+        consumed.push(API_KEY);
+    }
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if authorization.is_some_and(|text| bearer(text).is_some()) {
+        consumed.push(header::AUTHORIZATION);
+    }
+    consumed
+}
+
+#[cfg(test)]
+mod tests;

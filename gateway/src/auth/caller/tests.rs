@@ -1,0 +1,248 @@
+//! Tokens and keys as callers and attackers send them; tokens are put together by hand here.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    auth::{
+        Role, Verifier,
+        key::tests::{key_text, known},
+    },
+    routes::{RouteTable, Table},
+};
+
+struct Cluster {
+    pair: Ed25519KeyPair,
+    verifier: Verifier,
+    table: RouteTable,
+    key: String,
+    now: SystemTime,
+}
+
+fn encode(json: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let table = RouteTable::default();
+        let key = key_text("abcdefghijkl", 's');
+        let verifier = Verifier::new(table.clone(), &[]).unwrap();
+        let cluster = Self { pair, verifier, table, key, now: SystemTime::now() };
+        cluster.trust(&[("kid-1", cluster.pair.public_key().as_ref())], &[]);
+        cluster
+    }
+
+    fn trust(&self, token_keys: &[(&str, &[u8])], functions: &[&str]) {
+        let keys = HashMap::from([("abcdefghijkl".to_owned(), known(&self.key, functions))]);
+        let mut table = Table::new(1, Vec::new(), keys);
+        table.token_keys = token_keys.iter().map(|(id, key)| ((*id).to_owned(), key.to_vec())).collect();
+        self.table.replace(table);
+    }
+
+    fn claims(&self, audience: &str, changes: &[(&str, Value)]) -> Value {
+        let now = self.now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut claims = json!({
+            "iss": "dunlin", "aud": audience, "sub": "zoe", "iat": now, "nbf": now, "exp": now + 600, "jti": "x",
+            "grants": [{"namespace": "shop", "role": "developer"}],
+        });
+        for (name, value) in changes {
+            claims[*name] = value.clone();
+        }
+        claims
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let signature = self.pair.sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+
+    fn token(&self, audience: &str, changes: &[(&str, Value)]) -> String {
+        self.sign(&json!({"alg": "EdDSA", "typ": "JWT", "kid": "kid-1"}), &self.claims(audience, changes))
+    }
+
+    async fn admin(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
+        self.verifier.administration(token).await
+    }
+
+    async fn call(&self, namespace: &str, headers: &[(&str, &str)]) -> Result<Caller, ErrorCode> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let (namespace, function) = (namespace.parse().unwrap(), "pay".parse().unwrap());
+        self.verifier.caller(&map, &namespace, &function).await.map_err(|error| error.code)
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_says_who_and_what() {
+    let cluster = Cluster::new();
+    let token = cluster.token("dunlin-admin", &[]);
+    let principal = cluster.admin(&token).await.unwrap();
+    assert_eq!((principal.subject.as_str(), principal.issuer.as_str()), ("zoe", "dunlin"));
+    let (shop, bank) = ("shop".parse().unwrap(), "bank".parse().unwrap());
+    assert_eq!((principal.role_in(&shop), principal.role_in(&bank)), (Some(Role::Developer), None));
+    assert!(principal.require(&shop, Role::Viewer).is_ok() && !principal.is_operator());
+    // T46: too small a role is said, a foreign namespace is not even there.
+    assert_eq!(principal.require(&shop, Role::Admin).unwrap_err().code, ErrorCode::PermissionDenied);
+    assert_eq!(principal.require(&bank, Role::Viewer).unwrap_err().code, ErrorCode::NotFound);
+    assert!(Arc::ptr_eq(&principal, &cluster.admin(&token).await.unwrap()), "it is remembered");
+    let operator = cluster.token("dunlin-admin", &[("grants", json!([{"role": "operator"}]))]);
+    assert_eq!(cluster.admin(&operator).await.unwrap().role_in(&bank), Some(Role::Operator));
+}
+
+#[tokio::test]
+async fn t40_no_other_algorithm_signature_or_shape_opens() {
+    let cluster = Cluster::new();
+    let claims = cluster.claims("dunlin-admin", &[]);
+    let good = cluster.token("dunlin-admin", &[]);
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let mut bad = Vec::new();
+    for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "eddsa", "EDDSA", "Ed25519"] {
+        let header = json!({"alg": alg, "kid": "kid-1"});
+        bad.push(cluster.sign(&header, &claims));
+        bad.push(format!("{}.{}.", encode(&header), encode(&claims)));
+        // The public key as a shared secret.
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, cluster.pair.public_key().as_ref());
+        let tag = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+        bad.push(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag.as_ref())));
+    }
+    for kid in [json!("kid-2"), json!(""), json!("../../dev/null"), json!("' OR 1=1"), json!("k".repeat(10_000)), json!("\0"), json!(1), json!(["kid-1"])] {
+        bad.push(cluster.sign(&json!({"alg": "EdDSA", "kid": kid}), &claims));
+    }
+    bad.push(cluster.sign(&json!({"alg": "EdDSA"}), &claims));
+    for (member, value) in [("crit", json!(["exp"])), ("b64", json!(false)), ("jwk", json!({})), ("jku", json!("https://x")), ("x5u", json!("https://x")), ("x5c", json!([]))] {
+        bad.push(cluster.sign(&json!({"alg": "EdDSA", "kid": "kid-1", member: value}), &claims));
+    }
+    for length in [0, 1, 43, 85] {
+        bad.push(format!("{signed}.{}", &signature[..length]));
+    }
+    let mut flipped = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    flipped[10] ^= 1;
+    bad.push(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(&flipped)));
+    bad.push(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 64])));
+    let stranger = Ed25519KeyPair::generate().unwrap().sign(signed.as_bytes());
+    bad.push(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(stranger.as_ref())));
+    // Another token's signature over these claims, and the other way round.
+    let other = cluster.token("dunlin-admin", &[("sub", json!("root"))]);
+    bad.push(format!("{signed}.{}", other.rsplit_once('.').unwrap().1));
+    bad.extend([signed.to_owned(), format!("{good}.{signature}"), format!("Bearer {good}"), format!("{good} "), "a.b.c".to_owned(), String::new()]);
+    bad.push("x".repeat(9_000));
+    for token in &bad {
+        assert_eq!(cluster.admin(token).await.unwrap_err().code, ErrorCode::Unauthenticated, "{token:.120}");
+    }
+    assert!(bad.len() > 60 && cluster.admin(&good).await.is_ok());
+}
+
+#[tokio::test]
+async fn t42_changing_one_claim_closes() {
+    let cluster = Cluster::new();
+    let now = cluster.now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for (name, value) in [
+        ("iss", json!("dunlin ")),
+        ("iss", json!("https://evil.example")),
+        ("iss", json!(null)),
+        ("aud", json!("dunlin")),
+        ("aud", json!("dunlin-admin2")),
+        ("aud", json!("dunlin:shop")),
+        ("aud", json!(["dunlin-admin", "dunlin:shop"])),
+        ("aud", json!([])),
+        ("exp", json!(now - 31)),
+        ("exp", json!((now + 600).to_string())),
+        ("exp", json!(now + 25 * 3600)),
+        ("exp", json!(-1)),
+        ("exp", json!(now as f64 + 600.5)),
+        ("nbf", json!(now + 60)),
+        ("iat", json!(now + 60)),
+        ("sub", json!("")),
+        ("sub", json!({})),
+        ("grants", json!([{"namespace": "shop", "role": "operator"}])),
+        ("grants", json!("operator")),
+    ] {
+        let token = cluster.token("dunlin-admin", &[(name, value.clone())]);
+        assert_eq!(cluster.admin(&token).await.unwrap_err().code, ErrorCode::Unauthenticated, "{name} {value}");
+    }
+}
+
+#[tokio::test]
+async fn administration_and_calls_are_kept_apart() {
+    let cluster = Cluster::new();
+    let (admin, call) = (cluster.token("dunlin-admin", &[]), cluster.token("dunlin:shop", &[]));
+    assert_eq!(cluster.admin(&call).await.unwrap_err().code, ErrorCode::Unauthenticated);
+    assert_eq!(cluster.admin(&cluster.key).await.unwrap_err().code, ErrorCode::Unauthenticated);
+    let bearer = |token: &str| format!("Bearer {token}");
+    let caller = cluster.call("shop", &[("authorization", &bearer(&call))]).await.unwrap();
+    assert_eq!(caller.identity, CallerIdentity::Token { subject: "zoe".to_owned() });
+    assert_eq!(cluster.call("shop", &[("authorization", &bearer(&admin))]).await, Err(ErrorCode::Unauthenticated));
+    assert_eq!(cluster.call("bank", &[("authorization", &bearer(&call))]).await, Err(ErrorCode::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_caller_proves_itself_once_and_no_credential_passes() {
+    let cluster = Cluster::new();
+    let token = format!("Bearer {}", cluster.token("dunlin:shop", &[]));
+    let key = format!("bEaReR {}", cluster.key);
+    let (auth, api) = (header::AUTHORIZATION, API_KEY);
+    for (headers, consumed) in [
+        (vec![("authorization", token.as_str())], vec![auth.clone()]),
+        (vec![("authorization", &*key)], vec![auth.clone()]),
+        (vec![("x-api-key", &*cluster.key)], vec![api.clone()]),
+        (vec![("x-api-key", &*cluster.key), ("authorization", &*token)], vec![api.clone(), auth]),
+        (vec![("x-api-key", &*cluster.key), ("authorization", "Basic eDp5")], vec![api]),
+    ] {
+        assert_eq!(cluster.call("shop", &headers).await.map(|caller| caller.consumed), Ok(consumed), "{headers:?}");
+    }
+    for headers in [
+        vec![],
+        vec![("authorization", "Basic eDp5")],
+        vec![("authorization", "Bearer")],
+        vec![("authorization", "Bearer ")],
+        vec![("authorization", token.as_str()), ("authorization", token.as_str())],
+        vec![("x-api-key", ""), ("authorization", token.as_str())],
+        vec![("x-api-key", "dk_wrong"), ("authorization", token.as_str())],
+        vec![("x-api-key", token.as_str())],
+        vec![("cookie", "authorization=x")],
+    ] {
+        assert_eq!(cluster.call("shop", &headers).await, Err(ErrorCode::Unauthenticated), "{headers:?}");
+    }
+    assert_eq!(cluster.call("bank", &[("x-api-key", &cluster.key)]).await, Err(ErrorCode::PermissionDenied));
+    cluster.trust(&[], &["cart"]);
+    assert_eq!(cluster.call("shop", &[("x-api-key", &cluster.key)]).await, Err(ErrorCode::PermissionDenied));
+    cluster.trust(&[], &["cart", "pay"]);
+    assert!(cluster.call("shop", &[("x-api-key", &cluster.key)]).await.is_ok());
+}
+
+#[tokio::test]
+async fn t43_two_keys_count_and_a_withdrawn_one_does_not() {
+    let cluster = Cluster::new();
+    let token = cluster.token("dunlin-admin", &[]);
+    assert!(cluster.admin(&token).await.is_ok());
+    let next = Ed25519KeyPair::generate().unwrap();
+    let keys = [("kid-1", cluster.pair.public_key().as_ref()), ("kid-2", next.public_key().as_ref())];
+    cluster.trust(&keys, &[]);
+    cluster.verifier.forget();
+    assert!(cluster.admin(&token).await.is_ok());
+    cluster.trust(&keys[1..], &[]);
+    cluster.verifier.forget();
+    assert_eq!(cluster.admin(&token).await.unwrap_err().code, ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_when_it_ends() {
+    let cluster = Cluster::new();
+    let token = cluster.token("dunlin-admin", &[]);
+    let inner = &cluster.verifier.0;
+    assert!(inner.administration(&token, cluster.now).await.is_ok());
+    assert!(inner.administration(&token, cluster.now + Duration::from_secs(631)).await.is_err());
+}

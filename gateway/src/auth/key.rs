@@ -1,0 +1,117 @@
+//! Callers' keys: `dk_`, 12 characters of id, 43 of secret, 6 of checksum, with underscores between. Only a hash of the
+//! whole is known here; 256 random bits need no slow one (T45).
+
+use std::time::SystemTime;
+
+use dunlin_proto::{ids::Digest, names::KeyId};
+use subtle::ConstantTimeEq;
+
+use crate::routes::{Key, Table};
+
+/// How every key begins.
+pub(super) const PREFIX: &str = "dk_";
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const SECRET_LEN: usize = 43;
+const CHECKSUM_LEN: usize = 6;
+
+/// Why a key is refused. An unknown key and a wrong secret look the same from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyError {
+    #[error("the key is mistyped: it must be dk_ with an id, a secret and a checksum that fits")]
+    Form,
+    #[error("the key is not known here; it may have been revoked")]
+    Unknown,
+    #[error("the key has expired")]
+    Expired,
+}
+
+/// Checks a key; says whose it is. A wrong secret costs as much as a right one.
+pub(super) fn check<'a>(text: &str, table: &'a Table, now: SystemTime) -> Result<(KeyId, &'a Key), KeyError> {
+    let id = parse(text).ok_or(KeyError::Form)?;
+    let hash = Digest::of(text.as_bytes());
+    let known = table.key(id.as_str());
+    let expected = known.map_or([0; 32], |key| key.secret_sha256);
+    let same = bool::from(hash.as_bytes().ct_eq(&expected));
+    let key = known.filter(|_| same).ok_or(KeyError::Unknown)?;
+    match key.expires {
+        Some(end) if end <= now => Err(KeyError::Expired),
+        _ => Ok((id, key)),
+    }
+}
+
+/// The public part of a well-formed key.
+fn parse(text: &str) -> Option<KeyId> {
+    let (body, sum) = text.rsplit_once('_')?;
+    let (id, secret) = body.strip_prefix(PREFIX)?.split_once('_')?;
+    let formed = secret.len() == SECRET_LEN && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (formed && sum == checksum(body)).then(|| id.parse().ok()).flatten()
+}
+
+/// The CRC-32 of what precedes it, in base 62 with leading zeros.
+fn checksum(body: &str) -> String {
+    let mut value = crc32fast::hash(body.as_bytes());
+    let mut digits = [' '; CHECKSUM_LEN];
+    for slot in digits.iter_mut().rev() {
+        *slot = ALPHABET.get(value as usize % 62).map_or('0', |byte| char::from(*byte));
+        value /= 62;
+    }
+    digits.iter().collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use super::*;
+
+    pub(in crate::auth) fn key_text(id: &str, secret: char) -> String {
+        let body = format!("dk_{id}_{}", secret.to_string().repeat(SECRET_LEN));
+        format!("{body}_{}", checksum(&body))
+    }
+
+    pub(in crate::auth) fn known(text: &str, functions: &[&str]) -> Key {
+        Key {
+            namespace: "shop".parse().unwrap(),
+            secret_sha256: *Digest::of(text.as_bytes()).as_bytes(),
+            functions: functions.iter().map(|name| name.parse().unwrap()).collect(),
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn t45_only_the_whole_secret_opens() {
+        let text = key_text("abcdefghijkl", 's');
+        let now = SystemTime::now();
+        let mut key = known(&text, &[]);
+        let table = |key: &Key| Table::new(1, Vec::new(), HashMap::from([("abcdefghijkl".to_owned(), key.clone())]));
+        assert_eq!(check(&text, &table(&key), now).unwrap().0.as_str(), "abcdefghijkl");
+        for (other, error) in [
+            (key_text("abcdefghijkl", 't'), KeyError::Unknown),
+            (key_text("abcdefghijkm", 's'), KeyError::Unknown),
+            (key_text("short", 's'), KeyError::Form),
+            (text.replace("_s", "_t"), KeyError::Form),
+            (text[..text.len() - 1].to_owned(), KeyError::Form),
+            (format!("{text}x"), KeyError::Form),
+            (text.to_uppercase(), KeyError::Form),
+            ("dk_".to_owned(), KeyError::Form),
+            (String::new(), KeyError::Form),
+        ] {
+            assert_eq!(check(&other, &table(&key), now).unwrap_err(), error, "{other}");
+        }
+        key.expires = Some(now);
+        assert_eq!(check(&text, &table(&key), now).unwrap_err(), KeyError::Expired);
+        key.expires = Some(now + Duration::from_secs(1));
+        assert!(check(&text, &table(&key), now).is_ok());
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_that_keys_are_made_with() {
+        // CRC-32 of the empty text is 0, of "123456789" 0xcbf43926 (RFC 1952 8).
+        assert_eq!(checksum(""), "000000");
+        assert_eq!(checksum("123456789"), base62(0xcbf4_3926));
+    }
+
+    fn base62(value: u64) -> String {
+        (0..6).rev().map(|place| char::from(ALPHABET[usize::try_from(value / 62_u64.pow(place) % 62).unwrap()])).collect()
+    }
+}

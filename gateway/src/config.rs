@@ -1,0 +1,340 @@
+//! The gateway's configuration: one struct, filled in layers by `dunlin_process::config`. Reading it opens nothing.
+
+mod duration;
+mod oidc;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::ensure;
+use clap::Args;
+use dunlin_process::telemetry::LogFormat;
+use dunlin_proto::ids::GatewayId;
+use serde::{Deserialize, Serialize};
+
+pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
+
+/// How a gateway runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where functions are served. Default 127.0.0.1:8080.
+    pub functions: SocketAddr,
+    /// Where administration (gRPC, JSON, pages) is served; loopback only. Default 127.0.0.1:8081.
+    pub admin: SocketAddr,
+    /// Where other gateways ask for invocation records; loopback only. Default 127.0.0.1:7072.
+    pub peer: SocketAddr,
+    /// Where the scheduler is. Default http://127.0.0.1:7070.
+    pub scheduler: String,
+    /// Where configuration and records are kept. Default `dunlin-gateway`.
+    pub data_dir: PathBuf,
+    /// The file with the cluster secret. Default `cluster-secret`.
+    pub cluster_secret: PathBuf,
+    /// This gateway's name in the cluster. Default `gateway`.
+    pub name: GatewayId,
+    /// Functions are served as `{function}--{namespace}.{domain}`. Default none.
+    pub domain: Option<String>,
+    /// Whether `/{namespace}/{function}/...` is served. Default: only where there is no `domain`.
+    pub path_addressing: Option<bool>,
+    /// How long running requests may go on once the gateway is told to stop. Default 30s.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// How the gateway logs. Default `text`.
+    pub log_format: LogFormat,
+    /// What the gateway logs, in the syntax of `RUST_LOG`. Default `info`.
+    pub log_filter: String,
+    /// Limits of connections and requests.
+    pub limits: LimitsConfig,
+    /// How invocations reach workers.
+    pub dispatch: DispatchConfig,
+    /// How many records of invocations are kept.
+    pub records: RecordsConfig,
+    /// Issuers of tokens beside the cluster itself.
+    pub oidc: Vec<OidcConfig>,
+}
+
+/// Limits of connections and requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections of each listener; more are closed at once. Default 10000.
+    pub connections: usize,
+    /// From the connection to its first bytes, and for each request's head. Default 10s.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// How long a connection may be idle. Default 75s.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// Names and values of a request's headers, in bytes. Default 32768.
+    pub header_bytes: usize,
+    /// Headers of a request. Default 100.
+    pub header_count: usize,
+    /// A request's target, in bytes. Default 16384.
+    pub uri_bytes: usize,
+    /// How long a request's body may be slower than `body_bytes_per_second`. Default 10s.
+    #[serde(with = "duration")]
+    pub body_patience: Duration,
+    /// The slowest acceptable body. Default 1024.
+    pub body_bytes_per_second: u64,
+}
+
+/// How invocations reach workers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DispatchConfig {
+    /// Sessions to each endpoint. Default 2.
+    pub sessions: usize,
+    /// Invocations that run or wait at once in this gateway. Default 10000.
+    pub in_flight: usize,
+    /// Invocations of one version that wait for a placement. Default 1000.
+    pub queue: usize,
+    /// How long an invocation waits for a placement at the most. Default 10s.
+    #[serde(with = "duration")]
+    pub queue_timeout: Duration,
+}
+
+/// How many records of invocations are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordsConfig {
+    /// Records of each namespace in memory. Default 1000.
+    pub per_namespace: usize,
+    /// Size at which a file of records is closed and the next begun, in bytes. Default 8388608.
+    pub file_bytes: u64,
+    /// Files kept. Default 8.
+    pub files: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            functions: local(8080),
+            admin: local(8081),
+            peer: local(7072),
+            scheduler: "http://127.0.0.1:7070".to_owned(),
+            data_dir: "dunlin-gateway".into(),
+            cluster_secret: "cluster-secret".into(),
+            name: "gateway".parse().expect("this is a name"),
+            domain: None,
+            path_addressing: None,
+            grace: Duration::from_secs(30),
+            log_format: LogFormat::Text,
+            log_filter: "info".to_owned(),
+            limits: LimitsConfig::default(),
+            dispatch: DispatchConfig::default(),
+            records: RecordsConfig::default(),
+            oidc: Vec::new(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            header_bytes: 32 << 10,
+            header_count: 100,
+            uri_bytes: 16 << 10,
+            body_patience: Duration::from_secs(10),
+            body_bytes_per_second: 1024,
+        }
+    }
+}
+
+impl Default for DispatchConfig {
+    fn default() -> Self {
+        Self { sessions: 2, in_flight: 10_000, queue: 1_000, queue_timeout: Duration::from_secs(10) }
+    }
+}
+
+impl Default for RecordsConfig {
+    fn default() -> Self {
+        Self { per_namespace: 1_000, file_bytes: 8 << 20, files: 8 }
+    }
+}
+
+impl Config {
+    /// Whether `/{namespace}/{function}/...` is served.
+    #[must_use]
+    pub fn paths(&self) -> bool {
+        self.path_addressing.unwrap_or(self.domain.is_none())
+    }
+
+    /// The whole configuration as a file would have it.
+    ///
+    /// # Errors
+    /// A path that is not text.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+
+    /// Checks what types can't say.
+    ///
+    /// # Errors
+    /// An internal or administration address beyond loopback, a domain that is none, a limit of zero, a bad issuer.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        for (flag, address) in [("--admin", self.admin), ("--peer", self.peer)] {
+            ensure!(
+                address.ip().is_loopback(),
+                "{flag} {address} is not a loopback address; this listener has no TLS yet, so use 127.0.0.1 or [::1]"
+            );
+        }
+        if let Some(domain) = &self.domain {
+            ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");
+        }
+        let Self { limits, dispatch, .. } = self;
+        for (field, value) in [
+            ("limits.connections", limits.connections),
+            ("limits.header_bytes", limits.header_bytes),
+            ("limits.header_count", limits.header_count),
+            ("limits.uri_bytes", limits.uri_bytes),
+            ("dispatch.sessions", dispatch.sessions),
+            ("dispatch.in_flight", dispatch.in_flight),
+            ("dispatch.queue", dispatch.queue),
+            ("records.per_namespace", self.records.per_namespace),
+            ("records.files", self.records.files),
+        ] {
+            ensure!(value > 0, "{field} must be 1 at least");
+        }
+        oidc::validate(&self.oidc)
+    }
+}
+
+/// Lower-case labels with dots between (RFC 1035 2.3.1), short enough to leave room for the function's label.
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    text.len() <= 189 && text.split('.').all(label)
+}
+
+/// Flags of the gateway; those that are given win over everything else.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct GatewayArgs {
+    /// Reads a TOML file
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Prints the configuration that results, and exits
+    #[arg(long)]
+    #[serde(skip)]
+    pub dump_config: bool,
+    /// Where functions are served [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub functions: Option<SocketAddr>,
+    /// Where administration is served, loopback only [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// Where other gateways ask for records, loopback only [default: 127.0.0.1:7072]
+    #[arg(long, value_name = "ADDRESS")]
+    pub peer: Option<SocketAddr>,
+    /// Where the scheduler is [default: http://127.0.0.1:7070]
+    #[arg(long, value_name = "URL")]
+    pub scheduler: Option<String>,
+    /// Folder for configuration and records [default: dunlin-gateway]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// File with the cluster secret, mode 0600 [default: cluster-secret]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_secret: Option<PathBuf>,
+    /// Name in the cluster [default: gateway]
+    #[arg(long)]
+    pub name: Option<GatewayId>,
+    /// Serves functions as {function}--{namespace}.DOMAIN
+    #[arg(long)]
+    pub domain: Option<String>,
+    /// Whether /{namespace}/{function}/... is served [default: only without a domain]
+    #[arg(long)]
+    pub path_addressing: Option<bool>,
+    /// Time for running requests once told to stop [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub grace: Option<String>,
+    /// `text` or `json` [default: text]
+    #[arg(long, value_parser = ["text", "json"])]
+    pub log_format: Option<String>,
+    /// What is logged, in the syntax of RUST_LOG [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log_filter: Option<String>,
+    /// Trusts administration tokens of this issuer, found by its discovery document
+    #[arg(long, value_name = "URL", requires = "oidc_audience")]
+    #[serde(skip)]
+    pub oidc_issuer: Option<String>,
+    /// The audience that tokens of the issuer must have
+    #[arg(long, value_name = "TEXT", requires = "oidc_issuer")]
+    #[serde(skip)]
+    pub oidc_audience: Option<String>,
+}
+
+impl GatewayArgs {
+    /// The configuration of flags, environment (`DUNLIN_GATEWAY_*`), file and defaults.
+    ///
+    /// # Errors
+    /// The file can't be read, or a value is not valid.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        let mut config: Config = dunlin_process::config::load(self.config.as_deref(), "DUNLIN_GATEWAY_", self)?;
+        if let (Some(issuer), Some(audience)) = (&self.oidc_issuer, &self.oidc_audience) {
+            config.oidc.push(OidcConfig { issuer: issuer.clone(), audience: audience.clone(), ..OidcConfig::default() });
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_survive_their_own_text() {
+        let config = Config::default();
+        config.validate().unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        let again: Config = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn listeners_without_tls_stay_on_loopback() {
+        for (admin, peer) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::1]:1", "10.0.0.1:1")] {
+            let mut config = Config::default();
+            (config.admin, config.peer) = (admin.parse().unwrap(), peer.parse().unwrap());
+            assert!(config.validate().unwrap_err().to_string().contains("loopback"));
+        }
+    }
+
+    #[test]
+    fn a_domain_turns_paths_off_unless_asked_for() {
+        let mut config = Config::default();
+        assert!(config.paths());
+        config.domain = Some("fn.example.com".to_owned());
+        assert!(config.validate().is_ok() && !config.paths());
+        config.path_addressing = Some(true);
+        assert!(config.paths());
+        for bad in ["", "Example.com", "a..b", "-a.b", "a b", "a.b."] {
+            config.domain = Some(bad.to_owned());
+            assert!(config.validate().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn flags_reach_the_configuration() {
+        let args = GatewayArgs {
+            grace: Some("5s".to_owned()),
+            functions: Some("127.0.0.1:1".parse().unwrap()),
+            oidc_issuer: Some("https://id.example.com".to_owned()),
+            oidc_audience: Some("dunlin".to_owned()),
+            ..GatewayArgs::default()
+        };
+        let config = args.load().unwrap();
+        assert_eq!((config.grace, config.functions.port()), (Duration::from_secs(5), 1));
+        assert_eq!(config.oidc[0].audience, "dunlin");
+        let args = GatewayArgs { grace: Some("soon".to_owned()), ..GatewayArgs::default() };
+        assert!(format!("{:#}", args.load().unwrap_err()).contains("soon"));
+    }
+}

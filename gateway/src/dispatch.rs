@@ -1,0 +1,74 @@
+//! How an invocation reaches a worker: choose an endpoint, send it over a session, bring the answer back.
+//!
+//! The choice is in `pick.rs`, a session in `session.rs`, one invocation on it in `call.rs`, bodies in `request.rs` and
+//! `response.rs`, where versions run in `placement.rs`. HTTP listeners and credentials are not known here.
+
+pub(crate) mod activate;
+pub(crate) mod call;
+mod endpoint;
+mod outbound;
+mod pick;
+pub(crate) mod placement;
+mod record;
+pub(crate) mod request;
+pub(crate) mod response;
+mod run;
+mod session;
+pub(crate) mod wire;
+
+use std::{net::IpAddr, sync::Arc};
+
+use dunlin_proto::{ApiError, ids::InvocationId};
+use tokio::time::Instant;
+
+use crate::routes::{Function, Version};
+
+pub(crate) use endpoint::{Backoff, Connector};
+pub(crate) use placement::Directory;
+pub(crate) use request::RequestBody;
+pub(crate) use response::ResponseBody;
+pub(crate) use run::Dispatcher;
+
+/// One call of a function, ready to run.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    /// The platform's id of it.
+    pub(crate) id: InvocationId,
+    /// What is called.
+    pub(crate) function: Arc<Function>,
+    /// The version that runs.
+    pub(crate) version: Arc<Version>,
+    /// Method, path and query as the function sees them, headers, body.
+    pub(crate) request: http::Request<RequestBody>,
+    /// The part of the caller's path that led to the function; may be empty.
+    pub(crate) base_path: String,
+    /// `http` or `https`, as the caller sees it.
+    pub(crate) scheme: &'static str,
+    /// Host and port, as the caller named them.
+    pub(crate) authority: String,
+    /// The caller's address.
+    pub(crate) remote_address: IpAddr,
+    /// The caller's own `X-Request-Id`; may be empty.
+    pub(crate) request_id: String,
+    /// When the gateway accepted it; its deadline is the version's timeout later.
+    pub(crate) accepted: Instant,
+}
+
+impl Invocation {
+    /// When its time is up.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.accepted + self.version.timeout
+    }
+}
+
+impl Dispatcher {
+    /// Runs an invocation: the answer's head is here once this returns, its body streams.
+    ///
+    /// The record is kept when the answer's body has ended or been dropped, or at once where this fails.
+    ///
+    /// # Errors
+    /// Everything that can go wrong before the head: no worker, a trap, the deadline, a body over its limit.
+    pub(crate) async fn invoke(&self, invocation: Invocation) -> Result<http::Response<ResponseBody>, ApiError> {
+        run::invoke(self, invocation).await
+    }
+}

@@ -1,0 +1,182 @@
+//! Where versions run now, as the scheduler said last; kept when the scheduler is away, since workers go on.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::ids::VersionKey;
+use tokio::sync::watch;
+
+use super::endpoint::{Connector, Endpoint};
+
+/// A placement as it is announced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Announced {
+    /// The scheduler's start and a number within it; an older pair than the last is ignored.
+    pub(crate) version: (u64, u64),
+    /// Id, worker and address of each endpoint.
+    pub(crate) endpoints: Vec<(String, String, String)>,
+    /// The ids of the endpoints that have a version ready.
+    pub(crate) versions: Vec<(VersionKey, Vec<String>)>,
+    /// Name and address of each gateway.
+    pub(crate) gateways: Vec<Peer>,
+}
+
+/// Another gateway, or this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its name.
+    pub(crate) gateway: String,
+    /// Host and port of its internal listener.
+    pub(crate) address: String,
+}
+
+/// Where versions run, at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Placements {
+    version: (u64, u64),
+    endpoints: HashMap<String, Arc<Endpoint>>,
+    versions: HashMap<VersionKey, Arc<[Arc<Endpoint>]>>,
+    /// The gateways, for questions to all of them.
+    pub(crate) gateways: Vec<Peer>,
+}
+
+impl Placements {
+    /// The endpoints that have a version ready.
+    pub(crate) fn of(&self, version: VersionKey) -> Option<&Arc<[Arc<Endpoint>]>> {
+        self.versions.get(&version)
+    }
+
+    /// Every endpoint, in no order.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+}
+
+/// The newest placements and the sessions that they call for. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwap<Placements>,
+    connector: Connector,
+    sessions: usize,
+    shutdown: Shutdown,
+}
+
+impl Directory {
+    /// Knows no placement yet; keeps `sessions` open to each endpoint, as tasks of `shutdown`.
+    pub(crate) fn new(connector: Connector, sessions: usize, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner { current: ArcSwap::default(), connector, sessions, shutdown }))
+    }
+
+    /// The placements as they are now; hold them only briefly.
+    pub(crate) fn load(&self) -> Guard<Arc<Placements>> {
+        self.0.current.load()
+    }
+
+    /// Told whenever a placement or a session comes or goes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.connector.changed.subscribe()
+    }
+
+    /// Forgets the order of announcements: a new stream may come from another scheduler, whose numbers are its own.
+    /// The placements themselves stay.
+    pub(crate) fn accept_any(&self) {
+        let old = self.0.current.load_full();
+        self.0.current.store(Arc::new(Placements {
+            version: (0, 0),
+            endpoints: old.endpoints.clone(),
+            versions: old.versions.clone(),
+            gateways: old.gateways.clone(),
+        }));
+    }
+
+    /// Replaces the placements by a newer announcement; sessions to endpoints that stay are kept.
+    pub(crate) fn announce(&self, announced: Announced) {
+        let old = self.0.current.load_full();
+        if announced.version < old.version {
+            return;
+        }
+        let endpoints: HashMap<_, _> = announced
+            .endpoints
+            .iter()
+            .map(|(id, worker, address)| (id.clone(), self.endpoint(&old, id, worker, address)))
+            .collect();
+        let ready = |ids: &[String]| -> Arc<[_]> { ids.iter().filter_map(|id| endpoints.get(id).cloned()).collect() };
+        let versions = announced.versions.iter().map(|(version, ids)| (*version, ready(ids)));
+        let versions = versions.filter(|(_, ready)| !ready.is_empty()).collect();
+        let new = Placements { version: announced.version, endpoints, versions, gateways: announced.gateways };
+        let kept: HashSet<_> = new.endpoints.values().map(Arc::as_ptr).collect();
+        self.0.current.store(Arc::new(new));
+        for endpoint in old.endpoints.values().filter(|endpoint| !kept.contains(&Arc::as_ptr(endpoint))) {
+            endpoint.gone.cancel();
+        }
+        self.0.connector.changed.send_modify(|version| *version += 1);
+    }
+
+    /// The endpoint as it was, or a new one with its sessions.
+    fn endpoint(&self, old: &Placements, id: &str, worker: &str, address: &str) -> Arc<Endpoint> {
+        let same = |known: &&Arc<Endpoint>| known.address == address && known.worker == worker;
+        if let Some(known) = old.endpoints.get(id).filter(same) {
+            return known.clone();
+        }
+        let gone = self.0.shutdown.token().child_token();
+        let endpoint = Arc::new(Endpoint::new(id, worker, address, self.0.sessions, gone));
+        for slot in 0..endpoint.slots() {
+            self.0.shutdown.spawn(endpoint.clone().maintain(slot, self.0.connector.clone()));
+        }
+        endpoint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_proto::{
+        ids::{FunctionUid, VersionNumber},
+        metadata::ClusterSecret,
+    };
+
+    use super::*;
+
+    fn directory() -> Directory {
+        let secret = ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap();
+        let connector = Connector { gateway: "g".parse().unwrap(), secret, changed: watch::Sender::new(0) };
+        Directory::new(connector, 2, Shutdown::default())
+    }
+
+    fn announced(version: (u64, u64), key: VersionKey, endpoints: &[(&str, &str)]) -> Announced {
+        let endpoint = |(id, address): &(&str, &str)| ((*id).to_owned(), "w".to_owned(), (*address).to_owned());
+        let ids = endpoints.iter().map(|(id, _)| (*id).to_owned()).chain(["unknown/0".to_owned()]).collect();
+        Announced {
+            version,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            versions: vec![(key, ids)],
+            gateways: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_stay_are_kept_and_older_news_is_ignored() {
+        let directory = directory();
+        let key = VersionKey { function: FunctionUid::new(), number: VersionNumber::FIRST };
+        directory.announce(announced((1, 2), key, &[("a/0", "127.0.0.1:1"), ("b/0", "127.0.0.1:2")]));
+        let first = directory.load().of(key).unwrap().clone();
+        assert_eq!(first.len(), 2);
+        directory.announce(announced((1, 1), key, &[]));
+        assert_eq!(directory.load().of(key).unwrap().len(), 2);
+        directory.announce(announced((1, 3), key, &[("a/0", "127.0.0.1:1"), ("b/0", "127.0.0.1:3")]));
+        let second = directory.load().of(key).unwrap().clone();
+        assert!(Arc::ptr_eq(&first[0], &second[0]) && !Arc::ptr_eq(&first[1], &second[1]));
+        assert!(first[1].gone.is_cancelled() && !first[0].gone.is_cancelled());
+        directory.announce(announced((2, 1), key, &[]));
+        assert!(directory.load().of(key).is_none() && first[0].gone.is_cancelled());
+        directory.accept_any();
+        directory.announce(announced((1, 1), key, &[("a/0", "127.0.0.1:1")]));
+        assert!(directory.load().of(key).is_some());
+    }
+}

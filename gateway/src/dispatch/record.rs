@@ -1,0 +1,174 @@
+//! The record of an invocation while it runs: begun at acceptance, finished exactly once, whatever happens.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId};
+use tokio::time::Instant;
+
+use super::Invocation;
+use crate::{
+    records::{Receipt, Record, Records},
+    routes::Demand,
+};
+
+/// What an invocation waits for, which an error about time names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// For a placement or a session.
+    Worker,
+    /// For the guest.
+    Function,
+}
+
+/// The record of a running invocation. Dropped unfinished, it says that the caller left.
+#[derive(Debug)]
+pub(super) struct Ledger(Option<Box<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    record: Record,
+    records: Records,
+    accepted: Instant,
+    stage: Stage,
+    _running: Running,
+    _slot: Slot,
+}
+
+/// Counts an invocation of a version for as long as it lives.
+#[derive(Debug)]
+struct Running(Arc<Demand>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the invocations that this gateway takes at once.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// Takes a slot, where fewer than `most` are taken.
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let slot = Self(taken.clone());
+        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Ledger {
+    /// Begins the record of an invocation.
+    pub(super) fn begin(invocation: &Invocation, gateway: &GatewayId, records: &Records, slot: Slot) -> Self {
+        let demand = invocation.version.demand.clone();
+        demand.in_flight.fetch_add(1, Ordering::Relaxed);
+        let record = Record {
+            id: invocation.id,
+            function: invocation.function.name.clone(),
+            version: invocation.version.key.number,
+            start_time: SystemTime::now(),
+            method: invocation.request.method().to_string(),
+            path: invocation.request.uri().path().to_owned(),
+            status: 0,
+            gateway: gateway.clone(),
+            worker: String::new(),
+            outcome: ErrorCode::Cancelled.as_str().to_owned(),
+            error: String::new(),
+            receipt: Receipt::default(),
+            request_id: invocation.request_id.clone(),
+        };
+        let (records, accepted) = (records.clone(), invocation.accepted);
+        let (running, slot) = (Running(demand), slot);
+        Self(Some(Box::new(Open { record, records, accepted, stage: Stage::Worker, _running: running, _slot: slot })))
+    }
+
+    /// The record of nothing.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// The record as it is now.
+    pub(super) fn snapshot(&self) -> Option<Record> {
+        self.0.as_ref().map(|open| open.record.clone())
+    }
+
+    /// A worker takes it, after this time in the gateway.
+    pub(super) fn sent_to(&mut self, worker: &str) {
+        if let Some(open) = &mut self.0 {
+            open.stage = Stage::Function;
+            worker.clone_into(&mut open.record.worker);
+            open.record.receipt.queue = open.accepted.elapsed();
+        }
+    }
+
+    /// What it waits for.
+    pub(super) fn stage(&self) -> Stage {
+        self.0.as_ref().map_or(Stage::Function, |open| open.stage)
+    }
+
+    /// The caller gets this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        if let Some(open) = &mut self.0 {
+            open.record.status = status;
+        }
+    }
+
+    /// What it cost so far: the time in the gateway's queue.
+    pub(super) fn queue(&self) -> Duration {
+        self.0.as_ref().map(|open| open.record.receipt.queue).unwrap_or_default()
+    }
+
+    /// It failed; `status` is what the caller got.
+    pub(super) fn fail(&mut self, error: &ApiError) {
+        if let Some(open) = &mut self.0 {
+            open.record.outcome = error.code.as_str().to_owned();
+            open.record.error.clone_from(&error.message);
+        }
+    }
+
+    /// All went well so far.
+    pub(super) fn succeed(&mut self) {
+        if let Some(open) = &mut self.0 {
+            "ok".clone_into(&mut open.record.outcome);
+        }
+    }
+
+    /// Takes in what the worker measured.
+    pub(super) fn cost(&mut self, receipt: Receipt) -> Receipt {
+        let Some(open) = &mut self.0 else { return receipt };
+        let queue = open.record.receipt.queue + receipt.queue;
+        open.record.receipt = Receipt { queue, ..receipt };
+        open.record.receipt
+    }
+
+    /// Completes a record whose outcome was known before its cost.
+    pub(super) fn finish_late(mut self, receipt: Receipt) {
+        self.cost(receipt);
+    }
+
+    /// Hands over the record, and keeps it.
+    pub(super) fn finish(&mut self) -> Option<Record> {
+        let open = self.0.take()?;
+        open.records.add(open.record.clone());
+        Some(open.record)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            open.records.add(open.record);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The course of one invocation: a session, a beginning, the answer's head; and another session where it is safe.
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::GatewayId,
+    internal::v1::{Begin, End, Head},
+    model::to_wire_duration,
+};
+use http::{HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Invocation, ResponseBody,
+    activate::{self, Activator, Waiting},
+    call::{CallHandle, Event},
+    endpoint::Endpoint,
+    pick::pick,
+    placement::Directory,
+    record::{Ledger, Slot, Stage},
+    request::{BodyError, Pump, RequestBody},
+    session::Session,
+    wire,
+};
+use crate::{config::DispatchConfig, records::Records};
+
+/// How long the worker's own account of a deadline is waited for.
+const SLACK: Duration = Duration::from_millis(100);
+/// The pause before endpoints that all refused are asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Sends invocations to workers. Clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Dispatcher(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gateway: GatewayId,
+    directory: Directory,
+    activator: Activator,
+    records: Records,
+    config: DispatchConfig,
+    /// Invocations that run or wait.
+    taken: Arc<AtomicUsize>,
+    shutdown: Shutdown,
+}
+
+impl Dispatcher {
+    /// Dispatches by this directory; bodies that stream are tasks of `shutdown`.
+    pub(crate) fn new(
+        gateway: GatewayId,
+        directory: Directory,
+        activator: Activator,
+        records: Records,
+        config: DispatchConfig,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self(Arc::new(Inner { gateway, directory, activator, records, config, taken: Arc::default(), shutdown }))
+    }
+
+    /// Where versions run.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}
+
+/// Why there is no answer; a call that still runs is stopped.
+struct Failure {
+    error: ApiError,
+    call: Option<(CallHandle, &'static str)>,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self { error, call: None }
+    }
+}
+
+/// What came first of a try.
+enum First {
+    Head(Head, CallHandle),
+    /// Guest code never started.
+    Again(ApiError),
+}
+
+pub(super) async fn invoke(
+    dispatcher: &Dispatcher,
+    invocation: Invocation,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let inner = &*dispatcher.0;
+    let slot = Slot::take(&inner.taken, inner.config.in_flight).ok_or_else(saturated)?;
+    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, slot);
+    let mut course = Course::new(inner, invocation);
+    match course.run(&mut ledger).await {
+        Ok((head, call)) => course.answer(head, call, ledger).await,
+        Err(Failure { error, call }) => {
+            ledger.fail(&error);
+            ledger.answered(error.code.http_status());
+            if let Some((call, reason)) = call {
+                call.cancel(reason, Some(ledger));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn saturated() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "this gateway has as many invocations as it takes at once")
+        .hint("try again soon, or add gateways")
+        .retry_after(Duration::from_secs(1))
+}
+
+struct Course<'a> {
+    inner: &'a Inner,
+    invocation: Invocation,
+    deadline: Instant,
+    pump: Pump,
+    /// Endpoints that refused, or lost it before it began.
+    refused: Vec<Arc<Endpoint>>,
+    /// What the last of them said.
+    refusal: Option<ApiError>,
+}
+
+impl<'a> Course<'a> {
+    fn new(inner: &'a Inner, mut invocation: Invocation) -> Self {
+        let body = std::mem::replace(invocation.request.body_mut(), RequestBody::whole(bytes::Bytes::new()));
+        let pump = Pump::new(body, invocation.version.request_body_bytes);
+        let deadline = invocation.deadline();
+        Self { inner, invocation, deadline, pump, refused: Vec::new(), refusal: None }
+    }
+
+    async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Failure> {
+        loop {
+            let (endpoint, session) = self.session().await?;
+            let begin = self.begin().await?;
+            // A session that has just closed is not found again.
+            let Ok(call) = session.begin(begin, endpoint.count()) else { continue };
+            ledger.sent_to(&endpoint.worker);
+            match self.first(call, ledger).await? {
+                First::Head(head, call) => return Ok((head, call)),
+                First::Again(refusal) => {
+                    tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
+                    self.refused.push(endpoint);
+                    self.refusal = Some(refusal);
+                }
+            }
+        }
+    }
+
+    /// An endpoint that has the version ready, can be reached and has not refused.
+    fn find(&self) -> Option<(Arc<Endpoint>, Arc<Session>)> {
+        let placements = self.inner.directory.load();
+        let endpoints = placements.of(self.invocation.version.key)?;
+        let load = |index: usize| {
+            let endpoint = endpoints.get(index)?;
+            let refused = self.refused.iter().any(|refused| Arc::ptr_eq(refused, endpoint));
+            if refused { None } else { endpoint.load() }
+        };
+        let endpoint = endpoints.get(pick(endpoints.len(), load, rand::random())?)?;
+        Some((endpoint.clone(), endpoint.session()?))
+    }
+
+    async fn session(&mut self) -> Result<(Arc<Endpoint>, Arc<Session>), ApiError> {
+        if let Some(found) = self.find() {
+            return Ok(found);
+        }
+        let Some(_waiting) = Waiting::join(&self.invocation.version.demand, self.inner.config.queue) else {
+            return Err(no_worker("as many invocations of this version as may wait for a worker do so already"));
+        };
+        let patience = Instant::now() + self.inner.config.queue_timeout;
+        let until = patience.min(self.deadline);
+        tokio::select! {
+            found = self.wait() => found,
+            () = sleep_until(until) => Err(self.waited_in_vain(until == self.deadline)),
+        }
+    }
+
+    fn waited_in_vain(&mut self, deadline: bool) -> ApiError {
+        if deadline {
+            return out_of_time(Stage::Worker);
+        }
+        self.refusal.take().unwrap_or_else(|| no_worker("no worker has this version ready"))
+    }
+
+    /// Waits until there is an endpoint, however long that takes.
+    async fn wait(&mut self) -> Result<(Arc<Endpoint>, Arc<Session>), ApiError> {
+        let mut changes = self.inner.directory.changes();
+        let version = self.invocation.version.key;
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = self.find() {
+                return Ok(found);
+            }
+            let placed = self.inner.directory.load().of(version).is_some();
+            if let Some(refusal) = self.refusal.take_if(|refusal| !refusal.is_unavailable()) {
+                return Err(refusal);
+            }
+            let asked = async {
+                let answer = if placed { Ok(()) } else { self.inner.activator.ask(version).await };
+                if let Some(error) = answer.err().filter(activate::is_final) {
+                    return Some(error);
+                }
+                tokio::time::sleep(if placed { AGAIN } else { activate::PAUSE }).await;
+                None
+            };
+            tokio::select! {
+                _ = changes.changed() => {}
+                error = asked => match error {
+                    Some(error) => return Err(error),
+                    None => self.refused.clear(),
+                },
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Begin, ApiError> {
+        let body = self.pump.begin().await?;
+        let Invocation { id, version, request, base_path, scheme, authority, remote_address, request_id, .. } =
+            &self.invocation;
+        let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        Ok(Begin {
+            id: id.uuid().as_bytes().to_vec().into(),
+            version: Some(wire::version_ref(version.key)),
+            time_left: Some(to_wire_duration(self.deadline.saturating_duration_since(Instant::now()))),
+            method: request.method().to_string(),
+            scheme: (*scheme).to_owned(),
+            authority: authority.clone(),
+            path_and_query: path.to_owned(),
+            base_path: base_path.clone(),
+            headers: wire::headers(request.headers()),
+            remote_address: remote_address.to_string(),
+            body: Some(body),
+            request_id: request_id.clone(),
+        })
+    }
+
+    /// Sends the body until the answer's head, or whatever else comes first.
+    async fn first(&mut self, mut call: CallHandle, ledger: &mut Ledger) -> Result<First, Failure> {
+        let sender = call.sender();
+        let late = sleep_until(self.deadline + SLACK);
+        tokio::pin!(late);
+        loop {
+            tokio::select! {
+                event = call.event() => return first(event, call, ledger),
+                sent = self.pump.run(&sender), if !self.pump.finished => {
+                    if let Err(error) = sent {
+                        return Err(Failure { error: error.into(), call: Some((call, error.reason())) });
+                    }
+                    if !self.pump.finished {
+                        // The call is over, which its next event says.
+                        let event = call.event().await;
+                        return first(event, call, ledger);
+                    }
+                }
+                () = &mut late => {
+                    let error = out_of_time(ledger.stage());
+                    return Err(Failure { error, call: Some((call, "deadline_exceeded")) });
+                }
+            }
+        }
+    }
+
+    /// Makes the answer of its head and what follows.
+    async fn answer(self, head: Head, call: CallHandle, mut ledger: Ledger) -> Result<Response<ResponseBody>, ApiError> {
+        let Self { inner, invocation, deadline, pump, .. } = self;
+        let (parts, _) = invocation.request.into_parts();
+        let status = match u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok()) {
+            // 1xx and 101 are not the guest's to send (RFC 9110 15.2).
+            Some(status) if !status.is_informational() => status,
+            _ => {
+                let error = ApiError::new(ErrorCode::FunctionFailed, format!("the function answered {}", head.status));
+                ledger.fail(&error);
+                ledger.answered(error.code.http_status());
+                call.cancel("caller_gone", Some(ledger));
+                return Err(error);
+            }
+        };
+        if !pump.finished {
+            inner.shutdown.spawn(send_rest(pump, call.sender()));
+        }
+        let limit = invocation.version.response_body_bytes;
+        let mut body = ResponseBody::new(call, ledger, limit, accepts_trailers(&parts), deadline + SLACK);
+        body.answered(status.as_u16());
+        body.gather().await;
+        if let Some(error) = body.early_error() {
+            body.answered(error.code.http_status());
+            return Err(error);
+        }
+        Ok(response(status, wire::header_map(head.headers), body, &parts))
+    }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, mut body: ResponseBody, request: &Parts) -> Response<ResponseBody> {
+    let timing = body.timing();
+    if timing.complete {
+        body.timing_is_sent();
+    }
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless || request.method == Method::HEAD {
+        body.discard();
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(timing);
+    response
+}
+
+/// Whether the caller reads trailers: always with HTTP/2, when it says so with HTTP/1.1 (RFC 9110 6.5.1).
+fn accepts_trailers(request: &Parts) -> bool {
+    let says_so = || {
+        let te = request.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+        te.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
+    };
+    request.version == Version::HTTP_2 || (request.version == Version::HTTP_11 && says_so())
+}
+
+/// Sends the rest of a body whose function has begun to answer.
+async fn send_rest(mut pump: Pump, sender: super::call::BodySender) {
+    if let Err(error) = pump.run(&sender).await {
+        sender.abort(BodyError::reason(error));
+    }
+}
+
+/// What an event means that comes before all others.
+fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, Failure> {
+    match event {
+        Event::Head(head) => Ok(First::Head(head, call)),
+        Event::Refusal(refusal) => refused(wire::refusal_error(refusal)),
+        Event::End(end) => Err(ended(&end, ledger).into()),
+        Event::Lost if !call.started() => {
+            Ok(First::Again(no_worker("the worker went away before the invocation began")))
+        }
+        Event::Lost => Err(ApiError::new(ErrorCode::WorkerLost, "the worker went away while the function ran")
+            .hint("whether the function did its work is not known")
+            .into()),
+        Event::Data(_) | Event::Last(_) => {
+            tracing::warn!("a worker sent a body before its head");
+            Err(Failure { error: ApiError::internal(), call: Some((call, "caller_gone")) })
+        }
+    }
+}
+
+/// A refusal that blames the request would be repeated by every other worker.
+fn refused(refusal: ApiError) -> Result<First, Failure> {
+    use ErrorCode::{HeadersTooLarge, InvalidArgument, PayloadTooLarge, TooManyRequests, Unavailable};
+    match refusal.code {
+        InvalidArgument | PayloadTooLarge | HeadersTooLarge => Err(refusal.into()),
+        Unavailable | TooManyRequests => Ok(First::Again(refusal)),
+        _ => Ok(First::Again(ApiError { code: Unavailable, ..refusal })),
+    }
+}
+
+/// Guest code ended without an answer.
+fn ended(end: &End, ledger: &mut Ledger) -> ApiError {
+    ledger.cost(wire::receipt(end.receipt));
+    let silent = || ApiError::new(ErrorCode::FunctionFailed, "the function ended without an answer");
+    wire::end_error(end).unwrap_or_else(silent)
+}
+
+fn no_worker(message: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, message)
+        .hint("stage: waiting for a worker; try again soon")
+        .retry_after(Duration::from_secs(1))
+}
+
+fn out_of_time(stage: Stage) -> ApiError {
+    let stage = match stage {
+        Stage::Worker => "waiting for a worker",
+        Stage::Function => "running the function",
+    };
+    ApiError::new(ErrorCode::DeadlineExceeded, format!("the invocation's time was up while {stage}"))
+        .hint(format!("stage: {stage}; the limit is the version's limits.timeout"))
+}

@@ -1,0 +1,284 @@
+//! A session with a worker's endpoint: many invocations on one gRPC stream, routed by their numbers.
+//!
+//! One task reads (`Session::run`); everybody writes through `outbound.rs`. The table of calls is locked briefly, and
+//! only by the calls of this one session.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use dunlin_proto::{
+    PROTOCOL_VERSION,
+    internal::v1::{
+        Begin, End, OpenSessionRequest, OpenSessionResponse, SessionHello, open_session_request,
+        open_session_response::Frame, session_service_client::SessionServiceClient,
+    },
+    metadata::ClusterSecret,
+};
+use futures::{FutureExt, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint as Address},
+};
+
+use super::{
+    call::{Call, CallHandle},
+    endpoint::InFlight,
+    outbound::Outbound,
+    record::Ledger,
+    wire,
+};
+
+/// Larger than all credit that can be outstanding, so that a slow reader holds back only itself.
+const WINDOW: u32 = 1 << 30;
+/// How long opening a session may take.
+const OPENING: Duration = Duration::from_secs(3);
+/// Messages taken in before their receivers are woken, at the most.
+const BATCH: usize = 256;
+
+/// An open session.
+#[derive(Debug)]
+pub(super) struct Session {
+    epoch: u64,
+    next: AtomicU64,
+    calls: Mutex<Calls>,
+    outbound: Outbound,
+    /// It takes no new calls.
+    draining: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    running: HashMap<u64, Entry>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    call: Arc<Call>,
+    /// Completed by the end of a call whose receiver has left.
+    ledger: Option<Ledger>,
+    /// The receiver has left.
+    left: bool,
+    _in_flight: InFlight,
+}
+
+/// Opens a session to an endpoint.
+pub(super) async fn open(
+    gateway: &str,
+    endpoint: &str,
+    address: &str,
+    secret: &ClusterSecret,
+) -> anyhow::Result<(Arc<Session>, Streaming<OpenSessionResponse>)> {
+    let opening = handshake(gateway, endpoint, address, secret);
+    tokio::time::timeout(OPENING, opening).await.context("the worker did not answer in time")?
+}
+
+async fn handshake(
+    gateway: &str,
+    endpoint: &str,
+    address: &str,
+    secret: &ClusterSecret,
+) -> anyhow::Result<(Arc<Session>, Streaming<OpenSessionResponse>)> {
+    let channel = connect(address).await?;
+    let epoch = rand::random_range(1..u64::MAX);
+    let session = Arc::new(Session {
+        epoch,
+        next: AtomicU64::new(1),
+        calls: Mutex::default(),
+        outbound: Outbound::default(),
+        draining: AtomicBool::new(false),
+    });
+    let hello = SessionHello {
+        protocol_version: PROTOCOL_VERSION,
+        features: Vec::new(),
+        peer: gateway.to_owned(),
+        epoch,
+        endpoint: endpoint.to_owned(),
+    };
+    session.send(0, open_session_request::Frame::Hello(hello));
+    let mut client = SessionServiceClient::with_interceptor(channel, secret.attach());
+    let mut incoming = client.open_session(session.outbound.clone()).await.context("open session")?.into_inner();
+    let first = incoming.message().await.context("read hello")?.context("the worker ended the session")?;
+    let Some(Frame::Hello(hello)) = first.frame else { bail!("the worker's first message is not a hello") };
+    ensure!(hello.protocol_version == PROTOCOL_VERSION, "the worker speaks version {}", hello.protocol_version);
+    ensure!(hello.epoch == epoch && hello.endpoint == endpoint, "the worker answers for {}", hello.endpoint);
+    Ok((session, incoming))
+}
+
+async fn connect(address: &str) -> anyhow::Result<Channel> {
+    let address = Address::from_shared(format!("http://{address}"))?
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(1))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .http2_keep_alive_interval(Duration::from_secs(2))
+        .keep_alive_timeout(Duration::from_secs(3))
+        .keep_alive_while_idle(true);
+    address.connect().await.context("connect")
+}
+
+impl Session {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it takes new calls.
+    pub(super) fn is_open(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Invocations on it.
+    pub(super) fn load(&self) -> usize {
+        self.calls().running.len()
+    }
+
+    /// Begins an invocation; nothing where the session no longer takes any, which gives the beginning back.
+    pub(super) fn begin(self: &Arc<Self>, begin: Begin, in_flight: InFlight) -> Result<CallHandle, Box<Begin>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let first = begin.body.as_ref().map_or(0, |body| body.data.len());
+        let call = Arc::new(Call::beginning_with(first));
+        let begun = call.begun();
+        let entry = Entry { call: call.clone(), ledger: None, left: false, _in_flight: in_flight };
+        let mut calls = self.calls();
+        if calls.closed || !self.is_open() {
+            return Err(Box::new(begin));
+        }
+        calls.running.insert(number, entry);
+        drop(calls);
+        let frame = Some(open_session_request::Frame::Begin(begin));
+        self.outbound.push(OpenSessionRequest { epoch: self.epoch, invocation: number, frame }, Some(begun));
+        Ok(CallHandle::new(self.clone(), number, call))
+    }
+
+    /// Sends a message about a call.
+    pub(super) fn send(&self, invocation: u64, frame: open_session_request::Frame) {
+        self.outbound.push(OpenSessionRequest { epoch: self.epoch, invocation, frame: Some(frame) }, None);
+    }
+
+    /// Waits until body bytes may be sent.
+    pub(super) async fn room(&self) {
+        self.outbound.room().await;
+    }
+
+    /// A call's receiver leaves, and the call's end completes the record; where the end is here already, the record is
+    /// given back.
+    pub(super) fn leave(&self, number: u64, ledger: Option<Ledger>) -> Option<Ledger> {
+        let mut calls = self.calls();
+        let Some(entry) = calls.running.get_mut(&number) else { return ledger };
+        entry.left = true;
+        entry.ledger = ledger;
+        None
+    }
+
+    /// Reads until the stream ends, or until `stop` and the last call's end. Every call that is left is lost.
+    pub(super) async fn run(&self, mut incoming: Streaming<OpenSessionResponse>, stop: &CancellationToken) {
+        let ended = tokio::select! {
+            ended = self.read(&mut incoming) => ended,
+            () = stop.cancelled() => {
+                self.draining.store(true, Ordering::Relaxed);
+                if self.load() == 0 { Ok(()) } else { self.read(&mut incoming).await }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::info!(error = format!("{error:#}"), "session with a worker ended");
+        }
+        self.close();
+    }
+
+    /// Reads until the session has drained. Cancel-safe.
+    async fn read(&self, incoming: &mut Streaming<OpenSessionResponse>) -> anyhow::Result<()> {
+        let mut wake = Vec::new();
+        loop {
+            let first = incoming.next().await;
+            let taken = self.take(first, incoming, &mut wake);
+            wake.drain(..).for_each(Waker::wake);
+            taken?;
+            if !self.is_open() && self.load() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in a message and everything else that is here already, before anybody is woken: head, body and end of a
+    /// short answer then reach its receiver as one.
+    fn take(
+        &self,
+        first: Option<Result<OpenSessionResponse, Status>>,
+        incoming: &mut Streaming<OpenSessionResponse>,
+        wake: &mut Vec<Waker>,
+    ) -> anyhow::Result<()> {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(message) = next else { break };
+            self.route(message.context("the worker ended the stream")??, wake)?;
+            next = incoming.next().now_or_never();
+        }
+        match next {
+            Some(message) => self.route(message.context("the worker ended the stream")??, wake),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands a message to its call.
+    fn route(&self, message: OpenSessionResponse, wake: &mut Vec<Waker>) -> anyhow::Result<()> {
+        ensure!(message.epoch == self.epoch, "the worker sent a message of another epoch");
+        let frame = message.frame.context("the worker sent an empty message")?;
+        if let Frame::Goaway(goaway) = frame {
+            tracing::info!(reason = %goaway.reason, "worker takes no more invocations");
+            self.draining.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        let mut calls = self.calls();
+        // A call that is over may still be named by what crossed its end.
+        let Some(entry) = calls.running.get(&message.invocation) else { return Ok(()) };
+        if entry.left {
+            let over = matches!(frame, Frame::End(_) | Frame::Refusal(_));
+            let entry = over.then(|| calls.running.remove(&message.invocation)).flatten();
+            drop(calls);
+            if let (Some(entry), Frame::End(end)) = (entry, frame) {
+                complete(entry, end);
+            }
+            return Ok(());
+        }
+        let arrived = entry.call.arrive(frame);
+        if arrived.over {
+            calls.running.remove(&message.invocation);
+        }
+        drop(calls);
+        wake.extend(arrived.wake.into_iter().flatten());
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        let mut calls = self.calls();
+        calls.closed = true;
+        let lost = std::mem::take(&mut calls.running);
+        drop(calls);
+        lost.into_values().for_each(|entry| entry.call.lose());
+        self.outbound.close();
+    }
+}
+
+/// Completes the record of a call whose receiver has left.
+fn complete(entry: Entry, end: End) {
+    if let Some(ledger) = entry.ledger {
+        ledger.finish_late(wire::receipt(end.receipt));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+

@@ -1,0 +1,112 @@
+//! Between HTTP's types and the session's messages.
+
+use std::time::Duration;
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::VersionKey,
+    internal::v1::{End, Header, Refusal, SessionReceipt, VersionRef},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::records::Receipt;
+
+/// A version as messages name it.
+pub(crate) fn version_ref(key: VersionKey) -> VersionRef {
+    VersionRef { function_uid: key.function.to_string(), number: key.number.get() }
+}
+
+/// The version that a message names; nothing where it is malformed.
+pub(crate) fn version_key(wire: &VersionRef) -> Option<VersionKey> {
+    Some(VersionKey { function: wire.function_uid.parse().ok()?, number: wire.number.try_into().ok()? })
+}
+
+/// Headers as messages carry them.
+pub(super) fn headers(map: &HeaderMap) -> Vec<Header> {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| Header {
+        name: name.as_str().to_owned(),
+        value: value.as_bytes().to_vec().into(),
+    };
+    map.iter().map(header).collect()
+}
+
+/// Headers of a message; those that HTTP does not allow are left out, since a guest wrote them.
+pub(super) fn header_map(headers: Vec<Header>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for header in headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(header.value)) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// A receipt of a message.
+pub(super) fn receipt(wire: Option<SessionReceipt>) -> Receipt {
+    let wire = wire.unwrap_or_default();
+    Receipt {
+        queue: Duration::from_nanos(wire.queue_nanos),
+        start: Duration::from_nanos(wire.start_nanos),
+        run: Duration::from_nanos(wire.run_nanos),
+        cpu: Duration::from_nanos(wire.cpu_nanos),
+        peak_memory_bytes: wire.peak_memory_bytes,
+        bytes_in: wire.bytes_in,
+        bytes_out: wire.bytes_out,
+    }
+}
+
+/// What an end says went wrong; nothing where all went well.
+pub(super) fn end_error(end: &End) -> Option<ApiError> {
+    if end.outcome == "ok" {
+        return None;
+    }
+    let code = ErrorCode::from_text(&end.outcome).unwrap_or(ErrorCode::Internal);
+    let message = if end.message.is_empty() { code.as_str() } else { &end.message };
+    let error = ApiError::new(code, message);
+    Some(match (code, end.reason.as_str()) {
+        (_, "") => error,
+        (ErrorCode::DeadlineExceeded, reason) => error.hint(format!("stage: running the function; reason: {reason}")),
+        (_, reason) => error.hint(format!("reason: {reason}; the function's log says more")),
+    })
+}
+
+/// What a refusal says.
+pub(super) fn refusal_error(refusal: Refusal) -> ApiError {
+    let code = ErrorCode::from_text(&refusal.code).unwrap_or(ErrorCode::Unavailable);
+    let error = ApiError::new(code, refusal.message);
+    match refusal.retry_after_millis {
+        0 => error,
+        millis => error.retry_after(Duration::from_millis(millis.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_http_does_not_allow_are_left_out() {
+        let header = |name: &str, value: &'static [u8]| Header { name: name.into(), value: value.into() };
+        let sent = vec![
+            header("x-a", b"1"),
+            header("x-a", b"\xff"),
+            header("bad name", b"x"),
+            header("x-split", b"a\r\nset-cookie: b"),
+            header("", b"x"),
+        ];
+        let map = header_map(sent);
+        assert_eq!(map.len(), 2);
+        assert_eq!(headers(&map).len(), 2);
+    }
+
+    #[test]
+    fn an_end_that_is_not_ok_is_an_error() {
+        let end = |outcome: &str, reason: &str| End { outcome: outcome.into(), reason: reason.into(), ..End::default() };
+        assert_eq!(end_error(&end("ok", "")), None);
+        assert_eq!(end_error(&end("function_failed", "stack_overflow")).unwrap().code, ErrorCode::FunctionFailed);
+        assert_eq!(end_error(&end("nonsense", "")).unwrap().code, ErrorCode::Internal);
+        let slow = end_error(&end("deadline_exceeded", "cpu_exceeded")).unwrap();
+        assert!(slow.hint.unwrap().contains("running the function"));
+    }
+}

@@ -1,0 +1,191 @@
+//! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
+//!
+//! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, which headers pass in
+//! `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
+
+mod head;
+mod headers;
+mod target;
+mod trace;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use bytes::Bytes;
+use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId};
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::{
+    Context,
+    dispatch::{
+        Invocation, RequestBody, ResponseBody,
+        request::{Patience, too_large},
+    },
+    edge::Peer,
+    error,
+};
+use target::{Called, Target};
+
+/// The listener of functions.
+#[derive(Debug, Clone)]
+pub(crate) struct Functions(Arc<Context>);
+
+/// The body of an answer: the platform's own, or a function's.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    /// The platform's.
+    Own(Full<Bytes>),
+    /// A function's.
+    Function(ResponseBody),
+}
+
+impl Functions {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self(context)
+    }
+
+    /// Answers a request. Whatever goes wrong on our side is an answer, too.
+    pub(crate) async fn serve(self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
+        let (id, accepted, version) = (InvocationId::new(), Instant::now(), request.version());
+        let mut response = match self.answer(request, &peer, id, accepted).await {
+            Ok(response) => response,
+            Err(failure) => {
+                let mut response = own(error::response(&failure, &id.to_string()));
+                if peer.verdict.fault().is_some() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        };
+        if version == Version::HTTP_2 {
+            response.headers_mut().remove(header::CONNECTION);
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        id: InvocationId,
+        accepted: Instant,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let context = &*self.0;
+        let (parts, body) = request.into_parts();
+        // Canonicalise: what follows sees one host and one path, or nothing.
+        let authority = head::check(&parts, &peer.verdict, &context.config.limits)?;
+        // Route.
+        let called = {
+            let table = context.routes.load();
+            match target::find(&parts, &authority, &context.config, &table)? {
+                Target::Own(path) => return Ok(own(target::own(path, &table))),
+                Target::Function(called) => called,
+            }
+        };
+        // Limits of the version, as far as the head tells.
+        let Called { function, version, base_path, path_and_query } = called;
+        if body.size_hint().lower() > version.request_body_bytes {
+            return Err(too_large(version.request_body_bytes));
+        }
+        // Authenticate.
+        let consumed = if function.public {
+            Vec::new()
+        } else {
+            let name = &function.name;
+            context.verifier.caller(&parts.headers, &name.namespace, &name.function).await?.consumed
+        };
+        // What the function sees.
+        let request_id = headers::request_id(&parts.headers);
+        let trace = trace::parent(&parts.headers, rand::random());
+        let passed = headers::to_function(parts.headers, &consumed, peer.remote.ip(), &authority, id, &trace);
+        let limits = &context.config.limits;
+        let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
+        let mut inner = Request::new(RequestBody::incoming(body, patience));
+        *inner.method_mut() = parts.method.clone();
+        *inner.version_mut() = parts.version;
+        *inner.uri_mut() = path_and_query;
+        *inner.headers_mut() = passed;
+        // Dispatch, which keeps the record.
+        let invocation = Invocation {
+            id,
+            function,
+            version,
+            request: inner,
+            base_path,
+            scheme: "http",
+            authority,
+            remote_address: peer.remote.ip(),
+            request_id,
+            accepted,
+        };
+        let response = context.dispatcher.invoke(invocation).await?;
+        // Respond.
+        Ok(headers::to_caller(response, &parts.method, parts.version, id).map(AnswerBody::Function))
+    }
+}
+
+fn own(response: Response<Bytes>) -> Response<AnswerBody> {
+    response.map(|body| AnswerBody::Own(Full::new(body)))
+}
+
+/// Answers a request of the administration listener: the same limits of heads, then the router's business.
+pub(crate) async fn administration(
+    router: axum::Router,
+    mut request: Request<Incoming>,
+    peer: Peer,
+    context: Arc<Context>,
+) -> Response<axum::body::Body> {
+    if let Err(failure) = head::check_framing(&request, &peer.verdict, &context.config.limits) {
+        let id = InvocationId::new().to_string();
+        let mut response = error::response(&failure, &id).map(axum::body::Body::from);
+        if request.version() != Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        return response;
+    }
+    request.extensions_mut().insert(peer);
+    let Ok(response) = router.oneshot(request.map(axum::body::Body::new)).await;
+    response
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = ApiError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Function(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Function(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Function(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A request that can't be understood.
+fn bad_request(why: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, why.to_string())
+}

@@ -1,0 +1,147 @@
+//! What the head of a request may be (RFC 9110, RFC 9112, RFC 9113): framed in one way, not too large, for one host.
+
+use dunlin_proto::{ApiError, ErrorCode};
+use http::{HeaderMap, Method, Request, Version, header, request::Parts, uri::Authority};
+
+use super::bad_request;
+use crate::{
+    config::LimitsConfig,
+    edge::Verdict,
+    routes::{host, path},
+};
+
+/// Checks a head; gives the authority that the caller named, which may be empty for HTTP/1.0 alone.
+pub(super) fn check(parts: &Parts, verdict: &Verdict, limits: &LimitsConfig) -> Result<String, ApiError> {
+    framing(verdict)?;
+    sizes(&parts.headers, parts.uri.path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
+    if matches!(parts.method, Method::TRACE | Method::CONNECT) {
+        let message = format!("the method {} is not served", parts.method);
+        return Err(ApiError::new(ErrorCode::MethodNotAllowed, message));
+    }
+    path::check(parts.uri.path()).map_err(bad_request)?;
+    authority(parts)
+}
+
+/// Checks what is independent of functions.
+pub(super) fn check_framing<B>(request: &Request<B>, verdict: &Verdict, limits: &LimitsConfig) -> Result<(), ApiError> {
+    framing(verdict)?;
+    sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)
+}
+
+fn framing(verdict: &Verdict) -> Result<(), ApiError> {
+    let fault = verdict.fault().map(|fault| bad_request(fault).hint("the connection is closed"));
+    fault.map_or(Ok(()), Err)
+}
+
+fn sizes(headers: &HeaderMap, target: usize, limits: &LimitsConfig) -> Result<(), ApiError> {
+    let too_large = |what: &str, limit: usize| {
+        ApiError::new(ErrorCode::HeadersTooLarge, format!("the request's {what} is over the limit of {limit}"))
+    };
+    if target > limits.uri_bytes {
+        return Err(too_large("target in bytes", limits.uri_bytes));
+    }
+    if headers.len() > limits.header_count {
+        return Err(too_large("number of headers", limits.header_count));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > limits.header_bytes {
+        return Err(too_large("size of all headers in bytes", limits.header_bytes));
+    }
+    Ok(())
+}
+
+/// The one authority of a request: of its target, of `Host`, or of both where they agree.
+fn authority(parts: &Parts) -> Result<String, ApiError> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(bad_request("the request has more than one Host"));
+    }
+    let host = host.map(|host| host.to_str()).transpose().map_err(|_| bad_request("the Host is not ASCII text"))?;
+    let target = parts.uri.authority().map(Authority::as_str);
+    let named = match (target, host) {
+        (Some(target), Some(host)) if !same(target, host) => {
+            return Err(bad_request("the request's target and its Host name different hosts"));
+        }
+        (Some(named), _) | (None, Some(named)) => named,
+        (None, None) if parts.version < Version::HTTP_11 => return Ok(String::new()),
+        (None, None) => return Err(bad_request("the request has no Host")),
+    };
+    host::canonical(named).map(|_| named.to_owned()).ok_or_else(|| bad_request("the request's host is not valid"))
+}
+
+/// Whether two authorities are the same place.
+fn same(one: &str, other: &str) -> bool {
+    let port = |authority: &str| authority.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
+    let host = host::canonical(one);
+    host.is_some() && host == host::canonical(other) && port(one) == port(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(target: &str, version: Version, hosts: &[&str]) -> Parts {
+        let mut request = Request::builder().uri(target).version(version);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn checked(parts: &Parts) -> Result<String, ErrorCode> {
+        check(parts, &Verdict::default(), &LimitsConfig::default()).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn t35_a_request_is_for_one_host() {
+        let bad = Err(ErrorCode::InvalidArgument);
+        for (target, version, hosts, expected) in [
+            ("/", Version::HTTP_11, &["a.example"][..], Ok("a.example".to_owned())),
+            ("/", Version::HTTP_11, &["A.example:8080"], Ok("A.example:8080".to_owned())),
+            ("/", Version::HTTP_11, &[], bad.clone()),
+            ("/", Version::HTTP_10, &[], Ok(String::new())),
+            ("/", Version::HTTP_11, &["a", "b"], bad.clone()),
+            ("/", Version::HTTP_11, &["a", "a"], bad.clone()),
+            ("/", Version::HTTP_11, &[""], bad.clone()),
+            ("/", Version::HTTP_11, &["a b"], bad.clone()),
+            ("/", Version::HTTP_11, &["a@b"], bad.clone()),
+            ("http://a.example/", Version::HTTP_11, &["a.example"], Ok("a.example".to_owned())),
+            ("http://a.example/", Version::HTTP_11, &["A.EXAMPLE."], Ok("a.example".to_owned())),
+            ("http://a.example/", Version::HTTP_11, &["b.example"], bad.clone()),
+            ("http://a.example/", Version::HTTP_11, &["a.example:81"], bad.clone()),
+            ("http://a.example/", Version::HTTP_2, &[], Ok("a.example".to_owned())),
+            ("http://a.example/", Version::HTTP_2, &["b.example"], bad),
+        ] {
+            assert_eq!(checked(&parts(target, version, hosts)), expected, "{target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn t31_heads_have_sizes() {
+        let with = |name: usize, value: usize, count: usize, target: usize| {
+            let mut parts = parts(&format!("/{}", "a".repeat(target - 1)), Version::HTTP_11, &["h"]);
+            for index in 1..count {
+                let field = format!("{index:0>name$}").parse::<http::HeaderName>().unwrap();
+                parts.headers.insert(field, "v".repeat(value).parse().unwrap());
+            }
+            checked(&parts).err()
+        };
+        let large = Some(ErrorCode::HeadersTooLarge);
+        assert_eq!(with(3, 1, 100, 1), None);
+        assert_eq!(with(3, 1, 101, 1), large);
+        assert_eq!(with(3, 32 * 1024 - 8, 2, 1), None);
+        assert_eq!(with(3, 32 * 1024 - 7, 2, 1), large);
+        assert_eq!(with(3, 1, 1, 16 * 1024), None);
+        assert_eq!(with(3, 1, 1, 16 * 1024 + 1), large);
+    }
+
+    #[test]
+    fn methods_that_are_about_proxies_are_not_served() {
+        for (method, expected) in [("TRACE", false), ("CONNECT", false), ("OPTIONS", true), ("PROPFIND", true)] {
+            let mut parts = parts("/", Version::HTTP_11, &["h"]);
+            parts.method = method.parse().unwrap();
+            assert_eq!(checked(&parts).is_ok(), expected, "{method}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Which headers pass, and which the gateway sets itself: towards the function, and back to the caller.
+//!
+//! Decided here: the platform's id of a request is `X-Request-Id` in both directions; a caller's own becomes an attribute
+//! of the record. A short answer has its whole cost in the header `Server-Timing`; an answer that streams has the
+//! gateway's queue time there and the rest in a trailer of that name, where the caller accepts trailers.
+
+use std::net::IpAddr;
+
+use dunlin_proto::ids::InvocationId;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+
+use super::trace::Trace;
+use crate::{
+    dispatch::{
+        ResponseBody,
+        response::{Timing, server_timing},
+    },
+    error::REQUEST_ID,
+};
+
+/// Headers that concern one connection (RFC 9110 7.6.1), or would have others act on the caller's behalf.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+/// Headers by which callers could pretend to be a proxy in front of the function, and `Proxy` (RFC 3875 4.1.18).
+const PRETENDED: [HeaderName; 4] = [
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("proxy"),
+    header::EXPECT,
+];
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// The longest id of a caller's own.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The caller's own id of a request; empty where there is none that is safe to repeat.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let text = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
+    if text.len() <= MAX_REQUEST_ID && text.bytes().all(safe) { text.to_owned() } else { String::new() }
+}
+
+/// What the function gets of a caller's headers.
+pub(super) fn to_function(
+    mut headers: HeaderMap,
+    consumed: &[HeaderName],
+    remote: IpAddr,
+    authority: &str,
+    id: InvocationId,
+    trace: &Trace,
+) -> HeaderMap {
+    let trailers = accepts_trailers(&headers);
+    remove_hop_by_hop(&mut headers);
+    headers.remove(header::TE);
+    for name in PRETENDED.iter().chain(consumed) {
+        headers.remove(name);
+    }
+    remove_where(&mut headers, |name| name.starts_with("x-forwarded-") || name.starts_with("dunlin-"));
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(HeaderName::from_static("x-forwarded-for"), &remote.to_string());
+    set(HeaderName::from_static("x-forwarded-proto"), "http");
+    set(HeaderName::from_static("x-forwarded-host"), authority);
+    set(HeaderName::from_static(REQUEST_ID), &id.to_string());
+    set(HeaderName::from_static("traceparent"), &trace.parent);
+    if !trace.inherited {
+        headers.remove("tracestate");
+    }
+    // Every request has one; HTTP/2 has it in the target.
+    if !headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(authority)
+    {
+        headers.insert(header::HOST, host);
+    }
+    headers
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
+    for name in named {
+        headers.remove(name.as_str());
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<_> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The answer as the caller gets it.
+pub(super) fn to_caller(
+    mut response: Response<ResponseBody>,
+    method: &Method,
+    version: Version,
+    id: InvocationId,
+) -> Response<ResponseBody> {
+    let timing = response.extensions_mut().remove::<Timing>();
+    let bodiless = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
+    let headers = response.headers_mut();
+    let length = headers.remove(header::CONTENT_LENGTH).filter(|_| bodiless);
+    remove_hop_by_hop(headers);
+    remove_where(headers, |name| name.starts_with("dunlin-"));
+    // What the body has is counted anew; only where there is none does the function's word stand (RFC 9110 8.6).
+    if let Some(length) = length.filter(|length| length.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())) {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(timing) = timing {
+        set_timing(headers, &timing, version);
+    }
+    response
+}
+
+fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
+    let text = if timing.complete {
+        server_timing(&timing.receipt)
+    } else {
+        format!("queue;dur={:.3}", timing.receipt.queue.as_secs_f64() * 1_000.0)
+    };
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.append(SERVER_TIMING, value);
+    }
+    if !timing.complete && version == Version::HTTP_11 {
+        // HTTP/1.1 sends those trailers alone that were announced.
+        headers.append(header::TRAILER, HeaderValue::from_static("server-timing"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn passed(fields: &[(&str, &str)], consumed: &[HeaderName]) -> HeaderMap {
+        let trace = Trace { parent: "00-a-b-01".to_owned(), inherited: false };
+        to_function(map(fields), consumed, "192.0.2.7".parse().unwrap(), "a.example", InvocationId::new(), &trace)
+    }
+
+    #[test]
+    fn t35_nothing_by_which_callers_could_pretend_passes() {
+        let headers = passed(
+            &[
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-user", "root"),
+                ("forwarded", "for=1.2.3.4"),
+                ("x-real-ip", "1.2.3.4"),
+                ("dunlin-actor", "root"),
+                ("proxy", "http://evil.example"),
+                ("connection", "close, X-Private"),
+                ("x-private", "1"),
+                ("keep-alive", "5"),
+                ("upgrade", "websocket"),
+                ("transfer-encoding", "chunked"),
+                ("te", "gzip, trailers"),
+                ("x-request-id", "mine"),
+                ("tracestate", "x=1"),
+                ("x-own", "kept"),
+            ],
+            &[],
+        );
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let expected =
+            ["host", "te", "traceparent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-own", "x-request-id"];
+        assert_eq!(names, expected);
+        assert_eq!((&headers["x-forwarded-for"], &headers["te"]), (&"192.0.2.7".parse().unwrap(), &"trailers".parse().unwrap()));
+        assert_ne!(headers["x-request-id"], "mine");
+    }
+
+    #[test]
+    fn consumed_credentials_do_not_pass_and_others_do() {
+        let fields = [("authorization", "Bearer x"), ("x-api-key", "k"), ("cookie", "a=b")];
+        let headers = passed(&fields, &[header::AUTHORIZATION]);
+        assert!(!headers.contains_key("authorization") && headers.contains_key("x-api-key"));
+        assert_eq!(passed(&fields, &[])["authorization"], "Bearer x");
+    }
+
+    #[test]
+    fn only_safe_ids_are_repeated() {
+        let of = |value: &str| request_id(&map(&[("x-request-id", value)]));
+        assert_eq!(of("abc-123_X.y:z"), "abc-123_X.y:z");
+        assert_eq!(of(&"a".repeat(128)), "a".repeat(128));
+        for bad in ["a b", "a\"b", "<script>", "a{b}", &"a".repeat(129)] {
+            assert_eq!(of(bad), "", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Whom a request is for: a function by its host or by its path, one of its versions, or the gateway itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_proto::{ApiError, ErrorCode, ids::VersionNumber};
+use http::{HeaderValue, Response, StatusCode, Uri, header, request::Parts};
+
+use crate::{
+    config::Config,
+    routes::{
+        Function, Table, Version,
+        host::{self, HostTarget},
+        path,
+    },
+};
+
+/// The only path that the gateway keeps for itself (RFC 8615).
+const OWN: &str = "/.well-known/dunlin/";
+
+/// Whom a request is for.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// The gateway itself; what follows its own prefix.
+    Own(String),
+    /// A function.
+    Function(Called),
+}
+
+/// A function that is called.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) function: Arc<Function>,
+    pub(super) version: Arc<Version>,
+    /// The part of the caller's path that led to it.
+    pub(super) base_path: String,
+    /// What it sees.
+    pub(super) path_and_query: Uri,
+}
+
+/// Finds whom a request is for. Its path has been checked.
+pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Table) -> Result<Target, ApiError> {
+    let path = parts.uri.path();
+    if let Some(own) = path.strip_prefix(OWN) {
+        return Ok(Target::Own(own.to_owned()));
+    }
+    let host = host::canonical(authority).unwrap_or_default();
+    let by_host = config.domain.as_deref().map_or(HostTarget::Other, |domain| host::target(&host, domain));
+    if let HostTarget::Function { namespace, function, version } = by_host {
+        let called = called(table, namespace, function, version, String::new(), parts.uri.clone())?;
+        return Ok(Target::Function(called));
+    }
+    if !config.paths() {
+        let message = format!("the host {host:?} is not served here");
+        let hint = format!("functions are at {{function}}--{{namespace}}.{}", config.domain.as_deref().unwrap_or_default());
+        return Err(ApiError::new(ErrorCode::Misdirected, message).hint(hint));
+    }
+    let addressed = path::split(path).ok_or_else(|| {
+        ApiError::new(ErrorCode::NotFound, "nothing is served at this path").hint("functions are at /{namespace}/{function}")
+    })?;
+    let seen = seen(addressed.rest, parts.uri.query())?;
+    called(table, addressed.namespace, addressed.function, None, addressed.base.to_owned(), seen).map(Target::Function)
+}
+
+/// What the function sees of a path and query.
+fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
+    let path = if rest.is_empty() { "/" } else { rest };
+    let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let parsed = http::uri::PathAndQuery::from_maybe_shared(Bytes::from(text)).map(Uri::from);
+    parsed.map_err(|_| super::bad_request("the request's path is not valid"))
+}
+
+fn called(
+    table: &Table,
+    namespace: &str,
+    name: &str,
+    version: Option<VersionNumber>,
+    base_path: String,
+    path_and_query: Uri,
+) -> Result<Called, ApiError> {
+    let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?;
+    let chosen = match version {
+        Some(number) => function.version(number).ok_or_else(|| ApiError::not_found(format!("version {number}")))?,
+        None => function.choose(rand::random()).ok_or_else(|| {
+            ApiError::new(ErrorCode::NotFound, "the function has no version that takes calls").hint("deploy one")
+        })?,
+    };
+    Ok(Called { function: function.clone(), version: chosen.clone(), base_path, path_and_query })
+}
+
+/// Names of functions are no secret, but what a caller sent is quoted only where it could be one.
+fn not_found(namespace: &str, name: &str) -> ApiError {
+    let valid = namespace.parse::<dunlin_proto::ids::Namespace>().is_ok()
+        && name.parse::<dunlin_proto::ids::FunctionName>().is_ok();
+    let what = if valid { format!("function {namespace}/{name}") } else { "the function".to_owned() };
+    ApiError::not_found(what).hint("check namespace and name: dunlin list")
+}
+
+/// Answers for the gateway itself: its health, for load balancers.
+pub(super) fn own(path: String, table: &Table) -> Response<Bytes> {
+    if path != "health" {
+        let error = ApiError::new(ErrorCode::NotFound, "nothing is served at this path");
+        return crate::error::response(&error, "");
+    }
+    let ready = table.version > 0;
+    let status = if ready { "ok" } else { "starting" };
+    let body = serde_json::json!({"status": status, "config_version": table.version}).to_string();
+    let mut response = Response::new(Bytes::from(body));
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use dunlin_proto::ids::{FunctionUid, VersionKey};
+
+    use super::*;
+    use crate::routes::{Demand, Share};
+
+    fn table() -> Table {
+        let uid = FunctionUid::new();
+        let version = |number: u32| {
+            let key = VersionKey { function: uid, number: number.try_into().unwrap() };
+            let demand = Arc::new(Demand::default());
+            (number, Arc::new(Version { key, timeout: Duration::ZERO, request_body_bytes: 1, response_body_bytes: 1, demand }))
+        };
+        let function = Function {
+            uid,
+            name: "namespaces/shop/functions/pay".parse().unwrap(),
+            public: true,
+            traffic: vec![Share { version: VersionNumber::FIRST, percent: 100 }],
+            versions: [version(1), version(2)].into(),
+        };
+        Table::new(3, vec![function], HashMap::new())
+    }
+
+    fn found(domain: Option<&str>, paths: Option<bool>, host: &str, path: &str) -> Result<String, u16> {
+        let config =
+            Config { domain: domain.map(str::to_owned), path_addressing: paths, ..Config::default() };
+        let parts = http::Request::builder().uri(path).body(()).unwrap().into_parts().0;
+        match find(&parts, host, &config, &table()) {
+            Ok(Target::Own(own)) => Ok(format!("own {own}")),
+            Ok(Target::Function(called)) => {
+                Ok(format!("v{} {} {}", called.version.key.number, called.base_path, called.path_and_query))
+            }
+            Err(error) => Err(error.code.http_status()),
+        }
+    }
+
+    #[test]
+    fn without_a_domain_paths_lead_to_functions_on_any_host() {
+        let find = |path| found(None, None, "anything:1", path);
+        assert_eq!(find("/shop/pay"), Ok("v1 /shop/pay /".to_owned()));
+        assert_eq!(find("/shop/pay?a=b"), Ok("v1 /shop/pay /?a=b".to_owned()));
+        assert_eq!(find("/shop/pay/x//y%2fz?a=/shop"), Ok("v1 /shop/pay /x//y%2fz?a=/shop".to_owned()));
+        for path in ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay", "/sho%70/pay"] {
+            assert_eq!(find(path), Err(404), "{path}");
+        }
+    }
+
+    #[test]
+    fn with_a_domain_hosts_lead_to_functions_and_paths_do_not() {
+        let find = |host, path| found(Some("fn.example.com"), None, host, path);
+        assert_eq!(find("pay--shop.fn.example.com", "/shop/pay?x"), Ok("v1  /shop/pay?x".to_owned()));
+        assert_eq!(find("V2--PAY--shop.fn.example.com.:80", "/"), Ok("v2  /".to_owned()));
+        assert_eq!(find("v9--pay--shop.fn.example.com", "/"), Err(404));
+        assert_eq!(find("cart--shop.fn.example.com", "/"), Err(404));
+        for host in ["fn.example.com", "example.com", "127.0.0.1", "", "pay.fn.example.com"] {
+            assert_eq!(find(host, "/shop/pay"), Err(421), "{host}");
+        }
+        assert_eq!(found(Some("fn.example.com"), Some(true), "127.0.0.1", "/shop/pay"), Ok("v1 /shop/pay /".to_owned()));
+    }
+
+    #[test]
+    fn only_one_path_is_the_gateways_own() {
+        for domain in [None, Some("fn.example.com")] {
+            let host = "pay--shop.fn.example.com";
+            assert_eq!(found(domain, None, host, "/.well-known/dunlin/health"), Ok("own health".to_owned()));
+        }
+        assert_eq!(found(Some("fn.example.com"), None, "pay--shop.fn.example.com", "/.well-known/acme"), Ok("v1  /.well-known/acme".to_owned()));
+        assert_eq!(own("health".to_owned(), &table()).status(), 200);
+        assert_eq!(own("health".to_owned(), &Table::default()).status(), 503);
+        assert_eq!(own("x".to_owned(), &table()).status(), 404);
+    }
+}

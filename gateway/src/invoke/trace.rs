@@ -1,0 +1,77 @@
+//! The trace that a request belongs to (W3C Trace Context): the caller's where it is valid, otherwise a new one.
+
+use http::HeaderMap;
+
+/// A `traceparent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// The header's text.
+    pub(super) parent: String,
+    /// Whether it is the caller's, whose `tracestate` then passes too.
+    pub(super) inherited: bool,
+}
+
+/// The trace of a request; `random` makes a new one.
+pub(super) fn parent(headers: &HeaderMap, random: (u128, u64)) -> Trace {
+    let mut sent = headers.get_all("traceparent").iter();
+    if let (Some(only), None) = (sent.next(), sent.next())
+        && let Ok(text) = only.to_str()
+        && is_valid(text)
+    {
+        return Trace { parent: text.to_owned(), inherited: true };
+    }
+    // All zeros are not valid, and a random number could be just that.
+    let (trace, span) = (random.0.max(1), random.1.max(1));
+    Trace { parent: format!("00-{trace:032x}-{span:016x}-01"), inherited: false }
+}
+
+fn is_valid(text: &str) -> bool {
+    let mut parts = text.splitn(5, '-');
+    let mut part = |length: usize| {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        parts.next().filter(|part| part.len() == length && part.bytes().all(hex))
+    };
+    let (Some(version), Some(trace), Some(span), Some(_flags)) = (part(2), part(32), part(16), part(2)) else {
+        return false;
+    };
+    let zeros = |text: &str| text.bytes().all(|byte| byte == b'0');
+    // Later versions may append parts; version 00 has exactly these.
+    let whole = version != "00" || parts.next().is_none();
+    version != "ff" && !zeros(trace) && !zeros(span) && whole && text.len() <= 256
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn of(values: &[&str]) -> Trace {
+        let headers = values.iter().map(|value| (http::HeaderName::from_static("traceparent"), value.parse().unwrap()));
+        parent(&headers.fold(HeaderMap::new(), |mut map, (name, value)| {
+            map.append(name, value);
+            map
+        }), (7, 0))
+    }
+
+    #[test]
+    fn a_valid_trace_is_passed_on_and_any_other_replaced() {
+        assert_eq!(of(&[GOOD]), Trace { parent: GOOD.to_owned(), inherited: true });
+        assert!(of(&[&GOOD.replace("00-0a", "01-0a").replace("-01", "-01-more")]).inherited);
+        let new = Trace { parent: format!("00-{:032x}-{:016x}-01", 7, 1), inherited: false };
+        for bad in [
+            &[][..],
+            &[""],
+            &[GOOD, GOOD],
+            &[&GOOD.to_uppercase()],
+            &[&format!("{GOOD}-more")],
+            &["ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-00000000000000000000000000000000-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"],
+            &["00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01"],
+        ] {
+            assert_eq!(of(bad), new, "{bad:?}");
+        }
+        assert!(is_valid(&new.parent));
+    }
+}

@@ -1,0 +1,186 @@
+//! Records of invocations: the newest of each namespace in memory, all of them for a while in local files that are
+//! written off the request path. Operational data, not platform state: a lost record loses nothing else.
+
+mod file;
+mod ring;
+pub(crate) mod service;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use dunlin_proto::{
+    ids::{GatewayId, InvocationId, VersionNumber},
+    names::{FunctionRef, InvocationName, Scope},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::config::RecordsConfig;
+
+/// What became of one invocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Its id.
+    pub(crate) id: InvocationId,
+    /// The tenant and the function.
+    #[serde(with = "function_text")]
+    pub(crate) function: FunctionRef,
+    /// The version that ran.
+    pub(crate) version: VersionNumber,
+    /// When the gateway accepted it.
+    pub(crate) start_time: SystemTime,
+    /// HTTP method.
+    pub(crate) method: String,
+    /// Path that the function saw, without the query.
+    pub(crate) path: String,
+    /// HTTP status that the caller got; 0 when it left before.
+    pub(crate) status: u16,
+    /// The gateway that served it.
+    pub(crate) gateway: GatewayId,
+    /// The worker that ran it; empty when none did.
+    pub(crate) worker: String,
+    /// `ok`, or the code of what went wrong.
+    pub(crate) outcome: String,
+    /// What went wrong, for people.
+    pub(crate) error: String,
+    /// What it cost.
+    pub(crate) receipt: Receipt,
+    /// The caller's own `X-Request-Id`.
+    pub(crate) request_id: String,
+}
+
+impl Record {
+    /// The name in the public API.
+    pub(crate) fn name(&self) -> InvocationName {
+        self.function.invocation(self.id)
+    }
+
+    /// Whether it went wrong.
+    pub(crate) fn failed(&self) -> bool {
+        self.outcome != "ok"
+    }
+}
+
+/// What an invocation cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    /// Waiting in the gateway and on the worker.
+    pub(crate) queue: Duration,
+    /// Preparing a sandbox; zero when one was ready.
+    pub(crate) start: Duration,
+    /// From the sandbox's beginning to the end of the answer.
+    pub(crate) run: Duration,
+    /// CPU time of the guest.
+    pub(crate) cpu: Duration,
+    /// The most linear memory that the guest had.
+    pub(crate) peak_memory_bytes: u64,
+    /// Body bytes that the guest read.
+    pub(crate) bytes_in: u64,
+    /// Body bytes that the guest wrote.
+    pub(crate) bytes_out: u64,
+}
+
+/// A function's name as text, in files.
+mod function_text {
+    use dunlin_proto::names::FunctionRef;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(name: &FunctionRef, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FunctionRef, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Records that wait to be kept; beyond that they are dropped and counted, since callers come first.
+const BACKLOG: usize = 16_384;
+/// Records that a slow follower may lag behind.
+const FEED: usize = 1_024;
+
+/// The records of this gateway. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    rings: Arc<ring::Rings>,
+    /// To the keeper, which owns rings' writing side and the files.
+    backlog: mpsc::Sender<Arc<Record>>,
+    feed: broadcast::Sender<Arc<Record>>,
+}
+
+impl Records {
+    /// Reads back what the files in `folder` hold; the [`Keeper`] is to run until the end.
+    pub(crate) fn open(folder: std::path::PathBuf, config: &RecordsConfig) -> anyhow::Result<(Self, Keeper)> {
+        let rings = Arc::new(ring::Rings::new(config.per_namespace));
+        let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
+        let (backlog, waiting) = mpsc::channel(BACKLOG);
+        let (feed, _) = broadcast::channel(FEED);
+        let records = Self { rings: rings.clone(), backlog, feed: feed.clone() };
+        Ok((records, Keeper { rings, waiting, feed, files }))
+    }
+
+    /// The newest records of a namespace or function, the newest first, from before an id on.
+    pub(crate) fn list(
+        &self,
+        scope: &Scope,
+        failed_only: bool,
+        before: Option<InvocationId>,
+        limit: usize,
+    ) -> Vec<Arc<Record>> {
+        self.rings.list(scope, failed_only, before, limit)
+    }
+
+    /// One record.
+    pub(crate) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
+        self.rings.get(name)
+    }
+
+    /// Every record from now on; a follower that is too slow is told how many it missed.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.feed.subscribe()
+    }
+
+    /// Keeps a record, soon.
+    pub(crate) fn add(&self, record: Record) {
+        // A full backlog means a disk that can't keep up; the request path must not wait for it.
+        if self.backlog.try_send(Arc::new(record)).is_err() {
+            tracing::debug!("dropped the record of an invocation");
+        }
+    }
+}
+
+/// Keeps records: in memory for questions, on disk for the next start.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    rings: Arc<ring::Rings>,
+    waiting: mpsc::Receiver<Arc<Record>>,
+    feed: broadcast::Sender<Arc<Record>>,
+    files: file::Files,
+}
+
+impl Keeper {
+    /// Runs until every [`Records`] is gone.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.waiting.recv_many(&mut batch, 256).await > 0 {
+            for record in &batch {
+                self.rings.push(record.clone());
+                // Nobody may be listening.
+                let _ = self.feed.send(record.clone());
+            }
+            let full = std::mem::take(&mut batch);
+            let mut files = self.files;
+            let written = tokio::task::spawn_blocking(move || {
+                files.append(&full);
+                files
+            });
+            match written.await {
+                Ok(files) => self.files = files,
+                // Only a shutdown of the runtime ends it.
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Records on disk: JSON lines in a few files of bounded size, the oldest of which makes room. A damaged line is skipped.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::Context;
+
+use super::Record;
+use crate::config::RecordsConfig;
+
+/// The files, and the one that is written.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    file_bytes: u64,
+    /// How many are kept.
+    kept: usize,
+    /// The number of the one that is written.
+    number: u64,
+    current: Option<File>,
+    written: u64,
+}
+
+impl Files {
+    /// Hands over what the files hold, the oldest first, and begins a new one.
+    pub(super) fn open(folder: PathBuf, config: &RecordsConfig, mut found: impl FnMut(Record)) -> anyhow::Result<Self> {
+        let mut files = Self {
+            folder,
+            file_bytes: config.file_bytes,
+            kept: config.files,
+            number: 0,
+            current: None,
+            written: 0,
+        };
+        let numbers = files.numbers().with_context(|| format!("read folder {}", files.folder.display()))?;
+        for number in &numbers {
+            files.read(*number, &mut found).with_context(|| format!("read {}", files.path(*number).display()))?;
+        }
+        files.number = numbers.last().map_or(1, |last| last + 1);
+        Ok(files)
+    }
+
+    /// Appends records; a disk that refuses costs records, not invocations.
+    pub(super) fn append(&mut self, records: &[Arc<Record>]) {
+        let mut text = Vec::new();
+        for record in records {
+            if serde_json::to_writer(&mut text, record).is_ok() {
+                text.push(b'\n');
+            }
+        }
+        if let Err(error) = self.write(&text) {
+            tracing::warn!(%error, count = records.len(), "cannot write records of invocations");
+            self.current = None;
+        }
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.written > 0 && self.written + text.len() as u64 > self.file_bytes {
+            self.number += 1;
+            self.current = None;
+            self.written = 0;
+        }
+        let mut file = match self.current.take() {
+            Some(file) => file,
+            None => self.begin()?,
+        };
+        file.write_all(text)?;
+        self.written += text.len() as u64;
+        self.current = Some(file);
+        Ok(())
+    }
+
+    fn begin(&self) -> io::Result<File> {
+        let numbers = self.numbers()?;
+        for old in numbers.iter().rev().skip(self.kept.saturating_sub(1)) {
+            fs::remove_file(self.path(*old))?;
+        }
+        OpenOptions::new().create(true).append(true).mode(0o600).open(self.path(self.number))
+    }
+
+    fn read(&self, number: u64, found: &mut impl FnMut(Record)) -> io::Result<()> {
+        let mut lines = BufReader::new(File::open(self.path(number))?);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            // The last line of a process that was killed may be half a line.
+            if let Ok(record) = serde_json::from_slice(&line) {
+                found(record);
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    /// The numbers of the files there are, ascending.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{number:08}.jsonl"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::SystemTime;
+
+    use dunlin_proto::ids::{InvocationId, VersionNumber};
+
+    use super::*;
+    use crate::records::Receipt;
+
+    pub(in crate::records) fn record(namespace: &str, function: &str) -> Record {
+        Record {
+            id: InvocationId::new(),
+            function: format!("namespaces/{namespace}/functions/{function}").parse().unwrap(),
+            version: VersionNumber::FIRST,
+            start_time: SystemTime::now(),
+            method: "GET".into(),
+            path: "/".into(),
+            status: 200,
+            gateway: "gateway".parse().unwrap(),
+            worker: "w".into(),
+            outcome: "ok".into(),
+            error: String::new(),
+            receipt: Receipt { peak_memory_bytes: 7, ..Receipt::default() },
+            request_id: String::new(),
+        }
+    }
+
+    fn read(folder: &std::path::Path, config: &RecordsConfig) -> Vec<Record> {
+        let mut found = Vec::new();
+        Files::open(folder.to_owned(), config, |record| found.push(record)).unwrap();
+        found
+    }
+
+    #[test]
+    fn records_are_there_after_a_restart_and_a_torn_line_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = RecordsConfig::default();
+        let records = [record("shop", "pay"), record("shop", "cart")];
+        let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
+        files.append(&records.clone().map(Arc::new));
+        let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
+        file.write_all(b"{\"id\":\"01").unwrap();
+        assert_eq!(read(folder.path(), &config), records);
+    }
+
+    #[test]
+    fn files_are_bounded_in_size_and_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = RecordsConfig { file_bytes: 1_000, files: 3, ..RecordsConfig::default() };
+        let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
+        for _ in 0..100 {
+            files.append(&[Arc::new(record("shop", "pay"))]);
+        }
+        let sizes: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+        assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
+        assert!(!read(folder.path(), &config).is_empty());
+    }
+}

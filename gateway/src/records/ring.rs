@@ -1,0 +1,104 @@
+//! The newest records of each namespace, in memory and bounded.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dashmap::DashMap;
+use dunlin_proto::{
+    ids::{InvocationId, Namespace},
+    names::{InvocationName, Scope},
+};
+
+use super::Record;
+
+type Ring = Mutex<VecDeque<Arc<Record>>>;
+
+/// A ring for each namespace.
+#[derive(Debug)]
+pub(super) struct Rings {
+    per_namespace: usize,
+    rings: DashMap<Namespace, Arc<Ring>>,
+}
+
+impl Rings {
+    pub(super) fn new(per_namespace: usize) -> Self {
+        Self { per_namespace, rings: DashMap::new() }
+    }
+
+    /// Adds a record; the oldest of its namespace makes room.
+    pub(super) fn push(&self, record: Arc<Record>) {
+        let ring = self.rings.entry(record.function.namespace.clone()).or_default().clone();
+        let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() >= self.per_namespace {
+            ring.pop_front();
+        }
+        ring.push_back(record);
+    }
+
+    /// The newest first. Records arrive in the order in which invocations end, but are shown in that of their beginning.
+    pub(super) fn list(
+        &self,
+        scope: &Scope,
+        failed_only: bool,
+        before: Option<InvocationId>,
+        limit: usize,
+    ) -> Vec<Arc<Record>> {
+        let wanted = |record: &&Arc<Record>| {
+            scope.function.as_ref().is_none_or(|function| record.function.function == *function)
+                && (!failed_only || record.failed())
+                && before.is_none_or(|before| record.id < before)
+        };
+        let mut found = self.with(&scope.namespace, |ring| ring.iter().filter(wanted).cloned().collect::<Vec<_>>());
+        found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+        found.truncate(limit);
+        found
+    }
+
+    pub(super) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
+        let wanted = |record: &&Arc<Record>| record.id == name.id && record.function.function == name.function;
+        self.with(&name.namespace, |ring| ring.iter().rev().find(wanted).cloned())
+    }
+
+    fn with<T: Default>(&self, namespace: &Namespace, read: impl FnOnce(&VecDeque<Arc<Record>>) -> T) -> T {
+        let ring = self.rings.get(namespace).map(|ring| ring.clone());
+        ring.map(|ring| read(&ring.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::file::tests::record;
+
+    #[test]
+    fn each_namespace_keeps_its_newest() {
+        let rings = Rings::new(3);
+        let records: Vec<_> = (0..5).map(|_| Arc::new(record("shop", "pay"))).collect();
+        records.iter().for_each(|record| rings.push(record.clone()));
+        let mut failed = record("shop", "cart");
+        failed.outcome = "internal".into();
+        rings.push(Arc::new(failed.clone()));
+        rings.push(Arc::new(record("bank", "pay")));
+        let list = |scope: &str, failed, before| -> Vec<_> {
+            rings.list(&scope.parse().unwrap(), failed, before, 2).iter().map(|r| r.id).collect()
+        };
+        assert_eq!(list("namespaces/shop", false, None), [failed.id, records[4].id]);
+        assert_eq!(list("namespaces/shop", true, None), [failed.id]);
+        assert_eq!(list("namespaces/shop/functions/pay", false, Some(records[4].id)), [records[3].id]);
+        assert!(list("namespaces/nobody", false, None).is_empty());
+    }
+
+    #[test]
+    fn t46_a_record_is_found_under_its_own_namespace_only() {
+        let rings = Rings::new(3);
+        let record = Arc::new(record("shop", "pay"));
+        rings.push(record.clone());
+        assert_eq!(rings.get(&record.name()), Some(record.clone()));
+        for other in ["namespaces/bank/functions/pay", "namespaces/shop/functions/cart"] {
+            let name = format!("{other}/invocations/{}", record.id).parse().unwrap();
+            assert_eq!(rings.get(&name), None);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the gateway serves: an immutable table of functions, keys and token keys, replaced whole by the snapshot.
+//!
+//! Neither a socket nor the scheduler is known here: `snapshot.rs` fills the table, `invoke.rs` and `auth.rs` read it.
+
+pub(crate) mod host;
+pub(crate) mod path;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use dunlin_proto::{
+    ids::{FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    names::FunctionRef,
+};
+
+/// The newest table; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RouteTable(Arc<ArcSwap<Table>>);
+
+impl RouteTable {
+    /// The table as it is now; hold it only briefly.
+    pub(crate) fn load(&self) -> Guard<Arc<Table>> {
+        self.0.load()
+    }
+
+    /// Replaces the table.
+    pub(crate) fn replace(&self, table: Table) {
+        self.0.store(Arc::new(table));
+    }
+}
+
+/// Everything that a gateway needs to serve callers, at one version of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// The configuration's version; 0 where there is none yet.
+    pub(crate) version: u64,
+    /// By namespace, then by function.
+    functions: HashMap<String, HashMap<String, Arc<Function>>>,
+    /// Callers' keys by their public part.
+    keys: HashMap<String, Key>,
+    /// The Ed25519 public keys of the cluster's own tokens, by `kid`.
+    pub(crate) token_keys: HashMap<String, Vec<u8>>,
+    /// Every namespace, with functions or without.
+    pub(crate) namespaces: HashSet<Namespace>,
+}
+
+/// A function that can be called.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// Beyond deletion and renaming.
+    pub(crate) uid: FunctionUid,
+    /// Namespace and name.
+    pub(crate) name: FunctionRef,
+    /// Whether anybody may call it.
+    pub(crate) public: bool,
+    /// How calls divide over versions.
+    pub(crate) traffic: Vec<Share>,
+    /// The versions that can be called, by their numbers.
+    pub(crate) versions: BTreeMap<u32, Arc<Version>>,
+}
+
+/// A share of a function's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Of which version.
+    pub(crate) version: VersionNumber,
+    /// From 1 to 100.
+    pub(crate) percent: u32,
+}
+
+/// A version that can be called.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// Which.
+    pub(crate) key: VersionKey,
+    /// Wall time of an invocation.
+    pub(crate) timeout: Duration,
+    /// Body of a request in bytes.
+    pub(crate) request_body_bytes: u64,
+    /// Body of an answer in bytes.
+    pub(crate) response_body_bytes: u64,
+    /// What callers want of it now; survives changes of the configuration.
+    pub(crate) demand: Arc<Demand>,
+}
+
+/// What callers want of a version.
+#[derive(Debug, Default)]
+pub(crate) struct Demand {
+    /// Invocations that run.
+    pub(crate) in_flight: AtomicU32,
+    /// Invocations that wait for a placement.
+    pub(crate) queued: AtomicU32,
+}
+
+impl Demand {
+    /// Invocations that run, and those that wait.
+    pub(crate) fn now(&self) -> (u32, u32) {
+        (self.in_flight.load(Ordering::Relaxed), self.queued.load(Ordering::Relaxed))
+    }
+}
+
+/// A caller's key.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    /// The tenant that it belongs to.
+    pub(crate) namespace: Namespace,
+    /// SHA-256 of the whole secret.
+    pub(crate) secret_sha256: [u8; 32],
+    /// The functions that it may call; empty means all of the namespace.
+    pub(crate) functions: Vec<FunctionName>,
+    /// When it ends.
+    pub(crate) expires: Option<SystemTime>,
+}
+
+impl Table {
+    /// A table of these functions and keys.
+    pub(crate) fn new(version: u64, functions: Vec<Function>, keys: HashMap<String, Key>) -> Self {
+        let mut table = Self { version, keys, ..Self::default() };
+        for function in functions {
+            let of_namespace = table.functions.entry(function.name.namespace.to_string()).or_default();
+            of_namespace.insert(function.name.function.to_string(), Arc::new(function));
+        }
+        table
+    }
+
+    /// The function with this name.
+    pub(crate) fn function(&self, namespace: &str, function: &str) -> Option<&Arc<Function>> {
+        self.functions.get(namespace)?.get(function)
+    }
+
+    /// Every function, in no order.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &Arc<Function>> {
+        self.functions.values().flat_map(HashMap::values)
+    }
+
+    /// The caller's key with this public part.
+    pub(crate) fn key(&self, id: &str) -> Option<&Key> {
+        self.keys.get(id)
+    }
+
+    /// Every version, in no order.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.functions().flat_map(|function| function.versions.values())
+    }
+}
+
+impl Function {
+    /// The version with this number.
+    pub(crate) fn version(&self, number: VersionNumber) -> Option<&Arc<Version>> {
+        self.versions.get(&number.get())
+    }
+
+    /// The version that a call goes to, for a random number.
+    pub(crate) fn choose(&self, random: u32) -> Option<&Arc<Version>> {
+        self.version(choose(&self.traffic, random)?)
+    }
+}
+
+/// The share on which a random number falls; every number belongs to one.
+pub(crate) fn choose(traffic: &[Share], random: u32) -> Option<VersionNumber> {
+    if let [only] = traffic {
+        return Some(only.version);
+    }
+    let total: u32 = traffic.iter().map(|share| share.percent).sum();
+    let mut ticket = random.checked_rem(total)?;
+    for share in traffic {
+        match ticket.checked_sub(share.percent) {
+            None => return Some(share.version),
+            Some(rest) => ticket = rest,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(percents: &[u32]) -> Vec<Share> {
+        let number = |n: usize| VersionNumber::try_from(u32::try_from(n).unwrap() + 1).unwrap();
+        percents.iter().enumerate().map(|(n, percent)| Share { version: number(n), percent: *percent }).collect()
+    }
+
+    #[test]
+    fn calls_divide_by_percent() {
+        for percents in [&[100][..], &[90, 10], &[1, 99], &[50, 30, 20]] {
+            let traffic = shares(percents);
+            for share in &traffic {
+                let hits = (0..100).filter(|random| choose(&traffic, *random) == Some(share.version)).count();
+                assert_eq!(hits, share.percent as usize, "{percents:?}");
+            }
+            assert!(choose(&traffic, u32::MAX).is_some());
+        }
+        assert_eq!(choose(&[], 7), None);
+        assert_eq!(choose(&shares(&[0, 0]), 7), None);
+    }
+}

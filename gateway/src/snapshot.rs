@@ -1,0 +1,226 @@
+//! The gateway's stream to the scheduler: configuration and placements down, demand up; reconnects for ever.
+//!
+//! Both are kept on disk as they arrive, so that a gateway that starts while the scheduler is away serves what it served
+//! before. What a configuration means is in `snapshot/convert.rs`, how it changes in `delta.rs`, the files in `disk.rs`.
+
+mod convert;
+mod delta;
+mod disk;
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::{
+    PROTOCOL_VERSION,
+    ids::GatewayId,
+    internal::v1::{
+        ConfigSnapshot, GatewayHello, GatewayLoad, Placements, SyncGatewayRequest, SyncGatewayResponse, VersionDemand,
+        sync_gateway_request::Report, sync_gateway_response::Update,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::{
+    auth::Verifier,
+    dispatch::{Backoff, Directory, wire},
+    routes::RouteTable,
+    upstream::Scheduler,
+};
+
+/// How often demand is reported and changes are written to disk.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the scheduler may take to answer a new stream.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// Who this gateway is to the scheduler.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// Its name.
+    pub(crate) name: GatewayId,
+    /// Where other gateways ask it for its records.
+    pub(crate) peer_address: String,
+}
+
+/// Who works with what arrives.
+#[derive(Debug, Clone)]
+pub(crate) struct Sinks {
+    /// Functions and keys.
+    pub(crate) routes: RouteTable,
+    /// Forgets tokens when keys change.
+    pub(crate) verifier: Verifier,
+    /// Placements.
+    pub(crate) directory: Directory,
+}
+
+/// The stream and what it has brought.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    identity: Identity,
+    scheduler: Scheduler,
+    sinks: Sinks,
+    config: disk::Kept<ConfigSnapshot>,
+    placements: disk::Kept<Placements>,
+    /// The next hello asks for the whole configuration.
+    whole: bool,
+    /// The last report, which is not repeated.
+    reported: Option<GatewayLoad>,
+}
+
+impl Sync {
+    /// Serves what the files of an earlier process hold, until the scheduler says otherwise.
+    pub(crate) fn open(folder: &Path, identity: Identity, scheduler: Scheduler, sinks: Sinks) -> Self {
+        let config = disk::Kept::open(folder.join("config.snapshot"));
+        let placements = disk::Kept::open(folder.join("placements.snapshot"));
+        let sync = Self { identity, scheduler, sinks, config, placements, whole: false, reported: None };
+        sync.publish_config();
+        sync.publish_placements();
+        // They were true of an earlier process; whatever the scheduler says is newer.
+        sync.sinks.directory.accept_any();
+        sync
+    }
+
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut backoff = Backoff::default();
+        while !shutdown.has_begun() {
+            tokio::select! {
+                ended = self.stream(&mut backoff) => {
+                    let Err(error) = ended;
+                    tracing::info!(error = format!("{error:#}"), "no stream to the scheduler; what is known is served on");
+                }
+                () = shutdown.begun() => break,
+            }
+            self.save().await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(rand::random())) => {}
+                () = shutdown.begun() => break,
+            }
+        }
+        self.save().await;
+    }
+
+    /// Opens a stream and follows it until it fails. Cancel-safe.
+    async fn stream(&mut self, backoff: &mut Backoff) -> anyhow::Result<std::convert::Infallible> {
+        let (reports, outgoing) = mpsc::channel(4);
+        reports.send(self.hello()).await.context("send hello")?;
+        let mut client = self.scheduler.sync();
+        let opening = client.sync_gateway(ReceiverStream::new(outgoing));
+        let opened = tokio::time::timeout(OPENING, opening).await.context("the scheduler did not answer in time")?;
+        let mut updates = opened.context("open stream")?.into_inner();
+        tracing::info!("stream to the scheduler is open");
+        self.sinks.directory.accept_any();
+        self.reported = None;
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                update = next(&mut updates) => {
+                    *backoff = Backoff::default();
+                    self.take_in(update?)?;
+                }
+                _ = tick.tick() => {
+                    self.report(&reports)?;
+                    self.save().await;
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self) -> SyncGatewayRequest {
+        let known = self.config.value.as_ref().map_or(0, |config| config.version);
+        let hello = GatewayHello {
+            gateway: self.identity.name.to_string(),
+            protocol_version: PROTOCOL_VERSION,
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            peer_address: self.identity.peer_address.clone(),
+            config_version: if std::mem::take(&mut self.whole) { 0 } else { known },
+        };
+        SyncGatewayRequest { report: Some(Report::Hello(hello)) }
+    }
+
+    /// Says what callers want, where that has changed.
+    fn report(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
+        let load = load(&self.sinks.routes);
+        if self.reported.as_ref() == Some(&load) {
+            return Ok(());
+        }
+        let report = SyncGatewayRequest { report: Some(Report::Load(load.clone())) };
+        match reports.try_send(report) {
+            Ok(()) => self.reported = Some(load),
+            // The scheduler is slow; the next tick says it again.
+            Err(mpsc::error::TrySendError::Full(_)) => {}
+            Err(error @ mpsc::error::TrySendError::Closed(_)) => return Err(error).context("send report"),
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, update: Update) -> anyhow::Result<()> {
+        match update {
+            Update::Config(config) => {
+                self.config.set(config);
+                self.publish_config();
+            }
+            Update::ConfigDelta(delta) => {
+                // Whatever happens, a configuration is never half changed: without a result, the whole is asked for.
+                self.whole = true;
+                let base = self.config.value.clone().unwrap_or_default();
+                self.config.set(delta::apply(base, delta)?);
+                self.whole = false;
+                self.publish_config();
+            }
+            Update::Placements(placements) => {
+                self.placements.set(placements);
+                self.publish_placements();
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_config(&self) {
+        let Some(config) = &self.config.value else { return };
+        let old = self.sinks.routes.load().clone();
+        let new = convert::table(config, &old);
+        let keys_changed = new.token_keys != old.token_keys;
+        tracing::debug!(version = new.version, "configuration is served");
+        self.sinks.routes.replace(new);
+        if keys_changed {
+            self.sinks.verifier.forget();
+        }
+    }
+
+    fn publish_placements(&self) {
+        if let Some(placements) = &self.placements.value {
+            self.sinks.directory.announce(convert::announced(placements));
+        }
+    }
+
+    async fn save(&mut self) {
+        self.config.save().await;
+        self.placements.save().await;
+    }
+}
+
+async fn next(updates: &mut Streaming<SyncGatewayResponse>) -> anyhow::Result<Update> {
+    let message = updates.message().await.context("read update")?.context("the scheduler ended the stream")?;
+    message.update.context("the scheduler sent an empty update")
+}
+
+/// What callers want now.
+fn load(routes: &RouteTable) -> GatewayLoad {
+    let table = routes.load();
+    let demand = table.versions().filter_map(|version| {
+        let (in_flight, queued) = version.demand.now();
+        let wanted = in_flight > 0 || queued > 0;
+        wanted.then(|| VersionDemand { version: Some(wire::version_ref(version.key)), in_flight, queued })
+    });
+    let mut demand: Vec<_> = demand.collect();
+    demand.sort_by(|a, b| demand_order(a).cmp(&demand_order(b)));
+    GatewayLoad { config_version: table.version, demand }
+}
+
+/// Tables have no order, and equal reports must look equal.
+fn demand_order(demand: &VersionDemand) -> Option<(&str, u32)> {
+    demand.version.as_ref().map(|version| (version.function_uid.as_str(), version.number))
+}

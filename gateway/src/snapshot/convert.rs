@@ -1,0 +1,141 @@
+//! What a configuration and placements on the wire mean here. A malformed entry is left out: one function's must not take
+//! the others away.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use anyhow::Context;
+use dunlin_proto::{
+    ids::{FunctionUid, VersionKey},
+    internal::v1::{ConfigSnapshot, FunctionConfig, KeyConfig, Placements, TrafficShare, VersionConfig},
+    model::from_wire_duration,
+    names::{FunctionRef, KeyId},
+};
+
+use crate::{
+    dispatch::{
+        placement::{Announced, Peer},
+        wire,
+    },
+    routes::{Demand, Function, Key, Share, Table, Version},
+};
+
+/// The table of a configuration; the demand of versions that stay is kept.
+pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
+    let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
+    let functions = config.functions.iter().filter_map(|wire| {
+        let function = function(wire, &demand).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
+        usable(function)
+    });
+    let keys = config.keys.iter().filter_map(|wire| usable(key(wire).with_context(|| format!("key {:?}", wire.id))));
+    let mut table = Table::new(config.version, functions.collect(), keys.collect());
+    table.token_keys = config.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
+    table.namespaces = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
+    table
+}
+
+fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
+    entry.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "left out of the configuration")).ok()
+}
+
+fn function(wire: &FunctionConfig, demand: &HashMap<VersionKey, Arc<Demand>>) -> anyhow::Result<Function> {
+    let uid: FunctionUid = wire.uid.parse()?;
+    let version = |wire: &VersionConfig| -> anyhow::Result<_> {
+        let key = VersionKey { function: uid, number: wire.number.try_into()? };
+        let version = Version {
+            key,
+            timeout: from_wire_duration(wire.timeout),
+            request_body_bytes: wire.request_body_bytes,
+            response_body_bytes: wire.response_body_bytes,
+            demand: demand.get(&key).cloned().unwrap_or_default(),
+        };
+        Ok((wire.number, Arc::new(version)))
+    };
+    let share = |wire: &TrafficShare| -> anyhow::Result<_> {
+        Ok(Share { version: wire.version.try_into()?, percent: wire.percent.min(100) })
+    };
+    Ok(Function {
+        uid,
+        name: FunctionRef { namespace: wire.namespace.parse()?, function: wire.function.parse()? },
+        public: wire.public,
+        traffic: wire.traffic.iter().map(share).collect::<anyhow::Result<_>>()?,
+        versions: wire.versions.iter().map(version).collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn key(wire: &KeyConfig) -> anyhow::Result<(String, Key)> {
+    let id: KeyId = wire.id.parse()?;
+    let key = Key {
+        namespace: wire.namespace.parse()?,
+        secret_sha256: wire.secret_sha256.as_ref().try_into().context("the hash must have 32 bytes")?,
+        functions: wire.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+        expires: wire.expire_time.map(SystemTime::try_from).transpose().context("the expiry is out of range")?,
+    };
+    Ok((id.to_string(), key))
+}
+
+/// The placements of a message.
+pub(super) fn announced(placements: &Placements) -> Announced {
+    let versions = placements.versions.iter().filter_map(|placed| {
+        let key = wire::version_key(placed.version.as_ref()?)?;
+        Some((key, placed.endpoints.clone()))
+    });
+    let endpoints = placements.endpoints.iter();
+    let gateways = placements.gateways.iter();
+    Announced {
+        version: (placements.epoch, placements.sequence),
+        endpoints: endpoints.map(|e| (e.id.clone(), e.worker.clone(), e.address.clone())).collect(),
+        versions: versions.collect(),
+        gateways: gateways.map(|g| Peer { gateway: g.gateway.clone(), address: g.address.clone() }).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn config(uid: &str, namespace: &str) -> FunctionConfig {
+        FunctionConfig {
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            function: "pay".to_owned(),
+            public: true,
+            traffic: vec![TrafficShare { version: 1, percent: 100 }],
+            versions: vec![VersionConfig { number: 1, ..VersionConfig::default() }],
+        }
+    }
+
+    #[test]
+    fn a_malformed_entry_does_not_take_the_others_away() {
+        let uid = FunctionUid::new().to_string();
+        let mut no_version = config(&FunctionUid::new().to_string(), "bank");
+        no_version.versions[0].number = 0;
+        let key = |id: &str, bytes: usize| KeyConfig {
+            id: id.to_owned(),
+            namespace: "shop".to_owned(),
+            secret_sha256: vec![0; bytes].into(),
+            ..KeyConfig::default()
+        };
+        let whole = ConfigSnapshot {
+            version: 3,
+            functions: vec![config(&uid, "shop"), config("x", "bank"), config(&uid, "../etc"), no_version],
+            keys: vec![key("abcdefghijkl", 32), key("abcdefghijk2", 31), key("short", 32)],
+            ..ConfigSnapshot::default()
+        };
+        let table = table(&whole, &Table::default());
+        assert_eq!(table.functions().count(), 1);
+        assert!(table.function("shop", "pay").is_some() && table.function("bank", "pay").is_none());
+        assert!(table.key("abcdefghijkl").is_some() && table.key("abcdefghijk2").is_none());
+    }
+
+    #[test]
+    fn demand_survives_a_change_of_the_configuration() {
+        let uid = FunctionUid::new().to_string();
+        let whole = ConfigSnapshot { functions: vec![config(&uid, "shop")], ..ConfigSnapshot::default() };
+        let first = table(&whole, &Table::default());
+        first.versions().next().unwrap().demand.in_flight.store(7, Ordering::Relaxed);
+        let second = table(&whole, &first);
+        assert_eq!(second.versions().next().unwrap().demand.now(), (7, 0));
+    }
+}

@@ -1,0 +1,89 @@
+//! How a change applies to a configuration: to exactly the version that it names, or not at all. Pure.
+
+use std::collections::HashSet;
+
+use dunlin_proto::internal::v1::{ConfigDelta, ConfigSnapshot};
+
+/// A change that is not for the configuration there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a change of configuration {base} does not apply to {have}")]
+pub(super) struct WrongBase {
+    base: u64,
+    have: u64,
+}
+
+/// The configuration after a change.
+pub(super) fn apply(config: ConfigSnapshot, delta: ConfigDelta) -> Result<ConfigSnapshot, WrongBase> {
+    if delta.base_version != config.version {
+        return Err(WrongBase { base: delta.base_version, have: config.version });
+    }
+    let ids = delta.functions.iter().map(|function| &function.uid).chain(&delta.removed_functions);
+    let replaced: HashSet<_> = ids.cloned().collect();
+    let mut functions = config.functions;
+    functions.retain(|function| !replaced.contains(&function.uid));
+    functions.extend(delta.functions);
+    let ids = delta.keys.iter().map(|key| &key.id).chain(&delta.removed_keys);
+    let replaced: HashSet<_> = ids.cloned().collect();
+    let mut keys = config.keys;
+    keys.retain(|key| !replaced.contains(&key.id));
+    keys.extend(delta.keys);
+    let mut namespaces = config.namespaces;
+    namespaces.retain(|name| !delta.removed_namespaces.contains(name) && !delta.namespaces.contains(name));
+    namespaces.extend(delta.namespaces);
+    let token_keys = if delta.token_keys.is_empty() { config.token_keys } else { delta.token_keys };
+    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces })
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_proto::internal::v1::{FunctionConfig, KeyConfig, TokenKey};
+
+    use super::*;
+
+    fn function(uid: &str, public: bool) -> FunctionConfig {
+        FunctionConfig { uid: uid.to_owned(), public, ..FunctionConfig::default() }
+    }
+
+    fn key(id: &str) -> KeyConfig {
+        KeyConfig { id: id.to_owned(), ..KeyConfig::default() }
+    }
+
+    fn config() -> ConfigSnapshot {
+        ConfigSnapshot {
+            version: 5,
+            functions: vec![function("a", false), function("b", false)],
+            keys: vec![key("k"), key("l")],
+            token_keys: vec![TokenKey::default()],
+            namespaces: vec!["shop".to_owned(), "bank".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_change_replaces_adds_and_removes() {
+        let delta = ConfigDelta {
+            base_version: 5,
+            version: 8,
+            functions: vec![function("a", true), function("c", false)],
+            removed_functions: vec!["b".to_owned()],
+            keys: vec![key("m")],
+            removed_keys: vec!["k".to_owned()],
+            token_keys: Vec::new(),
+            namespaces: vec!["new".to_owned()],
+            removed_namespaces: vec!["bank".to_owned()],
+        };
+        let after = apply(config(), delta).unwrap();
+        assert_eq!(after.version, 8);
+        assert_eq!(after.functions, [function("a", true), function("c", false)]);
+        assert_eq!(after.keys, [key("l"), key("m")]);
+        assert_eq!(after.namespaces, ["shop", "new"]);
+        assert_eq!(after.token_keys.len(), 1);
+    }
+
+    #[test]
+    fn a_change_of_another_version_does_not_apply() {
+        for base_version in [0, 4, 6] {
+            let delta = ConfigDelta { base_version, version: 9, ..ConfigDelta::default() };
+            assert_eq!(apply(config(), delta), Err(WrongBase { base: base_version, have: 5 }));
+        }
+    }
+}
