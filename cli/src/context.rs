@@ -50,6 +50,13 @@ pub(crate) struct Context {
     pub(crate) namespace: Option<Namespace>,
 }
 
+impl Context {
+    /// Whether it is of the cluster with this address.
+    fn is_at(&self, url: &str) -> bool {
+        normal(&self.url).is_ok_and(|own| own == url)
+    }
+}
+
 /// The file of contexts.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -97,10 +104,20 @@ impl Contexts {
         written.map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}", path.display())).because(error))
     }
 
+    /// The context of a cluster: the current one where it is, else any.
+    pub(crate) fn at(&self, url: &str) -> Option<(&String, &Context)> {
+        let current = self.current.as_ref().and_then(|name| self.contexts.get_key_value(name));
+        current.into_iter().chain(&self.contexts).find(|(_, context)| context.is_at(url))
+    }
+
     /// The context with this name.
     pub(crate) fn named(&self, name: &str) -> Result<&Context, Failure> {
+        self.entry(name).map(|(_, context)| context)
+    }
+
+    fn entry(&self, name: &str) -> Result<(&String, &Context), Failure> {
         let names = || self.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
-        self.contexts.get(name).ok_or_else(|| {
+        self.contexts.get_key_value(name).ok_or_else(|| {
             let hint = match self.contexts.len() {
                 0 => "there is none yet; start a cluster with: dunlin up, or sign in to one with: dunlin login"
                     .to_owned(),
@@ -142,26 +159,28 @@ impl Target {
 
     /// The choice, without the environment.
     fn choose(args: &ContextArgs, token: Option<String>, contexts: &Contexts) -> Result<Self, Failure> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let name = given(&args.context).or_else(|| contexts.current.clone());
-        let context = match &name {
-            // An address without a context is complete; a context that is gone matters only where it is needed.
-            Some(name) if given(&args.context).is_some() || given(&args.url).is_none() => Some(contexts.named(name)?),
-            Some(name) => contexts.contexts.get(name),
-            None => None,
+        let asked = args.context.as_deref().filter(|name| !name.is_empty());
+        let url = args.url.as_deref().filter(|url| !url.is_empty()).map(normal).transpose()?;
+        let context = match (asked.or(contexts.current.as_deref()), &url) {
+            (None, None) => None,
+            (Some(name), None) => Some(contexts.entry(name)?),
+            (_, Some(url)) => asked.map_or_else(|| Ok(contexts.at(url)), |name| contexts.entry(name).map(Some))?,
         };
-        let url = given(&args.url).or_else(|| context.map(|context| context.url.clone()));
-        let url = normal(&url.unwrap_or_else(|| DEFAULT_URL.to_owned()))?;
-        let own = context.filter(|context| normal(&context.url).is_ok_and(|own| own == url));
-        let fallback = || DEFAULT_NAMESPACE.parse().map_err(|error| Failure::usage(format!("{error}")));
-        let namespace = args.namespace.clone().or_else(|| context.and_then(|context| context.namespace.clone()));
+        let url = url.map_or_else(|| normal(context.map_or(DEFAULT_URL, |(_, context)| &context.url)), Ok)?;
+        let own = context.filter(|(_, context)| context.is_at(&url));
+        let namespace = args.namespace.clone().or_else(|| own.and_then(|(_, context)| context.namespace.clone()));
         Ok(Self {
-            token: token.or_else(|| own.and_then(|context| context.token.clone())),
-            namespace: namespace.map_or_else(fallback, Ok)?,
-            context: own.and(name),
+            token: token.or_else(|| own.and_then(|(_, context)| context.token.clone())),
+            namespace: namespace.map_or_else(default_namespace, Ok)?,
+            context: own.map(|(name, _)| name.clone()),
             url,
         })
     }
+}
+
+/// The namespace of whoever names none.
+pub(crate) fn default_namespace() -> Result<Namespace, Failure> {
+    DEFAULT_NAMESPACE.parse().map_err(|error| Failure::usage(format!("{error}")))
 }
 
 /// The one spelling of an address: scheme, host and port, nothing else.
@@ -231,8 +250,14 @@ mod tests {
     fn t45_a_token_goes_to_its_own_cluster_only() {
         let target = Target::choose(&args(None, Some("http://evil.example:8081")), None, &contexts()).unwrap();
         assert_eq!((target.token, target.context), (None, None));
-        let same = Target::choose(&args(None, Some("http://127.0.0.1:8081/")), None, &contexts()).unwrap();
-        assert_eq!(same.token.as_deref(), Some("local-token"));
+        let of = |args: &ContextArgs| Target::choose(args, None, &contexts()).unwrap().token;
+        assert_eq!(of(&args(None, Some("http://127.0.0.1:8081/"))).as_deref(), Some("local-token"));
+        assert_eq!(
+            of(&args(None, Some("10.0.0.1:8081"))).as_deref(),
+            Some("shop-token"),
+            "any context of that address"
+        );
+        assert_eq!(of(&args(Some("local"), Some("10.0.0.1:8081"))), None, "but only the one that was asked for");
     }
 
     #[test]

@@ -171,16 +171,15 @@ impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         let mut failure = Self::new(error.code.into(), error.message);
         failure.code = Some(error.code);
-        failure.hint = error.hint.or_else(|| standing_hint(error.code).map(str::to_owned));
+        failure.hint = standing_hint(error.code).map(str::to_owned).or(error.hint);
         failure
     }
 }
 
-/// What helps with an error of the cluster that brings no hint of its own.
+/// What helps with an error of the cluster, where this command knows better than the cluster does.
 fn standing_hint(code: ErrorCode) -> Option<&'static str> {
     match code {
         ErrorCode::Unauthenticated => Some("sign in with: dunlin login, or see: dunlin doctor"),
-        ErrorCode::PermissionDenied => Some("see what your token allows with: dunlin whoami"),
         _ => None,
     }
 }
@@ -213,10 +212,11 @@ mod tests {
 
     #[test]
     fn an_error_of_the_cluster_keeps_its_hint_and_becomes_an_exit_code() {
+        let signed_out = Failure::from(ApiError::new(ErrorCode::Unauthenticated, "what").hint("do this"));
+        assert_eq!(signed_out.exit as u8, 4);
+        assert!(signed_out.text(Style::PLAIN).contains("dunlin login"));
         for (code, exit) in [
             (ErrorCode::NotFound, 3),
-            (ErrorCode::Unauthenticated, 4),
-            (ErrorCode::PermissionDenied, 4),
             (ErrorCode::Unavailable, 5),
             (ErrorCode::FunctionFailed, 6),
             (ErrorCode::DeadlineExceeded, 6),

@@ -1,8 +1,12 @@
 //! The templates of `dunlin new`, embedded in the command, so that it needs neither network nor installation.
 //!
 //! In names of files and in their text `{{name}}` becomes the function's name, `{{name_snake}}` the same with underscores.
+//! A file's name loses the ending `.tmpl`, which keeps cargo from taking a template for a package.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use dunlin_proto::ids::FunctionName;
 
@@ -30,7 +34,7 @@ impl Template {
     /// The folder can't be written, or a file is there already.
     pub(crate) fn write(&self, folder: &Path, name: &FunctionName) -> io::Result<()> {
         for (path, contents) in self.files {
-            let path = folder.join(fill(path, name));
+            let path = target(folder, path, name);
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
@@ -42,6 +46,11 @@ impl Template {
         }
         Ok(())
     }
+}
+
+/// Where a file of a template goes in the project.
+fn target(folder: &Path, path: &str, name: &FunctionName) -> PathBuf {
+    folder.join(fill(path.strip_suffix(".tmpl").unwrap_or(path), name))
 }
 
 fn fill(text: &str, name: &FunctionName) -> String {
@@ -63,7 +72,7 @@ mod tests {
             assert_eq!(manifest.name, name, "{}", template.name);
             assert!(manifest.build.is_some(), "{}", template.name);
             for (path, _) in template.files {
-                let file = folder.path().join(fill(path, &name));
+                let file = target(folder.path(), path, &name);
                 let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
                 assert!(!text.contains("{{name"), "{} leaves a placeholder", file.display());
             }

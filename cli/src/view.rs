@@ -1,7 +1,8 @@
 //! What the command shows of the API's messages: plain structs that are the documented `-o json` form, and the source of
 //! every table.
 //!
-//! Fields are only ever added. Times are RFC 3339 texts in UTC, durations are milliseconds, sizes are bytes, names are bare.
+//! Fields are only ever added. Times are RFC 3339 texts in UTC, durations are milliseconds, sizes are bytes; `resource` is the
+//! name in the API, every other name is bare.
 
 pub(crate) mod access;
 pub(crate) mod cluster;

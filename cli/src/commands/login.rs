@@ -7,8 +7,8 @@ use clap::Args;
 use super::whoami::identity;
 use crate::{
     client::Client,
-    context::{Context, Contexts, DEFAULT_URL, Target, normal},
-    exit::Failure,
+    context::{Context, Contexts, DEFAULT_URL, Target, default_namespace, normal},
+    exit::{Exit, Failure},
     session::Session,
     view::or_dash,
 };
@@ -19,6 +19,8 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 /// Arguments of `dunlin login`.
 #[derive(Args)]
 pub(crate) struct LoginArgs {
+    /// Administration address of the cluster; --url says the same
+    address: Option<String>,
     /// Read the token from standard input without asking for it
     #[arg(long)]
     token_stdin: bool,
@@ -29,7 +31,8 @@ pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failur
     let mut contexts = Contexts::load()?;
     let name = session.cluster.context.clone().or_else(|| contexts.current.clone());
     let known = name.as_ref().and_then(|name| contexts.contexts.get(name)).map(|context| context.url.clone());
-    let url = normal(&session.cluster.url.clone().or(known).unwrap_or_else(|| DEFAULT_URL.to_owned()))?;
+    let url = args.address.clone().or_else(|| session.cluster.url.clone()).or(known);
+    let url = normal(&url.unwrap_or_else(|| DEFAULT_URL.to_owned()))?;
     let name = session.cluster.context.clone().unwrap_or_else(|| name_for(&contexts, &url));
     let token = token(&args, session, &url)?;
     let namespace = session.cluster.namespace.clone();
@@ -37,9 +40,7 @@ pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failur
         context: Some(name.clone()),
         url: url.clone(),
         token: Some(token.clone()),
-        namespace: namespace
-            .clone()
-            .map_or_else(|| Ok(Target::resolve(&Default::default())?.namespace), Ok::<_, Failure>)?,
+        namespace: namespace.clone().map_or_else(default_namespace, Ok)?,
     };
     let identity = identity(&Client::connect(target).await?).await?;
     contexts.contexts.insert(name.clone(), Context { url: url.clone(), token: Some(token), namespace });
@@ -52,9 +53,8 @@ pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failur
 
 /// The context that has this address already, else one called after its host.
 fn name_for(contexts: &Contexts, url: &str) -> String {
-    let same = contexts.contexts.iter().find(|(_, context)| normal(&context.url).is_ok_and(|own| own == url));
     let host = || url.trim_start_matches("http://").replace(['[', ']'], "");
-    same.map_or_else(host, |(name, _)| name.clone())
+    contexts.at(url).map_or_else(host, |(name, _)| name.clone())
 }
 
 /// The token: from standard input, or asked for.
@@ -72,7 +72,7 @@ fn token(args: &LoginArgs, session: &Session, url: &str) -> Result<String, Failu
     let text = text.trim();
     let whole = text.split('.').count() == 3 && text.bytes().all(|b| b.is_ascii_graphic());
     whole.then(|| text.to_owned()).ok_or_else(|| {
-        Failure::usage("what was given is not a token")
+        Failure::new(Exit::NotAuthorised, "what was given is not a token")
             .hint("a token has three parts with dots between them: it is a JWT")
     })
 }

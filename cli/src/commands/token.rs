@@ -33,7 +33,7 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     call: bool,
     /// A scope of a call token; may be repeated
-    #[arg(long = "scope", value_name = "SCOPE", requires = "call")]
+    #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "roles")]
     scopes: Vec<String>,
     /// Whom it names
     #[arg(long, env = "USER", default_value = "dunlin", hide_env = true)]

@@ -11,6 +11,7 @@ use crate::output::Column;
 /// A key with which callers reach private functions.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct KeyView {
+    pub(crate) resource: String,
     pub(crate) namespace: String,
     pub(crate) id: String,
     pub(crate) display_name: String,
@@ -34,6 +35,7 @@ impl From<v1::Key> for KeyView {
         Self {
             namespace: part(&key.name, "namespaces"),
             id: part(&key.name, "keys"),
+            resource: key.name,
             display_name: key.display_name,
             functions: key.functions,
             prefix: key.prefix,

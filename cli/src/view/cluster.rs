@@ -9,6 +9,7 @@ use crate::{output::Column, units};
 /// A process that runs functions.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WorkerView {
+    pub(crate) resource: String,
     pub(crate) name: String,
     pub(crate) state: &'static str,
     pub(crate) address: String,
@@ -46,6 +47,7 @@ impl From<v1::Worker> for WorkerView {
         };
         Self {
             name: part(&worker.name, "workers"),
+            resource: worker.name.clone(),
             state,
             address: worker.address,
             software_version: worker.software_version,
@@ -95,6 +97,7 @@ pub(crate) const WORKERS: &[Column<WorkerView>] = &[
 /// A tenant.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct NamespaceView {
+    pub(crate) resource: String,
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) function_count: u32,
@@ -105,6 +108,7 @@ impl From<v1::Namespace> for NamespaceView {
     fn from(namespace: v1::Namespace) -> Self {
         Self {
             name: part(&namespace.name, "namespaces"),
+            resource: namespace.name,
             description: namespace.description,
             function_count: namespace.function_count,
             create_time: Time::from_wire(namespace.create_time),

@@ -9,6 +9,7 @@ use crate::output::Column;
 /// A function.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FunctionView {
+    pub(crate) resource: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
@@ -34,6 +35,7 @@ impl From<v1::Function> for FunctionView {
         Self {
             namespace: part(&function.name, "namespaces"),
             name: part(&function.name, "functions"),
+            resource: function.name,
             uid: function.uid,
             description: function.description,
             public: function.public,

@@ -9,6 +9,7 @@ use crate::{output::Column, units};
 /// One call of a function.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct InvocationView {
+    pub(crate) resource: String,
     pub(crate) id: String,
     pub(crate) namespace: String,
     pub(crate) function: String,
@@ -43,6 +44,7 @@ impl From<v1::Invocation> for InvocationView {
             id: part(&invocation.name, "invocations"),
             namespace: part(&invocation.name, "namespaces"),
             function: part(&invocation.name, "functions"),
+            resource: invocation.name,
             version: invocation.version,
             start_time: Time::from_wire(invocation.start_time),
             method: invocation.method,

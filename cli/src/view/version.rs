@@ -11,6 +11,7 @@ use crate::{output::Column, units};
 /// A version.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct VersionView {
+    pub(crate) resource: String,
     pub(crate) namespace: String,
     pub(crate) function: String,
     pub(crate) version: u32,
@@ -101,6 +102,7 @@ impl From<v1::Version> for VersionView {
         Self {
             namespace: part(&version.name, "namespaces"),
             function: part(&version.name, "functions"),
+            resource: version.name.clone(),
             version: version.number,
             traffic_percent: None,
             kind: kind(version.kind()),

@@ -1,0 +1,101 @@
+//! Signing in, contexts, tokens, keys and namespaces.
+
+use std::os::unix::fs::PermissionsExt;
+
+use dunlin_proto::v1;
+use serde_json::json;
+
+use crate::{fake::TOKEN, harness::User};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_makes_a_private_context_that_later_commands_use() {
+    let mut user = User::signed_in().await;
+    let url = user.fake.url.clone();
+    user.token = None;
+    let nobody = user.run("list").await;
+    assert!(nobody.code == 4 && nobody.err.contains("dunlin login"), "{nobody:?}");
+    let bad = user.run_with_input("login --token-stdin", "nonsense").await;
+    assert_eq!(bad.code, 4, "{bad:?}");
+    let wrong = user.run_with_input("login --token-stdin", "a.b.c").await;
+    assert!(wrong.code == 4 && wrong.err.contains("the token is not valid"), "{wrong:?}");
+    assert!(!user.path().join(".config/dunlin/config.toml").exists(), "a refused token is not kept");
+    let ran = user.run_with_input(&format!("login {url} --token-stdin --context work -n shop"), TOKEN).await.ok();
+    assert_eq!(ran.err, format!("signed in to {url} as zoe (developer in shop, operator); context work is in use\n"));
+    let file = user.path().join(".config/dunlin/config.toml");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let listed = user.run("context list").await.ok();
+    assert_eq!(
+        listed.out,
+        format!("   NAME  URL{:1$}NAMESPACE  TOKEN\n*  work  {url}  shop       yes\n", "", url.len() - 1)
+    );
+    let who = user.run("whoami -o json").await.ok().json();
+    assert_eq!(
+        (&who["subject"], &who["grants"][0]),
+        (&json!("zoe"), &json!({"namespace": "shop", "role": "developer"}))
+    );
+    let listed = user.run("list").await.ok();
+    assert!(listed.err.contains("namespace shop"), "the context's namespace is used: {listed:?}");
+    assert_eq!(user.run("--context nope list").await.code, 3);
+    user.run("context delete work").await.ok();
+    assert_eq!(user.run("list").await.code, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_the_data_and_their_end_is_talk() {
+    let user = User::signed_in().await;
+    let ran = user.run("token create --call --scope read -n shop --lifetime 5m").await.ok();
+    assert_eq!(ran.out, "a.new.token\n");
+    assert!(ran.err.starts_with("valid until "), "{ran:?}");
+    user.run("token create --role viewer --role admin@pay --role operator --subject ci").await.ok();
+    let asked = std::mem::take(&mut user.fake.state().tokens);
+    assert_eq!((asked[0].purpose(), asked[0].parent.as_str()), (v1::TokenPurpose::Call, "namespaces/shop"));
+    assert_eq!((asked[0].scopes[0].as_str(), asked[0].lifetime.unwrap().seconds), ("read", 300));
+    let grants: Vec<_> = asked[1].grants.iter().map(|grant| (grant.namespace.as_str(), grant.role())).collect();
+    assert_eq!(grants, [("default", v1::Role::Viewer), ("pay", v1::Role::Admin), ("", v1::Role::Operator)]);
+    assert_eq!((asked[1].subject.as_str(), asked[1].parent.as_str()), ("ci", ""));
+    for wrong in [
+        "token create",
+        "token create --call --role viewer",
+        "token create --role king",
+        "token create --role viewer --scope x",
+    ] {
+        assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_shown_once_and_listed_without_their_secret() {
+    let user = User::signed_in().await;
+    let made = user.run("key create till --function hello --lifetime 30d").await.ok();
+    assert_eq!(made.out, "dk_secret\n");
+    let listed = user.run("key list").await.ok();
+    assert_eq!(
+        listed.out,
+        "ID            NAME  STATE  FUNCTIONS  CREATED  EXPIRES\nabcDEF123456  till  valid  hello      5m       never\n"
+    );
+    let json = user.run("key create other -o json").await.ok().json();
+    assert_eq!((&json["secret"], &json["key"]["id"]), (&json!("dk_secret"), &json!("abcDEF123456")));
+    assert_eq!(user.run("key revoke abcDEF123456").await.code, 2, "nobody was asked");
+    user.run("key revoke abcDEF123456 -y").await.ok();
+    assert!(user.run("key list").await.ok().out.contains("revoked"));
+    assert_eq!(user.run("key revoke zzzzzzzzzzzz -y").await.code, 3);
+    assert_eq!(user.run("key revoke ../../x -y").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_made_listed_and_deleted() {
+    let user = User::signed_in().await;
+    assert_eq!(user.run("namespace create shop").await.ok().err, "made namespace shop\n");
+    assert_eq!(
+        user.run("ns ls").await.ok().out,
+        "NAME     FUNCTIONS  CREATED  DESCRIPTION\n\
+         default  2          5m       for tests\n\
+         shop     2          5m       for tests\n"
+    );
+    assert_eq!(user.run("namespace create taken").await.code, 7);
+    user.run("namespace delete shop --yes").await.ok();
+    assert_eq!(user.fake.state().deleted, ["namespaces/shop"]);
+    for wrong in ["../x", "A", "ünïcode", "a--b"] {
+        assert_eq!(user.args(&["namespace", "create", wrong]).await.code, 2, "{wrong}");
+    }
+}

@@ -1,0 +1,99 @@
+//! A simulated administration API: remembers what it was sent and answers from memory. It checks the token and speaks the
+//! real contract over a real port, so that the command cannot tell it from a cluster.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    v1::{
+        self, cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
+        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
+        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        token_service_server::TokenServiceServer,
+    },
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Status, transport::Server};
+
+mod access;
+mod functions;
+mod watch;
+
+/// The token of the signed-in user.
+pub(crate) const TOKEN: &str = "e30.e30.c2ln";
+
+/// What the simulated cluster knows and has been sent.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) functions: BTreeMap<String, v1::Function>,
+    pub(crate) versions: BTreeMap<String, Vec<v1::Version>>,
+    pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
+    pub(crate) largest_chunk: usize,
+    pub(crate) created: Vec<v1::CreateVersionRequest>,
+    /// How many of the next deploys find the cluster unavailable.
+    pub(crate) unavailable: u32,
+    /// What the next deploy is refused with.
+    pub(crate) refusal: Option<ApiError>,
+    pub(crate) rollbacks: Vec<v1::RollbackFunctionRequest>,
+    pub(crate) deleted: Vec<String>,
+    pub(crate) invoked: Vec<v1::InvokeRequest>,
+    pub(crate) response: v1::InvokeResponse,
+    pub(crate) invocations: Vec<v1::Invocation>,
+    pub(crate) log_requests: Vec<v1::ReadLogsRequest>,
+    pub(crate) logs: Vec<v1::ReadLogsResponse>,
+    pub(crate) tokens: Vec<v1::CreateTokenRequest>,
+    pub(crate) keys: Vec<v1::Key>,
+    pub(crate) workers: Vec<v1::Worker>,
+}
+
+/// The simulated cluster.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    pub(crate) url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let fake = Self { url, state: Arc::default() };
+        let router = Server::builder()
+            .add_service(FunctionServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(NamespaceServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(ClusterServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(LogServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(InvocationServiceServer::with_interceptor(fake.clone(), check));
+        let served = router.serve_with_incoming(TcpListenerStream::new(listener));
+        // It ends with the test's runtime.
+        std::mem::drop(tokio_util::task::TaskTracker::new().spawn(served));
+        fake
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+fn check(request: Request<()>) -> Result<Request<()>, Status> {
+    let sent = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    if sent == Some(&format!("Bearer {TOKEN}")) {
+        return Ok(request);
+    }
+    Err(ApiError::new(ErrorCode::Unauthenticated, "the token is not valid").into())
+}
+
+/// A time so many seconds ago.
+pub(crate) fn ago(seconds: u64) -> Option<prost_types::Timestamp> {
+    Some((SystemTime::now() - Duration::from_secs(seconds)).into())
+}
+
+pub(crate) fn micros(micros: u64) -> Option<prost_types::Duration> {
+    Duration::from_micros(micros).try_into().ok()
+}

@@ -1,0 +1,128 @@
+//! The simulated NamespaceService, TokenService, KeyService and ClusterService.
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    v1::{
+        self, cluster_service_server::ClusterService, key_service_server::KeyService,
+        namespace_service_server::NamespaceService, token_service_server::TokenService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use super::{Fake, ago};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn namespace(id: &str) -> v1::Namespace {
+    v1::Namespace {
+        name: format!("namespaces/{id}"),
+        description: "for tests".into(),
+        create_time: ago(300),
+        function_count: 2,
+    }
+}
+
+#[tonic::async_trait]
+impl NamespaceService for Fake {
+    async fn create_namespace(
+        &self,
+        request: Request<v1::CreateNamespaceRequest>,
+    ) -> Answer<v1::CreateNamespaceResponse> {
+        let id = request.into_inner().namespace_id;
+        if id == "taken" {
+            return Err(ApiError::new(ErrorCode::AlreadyExists, "namespace taken exists").into());
+        }
+        Ok(Response::new(v1::CreateNamespaceResponse { namespace: Some(namespace(&id)) }))
+    }
+
+    async fn get_namespace(&self, _: Request<v1::GetNamespaceRequest>) -> Answer<v1::GetNamespaceResponse> {
+        Err(Status::unimplemented("no command asks for one namespace"))
+    }
+
+    async fn list_namespaces(&self, _: Request<v1::ListNamespacesRequest>) -> Answer<v1::ListNamespacesResponse> {
+        let namespaces = vec![namespace("default"), namespace("shop")];
+        Ok(Response::new(v1::ListNamespacesResponse { namespaces, next_page_token: String::new() }))
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::DeleteNamespaceRequest>,
+    ) -> Answer<v1::DeleteNamespaceResponse> {
+        self.state().deleted.push(request.into_inner().name);
+        Ok(Response::new(v1::DeleteNamespaceResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for Fake {
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answer<v1::CreateTokenResponse> {
+        self.state().tokens.push(request.into_inner());
+        Ok(Response::new(v1::CreateTokenResponse { token: "a.new.token".into(), expire_time: ago(0) }))
+    }
+
+    async fn get_identity(&self, _: Request<v1::GetIdentityRequest>) -> Answer<v1::GetIdentityResponse> {
+        let grant = |namespace: &str, role: v1::Role| v1::RoleGrant { namespace: namespace.into(), role: role.into() };
+        Ok(Response::new(v1::GetIdentityResponse {
+            subject: "zoe".into(),
+            issuer: "dunlin".into(),
+            grants: vec![grant("shop", v1::Role::Developer), grant("", v1::Role::Operator)],
+            expire_time: ago(0),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Fake {
+    async fn create_key(&self, request: Request<v1::CreateKeyRequest>) -> Answer<v1::CreateKeyResponse> {
+        let request = request.into_inner();
+        let key = v1::Key {
+            name: format!("{}/keys/abcDEF123456", request.parent),
+            display_name: request.display_name,
+            functions: request.functions,
+            create_time: ago(300),
+            creator: "zoe".into(),
+            prefix: "dk_abcDEF123456".into(),
+            ..Default::default()
+        };
+        self.state().keys.push(key.clone());
+        Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret: "dk_secret".into() }))
+    }
+
+    async fn list_keys(&self, _: Request<v1::ListKeysRequest>) -> Answer<v1::ListKeysResponse> {
+        Ok(Response::new(v1::ListKeysResponse { keys: self.state().keys.clone(), next_page_token: String::new() }))
+    }
+
+    async fn revoke_key(&self, request: Request<v1::RevokeKeyRequest>) -> Answer<v1::RevokeKeyResponse> {
+        let name = request.into_inner().name;
+        let mut state = self.state();
+        let key = state.keys.iter_mut().find(|key| key.name == name);
+        let key = key.ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
+        key.revoke_time = ago(0);
+        Ok(Response::new(v1::RevokeKeyResponse { key: Some(key.clone()) }))
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Fake {
+    async fn get_cluster(&self, _: Request<v1::GetClusterRequest>) -> Answer<v1::GetClusterResponse> {
+        Ok(Response::new(v1::GetClusterResponse {
+            software_version: env!("CARGO_PKG_VERSION").into(),
+            workers: self.state().workers.clone(),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
+        let workers = self.state().workers.clone();
+        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token: String::new() }))
+    }
+
+    async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Answer<v1::DrainWorkerResponse> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let worker = state.workers.iter_mut().find(|worker| worker.name == request.name);
+        let worker = worker.ok_or_else(|| Status::from(ApiError::not_found(&request.name)))?;
+        worker.set_state(if request.resume { v1::WorkerState::Ready } else { v1::WorkerState::Draining });
+        Ok(Response::new(v1::DrainWorkerResponse { worker: Some(worker.clone()) }))
+    }
+}

@@ -1,0 +1,57 @@
+//! The simulated LogService and InvocationService.
+
+use std::pin::Pin;
+
+use dunlin_proto::{
+    ApiError,
+    v1::{self, invocation_service_server::InvocationService, log_service_server::LogService},
+};
+use futures::{Stream, stream};
+use tonic::{Request, Response, Status};
+
+use super::Fake;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl LogService for Fake {
+    type ReadLogsStream = Pin<Box<dyn Stream<Item = Result<v1::ReadLogsResponse, Status>> + Send>>;
+
+    async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Answer<Self::ReadLogsStream> {
+        let mut state = self.state();
+        let asked = state.log_requests.len();
+        state.log_requests.push(request.into_inner());
+        let mut events: Vec<_> = state.logs.iter().cloned().map(Ok).collect();
+        if asked > 0 {
+            // Whoever comes again has seen all that there was.
+            events.clear();
+        }
+        if state.log_requests.iter().any(|request| request.follow) && asked == 0 {
+            events.push(Err(Status::unavailable("the gateway restarts")));
+        }
+        Ok(Response::new(Box::pin(stream::iter(events))))
+    }
+}
+
+#[tonic::async_trait]
+impl InvocationService for Fake {
+    async fn invoke(&self, request: Request<v1::InvokeRequest>) -> Answer<v1::InvokeResponse> {
+        let request = request.into_inner();
+        if request.name.ends_with("/nothing") {
+            return Err(ApiError::not_found("function default/nothing").into());
+        }
+        let mut state = self.state();
+        state.invoked.push(request);
+        Ok(Response::new(state.response.clone()))
+    }
+
+    async fn list_invocations(&self, _: Request<v1::ListInvocationsRequest>) -> Answer<v1::ListInvocationsResponse> {
+        let invocations = self.state().invocations.clone();
+        let unreachable = vec!["gateways/lost".to_owned()];
+        Ok(Response::new(v1::ListInvocationsResponse { invocations, unreachable, next_page_token: String::new() }))
+    }
+
+    async fn get_invocation(&self, _: Request<v1::GetInvocationRequest>) -> Answer<v1::GetInvocationResponse> {
+        Err(Status::unimplemented("no command asks for one invocation"))
+    }
+}

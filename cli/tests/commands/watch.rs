@@ -1,0 +1,120 @@
+//! `dunlin logs`, `invocations` and `worker`.
+
+use std::time::{Duration, SystemTime};
+
+use dunlin_proto::v1::{self, read_logs_response::Event};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{fake::ago, harness::User};
+
+fn line(second: u64, text: &str) -> v1::ReadLogsResponse {
+    let line = v1::LogLine {
+        time: Some((SystemTime::UNIX_EPOCH + Duration::from_secs(second)).into()),
+        function: "namespaces/default/functions/hello".into(),
+        version: 3,
+        invocation: "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b".into(),
+        stream: v1::LogStream::Stderr.into(),
+        text: text.into(),
+        worker: "w1".into(),
+        dropped_bytes: 0,
+    };
+    v1::ReadLogsResponse { event: Some(Event::Line(line)) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_lines_of_text_or_of_json() {
+    let user = User::signed_in().await;
+    let lost = v1::ReadLogsResponse { event: Some(Event::UnreachableWorker("w2".into())) };
+    user.fake.state().logs = vec![line(1, "one"), lost, line(2, "two\x1b[2J\ttab")];
+    let ran = user.run("logs hello --since 1970-01-01T00:00:01Z --lines 7 --request-id r --search s").await.ok();
+    assert_eq!(
+        ran.out,
+        "1970-01-01T00:00:01.000Z v3 3f1f6d1c1a2b one\n\
+         1970-01-01T00:00:02.000Z v3 3f1f6d1c1a2b two\\u{1b}[2J\ttab\n"
+    );
+    assert_eq!(ran.err, "warning: w2 did not answer; its lines are missing here\n");
+    let asked = user.fake.state().log_requests.remove(0);
+    assert_eq!((asked.parent.as_str(), asked.lines, asked.follow), ("namespaces/default/functions/hello", 7, false));
+    assert_eq!((asked.request_id.as_str(), asked.search.as_str(), asked.since.unwrap().seconds), ("r", "s", 1));
+    let ran = user.run("tail -o json").await.ok();
+    let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        lines[1],
+        json!({
+            "time": "1970-01-01T00:00:02.000Z", "namespace": "default", "function": "hello", "version": 3,
+            "invocation": "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b", "stream": "stderr", "text": "two\u{1b}[2J\ttab",
+            "worker": "w1", "dropped_bytes": 0,
+        })
+    );
+    assert_eq!(user.run("logs hello --since soon").await.code, 2);
+    assert_eq!(user.run("logs hello --lines 0").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_survives_a_broken_connection_without_repeating_lines() {
+    let user = User::signed_in().await;
+    user.fake.state().logs = vec![line(1, "one"), line(2, "two")];
+    let mut child = user.command(&["logs", "hello", "-f"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for text in ["one", "two"] {
+        assert!(lines.next_line().await.unwrap().unwrap().ends_with(text));
+    }
+    let asked_again = async {
+        while user.fake.state().log_requests.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked_again).await.unwrap();
+    let since = user.fake.state().log_requests[1].since.unwrap();
+    assert_eq!((since.seconds, since.nanos), (2, 1));
+    child.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invocations_are_listed_and_missing_ones_told() {
+    let user = User::signed_in().await;
+    user.fake.state().invocations = vec![v1::Invocation {
+        name: "namespaces/default/functions/hello/invocations/1".into(),
+        version: 1,
+        start_time: ago(300),
+        method: "GET".into(),
+        path: "/".into(),
+        status: 200,
+        outcome: "ok".into(),
+        ..Default::default()
+    }];
+    let ran = user.run("invocations").await.ok();
+    assert_eq!(
+        ran.out,
+        "STARTED  FUNCTION  CALL   STATUS  OUTCOME  RUN  CPU  MEMORY  ID\n\
+         5m       hello@v1  GET /  200     ok       0    0    0 B     1\n"
+    );
+    assert_eq!(ran.err, "warning: gateways/lost did not answer; its calls are missing here\n");
+    assert_eq!(user.run("invocations hello -o json").await.ok().json()[0]["status"], 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_listed_drained_and_resumed() {
+    let user = User::signed_in().await;
+    user.fake.state().workers = vec![v1::Worker {
+        name: "workers/w1".into(),
+        state: v1::WorkerState::Ready.into(),
+        capacity: 100,
+        in_flight: 3,
+        memory_bytes: 64 << 20,
+        cpu_millis: 1_250,
+        heard_time: ago(300),
+        ..Default::default()
+    }];
+    assert_eq!(
+        user.run("worker list").await.ok().out,
+        "NAME  STATE  RUNNING  PREPARED  VERSIONS  CPU   MEMORY  HEARD\n\
+         w1    ready  3/100    0         0         1.25  64 MiB  5m\n"
+    );
+    assert_eq!(user.run("worker drain w1").await.ok().err, "worker w1 is draining, with 3 calls running\n");
+    assert_eq!(user.run("worker resume w1 -o json").await.ok().json()["state"], "ready");
+    let missing = user.run("worker drain w9").await;
+    assert_eq!((missing.code, missing.err.as_str()), (3, "error: workers/w9 was not found\n"));
+}
