@@ -44,7 +44,7 @@ pub(crate) fn html(greeting: &str, request: &Request) -> String {
         (" from WebAssembly</h1><p>A function answered you from a sandbox of its own. It saw:</p><pre>", &request.method),
         (" ", &request.path),
         ("</pre><p>Now make your own:</p><pre>", NEXT),
-        ("\ncd my-function\n", "dunlin deploy --build"),
+        ("\ncd my-function\n", "dunlin deploy"),
     ] {
         text.push_str(opening);
         push_html(&mut text, value);
