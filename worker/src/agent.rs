@@ -135,7 +135,9 @@ impl Agent {
     async fn welcome(&self, welcome: &WorkerWelcome) {
         let before = self.remembered.welcome();
         if before.as_ref().is_some_and(|before| is_another_cluster(before, welcome)) {
-            tracing::warn!("the scheduler has none of the keys that it had before: it is another cluster's; starting anew");
+            tracing::warn!(
+                "the scheduler has none of the keys that it had before: it is another cluster's; starting anew"
+            );
             self.holdings.forget();
         }
         self.artifacts.set_keys(keys(welcome));
@@ -203,7 +205,10 @@ mod tests {
     use super::*;
 
     fn welcome(keys: &[&'static str]) -> WorkerWelcome {
-        WorkerWelcome { code_keys: keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect(), ..Default::default() }
+        WorkerWelcome {
+            code_keys: keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -222,10 +227,12 @@ mod tests {
 
     #[test]
     fn reports_are_neither_a_flood_nor_a_silence() {
-        let every = |millis| report_interval(&WorkerWelcome {
-            report_interval: Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 }),
-            ..Default::default()
-        });
+        let every = |millis| {
+            report_interval(&WorkerWelcome {
+                report_interval: Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 }),
+                ..Default::default()
+            })
+        };
         assert_eq!(every(0), REPORT_INTERVAL);
         assert_eq!(every(1), Duration::from_millis(50));
         assert_eq!(every(250), Duration::from_millis(250));

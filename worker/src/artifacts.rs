@@ -144,7 +144,8 @@ impl Artifacts {
             let (theirs, ours) = (code.fingerprint.clone(), self.fingerprint.clone());
             return Err(ArtifactError::Fingerprint { theirs, ours });
         }
-        let artifact: Digest = code.artifact.parse().map_err(|_| ArtifactError::Description("artifact is no digest"))?;
+        let artifact: Digest =
+            code.artifact.parse().map_err(|_| ArtifactError::Description("artifact is no digest"))?;
         if seal::code_key(&artifact, &code.fingerprint) != code.key {
             return Err(ArtifactError::Description("its key is not that of its artifact and engine"));
         }

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::VersionKey,
-    internal::v1::{Assignment, AssignmentVersion, VersionLoad},
+    internal::v1::{Assignment, AssignmentVersion, LoadState, VersionLoad},
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -31,8 +31,8 @@ use crate::{
     sandbox::{Runtime, SandboxError},
 };
 
-pub(crate) use held::{Held, NotReady};
 use held::Status;
+pub(crate) use held::{Held, NotReady};
 use wanted::Wanted;
 
 /// Versions that are fetched and mapped at a time.
@@ -66,6 +66,8 @@ struct Inner {
     capacity: Arc<Capacity>,
     shutdown: Shutdown,
     held: ArcSwap<HeldVersions>,
+    /// What was assigned and can't be understood, as the scheduler is told.
+    rejected: Mutex<Vec<VersionLoad>>,
     followed: Mutex<Option<AssignmentVersion>>,
     loads: Semaphore,
     /// Something became ready or failed.
@@ -90,6 +92,7 @@ impl Holdings {
             capacity,
             shutdown,
             held: ArcSwap::default(),
+            rejected: Mutex::default(),
             followed: Mutex::default(),
             loads: Semaphore::new(LOADS),
             changed: Notify::new(),
@@ -134,17 +137,21 @@ impl Holdings {
     /// The assignment that is followed, and what every version does.
     pub(crate) fn report(&self) -> (Option<AssignmentVersion>, Vec<VersionLoad>) {
         let followed = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        (followed, self.0.held.load().values().map(|held| held.load()).collect())
+        let mut loads: Vec<VersionLoad> = self.0.held.load().values().map(|held| held.load()).collect();
+        loads.extend(self.rejected().iter().cloned());
+        (followed, loads)
     }
 
     fn replace(&self, assignment: &Assignment) {
         let before = self.0.held.load_full();
-        let mut after = HeldVersions::new();
+        let (mut after, mut rejected) = (HeldVersions::new(), Vec::new());
         for version in &assignment.versions {
             let wanted = match Wanted::try_from(version) {
                 Ok(wanted) => wanted,
                 Err(error) => {
                     tracing::error!(?version.version, error = &error as &dyn std::error::Error, "can't hold what makes no sense");
+                    let (version, state) = (version.version.clone(), LoadState::Failed.into());
+                    rejected.push(VersionLoad { version, state, error: error.to_string(), ..VersionLoad::default() });
                     continue;
                 }
             };
@@ -154,6 +161,7 @@ impl Holdings {
             after.insert(held.key(), held);
         }
         let after = Arc::new(after);
+        *self.rejected() = rejected;
         self.0.held.store(after.clone());
         for (key, held) in before.iter() {
             if !after.get(key).is_some_and(|kept| Arc::ptr_eq(kept, held)) {
@@ -161,6 +169,10 @@ impl Holdings {
             }
         }
         self.0.changed.notify_one();
+    }
+
+    fn rejected(&self) -> std::sync::MutexGuard<'_, Vec<VersionLoad>> {
+        self.0.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to hold a version.
@@ -221,7 +233,7 @@ impl Inner {
 
     /// Says what went wrong, here once and to the scheduler with every report.
     fn failed(&self, held: &Held, error: &LoadError) {
-        let reason = format!("{:#}", anyhow::Error::msg(chain(error)));
+        let reason = chain(error);
         if held.set(Status::Failed(reason.clone())) {
             tracing::warn!(version = %held.key(), function = %held.name(), reason, "can't run; trying again");
             self.changed.notify_one();

@@ -140,23 +140,23 @@ impl Worker {
         let (health, router) = router(&self.secret, self.config.capacity, context, logs).await;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let mut served = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, shutdown.begun()));
-        let drained = async {
+        let mut drained = std::pin::pin!(async {
             shutdown.begun().await;
             health.set_service_status("", ServingStatus::NotServing).await;
             if !work.finish(self.config.grace).await {
                 stop.cancel();
                 work.finish(LAST_MOMENTS).await;
             }
-        };
+        });
         tokio::select! {
-            ended = &mut served, if !shutdown.has_begun() => {
+            ended = &mut served => {
                 ended.context("serve gateways")?;
                 if !shutdown.has_begun() {
                     bail!("the listener on {} was closed", self.address);
                 }
-                work.finish(self.config.grace).await;
+                drained.await;
             }
-            () = drained => {
+            () = &mut drained => {
                 // Whoever keeps a connection open now keeps nothing.
                 let _ = tokio::time::timeout(LAST_MOMENTS, served).await;
             }

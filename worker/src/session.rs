@@ -98,7 +98,8 @@ impl SessionService for Sessions {
         request: Request<Streaming<OpenSessionRequest>>,
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
         let place = self.places.clone().try_acquire_owned();
-        let place = place.map_err(|_| Status::resource_exhausted(format!("{MAX_SESSIONS} sessions are open already")))?;
+        let place =
+            place.map_err(|_| Status::resource_exhausted(format!("{MAX_SESSIONS} sessions are open already")))?;
         let mut incoming = request.into_inner();
         let first = timeout(PATIENCE, incoming.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
@@ -158,21 +159,23 @@ impl Session {
     }
 
     async fn serve(&mut self, mut incoming: Streaming<OpenSessionRequest>) -> End {
-        let context = self.context.clone();
+        let (context, ended) = (self.context.clone(), self.ended.clone());
+        // Waited for once and not once a message.
+        let (mut leaving, mut stopped) =
+            (std::pin::pin!(context.shutdown.begun()), std::pin::pin!(context.stop.cancelled()));
         loop {
-            let ended = self.ended.clone();
             tokio::select! {
                 message = incoming.message() => match message {
                     Ok(Some(message)) => if let Err(fault) = self.take(message) { return End::Fault(fault) },
                     Ok(None) => return End::Gone(None),
                     Err(status) => return broken(status),
                 },
-                () = context.shutdown.begun(), if !self.draining => {
+                () = &mut leaving, if !self.draining => {
                     self.draining = true;
                     self.tell(Answer::Goaway(Goaway { reason: "the worker is stopping".to_owned() })).await;
                 }
                 () = ended.notified(), if self.draining => {}
-                () = context.stop.cancelled() => return End::Stopped,
+                () = &mut stopped => return End::Stopped,
             }
             if self.draining && self.lock().is_empty() {
                 return End::Drained;
@@ -191,9 +194,7 @@ impl Session {
             Some(Frame::Hello(_)) => Err(Fault::new("a session has one hello")),
             Some(Frame::Begin(begin)) => self.begin(invocation, begin),
             Some(Frame::Body(body)) => self.find(invocation)?.map_or(Ok(()), |inflight| inflight.inbox.push(body)),
-            Some(Frame::Credit(bytes)) => {
-                self.find(invocation)?.map_or(Ok(()), |inflight| inflight.credit.add(bytes))
-            }
+            Some(Frame::Credit(bytes)) => self.find(invocation)?.map_or(Ok(()), |inflight| inflight.credit.add(bytes)),
             Some(Frame::Cancel(cancel)) => {
                 if let Some(inflight) = self.find(invocation)? {
                     inflight.cancel(&cancel.reason);
@@ -266,7 +267,12 @@ impl Session {
 
 /// A stream that can't be read on: lost with its connection, or not made of messages.
 fn broken(status: Status) -> End {
-    let by_peer = matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange | tonic::Code::ResourceExhausted)
-        && std::error::Error::source(&status).is_none();
-    if by_peer { End::Fault(Fault::new(format!("unreadable message: {}", status.message()))) } else { End::Gone(Some(status)) }
+    let by_peer =
+        matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange | tonic::Code::ResourceExhausted)
+            && std::error::Error::source(&status).is_none();
+    if by_peer {
+        End::Fault(Fault::new(format!("unreadable message: {}", status.message())))
+    } else {
+        End::Gone(Some(status))
+    }
 }

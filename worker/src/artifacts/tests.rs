@@ -206,11 +206,8 @@ async fn t23_code_of_another_engine_or_signer_is_refused_unread() {
     let good = fixture.code("a", b"native");
     let stranger = Ed25519KeyPair::generate().unwrap();
     let artifact: Digest = good.artifact.parse().unwrap();
-    let elsewhere = CompiledCode {
-        fingerprint: "engine-2".into(),
-        key: seal::code_key(&artifact, "engine-2"),
-        ..good.clone()
-    };
+    let elsewhere =
+        CompiledCode { fingerprint: "engine-2".into(), key: seal::code_key(&artifact, "engine-2"), ..good.clone() };
     let error = fixture.artifacts.obtain(&seal::sign(elsewhere, &fixture.key)).await.unwrap_err();
     assert!(matches!(&error, ArtifactError::Fingerprint { theirs, .. } if theirs == "engine-2"), "{error}");
     for (name, code) in [

@@ -1,11 +1,7 @@
 //! Finds lines in a namespace's files, the newest first, and no more than asked for. Blocking; the effort is bounded by what a
 //! namespace may keep.
 
-use std::{
-    fs, io,
-    path::Path,
-    time::SystemTime,
-};
+use std::{fs, io, path::Path, time::SystemTime};
 
 use dunlin_proto::{ApiError, names::Scope, v1};
 

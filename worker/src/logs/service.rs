@@ -6,9 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError,
-    internal::v1::{
-        ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_server::WorkerLogService,
-    },
+    internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_server::WorkerLogService},
     v1,
 };
 use tokio::sync::{
@@ -121,7 +119,8 @@ impl Answer {
 
     /// Says that the reader was too slow. The lines themselves are in the files.
     async fn gap(&self, missed: u64) -> bool {
-        let text = format!("[dunlin] {missed} lines of the namespace came faster than they were read and are not shown");
+        let text =
+            format!("[dunlin] {missed} lines of the namespace came faster than they were read and are not shown");
         let line = v1::LogLine {
             time: Some(std::time::SystemTime::now().into()),
             stream: v1::LogStream::Stderr.into(),

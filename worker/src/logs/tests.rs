@@ -1,1 +1,157 @@
+use std::{path::Path, time::SystemTime};
 
+use dunlin_proto::{
+    ids::{InvocationId, VersionNumber},
+    v1::ReadLogsRequest,
+};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::{
+    read::{Found, Query, find},
+    *,
+};
+use crate::sandbox::{LogRecord, LogStream};
+
+const LIMITS: LogLimits = LogLimits { total_bytes: 1 << 20, namespace_bytes: 256 << 10, rate_bytes: 64 << 10 };
+
+fn open(folder: &Path, limits: LogLimits) -> Logs {
+    Logs::open(folder.to_owned(), limits).unwrap()
+}
+
+fn source(function: &str) -> Source {
+    Source {
+        function: function.parse().unwrap(),
+        version: VersionNumber::FIRST,
+        invocation: InvocationId::new(),
+        request_id: String::new(),
+    }
+}
+
+fn record(text: impl Into<String>) -> LogRecord {
+    LogRecord { stream: LogStream::Stdout, text: text.into(), time: SystemTime::now(), truncated_bytes: 0 }
+}
+
+fn tenant(logs: &Logs, namespace: &str) -> Arc<Tenant> {
+    logs.tenant(&namespace.parse().unwrap())
+}
+
+fn read(folder: &Path, parent: &str, change: impl FnOnce(&mut ReadLogsRequest)) -> Found {
+    let mut wire = ReadLogsRequest { parent: parent.into(), lines: 10_000, ..ReadLogsRequest::default() };
+    change(&mut wire);
+    find(folder, &Query::try_from(wire).unwrap()).unwrap()
+}
+
+fn texts(found: &Found) -> Vec<&str> {
+    found.lines.iter().map(|line| line.text.as_str()).collect()
+}
+
+#[tokio::test]
+async fn lines_keep_their_order_over_restarts_and_torn_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let logs = open(folder.path(), LIMITS);
+        for line in 0..10 {
+            tenant(&logs, "shop").offer(&source("pay"), record(format!("{round}.{line}")));
+        }
+        logs.close().await;
+        let (_, last) = segments::list(&folder.path().join("shop")).unwrap().pop().unwrap();
+        let torn = [std::fs::read(&last).unwrap(), b"{\"time\":12,\"func".to_vec()].concat();
+        std::fs::write(last, torn).unwrap();
+    }
+    let found = read(folder.path(), "namespaces/shop", |_| {});
+    let expected: Vec<String> = (0..30).map(|n| format!("{}.{}", n / 10, n % 10)).collect();
+    assert_eq!(texts(&found), expected);
+    assert!(found.lines.is_sorted_by(|a, b| a.time < b.time));
+    let last = read(folder.path(), "namespaces/shop", |query| query.lines = 3);
+    assert_eq!(texts(&last), ["2.7", "2.8", "2.9"]);
+}
+
+#[tokio::test]
+async fn questions_find_what_they_ask_for_and_no_other_tenants_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LIMITS);
+    let (one, two) = (source("pay"), Source { request_id: "order-7".into(), ..source("ship") });
+    for (namespace, source, text) in
+        [("shop", &one, "paid"), ("shop", &two, "shipped it"), ("bank", &one, "secret"), ("shop", &one, "refunded")]
+    {
+        tenant(&logs, namespace).offer(source, record(text));
+    }
+    logs.close().await;
+    let ask = |parent: &str, change: fn(&mut ReadLogsRequest)| texts(&read(folder.path(), parent, change)).join(",");
+    assert_eq!(ask("namespaces/shop", |_| {}), "paid,shipped it,refunded");
+    assert_eq!(ask("namespaces/shop/functions/pay", |_| {}), "paid,refunded");
+    assert_eq!(ask("namespaces/shop", |query| query.request_id = "order-7".into()), "shipped it");
+    assert_eq!(ask("namespaces/shop", |query| query.search = "ed".into()), "shipped it,refunded");
+    assert_eq!(ask("namespaces/bank", |query| query.request_id = "order-7".into()), "");
+    assert_eq!(ask("namespaces/nobody", |_| {}), "");
+    let by_id = read(folder.path(), "namespaces/shop", |query| query.request_id = one.invocation.to_string());
+    assert_eq!(texts(&by_id), ["paid", "refunded"]);
+    let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(by_id.lines[1].time);
+    let found = read(folder.path(), "namespaces/shop", |query| query.since = Some(since.into()));
+    assert_eq!(texts(&found), ["refunded"]);
+}
+
+#[tokio::test]
+async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = LogLimits { total_bytes: 300 << 10, rate_bytes: 1 << 20, ..LIMITS };
+    let logs = open(folder.path(), limits);
+    tenant(&logs, "quiet").offer(&source("f"), record("still here"));
+    let (loud, line) = (tenant(&logs, "loud"), "x".repeat(1000));
+    let mut offered = 0_u64;
+    for round in 0..20 {
+        for _ in 0..500 {
+            loud.offer(&source("f"), record(line.clone()));
+            offered += 1001;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(if round == 10 { 300 } else { 5 })).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    loud.offer(&source("f"), record("the last"));
+    logs.close().await;
+    assert_eq!(texts(&read(folder.path(), "namespaces/quiet", |_| {})), ["still here"]);
+    let found = read(folder.path(), "namespaces/loud", |_| {});
+    assert_eq!(found.lines.last().unwrap().text, "the last");
+    let (kept, dropped) =
+        found.lines.iter().fold((0, 0), |(k, d), l| (k + l.text.len() as u64 + 1, d + l.dropped_bytes));
+    assert!(dropped > 1 << 20 && dropped < offered, "{dropped} of {offered} dropped");
+    assert!(kept < 256 << 10, "{kept}");
+    let size = |namespace: &str| {
+        let files = segments::list(&folder.path().join(namespace)).unwrap();
+        files.iter().map(|(_, path)| std::fs::metadata(path).unwrap().len()).sum::<u64>()
+    };
+    assert!(size("loud") <= 256 << 10 && size("loud") > 64 << 10, "{}", size("loud"));
+}
+
+#[tokio::test]
+async fn the_total_is_kept_by_whoever_has_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = LogLimits { total_bytes: 100 << 10, namespace_bytes: 80 << 10, rate_bytes: 1 << 20 };
+    let logs = open(folder.path(), limits);
+    for (namespace, lines) in [("small", 5), ("large", 100), ("larger", 100)] {
+        for _ in 0..lines {
+            tenant(&logs, namespace).offer(&source("f"), record("x".repeat(700)));
+            tokio::time::sleep(std::time::Duration::from_micros(300)).await;
+        }
+    }
+    logs.close().await;
+    let count = |namespace: &str| read(folder.path(), &format!("namespaces/{namespace}"), |_| {}).lines.len();
+    assert_eq!(count("small"), 5);
+    assert!(count("large") < 100 && count("larger") < 100, "{} {}", count("large"), count("larger"));
+    assert!(count("large") + count("larger") > 50);
+}
+
+#[tokio::test]
+async fn a_follower_that_is_too_slow_loses_lines_and_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LogLimits { rate_bytes: 10 << 20, ..LIMITS });
+    let shop = tenant(&logs, "shop");
+    let mut follower = shop.follow();
+    for line in 0..2000 {
+        shop.offer(&source("f"), record(line.to_string()));
+    }
+    logs.close().await;
+    let Err(TryRecvError::Lagged(missed)) = follower.try_recv() else { panic!("nothing was missed") };
+    let next = follower.try_recv().unwrap();
+    assert_eq!(next.text, missed.to_string());
+}

@@ -1,7 +1,7 @@
 //! The thread that writes log lines: the only one that touches the files, so that a slow disk delays nobody else.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs, io,
     path::PathBuf,
     sync::Arc,
@@ -75,20 +75,33 @@ impl Writer {
     }
 
     fn append(&mut self, namespace: &Namespace, lines: &[Line]) -> io::Result<()> {
+        // In pieces that fit a file, so that a large batch does not push out all that was there.
+        let piece = usize::try_from(self.limits.namespace_bytes / 16).unwrap_or(usize::MAX);
+        let segments = self.segments(namespace)?;
         let mut bytes = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut bytes, line)?;
             bytes.push(b'\n');
+            if bytes.len() >= piece {
+                segments.append(&std::mem::take(&mut bytes))?;
+            }
         }
+        if bytes.is_empty() { Ok(()) } else { segments.append(&bytes) }
+    }
+
+    /// The files of a namespace; those of others are closed where too many are open.
+    fn segments(&mut self, namespace: &Namespace) -> io::Result<&mut Segments> {
         if self.namespaces.values().filter(|segments| segments.is_open()).count() >= OPEN_FILES {
             self.namespaces.values_mut().for_each(Segments::close);
         }
-        if !self.namespaces.contains_key(namespace) {
-            // A validated name: it can't lead out of the folder.
-            let folder = self.folder.join(namespace.as_str());
-            self.namespaces.insert(namespace.clone(), Segments::open(folder, self.limits.namespace_bytes)?);
+        match self.namespaces.entry(namespace.clone()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                // A validated name: it can't lead out of the folder.
+                let folder = self.folder.join(namespace.as_str());
+                Ok(new.insert(Segments::open(folder, self.limits.namespace_bytes)?))
+            }
         }
-        self.namespaces.get_mut(namespace).map_or(Ok(()), |segments| segments.append(&bytes))
     }
 
     /// Takes from whoever has most, so that nobody pays for another.

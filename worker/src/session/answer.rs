@@ -83,3 +83,60 @@ async fn send(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dunlin_proto::internal::v1::open_session_response::Frame;
+    use http::StatusCode;
+
+    use super::*;
+
+    /// What is sent for events that are all there at once.
+    async fn messages(given: Vec<ResponseEvent>) -> Vec<Frame> {
+        let (sender, events) = mpsc::channel(16);
+        given.into_iter().for_each(|event| sender.try_send(event).unwrap());
+        drop(sender);
+        let (outlet, mut sent) = mpsc::channel(16);
+        let inflight = Inflight::new(None).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        deliver(events, &Outgoing::new(1, 1, outlet), &inflight, deadline).await.unwrap();
+        std::iter::from_fn(|| sent.try_recv().ok()).map(|message| message.unwrap().frame.unwrap()).collect()
+    }
+
+    fn data(text: &'static str) -> ResponseEvent {
+        ResponseEvent::Data(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn head() -> ResponseEvent {
+        ResponseEvent::Head(StatusCode::OK, HeaderMap::new())
+    }
+
+    /// The bodies: their bytes, whether they are the last, how many trailers they have.
+    async fn bodies(given: Vec<ResponseEvent>) -> Vec<(String, bool, usize)> {
+        let messages = messages(given).await.into_iter().filter_map(|frame| match frame {
+            Frame::Body(body) => Some(body),
+            _ => None,
+        });
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        messages.map(|body| (text(&body.data), body.last, body.trailers.len())).collect()
+    }
+
+    #[tokio::test]
+    async fn a_small_answer_is_two_messages_and_trailers_come_with_the_last() {
+        assert_eq!(messages(vec![head(), data("all"), ResponseEvent::End]).await.len(), 2);
+        assert_eq!(bodies(vec![head(), data("all"), ResponseEvent::End]).await, [("all".into(), true, 0)]);
+        assert_eq!(bodies(vec![head(), ResponseEvent::End]).await, [(String::new(), true, 0)]);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+        let given = vec![head(), data("a"), data("b"), ResponseEvent::Trailers(trailers), ResponseEvent::End];
+        assert_eq!(bodies(given).await, [("a".into(), false, 0), ("b".into(), false, 0), (String::new(), true, 1)]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_never_said_to_be_whole() {
+        assert_eq!(bodies(vec![head(), data("half")]).await, [("half".into(), false, 0)]);
+        assert_eq!(bodies(vec![head()]).await, []);
+    }
+}

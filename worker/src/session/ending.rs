@@ -102,7 +102,9 @@ impl Ending {
                 let code = ErrorCode::DeadlineExceeded.as_str();
                 Self::ended(code, message, "answer_not_read".to_owned(), &completion.usage, waited)
             }
-            (Outcome::Ok, Err(Broken::Stopped)) => Self::failed(&Failure::Cancelled, stopped, &completion.usage, waited),
+            (Outcome::Ok, Err(Broken::Stopped)) => {
+                Self::failed(&Failure::Cancelled, stopped, &completion.usage, waited)
+            }
             (Outcome::Failed(failure), _) => Self::failed(failure, stopped, &completion.usage, waited),
         }
     }
@@ -192,11 +194,21 @@ mod tests {
             (Outcome::Ok, Err(Broken::Stopped), Some(Stopped::CallerGone), ("cancelled", "cancelled")),
             (failed(Failure::Cancelled), Ok(()), Some(Stopped::RequestTimeout), ("request_timeout", "cancelled")),
             (failed(Failure::Cancelled), Ok(()), Some(Stopped::DeadlineExceeded), ("deadline_exceeded", "cancelled")),
-            (failed(Failure::DeadlineExceeded { limit: late }), Ok(()), None, ("deadline_exceeded", "deadline_exceeded")),
+            (
+                failed(Failure::DeadlineExceeded { limit: late }),
+                Ok(()),
+                None,
+                ("deadline_exceeded", "deadline_exceeded"),
+            ),
             (failed(Failure::CpuExceeded { limit: late }), Ok(()), None, ("deadline_exceeded", "cpu_exceeded")),
             (failed(Failure::StackOverflow { limit_bytes: 1 }), Ok(()), None, ("function_failed", "stack_overflow")),
             (failed(Failure::MemoryExceeded { limit_bytes: 1 }), Ok(()), None, ("memory_exceeded", "memory_exceeded")),
-            (failed(Failure::RequestTooLarge { limit_bytes: 1 }), Ok(()), None, ("payload_too_large", "request_too_large")),
+            (
+                failed(Failure::RequestTooLarge { limit_bytes: 1 }),
+                Ok(()),
+                None,
+                ("payload_too_large", "request_too_large"),
+            ),
             (failed(Failure::ExitStatus(3)), Ok(()), None, ("function_failed", "exit_status")),
             (failed(Failure::Panicked { message: "x".into() }), Ok(()), None, ("internal", "panicked")),
         ];

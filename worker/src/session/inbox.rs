@@ -96,10 +96,13 @@ impl Arrived {
             return Err(Fault::new("a body goes on after its end"));
         }
         if bytes > MAX_BODY_CHUNK_BYTES {
-            return Err(Fault::new(format!("a piece of a body has {bytes} bytes, {MAX_BODY_CHUNK_BYTES} at most are allowed")));
+            return Err(Fault::new(format!(
+                "a piece of a body has {bytes} bytes, {MAX_BODY_CHUNK_BYTES} at most are allowed"
+            )));
         }
         let left = self.credit.checked_sub(bytes as u64);
-        self.credit = left.ok_or_else(|| Fault::new(format!("{bytes} bytes of a body with a credit of {}", self.credit)))?;
+        self.credit =
+            left.ok_or_else(|| Fault::new(format!("{bytes} bytes of a body with a credit of {}", self.credit)))?;
         if bytes < SMALL {
             self.small.extend_from_slice(&body.data);
         } else {

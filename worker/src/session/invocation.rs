@@ -122,7 +122,8 @@ impl Running<'_> {
         let cancel = self.inflight.cancel.clone();
         let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
         let running = async {
-            let completion = sandbox.run(call).await;
+            // Boxed, so that whoever waits for a sandbox does not carry the room for it.
+            let completion = Box::pin(sandbox.run(call)).await;
             // A caller who reads slowly keeps nobody else waiting.
             drop(slot);
             completion

@@ -1,7 +1,7 @@
 //! One invocation's way into its session's one bounded channel.
 
 use bytes::Bytes;
-use dunlin_proto::internal::v1::{Body, Header, Head, OpenSessionResponse, open_session_response::Frame};
+use dunlin_proto::internal::v1::{Body, Head, Header, OpenSessionResponse, open_session_response::Frame};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
 use tonic::Status;

@@ -44,7 +44,8 @@ impl TryFrom<Begin> for Order {
         let id = InvocationId::from_slice(&begin.id).map_err(|error| ApiError::invalid("id", error))?;
         let version = begin.version.as_ref().ok_or_else(|| ApiError::invalid("version", "version is missing"))?;
         let mut request = Request::new(());
-        *request.method_mut() = Method::from_bytes(begin.method.as_bytes()).map_err(|e| ApiError::invalid("method", e))?;
+        *request.method_mut() =
+            Method::from_bytes(begin.method.as_bytes()).map_err(|e| ApiError::invalid("method", e))?;
         let uri = Uri::builder().scheme(begin.scheme.as_str()).authority(begin.authority.as_str());
         let uri = uri.path_and_query(begin.path_and_query.as_str()).build();
         *request.uri_mut() = uri.map_err(|error| ApiError::invalid("path_and_query", error))?;
@@ -68,7 +69,9 @@ pub(super) fn trailers(wire: Vec<Header>) -> Result<HeaderMap, Fault> {
 fn headers(wire: Vec<Header>) -> Result<HeaderMap, http::Error> {
     let mut headers = HeaderMap::with_capacity(wire.len());
     for Header { name, value } in wire {
-        headers.try_append(HeaderName::try_from(name)?, HeaderValue::from_maybe_shared(value)?).map_err(http::Error::from)?;
+        headers
+            .try_append(HeaderName::try_from(name)?, HeaderValue::from_maybe_shared(value)?)
+            .map_err(http::Error::from)?;
     }
     Ok(headers)
 }
@@ -106,7 +109,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&str, fn(&mut Begin)); 8] = [
+        type Change = fn(&mut Begin);
+        let cases: [(&str, Change); 8] = [
             ("id", |b| b.id = Bytes::from_static(b"short")),
             ("version", |b| b.version = None),
             ("version.number", |b| b.version = b.version.take().map(|v| VersionRef { number: 0, ..v })),

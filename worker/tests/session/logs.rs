@@ -1,0 +1,119 @@
+//! Guests' output, read and followed over gRPC.
+
+use std::time::Duration;
+
+use dunlin_proto::{
+    internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient},
+    v1::{LogLine, LogStream, ReadLogsRequest},
+};
+use tokio::time::timeout;
+use tonic::{Code, Status, Streaming, transport::Endpoint};
+
+use crate::{
+    cluster::{Cluster, secret},
+    gateway::Gateway,
+    guests,
+};
+
+async fn read(cluster: &Cluster, query: ReadLogsRequest) -> Result<Streaming<ReadWorkerLogsResponse>, Status> {
+    let channel = Endpoint::from_shared(format!("http://{}", cluster.address)).unwrap().connect().await.unwrap();
+    let mut client = WorkerLogServiceClient::with_interceptor(channel, secret().attach());
+    Ok(client.read_worker_logs(ReadWorkerLogsRequest { query: Some(query) }).await?.into_inner())
+}
+
+async fn next(lines: &mut Streaming<ReadWorkerLogsResponse>) -> Option<LogLine> {
+    let line = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap();
+    line.map(|line| line.line.unwrap())
+}
+
+/// All lines that are there, as soon as there are so many.
+async fn lines(cluster: &Cluster, count: usize, query: ReadLogsRequest) -> Vec<LogLine> {
+    for _ in 0..500 {
+        let mut stream = read(cluster, query.clone()).await.unwrap();
+        let mut lines = Vec::new();
+        while let Some(line) = next(&mut stream).await {
+            lines.push(line);
+        }
+        if lines.len() >= count {
+            return lines;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("there are not {count} lines");
+}
+
+fn query(parent: &str) -> ReadLogsRequest {
+    ReadLogsRequest { parent: parent.into(), ..ReadLogsRequest::default() }
+}
+
+#[tokio::test]
+async fn lines_are_found_by_call_by_text_and_after_a_restart_and_never_by_another_tenant() {
+    let mut cluster = Cluster::with_worker().await;
+    let talk = cluster.deploy("talk", guests::TALK).await;
+    let mut other = cluster.version("talk", guests::TALK);
+    other.namespace = "bank".into();
+    let other = cluster.assign(other).await;
+    let mut gateway = Gateway::connect(cluster.address).await;
+    let call = gateway.begin_with(&talk, b"", true, |begin| begin.request_id = "order-7".into()).await;
+    let id = call.id.to_string();
+    assert_eq!(call.finish().await.status, 204);
+    gateway.call(&talk, b"").await;
+    gateway.call(&other, b"").await;
+    let all = lines(&cluster, 4, query("namespaces/shop")).await;
+    assert_eq!(all.len(), 4);
+    let line = &all[0];
+    assert_eq!((line.text.as_str(), line.stream()), ("one line", LogStream::Stderr));
+    assert_eq!((line.function.as_str(), line.version), ("namespaces/shop/functions/talk", 1));
+    assert_eq!((line.invocation.as_str(), line.worker.as_str()), (id.as_str(), "w1"));
+    for request_id in [id.clone(), "order-7".into()] {
+        let found = lines(&cluster, 2, ReadLogsRequest { request_id, ..query("namespaces/shop/functions/talk") }).await;
+        assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["one line", "second line"]);
+    }
+    let found = lines(&cluster, 2, ReadLogsRequest { search: "second".into(), ..query("namespaces/shop") }).await;
+    assert_eq!(found.len(), 2);
+    let last = lines(&cluster, 1, ReadLogsRequest { lines: 1, ..query("namespaces/shop") }).await;
+    assert_eq!((last.len(), last[0].text.as_str()), (1, "second line"));
+    let other = lines(&cluster, 2, query("namespaces/bank")).await;
+    assert!(other.len() == 2 && other.iter().all(|line| line.function.starts_with("namespaces/bank/")));
+    let none = lines(&cluster, 0, ReadLogsRequest { request_id: id, ..query("namespaces/bank") }).await;
+    assert!(none.is_empty());
+    cluster.stop_worker().await;
+    cluster.start_worker(|_| {}).await;
+    assert_eq!(lines(&cluster, 4, query("namespaces/shop")).await, all);
+}
+
+#[tokio::test]
+async fn followers_get_what_comes() {
+    let mut cluster = Cluster::with_worker().await;
+    let talk = cluster.deploy("talk", guests::TALK).await;
+    let mut gateway = Gateway::connect(cluster.address).await;
+    gateway.call(&talk, b"").await;
+    lines(&cluster, 2, query("namespaces/shop")).await;
+    let follow = ReadLogsRequest { follow: true, search: "second".into(), ..query("namespaces/shop") };
+    let mut follower = read(&cluster, follow).await.unwrap();
+    let mut times = Vec::new();
+    for round in 0..5 {
+        if round > 0 {
+            gateway.call(&talk, b"").await;
+        }
+        let line = next(&mut follower).await.unwrap();
+        assert_eq!(line.text, "second line");
+        times.push(line.time.map(|time| (time.seconds, time.nanos)));
+    }
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+    cluster.stop_worker().await;
+    assert!(next(&mut follower).await.is_none(), "it ends with the worker");
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_refused() {
+    let cluster = Cluster::with_worker().await;
+    for query in [
+        query("namespaces/../etc"),
+        query("shop"),
+        ReadLogsRequest { lines: 10_001, ..query("namespaces/shop") },
+        ReadLogsRequest { search: "x".repeat(2000), ..query("namespaces/shop") },
+    ] {
+        assert_eq!(read(&cluster, query).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
