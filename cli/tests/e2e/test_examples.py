@@ -35,7 +35,7 @@ def test_an_example_works_from_its_source(cluster, cli, api, namespace, built, e
     folder = REPO / "examples" / example
     manifest = tomllib.loads((folder / "dunlin.toml").read_text())
     function = manifest["name"]
-    cli.ok("deploy", folder, "--namespace", namespace, timeout=240)
+    cli.ok("deploy", folder, "--no-build", "--namespace", namespace, timeout=240)
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
             got = eventually(lambda: (a := client.get(f"/{namespace}/{function}/some/path?name=you")).status_code != 404 and a, what="the function")
