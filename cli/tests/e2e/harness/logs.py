@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-PANIC = re.compile(r"panicked at|stack backtrace|RUST_BACKTRACE|fatal runtime error|SIGSEGV|SIGABRT")
+PANIC = re.compile(r"panicked at|stack backtrace|fatal runtime error|SIGSEGV|SIGABRT|AddressSanitizer")
 
 
 class Logs:
@@ -35,17 +35,16 @@ class Logs:
         """New lines that a person would have to look at, and that none of these patterns expects."""
         allowed = [re.compile(pattern) for pattern in expected]
         return [f"{name}: {line}" for name, line in self.new_lines()
-                if not name.startswith("postgres") and is_bad(line) and (PANIC.search(line) or not any(pattern.search(line) for pattern in allowed))]
+                if not name.startswith("postgres") and is_bad(line) and not any(pattern.search(line) for pattern in allowed)]
 
 
 def is_bad(line):
-    if PANIC.search(line):
-        return True
     try:
-        return json.loads(line).get("level") in ("WARN", "ERROR")
-    except (ValueError, AttributeError):
-        # `dunlin up` logs text; a line without a level belongs to what a person reads.
-        return bool(re.search(r"\b(WARN|ERROR)\b", line))
+        record = json.loads(line)
+        return record["level"] in ("WARN", "ERROR") or "panicked" in str(record.get("fields"))
+    except (ValueError, KeyError, TypeError):
+        # No record of ours: a panic, which writes plain text, or `dunlin up`, which logs for people.
+        return bool(PANIC.search(line) or re.search(r"\b(WARN|ERROR)\b", line))
 
 
 def files_with(secrets, folder, except_for=()):
