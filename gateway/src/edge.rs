@@ -4,6 +4,7 @@
 //! no timer while it looks; heads that parsers could disagree on are found by `edge/framing.rs`.
 
 mod framing;
+mod refusal;
 mod sniff;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -30,6 +31,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::Instant,
@@ -37,6 +39,7 @@ use tokio::{
 
 use crate::config::LimitsConfig;
 use framing::Guarded;
+use refusal::Explained;
 pub(crate) use framing::Verdict;
 use sniff::Protocol;
 
@@ -44,6 +47,8 @@ use sniff::Protocol;
 const MAX_HEAD: usize = 128 << 10;
 /// Header fields that are read at all.
 const MAX_FIELDS: usize = 256;
+/// How long a client has to end a connection that it was asked to end.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no more file descriptors.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -61,6 +66,8 @@ pub(crate) struct Peer {
 struct Activity {
     /// Requests that are being answered.
     running: AtomicUsize,
+    /// Whether there has been a request.
+    served: Arc<AtomicBool>,
     opened: Instant,
     /// When the last answer was begun, in milliseconds since the connection was opened.
     last: AtomicU64,
@@ -68,7 +75,7 @@ struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        Self { running: AtomicUsize::new(0), opened: Instant::now(), last: AtomicU64::new(0) }
+        Self { running: AtomicUsize::new(0), served: Arc::default(), opened: Instant::now(), last: AtomicU64::new(0) }
     }
 
     fn touch(&self) {
@@ -153,6 +160,7 @@ where
     let (verdict, running) = (peer.verdict.clone(), activity.clone());
     let service = service_fn(move |request| {
         running.running.fetch_add(1, Ordering::Relaxed);
+        running.served.store(true, Ordering::Relaxed);
         let (answer, running) = (service(request, peer.clone()), Answering(running.clone()));
         async move {
             let response = answer.await;
@@ -161,13 +169,25 @@ where
     });
     match protocol {
         Protocol::Http1 => {
-            let io = TokioIo::new(Guarded::new(stream, verdict));
-            let mut connection = pin!(http1_builder(&limits).serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => return Ok(ended?),
-                () = shutdown.begun() => connection.as_mut().graceful_shutdown(),
+            let io = TokioIo::new(Guarded::new(Explained::new(stream, activity.served.clone()), verdict));
+            let mut connection = http1_builder(&limits).serve_connection(io, service);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = shutdown.begun() => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            };
+            let Err(error) = ended else { return Ok(()) };
+            let parts = connection.into_parts();
+            let (mut stream, begun) = (parts.io.into_inner(), !parts.read_buf.is_empty());
+            if error.is_timeout() && begun {
+                stream.write_all(&refusal::bytes(&refusal::slow_head())).await?;
+            } else if error.is_parse() && stream.get_ref().says_nothing() {
+                stream.write_all(&refusal::bytes(&refusal::malformed())).await?;
             }
-            Ok(connection.await?)
+            stream.shutdown().await?;
+            Err(error.into())
         }
         Protocol::Http2 => {
             let mut connection = pin!(http2_builder(&limits).serve_connection(TokioIo::new(stream), service));
@@ -177,7 +197,11 @@ where
                 () = idle(&activity, limits.idle_timeout) => {}
             }
             connection.as_mut().graceful_shutdown();
-            Ok(connection.await?)
+            tokio::select! {
+                ended = connection.as_mut() => Ok(ended?),
+                // A client that does not say goodbye is not waited for.
+                () = quiet(&activity) => Ok(()),
+            }
         }
     }
 }
@@ -191,6 +215,12 @@ async fn idle(activity: &Activity, patience: Duration) {
         }
         tokio::time::sleep(left).await;
     }
+}
+
+/// Waits a moment, and then until nothing is running.
+async fn quiet(activity: &Activity) {
+    tokio::time::sleep(GOODBYE).await;
+    idle(activity, GOODBYE).await;
 }
 
 fn http1_builder(limits: &LimitsConfig) -> http1::Builder {

@@ -4,7 +4,6 @@
 //! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls,
 //! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
 
-#[allow(dead_code, reason = "the administration side uses all of it; its parts land one by one")]
 mod admin;
 mod auth;
 mod config;
@@ -97,7 +96,10 @@ impl Gateway {
         };
         let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
         let listeners = [functions, admin, peer];
-        Ok(Self { addresses, listeners, config: Arc::new(config), data, secret, records, keeper })
+        // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
+        let Addresses { functions, admin, peer } = addresses;
+        let config = Arc::new(Config { functions, admin, peer, ..config });
+        Ok(Self { addresses, listeners, config, data, secret, records, keeper })
     }
 
     /// Where it listens.

@@ -119,6 +119,8 @@ struct Course<'a> {
     inner: &'a Inner,
     invocation: Invocation,
     deadline: Instant,
+    /// Until when it waits for workers, from the first time that it has to.
+    patience: Option<Instant>,
     pump: Pump,
     /// Endpoints that refused, or lost it before it began.
     refused: Vec<Arc<Endpoint>>,
@@ -131,7 +133,7 @@ impl<'a> Course<'a> {
         let body = std::mem::replace(invocation.request.body_mut(), RequestBody::whole(bytes::Bytes::new()));
         let pump = Pump::new(body, invocation.version.request_body_bytes);
         let deadline = invocation.deadline();
-        Self { inner, invocation, deadline, pump, refused: Vec::new(), refusal: None }
+        Self { inner, invocation, deadline, patience: None, pump, refused: Vec::new(), refusal: None }
     }
 
     async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Failure> {
@@ -172,11 +174,12 @@ impl<'a> Course<'a> {
         let Some(_waiting) = Waiting::join(&self.invocation.version.demand, self.inner.config.queue) else {
             return Err(no_worker("as many invocations of this version as may wait for a worker do so already"));
         };
-        let patience = Instant::now() + self.inner.config.queue_timeout;
-        let until = patience.min(self.deadline);
+        let patience = self.inner.config.queue_timeout;
+        let until = self.deadline.min(*self.patience.get_or_insert_with(|| Instant::now() + patience));
         tokio::select! {
-            found = self.wait() => found,
+            biased;
             () = sleep_until(until) => Err(self.waited_in_vain(until == self.deadline)),
+            found = self.wait() => found,
         }
     }
 

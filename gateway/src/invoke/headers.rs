@@ -58,6 +58,7 @@ pub(super) fn to_function(
 ) -> HeaderMap {
     let trailers = accepts_trailers(&headers);
     remove_hop_by_hop(&mut headers);
+    crate::admin::remove_session(&mut headers);
     headers.remove(header::TE);
     for name in PRETENDED.iter().chain(consumed) {
         headers.remove(name);
@@ -123,6 +124,7 @@ pub(super) fn to_caller(
     let headers = response.headers_mut();
     let length = headers.remove(header::CONTENT_LENGTH).filter(|_| bodiless);
     remove_hop_by_hop(headers);
+    crate::admin::remove_session_setting(headers);
     remove_where(headers, |name| name.starts_with("dunlin-"));
     // What the body has is counted anew; only where there is none does the function's word stand (RFC 9110 8.6).
     if let Some(length) = length.filter(|length| length.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())) {

@@ -1,0 +1,49 @@
+//! The gateway without its scheduler, and with one that sends changes.
+
+use dunlin_proto::internal::v1::{ConfigDelta, FunctionConfig};
+
+use crate::harness::{Cluster, Plan, eventually, get};
+
+#[tokio::test]
+async fn a_gateway_that_starts_without_its_scheduler_serves_what_it_served() {
+    let mut cluster = Cluster::with(Plan::default()).await;
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    let file = cluster.config.data_dir.join("config.snapshot");
+    eventually("the file", async || file.exists() && file.with_file_name("placements.snapshot").exists()).await;
+    cluster.scheduler.stop();
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200, "a warm call needs no scheduler");
+    cluster.stop_gateway().await;
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    cluster.start_gateway().await;
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    assert_eq!(get(cluster.functions(), "/shop/closed/").await.status, 401, "nor does it forget who may call");
+}
+
+#[tokio::test]
+async fn a_change_applies_to_its_base_alone() {
+    let cluster = Cluster::start().await;
+    let added = |name: &str| FunctionConfig {
+        uid: dunlin_proto::ids::FunctionUid::new().to_string(),
+        namespace: "shop".into(),
+        function: name.into(),
+        ..FunctionConfig::default()
+    };
+    let delta = |base_version, name: &str| ConfigDelta {
+        base_version,
+        version: base_version + 1,
+        functions: vec![added(name)],
+        ..ConfigDelta::default()
+    };
+    cluster.scheduler.deltas.send(delta(7, "new")).unwrap();
+    // It has no version, but is there.
+    eventually("the function", async || get(cluster.functions(), "/shop/new").await.text().contains("no version")).await;
+    cluster.scheduler.deltas.send(delta(42, "wrong")).unwrap();
+    eventually("a new stream that asks for the whole", async || {
+        let hellos = cluster.scheduler.seen.hellos.lock().unwrap();
+        hellos.len() == 2 && hellos[1].config_version == 0
+    })
+    .await;
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    assert!(get(cluster.functions(), "/shop/wrong").await.text().contains("not found"));
+}

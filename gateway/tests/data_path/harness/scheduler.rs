@@ -1,0 +1,135 @@
+//! A scheduler that says what the test says.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use dunlin_process::shutdown::Shutdown;
+use dunlin_proto::internal::v1::{
+    ActivateRequest, ActivateResponse, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements,
+    SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
+    sync_gateway_request::Report,
+    sync_gateway_response::Update,
+    sync_service_server::{SyncService, SyncServiceServer},
+};
+use futures::{Stream, StreamExt};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+/// A simulated scheduler. Dropped, it is gone.
+pub(crate) struct Scheduler {
+    pub(crate) address: SocketAddr,
+    pub(crate) placements: watch::Sender<Placements>,
+    pub(crate) deltas: broadcast::Sender<ConfigDelta>,
+    pub(crate) seen: Arc<Seen>,
+    shutdown: Shutdown,
+}
+
+/// What gateways said.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) hellos: Mutex<Vec<GatewayHello>>,
+    pub(crate) loads: Mutex<Vec<GatewayLoad>>,
+    pub(crate) activations: AtomicUsize,
+}
+
+struct Service {
+    config: ConfigSnapshot,
+    placements: watch::Sender<Placements>,
+    deltas: broadcast::Sender<ConfigDelta>,
+    seen: Arc<Seen>,
+    shutdown: Shutdown,
+}
+
+impl Scheduler {
+    pub(crate) async fn start(config: ConfigSnapshot, first: Placements) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (placements, deltas) = (watch::Sender::new(first), broadcast::Sender::new(16));
+        let (seen, shutdown) = (Arc::<Seen>::default(), Shutdown::default());
+        let service = Service {
+            config,
+            placements: placements.clone(),
+            deltas: deltas.clone(),
+            seen: seen.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let server = SyncServiceServer::with_interceptor(service, super::secret().require());
+        let ended = shutdown.clone();
+        shutdown.spawn(async move {
+            tokio::select! {
+                served = tonic::transport::Server::builder().add_service(server).serve_with_incoming(TcpListenerStream::new(listener)) => served.unwrap(),
+                () = ended.begun() => {}
+            }
+        });
+        Self { address, placements, deltas, seen, shutdown }
+    }
+
+    /// Goes away.
+    pub(crate) fn stop(&self) {
+        self.shutdown.begin();
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl SyncService for Service {
+    type SyncWorkerStream = Updates<SyncWorkerResponse>;
+    type SyncGatewayStream = Updates<SyncGatewayResponse>;
+
+    async fn sync_worker(
+        &self,
+        _: Request<Streaming<SyncWorkerRequest>>,
+    ) -> Result<Response<Self::SyncWorkerStream>, Status> {
+        Err(Status::unimplemented("only gateways"))
+    }
+
+    async fn sync_gateway(
+        &self,
+        request: Request<Streaming<SyncGatewayRequest>>,
+    ) -> Result<Response<Self::SyncGatewayStream>, Status> {
+        let mut reports = request.into_inner();
+        let (updates, stream) = mpsc::channel(16);
+        let (config, seen, shutdown) = (self.config.clone(), self.seen.clone(), self.shutdown.clone());
+        let (mut placements, mut deltas) = (self.placements.subscribe(), self.deltas.subscribe());
+        self.shutdown.spawn(async move {
+            let update = |update| Ok(SyncGatewayResponse { update: Some(update) });
+            updates.send(update(Update::Config(config))).await.ok()?;
+            loop {
+                let next = placements.borrow_and_update().clone();
+                updates.send(update(Update::Placements(next))).await.ok()?;
+                tokio::select! {
+                    changed = placements.changed() => changed.ok()?,
+                    delta = deltas.recv() => updates.send(update(Update::ConfigDelta(delta.ok()?))).await.ok()?,
+                    report = reports.next() => match report?.ok()?.report? {
+                        Report::Hello(hello) => seen.hellos.lock().unwrap().push(hello),
+                        Report::Load(load) => seen.loads.lock().unwrap().push(load),
+                    },
+                    () = shutdown.begun() => return Some(()),
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {
+        self.seen.activations.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(ActivateResponse {}))
+    }
+}

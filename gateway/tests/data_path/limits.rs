@@ -1,0 +1,125 @@
+//! Limits: sizes, times, and the errors that name them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::Request;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Cluster, Plan, connect, eventually, h1, raw};
+
+const LIMIT: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_at_once_or_on_the_way() {
+    let cluster = Cluster::start().await;
+    let post = async |path: &str, body: Full<Bytes>| {
+        let request = Request::post(format!("/shop/open{path}")).header("host", "h").body(body).unwrap();
+        h1(cluster.functions(), request).await
+    };
+    let answer = post("/echo", Full::new(vec![0; LIMIT].into())).await;
+    assert_eq!((answer.status, answer.body.len()), (200, LIMIT));
+    // Announced: nothing is read, and no worker hears of it.
+    let (answer, closed) = raw(
+        cluster.functions(),
+        format!("POST /shop/open/ HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", LIMIT + 1).as_bytes(),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large") && closed, "{answer}");
+    assert_eq!(cluster.workers[0].begins().len(), 1);
+    // Not announced: refused when the limit is passed.
+    let pieces = (0..LIMIT / 32_768 + 1).map(|_| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![0; 32_768]))));
+    let body = StreamBody::new(stream::iter(pieces.collect::<Vec<_>>()));
+    let request = Request::post("/shop/open/sum").header("host", "h").body(body).unwrap();
+    // The function answers before it has read the whole body unless it waits for it.
+    let answer = h1(cluster.functions(), request_to(request, "/shop/open/hang")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "payload_too_large"));
+}
+
+fn request_to<B>(mut request: Request<B>, path: &str) -> Request<B> {
+    *request.uri_mut() = path.parse().unwrap();
+    request
+}
+
+#[tokio::test]
+async fn t31_heads_over_the_limit_are_refused() {
+    let cluster = Cluster::start().await;
+    let long = "a".repeat(16 << 10);
+    let answer = cluster.call("GET", &format!("/{long}"), &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (431, "headers_too_large"));
+    let (a, b, c) = ("a".repeat(12 << 10), "b".repeat(12 << 10), "c".repeat(12 << 10));
+    let answer = cluster.call("GET", "/", &[("x-a", &a), ("x-b", &b), ("x-c", &c)], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (431, "headers_too_large"));
+    assert_eq!(cluster.call("GET", "/", &[("x-a", &a), ("x-b", &b)], "").await.status, 200);
+    let many: String = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let (answer, _) = raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\n{many}\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("headers_too_large"), "{answer}");
+    // Beyond what is read at all.
+    let huge = "x".repeat(300 << 10);
+    let (answer, closed) = raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\nx: {huge}\r\n\r\n").as_bytes()).await;
+    assert!((answer.is_empty() || answer.starts_with("HTTP/1.1 431")) && closed, "{answer}");
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_time_of_an_invocation_ends_and_the_error_names_the_stage() {
+    let plan = || Plan { timeout: Duration::from_millis(300), ..Plan::default() };
+    let cluster = Cluster::with(plan()).await;
+    for path in ["/hang", "/silent"] {
+        let answer = cluster.call("GET", path, &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"), "{path}");
+        assert!(answer.text().contains("running the function"), "{}", answer.text());
+    }
+    eventually("a cancel", async || cluster.workers[0].cancels() == ["deadline_exceeded", "deadline_exceeded"]).await;
+    let cluster = Cluster::with(Plan { placed: false, ..plan() }).await;
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
+    assert!(answer.text().contains("waiting for a worker"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn t30_a_caller_that_sends_too_slowly_is_refused() {
+    let configure = |config: &mut dunlin_gateway::Config| config.limits.body_patience = Duration::from_millis(300);
+    let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
+    let mut stream = connect(cluster.functions()).await;
+    stream.write_all(b"POST /shop/open/hang HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf").await.unwrap();
+    let mut answer = vec![0; 16];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408 Req");
+    eventually("a cancel", async || cluster.workers[0].cancels() == ["request_timeout"]).await;
+}
+
+#[tokio::test]
+async fn a_caller_is_told_to_go_on_only_where_its_body_is_wanted() {
+    let cluster = Cluster::start().await;
+    let head = |length: usize| {
+        format!("POST /shop/open/echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let mut stream = connect(cluster.functions()).await;
+    stream.write_all(head(5).as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.unwrap();
+    let mut answer = vec![0; 15];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+    let (answer, _) = raw(cluster.functions(), head(LIMIT + 1).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_gateway_takes_so_many_invocations_at_once_and_no_more() {
+    let configure = |config: &mut dunlin_gateway::Config| config.dispatch.in_flight = 1;
+    let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
+    let mut stream = connect(cluster.functions()).await;
+    stream.write_all(b"GET /shop/open/hang HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    eventually("the call", async || cluster.workers[0].begins().len() == 1).await;
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "1"));
+    drop(stream);
+    eventually("a free place", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
+}

@@ -1,0 +1,13 @@
+//! A bound gateway between real sockets: callers here, and behind it a simulated scheduler and simulated workers that
+//! speak the real protocol (`harness/`). Administration has tests of its own.
+
+mod harness;
+
+mod auth;
+mod configuration;
+mod connections;
+mod limits;
+mod routing;
+mod smuggling;
+mod streaming;
+mod workers;

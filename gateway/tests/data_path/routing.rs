@@ -1,0 +1,109 @@
+//! From a caller's request to what the function is given, and back.
+
+use std::collections::HashSet;
+
+use http::Request;
+use http_body_util::Empty;
+
+use crate::harness::{Cluster, Plan, get, h2, send};
+
+#[tokio::test]
+async fn a_function_is_called_by_its_path() {
+    let cluster = Cluster::start().await;
+    // The first one may wait for a session.
+    cluster.call("GET", "/", &[], "").await;
+    let headers = [("x-request-id", "mine-1"), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    let answer = cluster.call("POST", "/a//b%2fc?x=1&y=/", &headers, "hello").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let given = answer.json();
+    assert_eq!((&given["method"], &given["path"], &given["base"]), (&"POST".into(), &"/a//b%2fc?x=1&y=/".into(), &"/shop/open".into()));
+    assert_eq!((&given["authority"], &given["remote"], &given["body"]), (&"functions.test".into(), &"127.0.0.1".into(), &"hello".into()));
+    assert_eq!(given["request_id"], "mine-1");
+    let id = answer.header("x-request-id");
+    assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
+    let sent = |name: &str| {
+        let headers = given["headers"].as_array().unwrap();
+        headers.iter().find(|header| header[0] == name).map(|header| header[1].as_str().unwrap().to_owned())
+    };
+    assert_eq!(sent("x-request-id"), Some(id));
+    assert_eq!(sent("traceparent").as_deref(), Some(headers[1].1));
+    assert_eq!((sent("x-forwarded-for").as_deref(), sent("x-forwarded-proto").as_deref()), (Some("127.0.0.1"), Some("http")));
+    // A short answer's cost is in its head: the worker's queue and the gateway's, and what the worker measured.
+    let timing = answer.header("server-timing");
+    assert!(timing.ends_with("start;dur=2.000, run;dur=3.000, cpu;dur=4.000") && timing.starts_with("queue;dur="), "{timing}");
+    assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+}
+
+#[tokio::test]
+async fn the_same_over_http_2() {
+    let cluster = Cluster::start().await;
+    let uri = format!("http://functions.test/shop/open/x?y");
+    let answer = h2(cluster.functions(), Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap()).await;
+    assert_eq!((answer.status, &answer.json()["path"], &answer.json()["authority"]), (200, &"/x?y".into(), &"functions.test".into()));
+}
+
+#[tokio::test]
+async fn calls_divide_over_versions() {
+    let cluster = Cluster::start().await;
+    let mut seen = HashSet::new();
+    for _ in 0..50 {
+        seen.insert(cluster.call("GET", "/", &[], "").await.json()["version"].as_u64());
+    }
+    assert_eq!(seen, HashSet::from([Some(1), Some(2)]));
+}
+
+#[tokio::test]
+async fn a_host_names_a_function_where_a_domain_is_configured() {
+    let plan = Plan { configure: |config| config.domain = Some("fn.test".to_owned()), ..Plan::default() };
+    let cluster = Cluster::with(plan).await;
+    let call = async |host: &str, path: &str| send(cluster.functions(), "GET", path, &[("host", host)], "").await;
+    let answer = call("open--shop.fn.test", "/shop/open?x").await.json();
+    assert_eq!((&answer["path"], &answer["base"]), (&"/shop/open?x".into(), &"".into()));
+    assert_eq!(call("V2--Open--shop.FN.test:80", "/").await.json()["version"], 2);
+    for (host, status, code) in [
+        ("fn.test", 421, "misdirected_request"),
+        ("127.0.0.1", 421, "misdirected_request"),
+        ("open.fn.test", 421, "misdirected_request"),
+        ("missing--shop.fn.test", 404, "not_found"),
+        ("v9--open--shop.fn.test", 404, "not_found"),
+    ] {
+        let answer = call(host, "/shop/open").await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_served_says_so() {
+    let cluster = Cluster::start().await;
+    for path in ["/", "/shop", "/shop/none", "/bank/open", "/shop//open"] {
+        let answer = get(cluster.functions(), path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{path}");
+    }
+    for path in ["/shop/open/../closed", "/shop/open/%2e%2e/closed", "/shop/open/a%00", "/shop/open/a%5c", "/shop/open/%zz"] {
+        let answer = get(cluster.functions(), path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_argument"), "{path}");
+    }
+    let answer = cluster.call("TRACE", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"));
+    assert!(answer.header("allow").contains("GET"));
+    for method in ["OPTIONS", "PROPFIND", "DELETE"] {
+        assert_eq!(cluster.call(method, "/", &[], "").await.json()["method"], method);
+    }
+    assert!(cluster.workers[0].begins().len() == 3, "nothing else reached a worker");
+}
+
+#[tokio::test]
+async fn an_answer_is_built_anew() {
+    let cluster = Cluster::start().await;
+    let answer = cluster.call("GET", "/lies", &[], "").await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.header("content-length").as_str()), (200, "short", "5"));
+    for gone in ["transfer-encoding", "connection", "x-b", "dunlin-x"] {
+        assert!(!answer.headers.contains_key(gone), "{gone}");
+    }
+    assert_ne!(answer.header("x-request-id"), "mine");
+    assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+    let answer = cluster.call("HEAD", "/lies", &[], "").await;
+    assert_eq!((answer.status, answer.body.len(), answer.header("content-length").as_str()), (200, 0, "9999"));
+    let answer = cluster.call("GET", "/no-content", &[], "").await;
+    assert_eq!((answer.status, answer.body.len(), answer.header("x-a").as_str()), (204, 0, "b"));
+}

@@ -1,0 +1,146 @@
+//! Workers that fail, refuse, leave and come, and what callers see of it.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use dunlin_proto::{
+    internal::v1::{ListRecordsRequest, invocation_record_service_client::InvocationRecordServiceClient},
+    v1,
+};
+use futures::future::join_all;
+use tonic::transport::Endpoint;
+
+use crate::harness::{Cluster, Plan, Worker, eventually, secret};
+
+#[tokio::test]
+async fn a_function_that_fails_is_a_502_that_says_why() {
+    let cluster = Cluster::start().await;
+    for (path, code, part) in [
+        ("/trap", "function_failed", "stack_overflow"),
+        ("/nothing", "function_failed", "without an answer"),
+        ("/switching", "function_failed", "101"),
+        ("/trap-after-head", "memory_exceeded", "memory_exceeded"),
+        ("/die", "worker_lost", "went away"),
+    ] {
+        let answer = cluster.call("GET", path, &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (502, code), "{path}");
+        assert!(answer.text().contains(part), "{}", answer.text());
+    }
+    eventually("another session", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
+    assert_eq!(cluster.workers[0].begins().iter().filter(|begin| begin.path_and_query == "/die").count(), 1, "never twice");
+}
+
+#[tokio::test]
+async fn what_one_worker_refuses_another_may_take_with_the_whole_body() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    cluster.workers[0].seen.full.send_replace(true);
+    let body = "x".repeat(200_000);
+    for _ in 0..20 {
+        let answer = cluster.call("POST", "/echo", &[], &body).await;
+        assert!(answer.status == 200 && answer.text() == body);
+    }
+    assert!(!cluster.workers[0].begins().is_empty(), "both are asked");
+    assert_eq!(cluster.workers[1].begins().len(), 20);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_full_says_when_to_come_back() {
+    let configure = |config: &mut dunlin_gateway::Config| config.dispatch.queue_timeout = Duration::from_millis(300);
+    let cluster = Cluster::with(Plan { workers: 2, configure, ..Plan::default() }).await;
+    let answer = cluster.call("GET", "/busy", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (429, "too_many_requests", "2"));
+    cluster.workers.iter().for_each(|worker| drop(worker.seen.full.send_replace(true)));
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "2"));
+}
+
+#[tokio::test]
+async fn a_version_without_a_worker_is_asked_for_once_and_waited_for() {
+    let cluster = Cluster::with(Plan { placed: false, ..Plan::default() }).await;
+    let calls = join_all((0..50).map(|_| cluster.call("GET", "/", &[], "")));
+    let place = async {
+        eventually("a question", async || cluster.scheduler.seen.activations.load(Ordering::SeqCst) > 0).await;
+        eventually("demand", async || {
+            let loads = cluster.scheduler.seen.loads.lock().unwrap();
+            loads.iter().any(|load| load.demand.iter().map(|demand| demand.queued).sum::<u32>() == 50)
+        })
+        .await;
+        cluster.place(2, &cluster.workers);
+    };
+    let (answers, ()) = futures::join!(calls, place);
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    // Two versions, asked for again each half second.
+    let asked = cluster.scheduler.seen.activations.load(Ordering::SeqCst);
+    assert!(asked <= 6, "{asked}");
+}
+
+#[tokio::test]
+async fn those_who_wait_are_bounded_in_number_and_time() {
+    let configure = |config: &mut dunlin_gateway::Config| {
+        config.dispatch.queue_timeout = Duration::from_millis(300);
+        config.dispatch.queue = 1;
+    };
+    let cluster = Cluster::with(Plan { placed: false, configure, ..Plan::default() }).await;
+    let answers = join_all((0..10).map(|_| cluster.call("GET", "/", &[], ""))).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "1"));
+    }
+    let turned_away = answers.iter().filter(|answer| answer.text().contains("as may wait")).count();
+    assert!((8..10).contains(&turned_away), "{turned_away} of 10, with two versions");
+}
+
+#[tokio::test]
+async fn work_moves_when_workers_come_and_go() {
+    let mut cluster = Cluster::start().await;
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    let second = Worker::start("w9").await;
+    let workers = [second];
+    cluster.place(2, &workers);
+    eventually("the other worker", async || {
+        assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+        !workers[0].begins().is_empty()
+    })
+    .await;
+    // The old one is no longer placed, so it is no longer needed.
+    cluster.workers.clear();
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_worker_that_drains_gets_nothing_new() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    let sessions = || cluster.workers.iter().map(|worker| worker.seen.sessions.load(Ordering::SeqCst)).sum::<u64>();
+    eventually("all sessions", async || sessions() == 4).await;
+    // Each of the two sessions to whichever worker takes it says goodbye; what runs there is answered.
+    for _ in 0..3 {
+        assert_eq!(cluster.call("GET", "/leave", &[], "").await.text(), "bye");
+    }
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn records_say_what_became_of_calls() {
+    let cluster = Cluster::start().await;
+    cluster.call("GET", "/ok?secret=1", &[("x-request-id", "mine")], "").await;
+    cluster.call("GET", "/trap", &[], "").await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", cluster.addresses.peer)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let query = v1::ListInvocationsRequest { parent: "namespaces/shop".into(), ..Default::default() };
+    let request = ListRecordsRequest { query: Some(query), id: String::new() };
+    let refused = InvocationRecordServiceClient::new(channel.clone()).list_records(request.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::Unauthenticated);
+    let mut client = InvocationRecordServiceClient::with_interceptor(channel, secret().attach());
+    let mut found = Vec::new();
+    eventually("two records", async || {
+        found = client.list_records(request.clone()).await.unwrap().into_inner().invocations;
+        found.len() == 2
+    })
+    .await;
+    let [trap, ok] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((trap.outcome.as_str(), trap.status, trap.path.as_str()), ("function_failed", 502, "/trap"));
+    assert_eq!((ok.outcome.as_str(), ok.status, ok.path.as_str(), ok.request_id.as_str()), ("ok", 200, "/ok", "mine"));
+    assert_eq!((ok.worker.as_str(), ok.gateway.as_str()), ("w0", "gateway"));
+    assert_eq!(ok.receipt.as_ref().unwrap().cpu.unwrap().nanos, 4_000_000);
+    let mut other = request;
+    other.query.as_mut().unwrap().parent = "namespaces/bank".into();
+    assert!(client.list_records(other).await.unwrap().into_inner().invocations.is_empty());
+}
