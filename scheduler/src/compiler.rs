@@ -105,7 +105,7 @@ impl Compiler {
     fn report(&self, stdout: &str) -> Result<CompilerReport, ApiError> {
         let ok = match last_line(stdout) {
             Some(Ok(Line::Ok(ok))) => ok,
-            Some(Ok(Line::Error(error))) => return Err(error.into_api()),
+            Some(Ok(Line::Error(error))) => return Err(self.told(error)),
             _ => return Err(self.broken("it printed something else than its answer")),
         };
         let kind = Kind::from_text(&ok.kind).ok_or_else(|| self.broken("it named a kind that does not exist"))?;
@@ -123,7 +123,7 @@ impl Compiler {
         if let ChildError::Failed { stdout, .. } = &error
             && let Some(Ok(Line::Error(error))) = last_line(&String::from_utf8_lossy(stdout))
         {
-            return error.into_api();
+            return self.told(error);
         }
         if !error.is_artifacts_fault() {
             return self.broken(&error.to_string());
@@ -132,6 +132,12 @@ impl Compiler {
         let message = format!("the artifact can't be compiled: {error}");
         ApiError::new(ErrorCode::InvalidArtifact, message)
             .hint("make the artifact smaller or simpler: build it in release mode, and leave out what it does not need")
+    }
+
+    /// What the compiler says of the artifact, or of trouble of its own.
+    fn told(&self, error: LineError) -> ApiError {
+        let error = error.into_api();
+        if error.code == ErrorCode::Internal { self.broken(&error.message) } else { error }
     }
 
     /// The compiler itself does not work: nothing that a developer can repair.
@@ -148,8 +154,8 @@ impl LineError {
         let code = ErrorCode::from_text(&self.code).unwrap_or(ErrorCode::InvalidArtifact);
         let cut = |text: &str| text.chars().take(2000).collect::<String>();
         let error = ApiError::new(code, cut(&self.message));
-        match &self.hint {
-            Some(hint) => error.hint(cut(hint)),
+        match self.hint.filter(|hint| !hint.is_empty()) {
+            Some(hint) => error.hint(cut(&hint)),
             None => error,
         }
     }

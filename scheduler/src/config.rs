@@ -28,13 +28,13 @@ pub struct Config {
     /// Where artifacts and compiled code are: a folder, or `s3://bucket/prefix` with the usual `AWS_*` variables.
     /// Default: a folder in the data folder.
     pub artifacts: Option<String>,
-    /// The program that compiles artifacts. Default: `dunlin-worker` beside this program.
+    /// The program that compiles artifacts. Default: `dunlin-worker` beside this program, or `dunlin` itself.
     pub compiler: Option<PathBuf>,
     /// What stands between the compiler and its `compile` command, such as `worker` for `dunlin worker compile`. Default: nothing.
     pub compiler_args: Vec<String>,
     /// Compilers that run at once. Default: 2 with four processors or more, otherwise 1.
     pub compilers: usize,
-    /// Address space of a compiler, in MiB. Default 4096.
+    /// Address space of a compiler, in MiB. Default 2048.
     pub compiler_memory_mib: u64,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
@@ -55,7 +55,7 @@ impl Default for Config {
             compiler: None,
             compiler_args: Vec::new(),
             compilers: if processors >= 4 { 2 } else { 1 },
-            compiler_memory_mib: 4096,
+            compiler_memory_mib: 2048,
             log_format: LogFormat::default(),
             log_filter: "info".into(),
         }
@@ -146,13 +146,17 @@ impl Config {
             .context("--database must be sqlite:///absolute/path or postgres://user:password@host/database")
     }
 
-    /// The compiler to run.
-    pub(crate) fn compiler(&self) -> anyhow::Result<PathBuf> {
+    /// The compiler to run, with what stands before its `compile` command. Where nothing is configured and this program is
+    /// `dunlin`, it is its own compiler.
+    pub(crate) fn compiler(&self) -> anyhow::Result<(PathBuf, Vec<String>)> {
         if let Some(path) = &self.compiler {
-            return Ok(path.clone());
+            return Ok((path.clone(), self.compiler_args.clone()));
         }
         let own = std::env::current_exe().context("find this program")?;
-        Ok(own.parent().unwrap_or(Path::new(".")).join("dunlin-worker"))
+        if own.file_stem().is_some_and(|name| name == "dunlin") {
+            return Ok((own, vec!["worker".to_owned()]));
+        }
+        Ok((own.parent().unwrap_or(Path::new(".")).join("dunlin-worker"), self.compiler_args.clone()))
     }
 }
 

@@ -11,6 +11,7 @@ mod autoscale;
 mod catalog;
 mod cluster;
 mod codes;
+mod command;
 mod compiler;
 mod config;
 mod deploy;
@@ -27,6 +28,7 @@ mod store;
 mod tokens;
 
 pub use self::{
+    command::SchedulerCommand,
     config::{Config, SchedulerArgs},
     server::{Addresses, Scheduler, operator_token},
     tokens::MAX_LIFETIME,

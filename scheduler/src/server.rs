@@ -63,9 +63,10 @@ impl Scheduler {
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
         let limits = ChildLimits::for_compiling(config.compiler_memory_mib << 20);
+        let (program, args) = config.compiler()?;
         let workshop = Arc::new(Workshop {
             artifacts: Artifacts::open(config.artifacts.as_deref(), &data)?,
-            compiler: Compiler::new(&config.compiler()?, &config.compiler_args, limits),
+            compiler: Compiler::new(&program, &args, limits),
             queue: Queue::new(config.compilers),
             signer: CodeSigner::open(&keys)?,
             engine: watch::Sender::new(None),

@@ -19,7 +19,7 @@ mod workers;
 use std::{path::PathBuf, time::Duration};
 
 use sqlx::{
-    Any, AnyPool, Executor, Row, Transaction,
+    Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migrator},
 };
@@ -117,6 +117,18 @@ impl Database {
         Ok(options.connect_lazy(&self.url())?)
     }
 
+    /// Connects once without a pool, which would only say that it had no connection in time.
+    async fn knock(&self) -> Result<(), Error> {
+        let knock = async {
+            let mut connection = AnyConnection::connect(&self.url()).await?;
+            for statement in self.greeting() {
+                connection.execute(*statement).await?;
+            }
+            connection.close().await
+        };
+        Ok(tokio::time::timeout(ACQUIRE, knock).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+    }
+
     fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }
@@ -159,6 +171,7 @@ impl Store {
     /// Opens the database, and applies the migrations that it lacks.
     pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
         let pool = database.pool()?;
+        database.knock().await?;
         let migrated = MIGRATIONS.run(&pool).await;
         if migrated.is_err() {
             pool.close().await;

@@ -178,7 +178,7 @@ async fn read_bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> Result
 fn judge(status: ExitStatus, stdout: Vec<u8>, stderr: &str, limits: &ChildLimits) -> Result<Vec<u8>, ChildError> {
     let out_of_memory = || {
         let said = stderr.to_ascii_lowercase();
-        ["memory allocation", "out of memory", "cannot allocate memory"].iter().any(|text| said.contains(text))
+        ["memory allocation", "memory exhausted", "out of memory", "cannot allocate memory"].iter().any(|text| said.contains(text))
     };
     let memory = || ChildError::Memory { limit: limits.memory, stderr: stderr.to_owned() };
     match (status.code(), status.signal()) {

@@ -77,6 +77,13 @@ async fn its_refusal_reaches_the_developer() {
 }
 
 #[tokio::test]
+async fn an_empty_hint_is_none_and_its_own_trouble_is_not_the_developers() {
+    let error = fake(r#"echo '{"error":{"code":"invalid_artifact","message":"no","hint":""}}'"#).compile().await.unwrap_err();
+    assert_eq!(error.hint, None);
+    fake(r#"echo '{"error":{"code":"internal","message":"disk full"}}'"#).refused(ErrorCode::Unavailable, "does not work").await;
+}
+
+#[tokio::test]
 async fn t20_a_loop_is_ended_by_its_processor_time() {
     fake("while :; do :; done").refused(ErrorCode::InvalidArtifact, "1 s of processor time").await;
 }
@@ -98,12 +105,17 @@ async fn t20_a_wait_is_ended_by_the_wall_and_its_children_with_it() {
 
 #[tokio::test]
 async fn t20_memory_is_bounded() {
-    // A shell holds what it reads in a variable in memory; the limit makes its allocation fail.
-    let script = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done";
-    let fake = fake_with(script, ChildLimits { memory: 64 << 20, cpu: Duration::from_secs(20), wall: Duration::from_secs(30), ..limits() });
+    // A buffer larger than the limit can't be had.
+    let fake = fake_with("exec dd if=/dev/zero of=/dev/null bs=200M count=1", ChildLimits { memory: 64 << 20, ..limits() });
     let error = fake.compile().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArtifact, "{error}");
     assert!(error.message.contains("64 MiB of memory"), "{error}");
+}
+
+#[tokio::test]
+async fn t20_an_abort_for_lack_of_memory_is_told_as_that() {
+    let fake = fake(r#"echo "memory allocation of 16 bytes failed" >&2; kill -ABRT $$"#);
+    fake.refused(ErrorCode::InvalidArtifact, "512 MiB of memory").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,174 @@
+//! Functions, versions and traffic: numbers, lost updates, rollbacks.
+
+use dunlin_proto::ErrorCode;
+
+use super::{Bench, conformance, config_version, deploy, function, namespace, new_version, number, refused, request};
+use crate::{
+    model::{Share, Time},
+    store::FunctionChange,
+};
+
+conformance!(
+    versions_are_numbered_in_a_row,
+    deploys_at_once_get_consecutive_numbers,
+    a_repeated_deploy_finds_its_version,
+    traffic_moves_to_the_latest_that_is_ready,
+    an_update_changes_what_it_names,
+    a_lost_update_is_refused,
+    updates_at_once_all_happen,
+    rollbacks_go_back_and_repeat_harmlessly,
+    a_deleted_function_leaves_nothing,
+    a_version_reads_as_it_was_written,
+);
+
+async fn versions_are_numbered_in_a_row(bench: &Bench) {
+    let name = function("shop", "checkout");
+    for expected in 1..=3 {
+        assert_eq!(deploy(bench, &name).await.number, number(expected));
+    }
+    let listed = bench.store.version_list(&name, i64::MAX, 2).await.unwrap();
+    assert_eq!(listed.iter().map(|version| version.number.get()).collect::<Vec<_>>(), [3, 2]);
+    let rest = bench.store.version_list(&name, 2, 2).await.unwrap();
+    assert_eq!(rest.iter().map(|version| version.number.get()).collect::<Vec<_>>(), [1]);
+    assert_eq!(bench.store.function_fetch(&name).await.unwrap().latest_version, 3);
+    assert_eq!(bench.store.function_count(&name.namespace).await.unwrap(), 1);
+}
+
+async fn deploys_at_once_get_consecutive_numbers(bench: &Bench) {
+    let name = function("shop", "checkout");
+    bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let deploys = (0..10).map(|_| async { bench.store.version_create(&new_version(&name), None).await.unwrap() });
+    let mut numbers: Vec<_> = futures::future::join_all(deploys).await.iter().map(|v| v.number.get()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+}
+
+async fn a_repeated_deploy_finds_its_version(bench: &Bench) {
+    let name = function("shop", "checkout");
+    bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let key = request("shop", "a");
+    let deploys = (0..4).map(|_| async { bench.store.version_create(&new_version(&name), Some(&key)).await.unwrap() });
+    for version in futures::future::join_all(deploys).await {
+        assert_eq!(version.number, number(1));
+    }
+    let other = crate::store::RequestKey { payload: dunlin_proto::ids::Digest::of(b"b"), ..key };
+    let message = refused(bench.store.version_create(&new_version(&name), Some(&other)).await, ErrorCode::InvalidArgument);
+    assert!(message.contains("has been used for another request"), "{message}");
+    // The same id in another namespace is another request.
+    bench.store.namespace_create(&namespace("other"), None).await.unwrap();
+    let other = crate::store::RequestKey { id: other.id, ..request("other", "b") };
+    bench.store.version_create(&new_version(&function("other", "checkout")), Some(&other)).await.unwrap();
+}
+
+async fn traffic_moves_to_the_latest_that_is_ready(bench: &Bench) {
+    let name = function("shop", "checkout");
+    bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
+    for _ in 0..2 {
+        bench.store.version_create(&new_version(&name), None).await.unwrap();
+    }
+    assert!(bench.store.function_fetch(&name).await.unwrap().traffic.is_empty());
+    bench.store.version_activate(&name.version(number(2))).await.unwrap();
+    bench.store.version_activate(&name.version(number(1))).await.unwrap();
+    let function = bench.store.function_fetch(&name).await.unwrap();
+    assert_eq!(function.traffic, [Share(number(2), 100)], "the slower one comes too late");
+    assert!(!bench.store.version_fetch(&name.version(number(1))).await.unwrap().activation);
+    let before = config_version(bench).await;
+    bench.store.version_activate(&name.version(number(2))).await.unwrap();
+    assert_eq!(config_version(bench).await, before);
+    let held = bench.store.version_create(&new_version(&name), None).await.unwrap();
+    bench.store.version_hold(held.key(), &held.name()).await.unwrap();
+    bench.store.version_activate(&held.name()).await.unwrap();
+    assert_eq!(bench.store.function_fetch(&name).await.unwrap().full(), Some(number(2)));
+}
+
+async fn an_update_changes_what_it_names(bench: &Bench) {
+    let name = function("shop", "checkout");
+    deploy(bench, &name).await;
+    deploy(bench, &name).await;
+    let before = bench.store.function_fetch(&name).await.unwrap();
+    let traffic = vec![Share(number(1), 90), Share(number(2), 10)];
+    let change = FunctionChange { traffic: Some(traffic.clone()), ..FunctionChange::default() };
+    let after = bench.store.function_update(&name, "", &change).await.unwrap();
+    assert_eq!((after.traffic.clone(), after.public, &after.description), (traffic, before.public, &before.description));
+    assert!(after.revision > before.revision && after.update_time >= before.update_time);
+    assert_eq!(bench.store.function_fetch(&name).await.unwrap(), after);
+    let change = FunctionChange { public: Some(true), description: Some("till".into()), traffic: None };
+    let after = bench.store.function_update(&name, &after.etag(), &change).await.unwrap();
+    assert_eq!((after.public, &*after.description), (true, "till"));
+    let missing = FunctionChange { traffic: Some(vec![Share(number(9), 100)]), ..FunctionChange::default() };
+    let message = refused(bench.store.function_update(&name, "", &missing).await, ErrorCode::NotFound);
+    assert!(message.contains("versions/9"), "{message}");
+}
+
+async fn a_lost_update_is_refused(bench: &Bench) {
+    let name = function("shop", "checkout");
+    deploy(bench, &name).await;
+    let etag = bench.store.function_fetch(&name).await.unwrap().etag();
+    let change = FunctionChange { public: Some(true), ..FunctionChange::default() };
+    bench.store.function_update(&name, &etag, &change).await.unwrap();
+    refused(bench.store.function_update(&name, &etag, &change).await, ErrorCode::FailedPrecondition);
+    refused(bench.store.function_delete(&name, &etag).await, ErrorCode::FailedPrecondition);
+    bench.store.function_fetch(&name).await.unwrap();
+}
+
+async fn updates_at_once_all_happen(bench: &Bench) {
+    let name = function("shop", "checkout");
+    deploy(bench, &name).await;
+    let before = bench.store.function_fetch(&name).await.unwrap().revision;
+    let updates = (0..6).map(|n| {
+        let change = FunctionChange { description: Some(n.to_string()), ..FunctionChange::default() };
+        let name = &name;
+        async move { bench.store.function_update(name, "", &change).await.unwrap() }
+    });
+    futures::future::join_all(updates).await;
+    assert_eq!(bench.store.function_fetch(&name).await.unwrap().revision, before + 6);
+}
+
+async fn rollbacks_go_back_and_repeat_harmlessly(bench: &Bench) {
+    let name = function("shop", "checkout");
+    deploy(bench, &name).await;
+    let message = refused(bench.store.function_roll_back(&name, None, None).await, ErrorCode::FailedPrecondition);
+    assert!(message.contains("no earlier version"), "{message}");
+    deploy(bench, &name).await;
+    deploy(bench, &name).await;
+    let key = request("shop", "back");
+    for _ in 0..2 {
+        let (function, version) = bench.store.function_roll_back(&name, None, Some(&key)).await.unwrap();
+        assert_eq!((function.full(), version), (Some(number(2)), number(2)));
+    }
+    let (_, version) = bench.store.function_roll_back(&name, None, None).await.unwrap();
+    assert_eq!(version, number(1));
+    let (function, _) = bench.store.function_roll_back(&name, Some(number(3)), None).await.unwrap();
+    assert_eq!(function.full(), Some(number(3)));
+    refused(bench.store.function_roll_back(&name, Some(number(7)), None).await, ErrorCode::NotFound);
+}
+
+async fn a_deleted_function_leaves_nothing(bench: &Bench) {
+    let name = function("shop", "checkout");
+    let first = deploy(bench, &name).await;
+    bench.store.function_delete(&name, "").await.unwrap();
+    refused(bench.store.version_fetch(&first.name()).await, ErrorCode::NotFound);
+    let catalog = bench.store.catalog_load(Time(0)).await.unwrap();
+    assert!(catalog.functions.is_empty() && catalog.versions.is_empty());
+    let second = deploy(bench, &name).await;
+    assert_eq!(second.number, number(1));
+    assert_ne!(second.uid, first.uid);
+}
+
+async fn a_version_reads_as_it_was_written(bench: &Bench) {
+    let name = function("shop", "checkout");
+    bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let mut new = new_version(&name);
+    new.spec.environment.insert("GREETING".into(), "it's \"here\"".into());
+    new.spec.scaling.max_workers = Some(3);
+    (new.public, new.description) = (Some(true), Some("the till".into()));
+    let version = bench.store.version_create(&new, None).await.unwrap();
+    let read = bench.store.version_fetch(&version.name()).await.unwrap();
+    assert_eq!(read, version);
+    assert_eq!((&read.spec, &read.imports, &read.note), (&new.spec, &new.imports, &new.note));
+    let function = bench.store.function_fetch(&name).await.unwrap();
+    assert_eq!((function.public, &*function.description), (true, "the till"));
+    bench.store.version_create(&new_version(&name), None).await.unwrap();
+    let function = bench.store.function_fetch(&name).await.unwrap();
+    assert_eq!((function.public, &*function.description), (true, "the till"), "absent leaves it");
+}

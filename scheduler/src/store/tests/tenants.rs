@@ -1,0 +1,162 @@
+//! Namespaces, artifacts, keys: who owns what, and that nobody else sees it.
+
+use dunlin_proto::{ErrorCode, ids::Digest, names::KeyName};
+
+use super::{Bench, conformance, config_version, deploy, function, namespace, refused, request};
+use crate::{
+    model::{Code, Compiled, KeyRecord, Kind, Time},
+    store::{KeyCursor, Scope},
+};
+
+conformance!(
+    namespaces_are_made_listed_and_deleted,
+    a_repeated_request_makes_one_namespace,
+    a_namespace_with_functions_stays,
+    t46_artifacts_belong_to_who_uploaded_them,
+    t46_nothing_is_found_through_another_namespace,
+    keys_are_listed_newest_first_and_revoked_once,
+    code_is_replaced_by_code_with_its_key,
+    t50_texts_come_back_as_they_were,
+);
+
+async fn namespaces_are_made_listed_and_deleted(bench: &Bench) {
+    for name in ["b", "a", "c"] {
+        bench.store.namespace_create(&namespace(name), None).await.unwrap();
+    }
+    let message = refused(bench.store.namespace_create(&namespace("a"), None).await, ErrorCode::AlreadyExists);
+    assert_eq!(message, "namespace a exists already");
+    let names = |found: Vec<crate::model::NamespaceRecord>| found.into_iter().map(|n| n.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(bench.store.namespace_list("", 2).await.unwrap()), ["a", "b"]);
+    assert_eq!(names(bench.store.namespace_list("b", 2).await.unwrap()), ["c"]);
+    let before = config_version(bench).await;
+    bench.store.namespace_delete(&"b".parse().unwrap()).await.unwrap();
+    assert_eq!(config_version(bench).await, before + 1);
+    refused(bench.store.namespace_delete(&"b".parse().unwrap()).await, ErrorCode::NotFound);
+    assert_eq!(config_version(bench).await, before + 1, "what changes nothing counts nothing");
+}
+
+async fn a_repeated_request_makes_one_namespace(bench: &Bench) {
+    let key = crate::store::RequestKey { scope: Scope::Cluster, ..request("x", "shop") };
+    let created: Vec<_> = futures::future::join_all(
+        (0..4).map(|_| async { bench.store.namespace_create(&namespace("shop"), Some(&key)).await }),
+    )
+    .await;
+    for created in created {
+        assert_eq!(created.unwrap().name.as_str(), "shop");
+    }
+    let other = crate::store::RequestKey { payload: Digest::of(b"other"), ..key };
+    refused(bench.store.namespace_create(&namespace("other"), Some(&other)).await, ErrorCode::InvalidArgument);
+}
+
+async fn a_namespace_with_functions_stays(bench: &Bench) {
+    let name = function("shop", "checkout");
+    deploy(bench, &name).await;
+    bench.store.artifact_create(&name.namespace, &Digest::of(b"a"), 1).await.unwrap();
+    refused(bench.store.namespace_delete(&name.namespace).await, ErrorCode::FailedPrecondition);
+    bench.store.function_delete(&name, "").await.unwrap();
+    bench.store.namespace_delete(&name.namespace).await.unwrap();
+    assert_eq!(bench.store.artifact_fetch(&name.namespace, &Digest::of(b"a")).await.unwrap(), None);
+    refused(bench.store.artifact_create(&name.namespace, &Digest::of(b"a"), 1).await, ErrorCode::NotFound);
+    refused(bench.store.version_create(&super::new_version(&name), None).await, ErrorCode::NotFound);
+}
+
+async fn t46_artifacts_belong_to_who_uploaded_them(bench: &Bench) {
+    let (one, two, digest) = (namespace("one"), namespace("two"), Digest::of(b"wasm"));
+    bench.store.namespace_create(&one, None).await.unwrap();
+    bench.store.namespace_create(&two, None).await.unwrap();
+    bench.store.artifact_create(&one.name, &digest, 4).await.unwrap();
+    bench.store.artifact_create(&one.name, &digest, 4).await.unwrap();
+    assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), Some(4));
+    assert_eq!(bench.store.artifact_fetch(&two.name, &digest).await.unwrap(), None);
+    bench.store.artifact_forget(&digest).await.unwrap();
+    assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), None);
+}
+
+async fn t46_nothing_is_found_through_another_namespace(bench: &Bench) {
+    let version = deploy(bench, &function("one", "f")).await;
+    deploy(bench, &function("two", "g")).await;
+    let foreign = function("two", "f");
+    refused(bench.store.function_fetch(&foreign).await, ErrorCode::NotFound);
+    refused(bench.store.version_fetch(&foreign.version(version.number)).await, ErrorCode::NotFound);
+    refused(bench.store.version_list(&foreign, i64::MAX, 10).await, ErrorCode::NotFound);
+    refused(bench.store.function_delete(&foreign, "").await, ErrorCode::NotFound);
+    refused(bench.store.function_roll_back(&foreign, Some(version.number), None).await, ErrorCode::NotFound);
+    refused(bench.store.function_update(&foreign, "", &Default::default()).await, ErrorCode::NotFound);
+    let found = bench.store.function_list(&"two".parse().unwrap(), "", 10).await.unwrap();
+    assert_eq!(found.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["g"]);
+    let key = key("one", 1);
+    bench.store.key_create(&key).await.unwrap();
+    let through = KeyName { namespace: "two".parse().unwrap(), key: key.id.clone() };
+    refused(bench.store.key_revoke(&through).await, ErrorCode::NotFound);
+    assert!(bench.store.key_list(&"two".parse().unwrap(), None, 10).await.unwrap().is_empty());
+}
+
+fn key(namespace: &str, at: i64) -> KeyRecord {
+    KeyRecord {
+        id: format!("{at:012}").parse().unwrap(),
+        namespace: namespace.parse().unwrap(),
+        secret: Digest::of(&at.to_be_bytes()),
+        display_name: "till".into(),
+        functions: vec!["checkout".parse().unwrap()],
+        creator: "zoe".into(),
+        create_time: Time(at / 2),
+        expire_time: (at % 2 == 0).then_some(Time(1_000)),
+        revoke_time: None,
+    }
+}
+
+async fn keys_are_listed_newest_first_and_revoked_once(bench: &Bench) {
+    let shop = namespace("shop");
+    refused(bench.store.key_create(&key("shop", 1)).await, ErrorCode::NotFound);
+    bench.store.namespace_create(&shop, None).await.unwrap();
+    for at in 1..=5 {
+        bench.store.key_create(&key("shop", at)).await.unwrap();
+    }
+    // Keys of one moment are in the order of their ids.
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = bench.store.key_list(&shop.name, after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(KeyCursor { create_time: last.create_time.0, id: last.id.to_string() });
+        seen.extend(page.into_iter().map(|key| key.id.as_str().parse::<i64>().unwrap()));
+    }
+    assert_eq!(seen, [4, 5, 2, 3, 1]);
+    let name = KeyName { namespace: shop.name.clone(), key: key("shop", 3).id };
+    let before = config_version(bench).await;
+    let revoked = bench.store.key_revoke(&name).await.unwrap();
+    let again = bench.store.key_revoke(&name).await.unwrap();
+    assert_eq!((revoked.revoke_time.is_some(), again), (true, revoked));
+    assert_eq!(config_version(bench).await, before + 1);
+    let valid = bench.store.catalog_load(Time(1_000)).await.unwrap().keys;
+    let valid: std::collections::BTreeSet<_> = valid.iter().map(|key| key.id.as_str().parse::<i64>().unwrap()).collect();
+    assert_eq!(valid, [1, 5].into(), "neither revoked nor expired");
+    assert_eq!(bench.store.key_list(&shop.name, None, 9).await.unwrap()[4], key("shop", 1));
+}
+
+async fn code_is_replaced_by_code_with_its_key(bench: &Bench) {
+    let code = Code {
+        key: "k".repeat(64),
+        artifact: Digest::of(b"wasm"),
+        fingerprint: "engine".into(),
+        body: Digest::of(b"one"),
+        size: 3,
+        signature: vec![0, 255],
+    };
+    let first = Compiled { code, kind: Kind::Command, imports: vec![] };
+    bench.store.code_put(&first).await.unwrap();
+    assert_eq!(bench.store.code_fetch(&first.code.artifact, "engine").await.unwrap().as_ref(), Some(&first));
+    assert_eq!(bench.store.code_fetch(&first.code.artifact, "other").await.unwrap(), None);
+    let mut second = first.clone();
+    (second.code.body, second.code.size) = (Digest::of(b"three"), 5);
+    bench.store.code_put(&second).await.unwrap();
+    assert_eq!(bench.store.code_fetch_by_key(&first.code.key).await.unwrap(), Some(second));
+}
+
+async fn t50_texts_come_back_as_they_were(bench: &Bench) {
+    for (at, text) in ["'\";--", "' OR 1=1 --", "$1", "?", "%_\\", "Zoë 日本 🦤", "\u{1}\t\n"].into_iter().enumerate() {
+        let record = crate::model::NamespaceRecord { description: text.into(), ..namespace(&format!("n{at}")) };
+        bench.store.namespace_create(&record, None).await.unwrap();
+        assert_eq!(bench.store.namespace_fetch(&record.name).await.unwrap(), record);
+    }
+}
