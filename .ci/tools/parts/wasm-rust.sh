@@ -64,16 +64,18 @@ debian_archive() {
     found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
         grep -v '^[[:space:]]*#' | grep -E '^(deb[[:space:]]|URIs:)' |
         grep -oE '(https?|mirror\+[a-z]+|file)://[^][:space:]]+/debian/?([[:space:]]|$)' | head -n 1 | tr -d '[:space:]')
-    printf '%s' "${found:?this machine names no Debian archive}"
+    [[ -n $found ]] || die "this machine's apt names no Debian archive; run 'rustup target add ${TARGETS[*]}' where rustup can fetch"
+    printf '%s' "$found"
 }
 
 # A private apt: its own lists, cache and (empty) package status; the machine's proxy and transport settings still apply.
 private_apt() {
-    local home=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    local home=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg archive
+    archive=$(debian_archive)
     [[ -f $keyring ]] || apt_install debian-archive-keyring
     mkdir -p "$home"/{state/lists/partial,cache/archives/partial,none}
     : >"$home/state/status"
-    printf 'deb [signed-by=%s] %s testing main\n' "$keyring" "$(debian_archive)" >"$home/sources.list"
+    printf 'deb [signed-by=%s] %s testing main\n' "$keyring" "$archive" >"$home/sources.list"
     cat >"$home/apt.conf" <<CONF
 Dir::State "$home/state";
 Dir::State::status "$home/state/status";
