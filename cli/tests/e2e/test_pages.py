@@ -69,6 +69,7 @@ def visit(browser, cluster):
 def shop(cluster, api, namespace, call_when_ready):
     """A namespace with two versions of a function that logs, and some calls."""
     api.deploy(namespace, "greeter", guests.LOG, description="Says hello", note="the first")
+    call_when_ready(f"/{namespace}/greeter/")
     api.deploy(namespace, "greeter", guests.ECHO, note="the second")
     api.deploy(namespace, "broken", guests.TRAP)
     for _ in range(5):
