@@ -5,11 +5,12 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         build, completion, context, delete, deploy, describe, doctor, invocations, invoke, key, list, login, logs,
-        namespace, new, rollback, token, versions, worker,
+        namespace, new, role, rollback, token, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
     output::Format,
+    up::UpArgs,
 };
 
 /// Functions as a service on your own machines: develop, deploy, call, watch
@@ -31,6 +32,8 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run a whole cluster in this process, with a sample function to call
+    Up(Box<UpArgs>),
     /// Begin a function from a template
     #[command(visible_alias = "init")]
     New(new::NewArgs),
@@ -66,7 +69,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// List, drain and resume workers, or be one
-    Worker(worker::WorkerCommand),
+    Worker(Box<worker::WorkerCommand>),
+    /// Be a gateway: serve functions, and the administration API
+    Gateway(Box<dunlin_gateway::GatewayArgs>),
+    /// Be a scheduler: own durable state, compile, place
+    Scheduler(Box<role::SchedulerCommand>),
     /// Show whom your token names and what it grants
     Whoami,
     /// Sign in to a cluster with a token

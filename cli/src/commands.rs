@@ -15,8 +15,10 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod namespace;
 pub(crate) mod new;
+pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod token;
+pub(crate) mod up;
 pub(crate) mod versions;
 pub(crate) mod whoami;
 pub(crate) mod worker;
@@ -34,11 +36,26 @@ use crate::{
 pub(crate) fn run(args: Cli) -> ExitCode {
     let output = Output { format: args.output, quiet: args.quiet };
     let session = Session { cluster: args.cluster, output };
+    // Roles have a runtime with many threads; what talks to a cluster needs one.
+    match args.command {
+        Command::Up(args) => dunlin_process::run(|end| up::run(*args, session, end)),
+        Command::Gateway(args) => dunlin_process::run(|end| role::gateway(*args, output, end)),
+        Command::Scheduler(command) => dunlin_process::run(|end| role::scheduler(*command, output, end)),
+        Command::Worker(command) if command.action.is_none() => {
+            dunlin_process::run(|end| role::worker(command.role, output, end))
+        }
+        command => run_client(command, &session),
+    }
+}
+
+/// Runs a command that talks to a cluster, or to this machine only.
+fn run_client(command: Command, session: &Session) -> ExitCode {
+    let output = session.output;
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(dispatch(args.command, &session)));
+        .and_then(|runtime| runtime.block_on(dispatch(command, session)));
     ended
         .unwrap_or_else(|failure| {
             output.failure(&failure);
@@ -47,7 +64,6 @@ pub(crate) fn run(args: Cli) -> ExitCode {
         .into()
 }
 
-/// Runs a command that talks to a cluster, or to this machine only.
 async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> {
     match command {
         Command::Invoke(args) => return invoke::run(*args, session).await,
@@ -65,7 +81,8 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Namespace(command) => namespace::run(command, session).await,
         Command::Token(command) => token::run(command, session).await,
         Command::Key(command) => key::run(command, session).await,
-        Command::Worker(command) => worker::run(command, session).await,
+        Command::Worker(command) => worker::run(*command, session).await,
+        Command::Up(_) | Command::Gateway(_) | Command::Scheduler(_) => Err(Failure::usage("this is a role")),
         Command::Whoami => whoami::run(session).await,
         Command::Login(args) => login::run(args, session).await,
         Command::Context(command) => context::run(command, session.output),

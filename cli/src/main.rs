@@ -17,6 +17,7 @@ mod project;
 mod session;
 mod templates;
 mod units;
+mod up;
 mod view;
 
 use std::process::ExitCode;
@@ -24,6 +25,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Cli::parse();
-    commands::run(args)
+    // The compiler that the scheduler runs has arguments of its own, which are nobody's to type.
+    let arguments = std::env::args_os();
+    if std::env::args_os().nth(1).is_some_and(|first| first == "compile") {
+        return dunlin_worker::compile::main(arguments.skip(1));
+    }
+    commands::run(args::Cli::parse())
 }

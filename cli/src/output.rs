@@ -103,7 +103,7 @@ impl<T> Column<T> {
 }
 
 /// Where a command prints.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Output {
     /// The shape of the data.
     pub(crate) format: Format,

@@ -64,6 +64,8 @@ mod tests {
 
     #[test]
     fn every_template_makes_a_project_with_a_build_command() {
+        let names: Vec<_> = ALL.iter().map(|template| template.name).collect();
+        assert_eq!(names, ["c", "javascript", "python", "rust", "zig"]);
         for template in ALL {
             let folder = tempfile::tempdir().unwrap();
             let name: FunctionName = "check-out".parse().unwrap();

@@ -1,7 +1,8 @@
-//! `dunlin worker`: the machines that run functions.
+//! `dunlin worker`: the machines that run functions. Without an action it is one itself (`role.rs`).
 
 use clap::{Args, Subcommand};
 use dunlin_proto::{ids::WorkerId, names::WorkerName, v1};
+use dunlin_worker::WorkerArgs;
 
 use crate::{
     client::{Client, all_pages, answer},
@@ -12,9 +13,13 @@ use crate::{
 
 /// Arguments of `dunlin worker`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct WorkerCommand {
     #[command(subcommand)]
-    action: Action,
+    pub(crate) action: Option<Action>,
+    /// Without an action it is a worker.
+    #[command(flatten)]
+    pub(crate) role: WorkerArgs,
 }
 
 /// What to do with workers.
@@ -37,8 +42,9 @@ pub(crate) enum Action {
 
 /// Runs it.
 pub(crate) async fn run(command: WorkerCommand, session: &Session) -> Result<(), Failure> {
+    let Some(action) = command.action else { return Err(Failure::usage("this is a role")) };
     let client = session.connect().await?;
-    match command.action {
+    match action {
         Action::List => list(&client, session).await,
         Action::Drain { name } => steer(&client, session, name, false).await,
         Action::Resume { name } => steer(&client, session, name, true).await,

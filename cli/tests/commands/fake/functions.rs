@@ -23,7 +23,7 @@ impl Fake {
     }
 
     /// Makes the version, once for each request id.
-    fn create(&self, request: v1::CreateVersionRequest) -> Result<v1::Version, Status> {
+    fn create(&self, request: &v1::CreateVersionRequest) -> Result<v1::Version, Status> {
         let mut state = self.state();
         state.created.push(request.clone());
         if state.unavailable > 0 {
@@ -153,7 +153,7 @@ impl FunctionService for Fake {
     }
 
     async fn create_version(&self, request: Request<v1::CreateVersionRequest>) -> Answer<Self::CreateVersionStream> {
-        let version = self.create(request.into_inner())?;
+        let version = self.create(&request.into_inner())?;
         let stages = [v1::DeployStage::Compiling, v1::DeployStage::Placing]
             .map(|stage| Event::Progress(v1::DeployProgress { stage: stage.into(), message: String::new() }));
         let events = stages.into_iter().chain([Event::Version(version)]);
