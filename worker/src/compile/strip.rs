@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn truncated_sections_are_refused() {
         let wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
-        for length in (0..wasm.len()).filter(|length| *length < HEADER || *length > HEADER) {
+        for length in (0..wasm.len()).filter(|length| *length != HEADER) {
             let cut = without_custom_sections(&wasm[..length]);
             assert!(cut.is_err() || cut.unwrap().len() <= length, "{length}");
         }

@@ -19,6 +19,8 @@ use super::call::{ResponseEvent, ResponseSink};
 use super::meter::Meter;
 use super::outcome::Failure;
 
+/// Most bytes of one `ResponseEvent::Data`.
+const MAX_PIECE: usize = 64 << 10;
 /// Most fields in a head or in trailers.
 const MAX_FIELDS: usize = 512;
 
@@ -104,7 +106,7 @@ impl Delivery {
     }
 
     /// Delivers body bytes; empty ones are dropped.
-    pub(super) async fn data(&self, length: &mut Length, data: Bytes) -> Result<(), Failure> {
+    pub(super) async fn data(&self, length: &mut Length, mut data: Bytes) -> Result<(), Failure> {
         if data.is_empty() {
             return Ok(());
         }
@@ -118,6 +120,10 @@ impl Delivery {
             return Ok(());
         }
         self.meter.bytes_out.fetch_add(data.len() as u64, Relaxed);
+        // A body that a guest passes on from somewhere else comes in pieces of any size.
+        while data.len() > MAX_PIECE {
+            self.deliver(ResponseEvent::Data(data.split_to(MAX_PIECE))).await?;
+        }
         self.deliver(ResponseEvent::Data(data)).await
     }
 

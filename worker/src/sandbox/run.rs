@@ -9,7 +9,7 @@ mod http03;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Sandbox {
                 () = delivery.abandoned() => Failure::Cancelled,
             }
         };
-        let work = self.call_guest(request, &delivery, until);
+        let work = pin!(self.call_guest(request, &delivery, until));
         bounded(&meter, began, until, running, stop, work).await
     }
 
@@ -109,16 +109,20 @@ impl Sandbox {
 }
 
 /// Runs work for one guest so that a panic of host code ends this guest and nothing else, and heavy work on its own lane.
-pub(super) async fn isolated<T: Send + 'static>(
-    lanes: &Lanes,
-    meter: &Meter,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Failure> {
-    match lanes.run(meter, Box::pin(AssertUnwindSafe(work).catch_unwind())).await {
-        Some(Ok(done)) => Ok(done),
-        Some(Err(panic)) => Err(failure::panicked(panic.as_ref())),
-        // The runtime is being shut down.
-        None => Err(Failure::Cancelled),
+/// Boxes it at once: the future of an invocation is large, and nobody should copy it around.
+pub(super) fn isolated<'a, T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    lanes: &'a Lanes,
+    meter: &'a Meter,
+    work: F,
+) -> impl Future<Output = Result<T, Failure>> + Send + use<'a, T, F> {
+    let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
+    async move {
+        match lanes.run(meter, work).await {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(panic)) => Err(failure::panicked(panic.as_ref())),
+            // The runtime is being shut down.
+            None => Err(Failure::Cancelled),
+        }
     }
 }
 
@@ -130,9 +134,8 @@ pub(super) async fn bounded<T>(
     until: Instant,
     _running: Running,
     stop: impl Future<Output = Failure>,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
-    let work = pin!(work);
     tokio::select! {
         biased;
         done = Metered { meter, inner: work } => done.map_err(|failure| meter.halt_reason().unwrap_or(failure)),
@@ -154,11 +157,13 @@ mod tests {
         let work = async move {
             let broken = pin!(async {
                 tokio::task::yield_now().await;
-                panic!("broken on purpose")
+                if true {
+                    panic!("broken on purpose")
+                }
             });
             Metered { meter: &charged, inner: broken }.await
         };
-        let failure = isolated::<()>(&lanes, &meter, work).await.unwrap_err();
+        let failure = isolated(&lanes, &meter, work).await.unwrap_err();
         assert_eq!(failure, Failure::Panicked { message: "broken on purpose".to_owned() });
         assert!(meter.usage(Duration::ZERO, Duration::ZERO).cpu > Duration::ZERO);
         assert_eq!(isolated(&lanes, &meter, async { 1 }).await, Ok(1));
@@ -170,9 +175,9 @@ mod tests {
         let now = Instant::now();
         let ticker = super::super::ticker::Ticker::start(&wasmtime::Engine::default()).unwrap();
         let stop = std::future::pending;
-        let done = bounded(&meter, now, now, ticker.running(), stop(), async { Ok(1) }).await;
+        let done = bounded(&meter, now, now, ticker.running(), stop(), pin!(async { Ok(1) })).await;
         assert_eq!(done, Ok(1));
-        let late = bounded::<()>(&meter, now, now, ticker.running(), stop(), std::future::pending()).await;
+        let late = bounded::<()>(&meter, now, now, ticker.running(), stop(), pin!(std::future::pending())).await;
         assert_eq!(late.unwrap_err().code(), "deadline_exceeded");
     }
 }

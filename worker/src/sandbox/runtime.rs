@@ -2,6 +2,7 @@
 //! an invocation.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -136,14 +137,16 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
     let state = State::new(meter.clone(), hooks, &console, &program.policy.environment);
     let mut store = state::store(&runtime.engine, state);
     let mut full = false;
-    let work = async {
-        program.pre.instantiate(&mut store).await.map_err(|error| {
-            full = error.is::<PoolConcurrencyLimitError>();
-            classify(&error, &meter)
-        })
+    let guest = {
+        let work = pin!(async {
+            program.pre.instantiate(&mut store).await.map_err(|error| {
+                full = error.is::<PoolConcurrencyLimitError>();
+                classify(&error, &meter)
+            })
+        });
+        let until = began + INSTANTIATION_LIMIT;
+        bounded(&meter, began, until, runtime.ticker.running(), std::future::pending(), work).await
     };
-    let until = began + INSTANTIATION_LIMIT;
-    let guest = bounded(&meter, began, until, runtime.ticker.running(), std::future::pending(), work).await;
     match guest {
         Ok(guest) => Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed() }),
         Err(_) if full => Err(SandboxError::PoolExhausted),

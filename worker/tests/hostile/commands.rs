@@ -114,6 +114,14 @@ async fn t05_stack_overflow_traps_a_thousand_times() {
 }
 
 #[tokio::test]
+async fn t05_recursion_through_the_host_traps_too() {
+    let program = wat("realloc.wat", policy(short()));
+    for _ in 0..200 {
+        assert_eq!(call(&program, get("/")).await.code(), "stack_overflow");
+    }
+}
+
+#[tokio::test]
 async fn t06_tables_end_at_their_limit() {
     let answer = call(&wat("table.wat", policy(short())), get("/")).await;
     assert_eq!(answer.failure(), &Failure::TableExceeded { limit: 20_000 });

@@ -55,3 +55,22 @@ async fn a_rust_function_on_wasi_0_3_runs() {
     assert_eq!(program.kind(), GuestKind::Http03);
     check(&program, "rust, WASI 0.3").await;
 }
+
+/// The other examples need toolchains that not every developer has; those that were built are run.
+#[tokio::test]
+async fn examples_in_other_languages_run_where_they_were_built() {
+    for (name, file) in
+        [("c", "hello.wasm"), ("zig", "hello.wasm"), ("javascript", "dist/hello.wasm"), ("python", "dist/hello.wasm")]
+    {
+        let Ok(wasm) = std::fs::read(example(name).join(file)) else {
+            println!("{name}: not built, not run");
+            continue;
+        };
+        let program = load(&shared(), &wasm, Policy::default());
+        let answer = call(&program, get("/x")).await;
+        assert_eq!((answer.code(), answer.status), ("ok", Some(200)), "{name}: {answer:?}");
+        let (median, cpu) = measure(&program, 100).await;
+        let memory = answer.completion.usage.peak_memory_bytes >> 10;
+        println!("{name} ({}): {median:?} median, {cpu:?} CPU, {memory} KiB of memory", program.kind());
+    }
+}

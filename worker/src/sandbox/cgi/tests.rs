@@ -2,7 +2,10 @@
 
 use super::*;
 
-fn head(text: &str) -> Result<Option<(u16, Vec<(String, String)>, String)>, String> {
+/// Status, fields and what is left of the bytes.
+type Head = (u16, Vec<(String, String)>, String);
+
+fn head(text: &str) -> Result<Option<Head>, String> {
     let mut buffer = BytesMut::from(text);
     Ok(take_head(&mut buffer)?.map(|(status, headers)| {
         let fields =

@@ -125,3 +125,17 @@ async fn a_caller_who_left_cancels_but_not_after_the_end() {
     delivery.abandoned().await;
     assert_eq!(delivery.head(StatusCode::OK, HeaderMap::new()).await, Err(Failure::Cancelled));
 }
+
+#[tokio::test]
+async fn large_pieces_are_split_and_lose_nothing() {
+    let frames = vec![Ok(http_body::Frame::data(Bytes::from(vec![7; 200_000])))];
+    let (_, events) = respond(Limits::default(), Method::GET, &[], frames).await;
+    let sizes: Vec<usize> = events
+        .iter()
+        .filter_map(|event| match event {
+            ResponseEvent::Data(data) => Some(data.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sizes, [65536, 65536, 65536, 3392]);
+}

@@ -20,31 +20,16 @@ const CACHED_ANSWERS: u64 = 1024;
 
 /// Resolves and checks.
 pub(super) struct Resolver {
-    dns: TokioResolver,
+    /// None on a machine that has no DNS server; addresses still work there.
+    dns: Option<TokioResolver>,
     allow_private: Vec<IpNet>,
     timeout: Duration,
 }
 
 impl Resolver {
     pub(super) fn new(config: &EgressConfig) -> anyhow::Result<Self> {
-        let mut builder = if config.dns_servers.is_empty() {
-            TokioResolver::builder_tokio()?
-        } else {
-            let servers = config.dns_servers.iter().map(name_server).collect();
-            TokioResolver::builder_with_config(
-                ResolverConfig::from_parts(None, vec![], servers),
-                TokioRuntimeProvider::default(),
-            )
-        };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.timeout = config.dns_timeout;
-        options.attempts = 1;
-        options.cache_size = CACHED_ANSWERS;
-        if !config.dns_servers.is_empty() {
-            options.use_hosts_file = ResolveHosts::Never;
-        }
-        Ok(Self { dns: builder.build()?, allow_private: config.allow_private.clone(), timeout: config.dns_timeout })
+        let (allow_private, timeout) = (config.allow_private.clone(), config.dns_timeout);
+        Ok(Self { dns: client(config)?, allow_private, timeout })
     }
 
     /// All addresses of `host` (lower case, without brackets), or why none may be used.
@@ -65,16 +50,43 @@ impl Resolver {
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
         // The final dot keeps the system's search domains out.
-        let found = tokio::time::timeout(self.timeout, self.dns.lookup_ip(format!("{host}."))).await;
+        let dns = self.dns.as_ref().ok_or_else(|| dns_error(&"no DNS server on this machine"))?;
+        let found = tokio::time::timeout(self.timeout, dns.lookup_ip(format!("{host}."))).await;
         let answer = found.map_err(|_| Error::DnsTimeout)?.map_err(|error| dns_error(&error))?;
         let addresses: Vec<IpAddr> = answer.iter().collect();
-        if addresses.is_empty() { Err(dns_error("no address")) } else { Ok(addresses) }
+        if addresses.is_empty() { Err(dns_error(&"no address")) } else { Ok(addresses) }
     }
 }
 
-fn dns_error(error: impl ToString) -> Error {
-    tracing::debug!(error = error.to_string(), "name resolution for a guest failed");
+fn dns_error(error: &dyn std::fmt::Display) -> Error {
+    tracing::debug!(%error, "name resolution for a guest failed");
     Error::DnsError { rcode: Some("no address for this name".to_owned()), info_code: None }
+}
+
+/// The client of the configured servers, else of the system's.
+fn client(config: &EgressConfig) -> anyhow::Result<Option<TokioResolver>> {
+    let mut builder = if config.dns_servers.is_empty() {
+        match TokioResolver::builder_tokio() {
+            Ok(builder) => builder,
+            Err(error) => {
+                tracing::warn!(%error, "no DNS configuration on this machine; guests can only reach addresses");
+                return Ok(None);
+            }
+        }
+    } else {
+        let servers = config.dns_servers.iter().map(name_server).collect();
+        let servers = ResolverConfig::from_parts(None, vec![], servers);
+        TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.timeout = config.dns_timeout;
+    options.attempts = 1;
+    options.cache_size = CACHED_ANSWERS;
+    if !config.dns_servers.is_empty() {
+        options.use_hosts_file = ResolveHosts::Never;
+    }
+    Ok(Some(builder.build()?))
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

@@ -27,14 +27,14 @@ async fn dns_server() -> (SocketAddr, JoinSet<()>) {
         let mut buffer = [0; 1500];
         while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let query = Message::from_vec(&buffer[..length]).unwrap();
-            let answer = respond(query, &asked);
+            let answer = respond(&query, &asked);
             socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
         }
     });
     (address, task)
 }
 
-fn respond(query: Message, asked: &AtomicU32) -> Message {
+fn respond(query: &Message, asked: &AtomicU32) -> Message {
     let mut answer = query.clone().into_response();
     let Some(question) = query.queries.first() else { return answer };
     let (name, kind) = (question.name().clone(), question.query_type());

@@ -34,7 +34,7 @@ fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
     }
     let text = error.root_cause().to_string();
     let known = ["fuel allocated for hostcalls has been exhausted", "resource table has no free keys", "handle limit"];
-    known.iter().any(|words| text.contains(words)).then(|| Failure::HandlesExceeded(text))
+    known.iter().any(|words| text.contains(words)).then_some(Failure::HandlesExceeded(text))
 }
 
 /// The engine's words and the guest's frames, in at most [`MAX_MESSAGE`] bytes.

@@ -27,12 +27,20 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let meter = store.data().meter.clone();
     let (sender, receiver) = oneshot::channel();
+    let (delivering, delivered) = oneshot::channel::<()>();
     let guest = async {
-        let ended = store.run_concurrent(async |accessor| handle(accessor, service, request, sender).await).await;
+        let run = async |accessor: &Accessor<State>| {
+            handle(accessor, service, request, sender).await?;
+            // A body that comes from the host (the request's, sent back) needs the store without any task of the guest.
+            let _ = delivered.await;
+            Ok(())
+        };
+        let ended = store.run_concurrent(run).await;
         ended.and_then(|inner| inner).map_err(|error| classify(&error, &meter))
     };
     let deliver = async {
         let answer: Answer = receiver.await.map_err(|_| Failure::NoResponse)?;
+        let _delivering = delivering;
         delivery.respond(answer?).await
     };
     delivery.beside(guest, deliver).await
@@ -51,7 +59,9 @@ async fn handle(
         (request, result)
     });
     let answer = match service.handle(accessor, request).await? {
-        Ok(response) => Ok(accessor.with(|store| response.into_http(store, request_result))?),
+        Ok(response) => accessor
+            .with(|store| response.into_http(store, request_result))
+            .map_err(|error| Failure::InvalidResponse(format!("{error:#}"))),
         Err(code) => Err(Failure::GuestError(format!("{code:?}"))),
     };
     let _ = sender.send(answer);

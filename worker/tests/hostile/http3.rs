@@ -1,0 +1,63 @@
+//! The same with WASI 0.3, where the response comes before the guest is done and bodies are streams of the engine.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use dunlin_worker::sandbox::{GuestKind, Limits, Policy, Program};
+
+use super::support::{Answer, build_rust, call, get, load, policy, post, shared, short};
+
+fn hostile(policy: Policy) -> Program {
+    static LOADED: OnceLock<Program> = OnceLock::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/hostile-http3");
+    let loaded = LOADED.get_or_init(|| load(&shared(), &build_rust(&folder, "hostile_http3.wasm"), Policy::default()));
+    loaded.with_policy(policy).unwrap()
+}
+
+async fn visit(path: &str) -> Answer {
+    call(&hostile(policy(Limits { memory_bytes: 32 << 20, ..short() })), get(path)).await
+}
+
+#[tokio::test]
+async fn a_fine_request_is_answered() {
+    let answer = visit("/").await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.ended, answer.code()), (Some(200), "some", true, "ok"));
+    assert_eq!(hostile(Policy::default()).kind(), GuestKind::Http03);
+}
+
+#[tokio::test]
+async fn a_request_body_can_be_sent_back_unread() {
+    let answer = call(&hostile(policy(short())), post("/forward", vec![b'x'; 300_000])).await;
+    assert_eq!((answer.code(), answer.body.len(), answer.ended), ("ok", 300_000, true), "{:?}", answer.completion);
+}
+
+#[tokio::test]
+async fn every_way_to_fail_has_its_own_word() {
+    let table = [
+        ("/loop", "cpu_exceeded"),
+        ("/sleep", "deadline_exceeded"),
+        ("/memory", "memory_exceeded"),
+        ("/panic", "trap"),
+        ("/error", "guest_error"),
+        ("/handles", "handles_exceeded"),
+        ("/status", "invalid_response"),
+        ("/trap-in-body", "trap"),
+        ("/loop-in-body", "cpu_exceeded"),
+        ("/wait-in-body", "deadline_exceeded"),
+        ("/endless", "response_too_large"),
+    ];
+    for (path, code) in table {
+        let answer = visit(path).await;
+        assert_eq!(answer.code(), code, "{path}: {:?}", answer.completion);
+        assert!(!answer.ended, "{path} ended as if it were whole");
+        assert!(answer.took < Duration::from_secs(4), "{path} took {:?}", answer.took);
+    }
+    assert_eq!(visit("/").await.code(), "ok");
+}
+
+#[tokio::test]
+async fn a_failure_after_the_end_leaves_the_response_whole() {
+    let answer = visit("/trap-after-body").await;
+    assert_eq!((answer.code(), answer.text().as_str(), answer.ended), ("trap", "some", true));
+}
