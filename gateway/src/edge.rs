@@ -183,8 +183,6 @@ where
             let (mut stream, begun) = (parts.io.into_inner(), !parts.read_buf.is_empty());
             if error.is_timeout() && begun {
                 stream.write_all(&refusal::bytes(&refusal::slow_head())).await?;
-            } else if error.is_parse() && stream.get_ref().says_nothing() {
-                stream.write_all(&refusal::bytes(&refusal::malformed())).await?;
             }
             stream.shutdown().await?;
             Err(error.into())
@@ -230,8 +228,7 @@ fn http1_builder(limits: &LimitsConfig) -> http1::Builder {
         // It also ends connections that are idle between requests.
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_FIELDS)
-        .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true);
+        .max_buf_size(MAX_HEAD);
     builder
 }
 

@@ -202,11 +202,6 @@ impl<T> Guarded<T> {
     pub(super) fn new(stream: T, verdict: Verdict) -> Self {
         Self { stream, follower: Follower::new(), verdict }
     }
-
-    /// The connection itself.
-    pub(super) fn get_ref(&self) -> &T {
-        &self.stream
-    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {

@@ -34,11 +34,6 @@ pub(super) fn slow_head() -> ApiError {
         .hint("stage: receiving the request's head")
 }
 
-/// The head of a request can't be parsed.
-pub(super) fn malformed() -> ApiError {
-    ApiError::new(ErrorCode::InvalidArgument, "the request's head is malformed")
-}
-
 /// What the parser's bare answer means, where `written` is one.
 fn explain(written: &[u8]) -> Option<ApiError> {
     let text = std::str::from_utf8(written).ok()?;
@@ -48,7 +43,7 @@ fn explain(written: &[u8]) -> Option<ApiError> {
     }
     let status = head.strip_prefix("HTTP/1.1 ").or_else(|| head.strip_prefix("HTTP/1.0 "))?.get(..3)?;
     match status {
-        "400" => Some(malformed()),
+        "400" => Some(ApiError::new(ErrorCode::InvalidArgument, "the request's head is malformed")),
         "414" | "431" => Some(ApiError::new(ErrorCode::HeadersTooLarge, "the request's head is too large")),
         _ => None,
     }
@@ -63,18 +58,23 @@ pub(super) struct Explained<T> {
     served: Arc<AtomicBool>,
     /// What is written instead, and how much of the parser's own it stands for.
     instead: Option<(Bytes, usize)>,
-    /// Something has been written.
-    spoken: bool,
 }
 
 impl<T> Explained<T> {
     pub(super) fn new(stream: T, served: Arc<AtomicBool>) -> Self {
-        Self { stream, served, instead: None, spoken: false }
+        Self { stream, served, instead: None }
     }
 
-    /// Whether the caller has got nothing at all.
-    pub(super) fn says_nothing(&self) -> bool {
-        !self.spoken
+    /// Writes what is to be written instead of the parser's own; says how much of that it stands for.
+    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>>
+    where
+        T: AsyncWrite + Unpin,
+    {
+        while let Some((left, _)) = self.instead.as_mut().filter(|(left, _)| !left.is_empty()) {
+            let some = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, left))?;
+            left.advance(some);
+        }
+        Poll::Ready(Ok(self.instead.take().map(|(_, stood_for)| stood_for)))
     }
 }
 
@@ -89,16 +89,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Explained<T> {
         if self.instead.is_none() && !self.served.load(Ordering::Relaxed) {
             self.instead = explain(written).map(|failure| (bytes(&failure), written.len()));
         }
-        self.spoken = true;
-        let Self { stream, instead, .. } = &mut *self;
-        while let Some((left, _)) = instead.as_mut().filter(|(left, _)| !left.is_empty()) {
-            let some = std::task::ready!(Pin::new(&mut *stream).poll_write(context, left))?;
-            left.advance(some);
+        if let Some(stood_for) = std::task::ready!(self.poll_instead(context))? {
+            return Poll::Ready(Ok(stood_for));
         }
-        match instead.take() {
-            Some((_, stood_for)) => Poll::Ready(Ok(stood_for)),
-            None => Pin::new(stream).poll_write(context, written),
-        }
+        Pin::new(&mut self.stream).poll_write(context, written)
     }
 
     fn poll_write_vectored(
@@ -110,8 +104,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Explained<T> {
         match first {
             Some(only) if !self.served.load(Ordering::Relaxed) => self.poll_write(context, only),
             _ => {
-                self.spoken = true;
-                Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+                        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
             }
         }
     }

@@ -71,8 +71,8 @@ async fn what_no_parser_reads_is_a_bad_request() {
         "GET /shop/\u{7f} HTTP/1.1\r\nHost: h\r\n\r\n",
         "\u{16}\u{3}\u{1}nonsense\r\n\r\n",
     ] {
-        let (answer, _) = raw(cluster.functions(), bytes.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?} {answer}");
+        let (answer, closed) = raw(cluster.functions(), bytes.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?} {answer} {closed}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let json: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {bytes:?} {head} {body}"));
         assert_eq!(json["error"]["code"], "invalid_argument", "{bytes:?}");

@@ -231,6 +231,7 @@ impl Call {
         match path.as_str() {
             "/echo" => self.echo(begin).await,
             "/stream" => self.stream().await,
+            "/swallow" => self.swallow().await,
             "/hang" => self.until_cancelled().await,
             "/silent" => std::future::pending().await,
             "/trap" => self.end("function_failed", "stack_overflow").await,
@@ -330,6 +331,18 @@ impl Call {
         }
         self.send(Out::Body(Body { last: true, ..Body::default() })).await;
         self.end("ok", "").await;
+    }
+
+    /// Reads everything, and then answers.
+    async fn swallow(&mut self) {
+        while let Some(frame) = self.arriving.recv().await {
+            match frame {
+                In::Body(body) if body.last => return self.answer("swallowed").await,
+                In::Body(body) => self.send(Out::Credit(body.data.len() as u64)).await,
+                In::Cancel(_) => return self.end("cancelled", "").await,
+                _ => {}
+            }
+        }
     }
 
     async fn slow_stream(&mut self) {
