@@ -229,7 +229,8 @@ fn open_folder(folder: &Path) -> anyhow::Result<(Arc<dyn ObjectStore>, Key)> {
 }
 
 fn open_s3(url: &str) -> anyhow::Result<(Arc<dyn ObjectStore>, Key)> {
-    let (bucket, prefix) = url.trim_start_matches("s3://").split_once('/').unwrap_or((url.trim_start_matches("s3://"), ""));
+    let (bucket, prefix) =
+        url.trim_start_matches("s3://").split_once('/').unwrap_or((url.trim_start_matches("s3://"), ""));
     let retry = RetryConfig { retry_timeout: Duration::from_secs(20), ..RetryConfig::default() };
     let objects = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).build();
     let prefix = Key::parse(prefix.trim_matches('/')).with_context(|| format!("read the prefix of {url}"))?;

@@ -76,9 +76,8 @@ impl Catalog {
 
     /// The artifacts of versions that have no code for an engine, with a namespace that uses each.
     pub(crate) fn without_code(&self, fingerprint: &str) -> BTreeMap<Digest, Namespace> {
-        let lacks = |version: &&Arc<VersionRecord>| {
-            self.codes(version).is_none_or(|codes| !codes.contains_key(fingerprint))
-        };
+        let lacks =
+            |version: &&Arc<VersionRecord>| self.codes(version).is_none_or(|codes| !codes.contains_key(fingerprint));
         let versions = self.versions().map(|(_, version)| version).filter(lacks);
         versions.map(|version| (version.artifact, version.function.namespace.clone())).collect()
     }

@@ -9,11 +9,8 @@ use std::{path::Path, time::Duration};
 use dunlin_proto::{ApiError, ErrorCode};
 use serde::Deserialize;
 
-pub(crate) use self::{
-    child::ChildLimits,
-    queue::Queue,
-};
 use self::child::{ChildError, Program};
+pub(crate) use self::{child::ChildLimits, queue::Queue};
 use crate::model::Kind;
 
 /// What the compiler says of an artifact that it compiled.
@@ -93,7 +90,7 @@ impl Compiler {
         let args = ["compile", "--input", &*input, "--output", &*target];
         let stdout = match self.program.run(&args, workplace, &self.limits).await {
             Ok(stdout) => stdout,
-            Err(error) => return Err(self.refusal(error)),
+            Err(error) => return Err(self.refusal(&error)),
         };
         let report = self.report(&String::from_utf8_lossy(&stdout))?;
         match tokio::fs::metadata(output).await {
@@ -119,8 +116,8 @@ impl Compiler {
     }
 
     /// An artifact that the compiler did not survive, or the error that it printed before it ended.
-    fn refusal(&self, error: ChildError) -> ApiError {
-        if let ChildError::Failed { stdout, .. } = &error
+    fn refusal(&self, error: &ChildError) -> ApiError {
+        if let ChildError::Failed { stdout, .. } = error
             && let Some(Ok(Line::Error(error))) = last_line(&String::from_utf8_lossy(stdout))
         {
             return self.told(error);

@@ -131,7 +131,11 @@ impl Config {
             self.listen.port()
         );
         ensure!((1..=64).contains(&self.compilers), "compilers is {} but must lie between 1 and 64", self.compilers);
-        ensure!(self.compiler_memory_mib >= 256, "compiler_memory_mib is {} but must be 256 at least", self.compiler_memory_mib);
+        ensure!(
+            self.compiler_memory_mib >= 256,
+            "compiler_memory_mib is {} but must be 256 at least",
+            self.compiler_memory_mib
+        );
         self.database().map(drop)
     }
 

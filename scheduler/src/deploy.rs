@@ -186,11 +186,7 @@ impl Deploys {
     }
 
     /// From the version's row to the traffic.
-    async fn finish(
-        &self,
-        version: VersionRecord,
-        progress: &watch::Sender<Progress>,
-    ) -> Result<VersionRecord, Error> {
+    async fn finish(&self, version: VersionRecord, progress: &watch::Sender<Progress>) -> Result<VersionRecord, Error> {
         if !version.activation {
             return Ok(version);
         }
@@ -205,7 +201,7 @@ impl Deploys {
         enter(progress, Stage::Activating, "sending the traffic to it");
         self.codes.store.version_activate(&version.name()).await?;
         self.codes.catalog.refresh().await;
-        Ok(self.codes.store.version_fetch(&version.name()).await?)
+        self.codes.store.version_fetch(&version.name()).await
     }
 
     /// Waits until the gateways have been told of a worker that has it ready.
@@ -243,7 +239,8 @@ impl Deploys {
     /// What the workers say that shall hold it, where none of them can.
     fn failure(&self, version: &VersionRecord) -> Option<String> {
         let (key, cluster) = (version.key(), self.board.cluster());
-        let holders = cluster.workers().values().filter(|worker| worker.assignment.borrow().versions.contains_key(&key));
+        let holders =
+            cluster.workers().values().filter(|worker| worker.assignment.borrow().versions.contains_key(&key));
         let mut failures: BTreeSet<(WorkerId, String)> = BTreeSet::new();
         for worker in holders {
             let held = worker.report.as_ref()?.versions.get(&key)?;

@@ -4,7 +4,8 @@
 use dunlin_proto::ApiError;
 
 const FIELD: &str = "spec.allowed_outbound_hosts";
-const HINT: &str = "write scheme://host:port, such as https://api.example.com, https://*.example.com or http://10.0.0.7:8080";
+const HINT: &str =
+    "write scheme://host:port, such as https://api.example.com, https://*.example.com or http://10.0.0.7:8080";
 
 /// Checks each entry: `scheme://host[:port]`, with `*` for any scheme, host or port, `*.` before a domain, and a range of
 /// ports as `low..high`.
@@ -72,7 +73,9 @@ fn check_host(host: &str) -> Result<(), &'static str> {
 }
 
 fn check_port(port: &str) -> Result<(), &'static str> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("its port is not a number from 1 to 65535");
+    let number = |text: &str| {
+        text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("its port is not a number from 1 to 65535")
+    };
     if port == "*" {
         return Ok(());
     }
@@ -110,11 +113,31 @@ mod tests {
     #[test]
     fn anything_else_is_refused_and_named() {
         for bad in [
-            "", "*", "example.com", "ftp://example.com", "redis://db", "https://", "https://a b", "https://a.*.com",
-            "https://a*.com", "https://example.com/path", "https://example.com?x", "https://u:p@example.com",
-            "https://example.com:0", "https://example.com:70000", "https://example.com:x", "https://example.com:9..8",
-            "http://[::1", "http://[x]", "http://[::1]8080", "http://0x7f.1.", "http://127.1", "http://2130706433",
-            "https://ex\u{e4}mple.com", "https://-a.com", "https://a..com",
+            "",
+            "*",
+            "example.com",
+            "ftp://example.com",
+            "redis://db",
+            "https://",
+            "https://a b",
+            "https://a.*.com",
+            "https://a*.com",
+            "https://example.com/path",
+            "https://example.com?x",
+            "https://u:p@example.com",
+            "https://example.com:0",
+            "https://example.com:70000",
+            "https://example.com:x",
+            "https://example.com:9..8",
+            "http://[::1",
+            "http://[x]",
+            "http://[::1]8080",
+            "http://0x7f.1.",
+            "http://127.1",
+            "http://2130706433",
+            "https://ex\u{e4}mple.com",
+            "https://-a.com",
+            "https://a..com",
         ] {
             let error = check(&[bad.to_owned()]).expect_err(bad);
             assert_eq!(error.field.as_deref(), Some(FIELD));

@@ -51,7 +51,9 @@ pub(crate) fn place(problem: &Problem, previous: &Placement) -> Placement {
     for (version, want) in &problem.versions {
         let placed = solution.entry(*version).or_default();
         while placed.len() > want.workers as usize {
-            let Some(fullest) = placed.iter().max_by_key(|worker| load.rank(problem, worker, version)).cloned() else { break };
+            let Some(fullest) = placed.iter().max_by_key(|worker| load.rank(problem, worker, version)).cloned() else {
+                break;
+            };
             load.change(&fullest, want, false);
             placed.remove(&fullest);
         }
@@ -124,10 +126,13 @@ const IMBALANCE: u64 = 250_000;
 /// Moves versions from the fullest worker to the emptiest, as long as that narrows a gap worth the reload: otherwise a
 /// worker that joins later would stay empty.
 fn balance(problem: &Problem, solution: &mut Placement, load: &mut Loads) {
-    for _ in 0..problem.versions.len() {
+    // Each move makes the fullest worker less full, and nobody as full as it was, so this ends; the bound only says so.
+    let most = solution.values().map(BTreeSet::len).sum::<usize>().saturating_mul(problem.workers.len());
+    for _ in 0..most {
         let accepting = problem.workers.iter().filter(|(_, worker)| worker.accepting).map(|(id, _)| id);
         let by_fill = |id: &&WorkerId| load.fill(problem, id);
-        let (Some(fullest), Some(emptiest)) = (accepting.clone().max_by_key(by_fill), accepting.min_by_key(by_fill)) else {
+        let (Some(fullest), Some(emptiest)) = (accepting.clone().max_by_key(by_fill), accepting.min_by_key(by_fill))
+        else {
             return;
         };
         let gap = load.fill(problem, fullest).saturating_sub(load.fill(problem, emptiest));

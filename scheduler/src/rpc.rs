@@ -32,10 +32,7 @@ use tonic::{
     transport::{Server, server::Router},
 };
 
-use crate::{
-    app::App,
-    tokens::TokenSigner,
-};
+use crate::{app::App, tokens::TokenSigner};
 
 /// The largest message that is read: a chunk of an upload, or a version's environment.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -76,10 +73,7 @@ pub(crate) fn router(desk: &Desk, secret: &ClusterSecret, health: impl FnOnce(Se
     let require = secret.require();
     macro_rules! service {
         ($server:ident, $most:expr) => {
-            InterceptedService::new(
-                $server::new(desk.clone()).max_decoding_message_size($most),
-                require.clone(),
-            )
+            InterceptedService::new($server::new(desk.clone()).max_decoding_message_size($most), require.clone())
         };
     }
     health(server)

@@ -59,7 +59,10 @@ pub(crate) fn open_key(path: &Path) -> anyhow::Result<Vec<u8>> {
     match fs::metadata(path) {
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
-            ensure!(mode & 0o077 == 0, "private key {name} must have mode 0600 but has {mode:04o}; run: chmod 600 {name}");
+            ensure!(
+                mode & 0o077 == 0,
+                "private key {name} must have mode 0600 but has {mode:04o}; run: chmod 600 {name}"
+            );
             fs::read(path).with_context(|| format!("read private key {name}"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

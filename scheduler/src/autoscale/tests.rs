@@ -46,7 +46,16 @@ fn the_first_call_places_it_twice_and_an_idle_minute_nowhere() {
 #[test]
 fn activation_counts_as_use() {
     let activated = Stats { activated: true, ..Stats::default() };
-    follow(&POLICY, &[(0, activated, 2), (30, running(0, 2), 2), (59, activated, 2), (118, running(0, 2), 2), (119, running(0, 2), 0)]);
+    follow(
+        &POLICY,
+        &[
+            (0, activated, 2),
+            (30, running(0, 2), 2),
+            (59, activated, 2),
+            (118, running(0, 2), 2),
+            (119, running(0, 2), 0),
+        ],
+    );
 }
 
 #[test]
@@ -71,14 +80,24 @@ fn load_brings_workers_at_once_and_a_quiet_minute_takes_them_away() {
 fn a_burst_within_the_quiet_minute_begins_it_anew() {
     follow(
         &POLICY,
-        &[(0, running(40, 2), 5), (10, running(8, 5), 5), (50, running(40, 5), 5), (60, running(8, 5), 5), (119, running(8, 5), 5), (120, running(8, 5), 2)],
+        &[
+            (0, running(40, 2), 5),
+            (10, running(8, 5), 5),
+            (50, running(40, 5), 5),
+            (60, running(8, 5), 5),
+            (119, running(8, 5), 5),
+            (120, running(8, 5), 2),
+        ],
     );
 }
 
 #[test]
 fn who_waits_gets_one_worker_more_once_all_wanted_ones_are_there() {
     let waiting = |ready| Stats { in_flight: 2, queue_delay: Duration::from_millis(50), ready, ..Stats::default() };
-    follow(&POLICY, &[(0, waiting(0), 2), (1, waiting(1), 2), (2, waiting(2), 3), (3, waiting(2), 3), (4, waiting(3), 4)]);
+    follow(
+        &POLICY,
+        &[(0, waiting(0), 2), (1, waiting(1), 2), (2, waiting(2), 3), (3, waiting(2), 3), (4, waiting(3), 4)],
+    );
     let short = Stats { queue_delay: Duration::from_millis(5), ..running(2, 2) };
     follow(&POLICY, &[(0, short, 2), (1, short, 2)]);
 }
@@ -86,14 +105,18 @@ fn who_waits_gets_one_worker_more_once_all_wanted_ones_are_there() {
 #[test]
 fn bounds_hold() {
     let policy = Policy { min_workers: 1, max_workers: Some(3), ..POLICY };
-    follow(&policy, &[(0, running(0, 0), 1), (1, running(1000, 1), 3), (200, running(0, 3), 1), (300, running(0, 1), 1)]);
+    follow(
+        &policy,
+        &[(0, running(0, 0), 1), (1, running(1000, 1), 3), (200, running(0, 3), 1), (300, running(0, 1), 1)],
+    );
     let one = Policy { max_workers: Some(1), ..POLICY };
     follow(&one, &[(0, running(1, 0), 1), (1, running(100, 1), 1)]);
 }
 
 #[test]
 fn numbers_out_of_this_world_do_not_overflow() {
-    let all = Stats { in_flight: u32::MAX, queued: u32::MAX, queue_delay: Duration::MAX, ready: u32::MAX, activated: true };
+    let all =
+        Stats { in_flight: u32::MAX, queued: u32::MAX, queue_delay: Duration::MAX, ready: u32::MAX, activated: true };
     let state = decide(&Policy { per_worker: 0, ..POLICY }, &all, None, Duration::MAX);
     assert_eq!(state.desired, u32::MAX);
     assert_eq!(wanted_workers([&state].into_iter(), u64::MAX, 0), u32::MAX);

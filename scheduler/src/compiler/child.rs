@@ -157,9 +157,7 @@ fn restrict(pid: Pid, limits: &ChildLimits) -> rustix::io::Result<()> {
 /// Waits for the end and for all output; too much output ends it at once.
 async fn finish(child: &mut Child) -> Result<(ExitStatus, Vec<u8>, String), ChildError> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let read = async {
-        tokio::try_join!(read_bounded(stdout, MAX_STDOUT), read_bounded(stderr, MAX_STDERR))
-    };
+    let read = async { tokio::try_join!(read_bounded(stdout, MAX_STDOUT), read_bounded(stderr, MAX_STDERR)) };
     let (stdout, stderr) = read.await?;
     let status = child.wait().await.map_err(ChildError::Start)?;
     let tail = stderr.len().saturating_sub(4096);
@@ -178,7 +176,9 @@ async fn read_bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> Result
 fn judge(status: ExitStatus, stdout: Vec<u8>, stderr: &str, limits: &ChildLimits) -> Result<Vec<u8>, ChildError> {
     let out_of_memory = || {
         let said = stderr.to_ascii_lowercase();
-        ["memory allocation", "memory exhausted", "out of memory", "cannot allocate memory"].iter().any(|text| said.contains(text))
+        ["memory allocation", "memory exhausted", "out of memory", "cannot allocate memory"]
+            .iter()
+            .any(|text| said.contains(text))
     };
     let memory = || ChildError::Memory { limit: limits.memory, stderr: stderr.to_owned() };
     match (status.code(), status.signal()) {

@@ -42,7 +42,8 @@ impl Fake {
     }
 }
 
-const OK: &str = r#"cp "$3" "$5"; echo '{"ok":{"kind":"http-0.2","imports":["b","a","b"],"fingerprint":"f-1","size":4}}'"#;
+const OK: &str =
+    r#"cp "$3" "$5"; echo '{"ok":{"kind":"http-0.2","imports":["b","a","b"],"fingerprint":"f-1","size":4}}'"#;
 
 #[tokio::test]
 async fn what_it_compiled_is_reported() {
@@ -68,7 +69,8 @@ async fn the_fingerprint_is_a_line_or_an_answer() {
 
 #[tokio::test]
 async fn its_refusal_reaches_the_developer() {
-    let script = r#"echo '{"error":{"code":"invalid_artifact","message":"it imports acme:db/sql","hint":"leave it out"}}'"#;
+    let script =
+        r#"echo '{"error":{"code":"invalid_artifact","message":"it imports acme:db/sql","hint":"leave it out"}}'"#;
     for end in ["exit 0", "exit 1"] {
         let error = fake(&format!("{script}; {end}")).compile().await.unwrap_err();
         assert_eq!((error.code, &*error.message), (ErrorCode::InvalidArtifact, "it imports acme:db/sql"));
@@ -78,9 +80,12 @@ async fn its_refusal_reaches_the_developer() {
 
 #[tokio::test]
 async fn an_empty_hint_is_none_and_its_own_trouble_is_not_the_developers() {
-    let error = fake(r#"echo '{"error":{"code":"invalid_artifact","message":"no","hint":""}}'"#).compile().await.unwrap_err();
+    let error =
+        fake(r#"echo '{"error":{"code":"invalid_artifact","message":"no","hint":""}}'"#).compile().await.unwrap_err();
     assert_eq!(error.hint, None);
-    fake(r#"echo '{"error":{"code":"internal","message":"disk full"}}'"#).refused(ErrorCode::Unavailable, "does not work").await;
+    fake(r#"echo '{"error":{"code":"internal","message":"disk full"}}'"#)
+        .refused(ErrorCode::Unavailable, "does not work")
+        .await;
 }
 
 #[tokio::test]
@@ -90,7 +95,8 @@ async fn t20_a_loop_is_ended_by_its_processor_time() {
 
 #[tokio::test]
 async fn t20_a_wait_is_ended_by_the_wall_and_its_children_with_it() {
-    let fake = fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_millis(500), ..limits() });
+    let fake =
+        fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_millis(500), ..limits() });
     fake.refused(ErrorCode::InvalidArtifact, "took more than").await;
     let child = fs::read_to_string(fake.folder.path().join("child")).unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.trim()));
@@ -106,7 +112,8 @@ async fn t20_a_wait_is_ended_by_the_wall_and_its_children_with_it() {
 #[tokio::test]
 async fn t20_memory_is_bounded() {
     // A buffer larger than the limit can't be had.
-    let fake = fake_with("exec dd if=/dev/zero of=/dev/null bs=200M count=1", ChildLimits { memory: 64 << 20, ..limits() });
+    let fake =
+        fake_with("exec dd if=/dev/zero of=/dev/null bs=200M count=1", ChildLimits { memory: 64 << 20, ..limits() });
     let error = fake.compile().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArtifact, "{error}");
     assert!(error.message.contains("64 MiB of memory"), "{error}");

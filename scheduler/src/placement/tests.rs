@@ -84,6 +84,20 @@ fn a_worker_that_joins_a_full_cluster_takes_its_share() {
 }
 
 #[test]
+fn one_answer_moves_all_that_is_worth_moving() {
+    // Four versions on two small workers, and two large ones that stand empty.
+    let mut problem = problem(4, &[2; 4]);
+    for number in [0, 1] {
+        problem.workers.insert(worker(number), spec(4));
+    }
+    let small: BTreeSet<_> = [worker(0), worker(1)].into();
+    let before = problem.versions.keys().map(|version| (*version, small.clone())).collect();
+    let once = place(&problem, &before);
+    assert_ne!(once, before);
+    assert_eq!(place(&problem, &once), once);
+}
+
+#[test]
 fn what_wants_nothing_is_let_go() {
     let before = place(&problem(2, &[2]), &Placement::new());
     assert!(place(&problem(2, &[0]), &before).is_empty());

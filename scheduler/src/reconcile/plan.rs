@@ -96,7 +96,6 @@ fn stats(cluster: &Cluster, catalog: &Catalog) -> BTreeMap<VersionKey, Stats> {
 fn policy(version: &VersionRecord) -> Policy {
     let scaling = &version.spec.scaling;
     Policy {
-        // Who must always be there is only the version that callers get.
         min_workers: scaling.min_workers,
         max_workers: scaling.max_workers,
         idle_timeout: scaling.idle_timeout,
@@ -117,7 +116,8 @@ fn scales(
             let key = version.key();
             let (stats, state) = (stats.get(&key), before.get(&key));
             let serves = function.record.traffic.iter().any(|share| share.0 == *number);
-            let policy = Policy { min_workers: if serves { version.spec.scaling.min_workers } else { 0 }, ..policy(version) };
+            let policy =
+                Policy { min_workers: if serves { version.spec.scaling.min_workers } else { 0 }, ..policy(version) };
             if stats.is_none() && state.is_none() && policy.min_workers == 0 {
                 continue;
             }
@@ -159,7 +159,7 @@ fn mean_capacity(problem: &Problem) -> u64 {
     let accepting = problem.workers.values().filter(|worker| worker.accepting);
     let (count, sum) = accepting.fold((0, 0), |(count, sum), worker| (count + 1, sum + u64::from(worker.capacity)));
     // Without a worker nobody knows how large one is; a hundred is its default.
-    if count == 0 { 100 } else { sum / count }
+    u64::checked_div(sum, count).unwrap_or(100)
 }
 
 /// What each worker shall hold. What it has ready stays as long as no worker of the placement has it ready, so that a
@@ -170,7 +170,8 @@ fn holds(
     placement: &Placement,
     problem: &Problem,
 ) -> BTreeMap<WorkerId, BTreeSet<VersionKey>> {
-    let mut holds: BTreeMap<_, BTreeSet<_>> = cluster.workers().keys().map(|id| (id.clone(), BTreeSet::new())).collect();
+    let mut holds: BTreeMap<_, BTreeSet<_>> =
+        cluster.workers().keys().map(|id| (id.clone(), BTreeSet::new())).collect();
     for (version, workers) in placement {
         for worker in workers {
             holds.entry(worker.clone()).or_default().insert(*version);

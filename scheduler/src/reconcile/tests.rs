@@ -161,7 +161,8 @@ fn f01_a_silent_worker_is_replaced_and_its_return_moves_nothing() {
         table.join(name, "e", 0);
     }
     let (first, _) = table.decide(0);
-    let (lost, spare) = (first[0].clone(), ["a", "b", "c"].into_iter().find(|name| !first.contains(&(*name).to_owned())).unwrap());
+    let (lost, spare) =
+        (first[0].clone(), ["a", "b", "c"].into_iter().find(|name| !first.contains(&(*name).to_owned())).unwrap());
     let keep = first[1].clone();
     table.report(&keep, Some(HeldState::Ready), 2000);
     table.report(spare, None, 2000);

@@ -117,7 +117,10 @@ fn grant(app: &App, wire: &v1::RoleGrant) -> Result<Grant, ApiError> {
         Role::Admin => "admin",
         Role::Operator if wire.namespace.is_empty() => return Ok(Grant::OPERATOR),
         Role::Operator => {
-            return Err(ApiError::invalid("grants.namespace", "the role operator is for the cluster: leave namespace empty"));
+            return Err(ApiError::invalid(
+                "grants.namespace",
+                "the role operator is for the cluster: leave namespace empty",
+            ));
         }
         Role::Unspecified => {
             return Err(ApiError::invalid("grants.role", "role must be viewer, developer, admin or operator"));
@@ -171,10 +174,7 @@ impl KeyService for Desk {
         Ok(Response::new(v1::CreateKeyResponse { key: Some(convert::key(&key)), secret }))
     }
 
-    async fn list_keys(
-        &self,
-        request: Request<v1::ListKeysRequest>,
-    ) -> Result<Response<v1::ListKeysResponse>, Status> {
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
         let request = request.into_inner();
         let namespace = name::<NamespaceRef>("parent", &request.parent)?.namespace;
         let (size, list) = (page::size(request.page_size)?, format!("keys/{namespace}"));

@@ -19,10 +19,7 @@ use crate::{
 
 #[tonic::async_trait]
 impl ClusterService for Desk {
-    async fn get_cluster(
-        &self,
-        _: Request<v1::GetClusterRequest>,
-    ) -> Result<Response<v1::GetClusterResponse>, Status> {
+    async fn get_cluster(&self, _: Request<v1::GetClusterRequest>) -> Result<Response<v1::GetClusterResponse>, Status> {
         let app = self.app()?;
         let catalog = app.catalog.current();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -57,10 +57,9 @@ impl FunctionService for Desk {
         let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
         let function = function.ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
         let target = name("function.name", &function.name)?;
-        let etag = function.etag.clone();
-        let change = change(function, update_mask)?;
+        let change = change(&function, update_mask)?;
         let app = self.app()?;
-        let updated = app.store.function_update(&target, &etag, &change).await?;
+        let updated = app.store.function_update(&target, &function.etag, &change).await?;
         app.config_changed().await;
         Ok(Response::new(v1::UpdateFunctionResponse { function: Some(convert::function(&updated)) }))
     }
@@ -147,7 +146,7 @@ pub(super) fn beyond(size: usize) -> i64 {
 }
 
 /// The fields that the mask names.
-fn change(function: v1::Function, mask: Option<FieldMask>) -> Result<FunctionChange, ApiError> {
+fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionChange, ApiError> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
         let message = "update_mask must name what to change: description, public, traffic";

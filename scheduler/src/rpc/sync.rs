@@ -101,7 +101,12 @@ async fn over(desk: Desk, ended: CancellationToken) {
 }
 
 /// Reads reports in a task of its own until either half ends.
-fn read<F: Future<Output = ()> + Send + 'static>(desk: &Desk, ended: &CancellationToken, reading: F, left: impl FnOnce() + Send + 'static) {
+fn read<F: Future<Output = ()> + Send + 'static>(
+    desk: &Desk,
+    ended: &CancellationToken,
+    reading: F,
+    left: impl FnOnce() + Send + 'static,
+) {
     let over = over(desk.clone(), ended.clone());
     let ends = Ends { ended: ended.clone() };
     desk.shutdown.spawn(async move {

@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{Namespace, VersionNumber},
+    ids::{FunctionUid, Namespace, VersionNumber},
     names::FunctionRef,
 };
 use sqlx::{Any, Transaction, any::AnyRow};
@@ -88,7 +88,11 @@ async fn version_exists_in_tx(
     let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
     let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
     let name = function.reference().version(number);
-    query.fetch_optional(&mut **tx).await?.map(drop).ok_or_else(|| ApiError::not_found(format!("version {name}")).into())
+    query
+        .fetch_optional(&mut **tx)
+        .await?
+        .map(drop)
+        .ok_or_else(|| ApiError::not_found(format!("version {name}")).into())
 }
 
 impl Store {
@@ -155,7 +159,9 @@ impl Store {
             }
             function.set_traffic(traffic.clone());
         }
-        function.description.clone_from(change.description.as_ref().unwrap_or(&function.description.clone()));
+        if let Some(description) = &change.description {
+            function.description.clone_from(description);
+        }
         function.public = change.public.unwrap_or(function.public);
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);
@@ -234,7 +240,7 @@ impl Store {
         let sql = "INSERT INTO functions (uid, namespace, name, description, public, traffic, history, latest_version, \
                    revision, create_time, update_time) VALUES ($1, $2, $3, '', 0, '[]', '[]', 0, 1, $4, $4) \
                    ON CONFLICT (namespace, name) DO NOTHING";
-        let uid = dunlin_proto::ids::FunctionUid::new().to_string();
+        let uid = FunctionUid::new().to_string();
         let query = sqlx::query(sql).bind(uid).bind(name.namespace.as_str()).bind(name.function.as_str());
         match query.bind(Time::now().0).execute(&mut **tx).await {
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {

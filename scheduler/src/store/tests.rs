@@ -62,7 +62,9 @@ fn postgres_server() -> Option<String> {
         eprintln!("SKIPPED: the PostgreSQL half of the store's suite, by DUNLIN_TEST_SKIP_POSTGRES=1");
         return None;
     }
-    panic!("DUNLIN_TEST_POSTGRES names no server: run the tests under .ci/tools/with-postgres, or set DUNLIN_TEST_SKIP_POSTGRES=1");
+    panic!(
+        "DUNLIN_TEST_POSTGRES names no server: run the tests under .ci/tools/with-postgres, or set DUNLIN_TEST_SKIP_POSTGRES=1"
+    );
 }
 
 async fn execute(server: &str, sql: String) {
@@ -95,7 +97,12 @@ macro_rules! conformance {
 }
 pub(super) use conformance;
 
-conformance!(epochs_count_up_and_the_first_makes_a_namespace, opening_again_loses_nothing, workers_are_remembered, old_requests_are_forgotten);
+conformance!(
+    epochs_count_up_and_the_first_makes_a_namespace,
+    opening_again_loses_nothing,
+    workers_are_remembered,
+    old_requests_are_forgotten
+);
 
 pub(super) fn namespace(name: &str) -> NamespaceRecord {
     NamespaceRecord { name: name.parse().unwrap(), description: String::new(), create_time: Time(7) }
@@ -111,7 +118,12 @@ pub(super) fn number(number: u32) -> VersionNumber {
 
 pub(super) fn request(namespace: &str, payload: &str) -> RequestKey {
     let scope = Scope::Namespace(namespace.parse().unwrap());
-    RequestKey { scope, method: "Test", id: dunlin_proto::ids::RequestId::new(), payload: Digest::of(payload.as_bytes()) }
+    RequestKey {
+        scope,
+        method: "Test",
+        id: dunlin_proto::ids::RequestId::new(),
+        payload: Digest::of(payload.as_bytes()),
+    }
 }
 
 pub(super) fn new_version(function: &FunctionRef) -> NewVersion {
@@ -156,7 +168,10 @@ async fn epochs_count_up_and_the_first_makes_a_namespace(bench: &Bench) {
     bench.store.namespace_fetch(&default).await.unwrap();
     bench.store.namespace_delete(&default).await.unwrap();
     assert_eq!(bench.store.epoch_begin().await.unwrap(), 2);
-    assert_eq!(refused(bench.store.namespace_fetch(&default).await, ErrorCode::NotFound), "namespace default was not found");
+    assert_eq!(
+        refused(bench.store.namespace_fetch(&default).await, ErrorCode::NotFound),
+        "namespace default was not found"
+    );
 }
 
 async fn opening_again_loses_nothing(bench: &Bench) {

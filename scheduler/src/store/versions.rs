@@ -176,9 +176,8 @@ impl Store {
     ) -> Result<Vec<VersionRecord>, Error> {
         let mut tx = self.begin().await?;
         let function = function_fetch_in_tx(&mut tx, name).await?;
-        let rest = select!(
-            "WHERE v.namespace = $1 AND v.function_uid = $2 AND v.number < $3 ORDER BY v.number DESC LIMIT $4"
-        );
+        let rest =
+            select!("WHERE v.namespace = $1 AND v.function_uid = $2 AND v.number < $3 ORDER BY v.number DESC LIMIT $4");
         let query = sqlx::query(rest).bind(name.namespace.as_str()).bind(function.uid.to_string());
         let rows = query.bind(before).bind(limit).fetch_all(&mut *tx).await?;
         tx.commit().await?;

@@ -52,7 +52,12 @@ fn administration(role: v1::Role, namespace: &str) -> v1::CreateTokenRequest {
 
 fn call() -> v1::CreateTokenRequest {
     let purpose = v1::TokenPurpose::Call.into();
-    v1::CreateTokenRequest { subject: "till".into(), purpose, parent: "namespaces/default".into(), ..Default::default() }
+    v1::CreateTokenRequest {
+        subject: "till".into(),
+        purpose,
+        parent: "namespaces/default".into(),
+        ..Default::default()
+    }
 }
 
 fn claims(token: &str) -> serde_json::Value {
@@ -64,13 +69,20 @@ fn claims(token: &str) -> serde_json::Value {
 async fn tokens_say_what_was_asked_for() {
     let cluster = Cluster::start().await;
     let gateway = SimGateway::connect(&cluster, "g1").await;
-    let created = cluster.tokens().create_token(administration(v1::Role::Developer, "default")).await.unwrap().into_inner();
+    let created =
+        cluster.tokens().create_token(administration(v1::Role::Developer, "default")).await.unwrap().into_inner();
     let said = claims(&created.token);
     assert_eq!(said["grants"], serde_json::json!([{"namespace": "default", "role": "developer"}]));
-    assert_eq!((&said["aud"], &said["exp"]), (&serde_json::json!("dunlin-admin"), &serde_json::json!(created.expire_time.unwrap().seconds)));
+    assert_eq!(
+        (&said["aud"], &said["exp"]),
+        (&serde_json::json!("dunlin-admin"), &serde_json::json!(created.expire_time.unwrap().seconds))
+    );
     let request = v1::CreateTokenRequest { scopes: vec!["read".into(), "write".into()], ..call() };
     let said = claims(&cluster.tokens().create_token(request).await.unwrap().into_inner().token);
-    assert_eq!((&said["aud"], &said["scope"]), (&serde_json::json!("dunlin:default"), &serde_json::json!("read write")));
+    assert_eq!(
+        (&said["aud"], &said["scope"]),
+        (&serde_json::json!("dunlin:default"), &serde_json::json!("read write"))
+    );
     // The key that they are signed with reaches the gateways.
     gateway.eventually(&cluster, "the token key", |g| !g.received().config.token_keys.is_empty()).await;
     let key = gateway.received().config.token_keys[0].clone();
@@ -79,7 +91,8 @@ async fn tokens_say_what_was_asked_for() {
     validation.set_audience(&["dunlin-admin"]);
     jsonwebtoken::decode::<serde_json::Value>(&created.token, &verify, &validation).unwrap();
     assert_eq!(jsonwebtoken::decode_header(&created.token).unwrap().kid.as_deref(), Some(&*key.id));
-    let offline = dunlin_scheduler::operator_token(&cluster.config.data_dir, "zoe", std::time::Duration::from_secs(60)).unwrap();
+    let offline =
+        dunlin_scheduler::operator_token(&cluster.config.data_dir, "zoe", std::time::Duration::from_secs(60)).unwrap();
     jsonwebtoken::decode::<serde_json::Value>(&offline, &verify, &validation).unwrap();
     assert_eq!(claims(&offline)["grants"], serde_json::json!([{"role": "operator"}]));
 }

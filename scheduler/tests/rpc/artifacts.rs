@@ -109,7 +109,8 @@ async fn an_upgrade_compiles_for_the_new_engine_while_old_workers_go_on() {
     fs::write(cluster.compiler_file("engine"), "engine-2").unwrap();
     cluster.restart().await;
     let gateway = SimGateway::connect(&cluster, "g1").await;
-    let _new = SimWorker::join_with(&cluster, worker_hello("new", "1", "engine-2")).await.unwrap_or_else(|e| panic!("{e}"));
+    let _new =
+        SimWorker::join_with(&cluster, worker_hello("new", "1", "engine-2")).await.unwrap_or_else(|e| panic!("{e}"));
     gateway.eventually(&cluster, "both have it", |g| g.endpoints(1) == ["new/0", "old/0"]).await;
     assert_eq!(old.held()[0].code.as_ref().unwrap().fingerprint, "engine-1");
     assert_eq!(cluster.compiled(), 2);

@@ -61,7 +61,9 @@ async fn postgres() -> Option<(Way, String)> {
             eprintln!("SKIPPED: scheduler on PostgreSQL, by DUNLIN_TEST_SKIP_POSTGRES=1");
             return None;
         }
-        panic!("DUNLIN_TEST_POSTGRES names no server: run the tests under .ci/tools/with-postgres, or set DUNLIN_TEST_SKIP_POSTGRES=1");
+        panic!(
+            "DUNLIN_TEST_POSTGRES names no server: run the tests under .ci/tools/with-postgres, or set DUNLIN_TEST_SKIP_POSTGRES=1"
+        );
     };
     sqlx::any::install_default_drivers();
     let name = format!("dunlin_rpc_{}", uuid::Uuid::now_v7().simple());
@@ -127,7 +129,10 @@ async fn f04_a_locked_sqlite_file_is_waited_for_and_calls_say_so() {
     let mut other = sqlx::AnyConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     other.execute("BEGIN EXCLUSIVE").await.unwrap();
     let create = || async {
-        cluster.namespaces().create_namespace(v1::CreateNamespaceRequest { namespace_id: "shop".into(), ..Default::default() }).await
+        cluster
+            .namespaces()
+            .create_namespace(v1::CreateNamespaceRequest { namespace_id: "shop".into(), ..Default::default() })
+            .await
     };
     refused(create().await, ErrorCode::Unavailable);
     other.execute("ROLLBACK").await.unwrap();

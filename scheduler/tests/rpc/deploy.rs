@@ -2,7 +2,12 @@
 
 use std::{fs, time::Duration};
 
-use dunlin_proto::{ErrorCode, internal::v1::FetchCodeRequest, seal, v1::{self, DeployStage}};
+use dunlin_proto::{
+    ErrorCode,
+    internal::v1::FetchCodeRequest,
+    seal,
+    v1::{self, DeployStage},
+};
 
 use crate::harness::{Cluster, SimGateway, SimWorker, create, new_id};
 
@@ -17,9 +22,16 @@ async fn a_deploy_ends_when_a_worker_has_it_and_the_traffic_moves() {
     let version = version.unwrap();
     assert_eq!(stages, [DeployStage::Compiling, DeployStage::Storing, DeployStage::Placing, DeployStage::Activating]);
     assert_eq!((version.number, &*version.name), (1, "namespaces/default/functions/till/versions/1"));
-    assert_eq!((version.kind(), &*version.imports), (v1::FunctionKind::Http02, &["wasi:cli/stdout@0.2.0".to_owned()][..]));
+    assert_eq!(
+        (version.kind(), &*version.imports),
+        (v1::FunctionKind::Http02, &["wasi:cli/stdout@0.2.0".to_owned()][..])
+    );
     assert_eq!(version.artifact_digest, digest.to_string());
-    let pushed = gateway.eventually(&cluster, "the traffic", |g| g.received().config.functions.first().is_some_and(|f| !f.traffic.is_empty())).await;
+    let pushed = gateway
+        .eventually(&cluster, "the traffic", |g| {
+            g.received().config.functions.first().is_some_and(|f| !f.traffic.is_empty())
+        })
+        .await;
     assert!(pushed < Duration::from_secs(1), "{pushed:?}");
     assert_eq!(gateway.endpoints(1), ["w1/0"]);
 
@@ -46,9 +58,15 @@ async fn without_a_worker_it_succeeds_and_is_loaded_when_one_joins_and_somebody_
     assert_eq!(cluster.function(TILL).await.traffic, [v1::TrafficTarget { version: 1, percent: 100 }]);
     let _worker = SimWorker::join(&cluster, "w1").await;
     let version = Some(gateway.version(1));
-    cluster.eventually("a worker accepts", async |cluster| {
-        cluster.sync().activate(dunlin_proto::internal::v1::ActivateRequest { version: version.clone() }).await.is_ok()
-    }).await;
+    cluster
+        .eventually("a worker accepts", async |cluster| {
+            cluster
+                .sync()
+                .activate(dunlin_proto::internal::v1::ActivateRequest { version: version.clone() })
+                .await
+                .is_ok()
+        })
+        .await;
     gateway.eventually(&cluster, "it is ready", |g| g.endpoints(1) == ["w1/0"]).await;
 }
 
@@ -91,7 +109,8 @@ async fn deploys_at_once_get_consecutive_numbers_and_the_latest_has_the_traffic(
     let _worker = SimWorker::join(&cluster, "w1").await;
     let digest = cluster.upload("default", "hello").await;
     let deploys = (0..5).map(|_| cluster.deploy(create(TILL, digest)));
-    let mut numbers: Vec<_> = futures::future::join_all(deploys).await.into_iter().map(|(_, v)| v.unwrap().number).collect();
+    let mut numbers: Vec<_> =
+        futures::future::join_all(deploys).await.into_iter().map(|(_, v)| v.unwrap().number).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     assert_eq!(cluster.function(TILL).await.traffic, [v1::TrafficTarget { version: 5, percent: 100 }]);

@@ -82,13 +82,8 @@ impl Cluster {
             ..Config::default()
         };
         change(&mut config);
-        let mut cluster = Self {
-            folder,
-            config,
-            address: String::new(),
-            shutdown: Shutdown::default(),
-            serving: JoinSet::new(),
-        };
+        let mut cluster =
+            Self { folder, config, address: String::new(), shutdown: Shutdown::default(), serving: JoinSet::new() };
         cluster.serve().await;
         cluster
     }
@@ -101,7 +96,10 @@ impl Cluster {
         self.serving.spawn(scheduler.serve(self.shutdown.clone()));
         // The port is bound, so this waits for the state and not for the listener.
         if self.config.database.is_none() {
-            self.eventually("the state is open", async |cluster| cluster.clusters().get_cluster(v1::GetClusterRequest {}).await.is_ok()).await;
+            self.eventually("the state is open", async |cluster| {
+                cluster.clusters().get_cluster(v1::GetClusterRequest {}).await.is_ok()
+            })
+            .await;
         }
     }
 
@@ -181,13 +179,19 @@ impl Cluster {
         digest
     }
 
-    pub(crate) async fn send_upload(&self, parts: Vec<v1::UploadArtifactRequest>) -> Result<v1::UploadArtifactResponse, ApiError> {
+    pub(crate) async fn send_upload(
+        &self,
+        parts: Vec<v1::UploadArtifactRequest>,
+    ) -> Result<v1::UploadArtifactResponse, ApiError> {
         let sent = self.functions().upload_artifact(tokio_stream::iter(parts)).await;
         sent.map(tonic::Response::into_inner).map_err(ApiError::from)
     }
 
     /// Deploys what has been uploaded: the stages, and how it ended.
-    pub(crate) async fn deploy(&self, request: v1::CreateVersionRequest) -> (Vec<v1::DeployStage>, Result<v1::Version, ApiError>) {
+    pub(crate) async fn deploy(
+        &self,
+        request: v1::CreateVersionRequest,
+    ) -> (Vec<v1::DeployStage>, Result<v1::Version, ApiError>) {
         let mut events = match self.functions().create_version(request).await {
             Ok(events) => events.into_inner(),
             Err(error) => return (vec![], Err(error.into())),
@@ -195,8 +199,12 @@ impl Cluster {
         let mut stages = vec![];
         loop {
             match events.message().await {
-                Ok(Some(v1::CreateVersionResponse { event: Some(Event::Progress(progress)) })) => stages.push(progress.stage()),
-                Ok(Some(v1::CreateVersionResponse { event: Some(Event::Version(version)) })) => return (stages, Ok(version)),
+                Ok(Some(v1::CreateVersionResponse { event: Some(Event::Progress(progress)) })) => {
+                    stages.push(progress.stage())
+                }
+                Ok(Some(v1::CreateVersionResponse { event: Some(Event::Version(version)) })) => {
+                    return (stages, Ok(version));
+                }
                 Ok(other) => panic!("the stream ended with {other:?}"),
                 Err(error) => return (stages, Err(error.into())),
             }

@@ -23,7 +23,8 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
         if token.is_empty() {
             break;
         }
-        let foreign = v1::ListFunctionsRequest { parent: "namespaces/a".into(), page_token: token.clone(), ..Default::default() };
+        let foreign =
+            v1::ListFunctionsRequest { parent: "namespaces/a".into(), page_token: token.clone(), ..Default::default() };
         let error = refused(cluster.functions().list_functions(foreign).await, ErrorCode::InvalidArgument);
         assert_eq!(error.field.as_deref(), Some("page_token"));
     }
@@ -35,7 +36,8 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
     let next = cluster.namespaces().list_namespaces(next).await.unwrap().into_inner();
     assert_eq!(next.namespaces.iter().map(|n| &*n.name).collect::<Vec<_>>(), ["namespaces/default", "namespaces/e"]);
     assert_eq!((next.namespaces[0].function_count, &*next.next_page_token), (5, ""));
-    let negative = v1::ListFunctionsRequest { parent: "namespaces/default".into(), page_size: -1, ..Default::default() };
+    let negative =
+        v1::ListFunctionsRequest { parent: "namespaces/default".into(), page_size: -1, ..Default::default() };
     refused(cluster.functions().list_functions(negative).await, ErrorCode::InvalidArgument);
     let nowhere = v1::ListFunctionsRequest { parent: "namespaces/nowhere".into(), ..Default::default() };
     refused(cluster.functions().list_functions(nowhere).await, ErrorCode::NotFound);
@@ -69,12 +71,34 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
     cluster.deployed(TILL, "one").await;
     cluster.deployed(TILL, "two").await;
     let before = cluster.function(TILL).await;
-    let wanted = v1::Function { description: "till".into(), public: true, traffic: shares(&[(1, 90), (2, 10)]), ..before.clone() };
-    let after = cluster.functions().update_function(update(wanted.clone(), &["traffic"])).await.unwrap().into_inner().function.unwrap();
+    let wanted = v1::Function {
+        description: "till".into(),
+        public: true,
+        traffic: shares(&[(1, 90), (2, 10)]),
+        ..before.clone()
+    };
+    let after = cluster
+        .functions()
+        .update_function(update(wanted.clone(), &["traffic"]))
+        .await
+        .unwrap()
+        .into_inner()
+        .function
+        .unwrap();
     assert_eq!((after.traffic.clone(), after.public, &*after.description), (shares(&[(1, 90), (2, 10)]), false, ""));
-    refused(cluster.functions().update_function(update(wanted.clone(), &["public"])).await, ErrorCode::FailedPrecondition);
+    refused(
+        cluster.functions().update_function(update(wanted.clone(), &["public"])).await,
+        ErrorCode::FailedPrecondition,
+    );
     let current = v1::Function { etag: after.etag, ..wanted.clone() };
-    let after = cluster.functions().update_function(update(current, &["public", "description"])).await.unwrap().into_inner().function.unwrap();
+    let after = cluster
+        .functions()
+        .update_function(update(current, &["public", "description"]))
+        .await
+        .unwrap()
+        .into_inner()
+        .function
+        .unwrap();
     assert_eq!((after.public, &*after.description), (true, "till"));
 
     let anyway = v1::Function { etag: String::new(), ..wanted };
@@ -89,13 +113,19 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
         (update(with(shares(&[(1, 0), (2, 100)])), &["traffic"]), "function.traffic"),
         (update(with(shares(&[(0, 100)])), &["traffic"]), "function.traffic"),
         (update(with(shares(&[(1, u32::MAX), (2, 101)])), &["traffic"]), "function.traffic"),
-        (update(v1::Function { description: "x".repeat(1025), ..anyway.clone() }, &["description"]), "function.description"),
+        (
+            update(v1::Function { description: "x".repeat(1025), ..anyway.clone() }, &["description"]),
+            "function.description",
+        ),
         (v1::UpdateFunctionRequest::default(), "function"),
     ] {
         let error = refused(cluster.functions().update_function(request).await, ErrorCode::InvalidArgument);
         assert_eq!(error.field.as_deref(), Some(field), "{error}");
     }
-    refused(cluster.functions().update_function(update(with(shares(&[(9, 100)])), &["traffic"])).await, ErrorCode::NotFound);
+    refused(
+        cluster.functions().update_function(update(with(shares(&[(9, 100)])), &["traffic"])).await,
+        ErrorCode::NotFound,
+    );
 }
 
 #[tokio::test]

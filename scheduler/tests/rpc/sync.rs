@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use dunlin_proto::{
     ErrorCode,
-    internal::v1::{ActivateRequest, SyncGatewayRequest, SyncWorkerRequest, VersionLoad, VersionRef, sync_worker_request::Report},
+    internal::v1::{
+        ActivateRequest, SyncGatewayRequest, SyncWorkerRequest, VersionLoad, VersionRef, sync_worker_request::Report,
+    },
     v1,
 };
 use tokio::time::Instant;
@@ -45,7 +47,9 @@ async fn a_restart_loses_nothing_and_drops_no_version() {
     gateway.eventually(&cluster, "both have it", |g| g.endpoints(1).len() == 2).await;
     let before = gateway.received();
     cluster.restart().await;
-    assert!(gateway.eventually(&cluster, "the stream has ended", |g| g.received().ended).await < Duration::from_secs(5));
+    assert!(
+        gateway.eventually(&cluster, "the stream has ended", |g| g.received().ended).await < Duration::from_secs(5)
+    );
     // As a gateway that kept its configuration on disk.
     let gateway = SimGateway::connect_with(&cluster, "g1", before.config.clone()).await;
     gateway.eventually(&cluster, "placements", |g| !g.received().placements.is_empty()).await;
@@ -98,14 +102,17 @@ async fn a_version_without_traffic_is_placed_when_somebody_asks_for_it() {
     let cluster = Cluster::start().await;
     let _worker = SimWorker::join(&cluster, "w1").await;
     let gateway = SimGateway::connect(&cluster, "g1").await;
-    let scaling = v1::Scaling { idle_timeout: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..Default::default() };
+    let scaling =
+        v1::Scaling { idle_timeout: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..Default::default() };
     let digest = cluster.upload("default", "hello").await;
     let spec = Some(v1::VersionSpec { scaling: Some(scaling), ..Default::default() });
     let request = v1::CreateVersionRequest { spec, ..crate::harness::create(TILL, digest) };
     for _ in 0..2 {
         cluster.deploy(request.clone()).await.1.unwrap();
     }
-    gateway.eventually(&cluster, "idle versions are let go", |g| g.endpoints(1).is_empty() && g.endpoints(2).is_empty()).await;
+    gateway
+        .eventually(&cluster, "idle versions are let go", |g| g.endpoints(1).is_empty() && g.endpoints(2).is_empty())
+        .await;
     let version = Some(gateway.version(1));
     cluster.sync().activate(ActivateRequest { version }).await.unwrap();
     gateway.eventually(&cluster, "the old version is there", |g| g.endpoints(1) == ["w1/0"]).await;
@@ -136,11 +143,15 @@ async fn a_drained_worker_hands_over_before_it_lets_go() {
     assert_eq!((gateway.endpoints(1), w1.held().len()), (vec!["w1/0".to_owned()], 1), "nobody else has it ready");
     w2.set(|seen| seen.loading = false);
     gateway.eventually(&cluster, "w2 has taken over", |g| g.endpoints(1) == ["w2/0"]).await;
-    cluster.eventually("w1 holds nothing", async |_| {
-        let last = w1.seen.lock().unwrap().assignments.last().cloned().unwrap();
-        last.versions.is_empty() && last.drain
-    }).await;
-    for placements in gateway.received().placements.iter().filter(|p| !p.endpoints.is_empty()).skip_while(|p| p.versions.is_empty()) {
+    cluster
+        .eventually("w1 holds nothing", async |_| {
+            let last = w1.seen.lock().unwrap().assignments.last().cloned().unwrap();
+            last.versions.is_empty() && last.drain
+        })
+        .await;
+    for placements in
+        gateway.received().placements.iter().filter(|p| !p.endpoints.is_empty()).skip_while(|p| p.versions.is_empty())
+    {
         assert!(!placements.versions.is_empty(), "it was nowhere");
     }
     cluster.clusters().drain_worker(drain(true)).await.unwrap();
@@ -157,9 +168,11 @@ async fn a_drained_worker_stays_drained_over_a_restart() {
     let drain = v1::DrainWorkerRequest { name: "workers/w1".into(), resume: false };
     cluster.clusters().drain_worker(drain).await.unwrap();
     cluster.restart().await;
-    cluster.eventually("it is back and draining", async |cluster| {
-        workers(cluster).await.first().is_some_and(|worker| worker.state() == v1::WorkerState::Draining)
-    }).await;
+    cluster
+        .eventually("it is back and draining", async |cluster| {
+            workers(cluster).await.first().is_some_and(|worker| worker.state() == v1::WorkerState::Draining)
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -186,7 +199,9 @@ async fn t47_a_lying_worker_harms_nobody() {
         ..Default::default()
     };
     let unknown = uuid::Uuid::now_v7().to_string();
-    worker.set(|seen| seen.extra = vec![lie(&unknown, 1, 2), lie("../x", 1, 2), lie(&unknown, 0, 2), lie(&unknown, 1, 99)]);
+    worker.set(|seen| {
+        seen.extra = vec![lie(&unknown, 1, 2), lie("../x", 1, 2), lie(&unknown, 0, 2), lie(&unknown, 1, 99)]
+    });
     cluster.deployed(TILL, "hello").await;
     gateway.eventually(&cluster, "the truth", |g| g.endpoints(1) == ["w1/0"]).await;
     assert_eq!(gateway.received().placements.last().unwrap().versions.len(), 1);
@@ -205,10 +220,16 @@ async fn a_stream_that_says_no_proper_hello_is_refused() {
     let mut old = worker_hello("w1", "1", "engine-1");
     old.protocol_version = 2;
     let old = SyncWorkerRequest { report: Some(Report::Hello(old)) };
-    let error = refused(cluster.sync().sync_worker(tokio_stream::iter(vec![old])).await.map(|_| ()), ErrorCode::FailedPrecondition);
+    let error = refused(
+        cluster.sync().sync_worker(tokio_stream::iter(vec![old])).await.map(|_| ()),
+        ErrorCode::FailedPrecondition,
+    );
     assert!(error.hint.unwrap().contains("same release"));
     let nameless = SyncGatewayRequest { ..gateway_hello("../g", 0) };
-    refused(cluster.sync().sync_gateway(tokio_stream::iter(vec![nameless])).await.map(|_| ()), ErrorCode::InvalidArgument);
+    refused(
+        cluster.sync().sync_gateway(tokio_stream::iter(vec![nameless])).await.map(|_| ()),
+        ErrorCode::InvalidArgument,
+    );
 }
 
 #[tokio::test]
@@ -224,7 +245,9 @@ async fn who_waits_brings_more_workers_and_the_cluster_says_how_many_it_wants() 
     gateway.eventually(&cluster, "two have it", |g| g.endpoints(1).len() == 2).await;
     gateway.demand(gateway.version(1), 150, 20).await;
     gateway.eventually(&cluster, "three have it", |g| g.endpoints(1).len() == 3).await;
-    let wanted = async |cluster: &Cluster| cluster.clusters().get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner().wanted_workers;
+    let wanted = async |cluster: &Cluster| {
+        cluster.clusters().get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner().wanted_workers
+    };
     cluster.eventually("four are wanted", async |cluster| wanted(cluster).await == 4).await;
 }
 

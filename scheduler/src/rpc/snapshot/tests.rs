@@ -51,17 +51,20 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         }));
         rows.functions.push(record);
     }
-    rows.keys = keys.iter().map(|id| KeyRecord {
-        id: format!("key{id:09}").parse().unwrap(),
-        namespace: "shop".parse().unwrap(),
-        secret: Digest::of(&[*id]),
-        display_name: String::new(),
-        functions: vec![],
-        creator: String::new(),
-        create_time: Time(0),
-        expire_time: None,
-        revoke_time: None,
-    }).collect();
+    rows.keys = keys
+        .iter()
+        .map(|id| KeyRecord {
+            id: format!("key{id:09}").parse().unwrap(),
+            namespace: "shop".parse().unwrap(),
+            secret: Digest::of(&[*id]),
+            display_name: String::new(),
+            functions: vec![],
+            creator: String::new(),
+            create_time: Time(0),
+            expire_time: None,
+            revoke_time: None,
+        })
+        .collect();
     rows.namespaces = namespaces.iter().map(|id| format!("n{id}").parse().unwrap()).collect();
     Catalog::from_rows(rows)
 }
@@ -70,7 +73,8 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
 fn apply(mut snapshot: wire::ConfigSnapshot, delta: wire::ConfigDelta) -> wire::ConfigSnapshot {
     assert_eq!(snapshot.version, delta.base_version);
     snapshot.version = delta.version;
-    let changed: Vec<_> = delta.functions.iter().map(|function| function.uid.clone()).chain(delta.removed_functions).collect();
+    let changed: Vec<_> =
+        delta.functions.iter().map(|function| function.uid.clone()).chain(delta.removed_functions).collect();
     snapshot.functions.retain(|function| !changed.contains(&function.uid));
     snapshot.functions.extend(delta.functions);
     snapshot.functions.sort_by(|a, b| a.uid.cmp(&b.uid));

@@ -13,13 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{super::snapshot, Desk, Ends, first, over, read, report};
-use crate::{
-    app::App,
-    catalog::Catalog,
-    cluster::Session,
-    model::Time,
-    reconcile::Placements,
-};
+use crate::{app::App, catalog::Catalog, cluster::Session, model::Time, reconcile::Placements};
 
 pub(super) async fn open(
     desk: &Desk,
@@ -47,12 +41,7 @@ pub(super) async fn open(
 }
 
 /// Takes reports until the stream ends or another one has replaced it.
-async fn follow(
-    app: Arc<App>,
-    gateway: GatewayId,
-    session: Session,
-    mut reports: Streaming<wire::SyncGatewayRequest>,
-) {
+async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports: Streaming<wire::SyncGatewayRequest>) {
     while let Ok(Some(message)) = reports.message().await {
         let Some(Report::Load(load)) = message.report else { continue };
         let demand = report::gateway_demand(load.demand, &app.catalog.current());
@@ -81,14 +70,14 @@ fn updates(
         let _ends = ends;
         let over = over(desk, ended);
         tokio::pin!(over);
-        let mut sent: Option<Arc<Catalog>> = None;
+        let (mut sent, mut placed): (Option<Arc<Catalog>>, u64) = (None, 0);
         loop {
             let catalog = catalogs.borrow_and_update().clone();
             if let Some(update) = config(sent.as_deref(), &catalog, has, &token_keys) {
                 yield say(update);
             }
             sent = Some(catalog);
-            if let Some(update) = newest(&mut placements) {
+            if let Some(update) = newest(&mut placements, &mut placed) {
                 yield say(Update::Placements(update));
             }
             tokio::select! {
@@ -110,12 +99,11 @@ fn config(sent: Option<&Catalog>, now: &Catalog, has: u64, token_keys: &[wire::T
     }
 }
 
-/// The placements, where this stream has not sent them; marks them as sent.
-fn newest(placements: &mut watch::Receiver<Option<Arc<Placements>>>) -> Option<wire::Placements> {
-    let changed = placements.has_changed().unwrap_or_default();
-    let now = placements.borrow_and_update().clone();
-    // A new receiver has seen the current value, so the first look takes it in any case.
-    now.filter(|now| changed || now.sequence > 0).map(|now| to_wire(&now))
+/// The placements, where they are others than this stream sent last.
+fn newest(placements: &mut watch::Receiver<Option<Arc<Placements>>>, sent: &mut u64) -> Option<wire::Placements> {
+    let now = placements.borrow_and_update().clone().filter(|now| now.sequence > *sent)?;
+    *sent = now.sequence;
+    Some(to_wire(&now))
 }
 
 fn to_wire(placements: &Placements) -> wire::Placements {

@@ -36,7 +36,8 @@ fn short(field: &str, text: &str, most: usize) -> Result<String, ApiError> {
 /// `host:port`, as an address or a name.
 fn address(field: &str, text: &str) -> Result<String, ApiError> {
     let text = short(field, text, 300)?;
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     match port {
         Some(1..) => Ok(text),
         _ => Err(ApiError::invalid(field, format!("{field} is {text:?} but must be host:port"))),
@@ -53,7 +54,10 @@ pub(super) fn worker_hello(wire: wire::WorkerHello) -> Result<WorkerHello, ApiEr
     let endpoint = |endpoint: wire::Endpoint| {
         let id = short("hello.endpoints.id", &endpoint.id, 80)?;
         if !id.strip_prefix(&wire.worker).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(ApiError::invalid("hello.endpoints.id", format!("endpoint {id} is not one of {}", wire.worker)));
+            return Err(ApiError::invalid(
+                "hello.endpoints.id",
+                format!("endpoint {id} is not one of {}", wire.worker),
+            ));
         }
         Ok(EndpointSpec {
             id,
@@ -145,10 +149,12 @@ mod tests {
         worker_hello(hello)
     }
 
+    type Lie = (fn(&mut wire::WorkerHello), &'static str);
+
     #[test]
     fn t47_a_workers_claims_are_bounded() {
         assert_eq!(hello(|_| ()).unwrap().endpoints[0].capacity, MOST_CAPACITY);
-        let wrong: [(fn(&mut wire::WorkerHello), &str); 8] = [
+        let wrong: [Lie; 8] = [
             (|h| h.worker = "../w".into(), "hello.worker"),
             (|h| h.endpoints.clear(), "hello.endpoints"),
             (|h| h.endpoints[0].id = "other/0".into(), "hello.endpoints.id"),

@@ -2,7 +2,7 @@
 
 use dunlin_proto::ErrorCode;
 
-use super::{Bench, conformance, config_version, deploy, function, namespace, new_version, number, refused, request};
+use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused, request};
 use crate::{
     model::{Share, Time},
     store::FunctionChange,
@@ -52,7 +52,8 @@ async fn a_repeated_deploy_finds_its_version(bench: &Bench) {
         assert_eq!(version.number, number(1));
     }
     let other = crate::store::RequestKey { payload: dunlin_proto::ids::Digest::of(b"b"), ..key };
-    let message = refused(bench.store.version_create(&new_version(&name), Some(&other)).await, ErrorCode::InvalidArgument);
+    let message =
+        refused(bench.store.version_create(&new_version(&name), Some(&other)).await, ErrorCode::InvalidArgument);
     assert!(message.contains("has been used for another request"), "{message}");
     // The same id in another namespace is another request.
     bench.store.namespace_create(&namespace("other"), None).await.unwrap();
@@ -89,7 +90,10 @@ async fn an_update_changes_what_it_names(bench: &Bench) {
     let traffic = vec![Share(number(1), 90), Share(number(2), 10)];
     let change = FunctionChange { traffic: Some(traffic.clone()), ..FunctionChange::default() };
     let after = bench.store.function_update(&name, "", &change).await.unwrap();
-    assert_eq!((after.traffic.clone(), after.public, &after.description), (traffic, before.public, &before.description));
+    assert_eq!(
+        (after.traffic.clone(), after.public, &after.description),
+        (traffic, before.public, &before.description)
+    );
     assert!(after.revision > before.revision && after.update_time >= before.update_time);
     assert_eq!(bench.store.function_fetch(&name).await.unwrap(), after);
     let change = FunctionChange { public: Some(true), description: Some("till".into()), traffic: None };

@@ -2,7 +2,7 @@
 
 use dunlin_proto::{ErrorCode, ids::Digest, names::KeyName};
 
-use super::{Bench, conformance, config_version, deploy, function, namespace, refused, request};
+use super::{Bench, config_version, conformance, deploy, function, namespace, refused, request};
 use crate::{
     model::{Code, Compiled, KeyRecord, Kind, Time},
     store::{KeyCursor, Scope},
@@ -25,7 +25,8 @@ async fn namespaces_are_made_listed_and_deleted(bench: &Bench) {
     }
     let message = refused(bench.store.namespace_create(&namespace("a"), None).await, ErrorCode::AlreadyExists);
     assert_eq!(message, "namespace a exists already");
-    let names = |found: Vec<crate::model::NamespaceRecord>| found.into_iter().map(|n| n.name.to_string()).collect::<Vec<_>>();
+    let names =
+        |found: Vec<crate::model::NamespaceRecord>| found.into_iter().map(|n| n.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(bench.store.namespace_list("", 2).await.unwrap()), ["a", "b"]);
     assert_eq!(names(bench.store.namespace_list("b", 2).await.unwrap()), ["c"]);
     let before = config_version(bench).await;
@@ -129,7 +130,8 @@ async fn keys_are_listed_newest_first_and_revoked_once(bench: &Bench) {
     assert_eq!((revoked.revoke_time.is_some(), again), (true, revoked));
     assert_eq!(config_version(bench).await, before + 1);
     let valid = bench.store.catalog_load(Time(1_000)).await.unwrap().keys;
-    let valid: std::collections::BTreeSet<_> = valid.iter().map(|key| key.id.as_str().parse::<i64>().unwrap()).collect();
+    let valid: std::collections::BTreeSet<_> =
+        valid.iter().map(|key| key.id.as_str().parse::<i64>().unwrap()).collect();
     assert_eq!(valid, [1, 5].into(), "neither revoked nor expired");
     assert_eq!(bench.store.key_list(&shop.name, None, 9).await.unwrap()[4], key("shop", 1));
 }
@@ -154,7 +156,8 @@ async fn code_is_replaced_by_code_with_its_key(bench: &Bench) {
 }
 
 async fn t50_texts_come_back_as_they_were(bench: &Bench) {
-    for (at, text) in ["'\";--", "' OR 1=1 --", "$1", "?", "%_\\", "Zoë 日本 🦤", "\u{1}\t\n"].into_iter().enumerate() {
+    for (at, text) in ["'\";--", "' OR 1=1 --", "$1", "?", "%_\\", "Zoë 日本 🦤", "\u{1}\t\n"].into_iter().enumerate()
+    {
         let record = crate::model::NamespaceRecord { description: text.into(), ..namespace(&format!("n{at}")) };
         bench.store.namespace_create(&record, None).await.unwrap();
         assert_eq!(bench.store.namespace_fetch(&record.name).await.unwrap(), record);

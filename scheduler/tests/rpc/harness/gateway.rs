@@ -73,7 +73,9 @@ impl SimGateway {
     pub(crate) fn endpoints(&self, number: u32) -> Vec<String> {
         let received = self.received();
         let Some(last) = received.placements.last() else { return vec![] };
-        let of = |placement: &&dunlin_proto::internal::v1::VersionPlacement| placement.version.as_ref().unwrap().number == number;
+        let of = |placement: &&dunlin_proto::internal::v1::VersionPlacement| {
+            placement.version.as_ref().unwrap().number == number
+        };
         last.versions.iter().find(of).map(|placement| placement.endpoints.clone()).unwrap_or_default()
     }
 

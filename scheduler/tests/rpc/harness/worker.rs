@@ -110,7 +110,11 @@ async fn open(cluster: &Cluster, hello: &WorkerHello) -> Result<Opened, Status> 
 }
 
 /// Takes updates and reports every 100 ms, until the stream ends.
-async fn work(seen: &Mutex<Seen>, reports: &mpsc::Sender<SyncWorkerRequest>, updates: &mut Streaming<SyncWorkerResponse>) {
+async fn work(
+    seen: &Mutex<Seen>,
+    reports: &mpsc::Sender<SyncWorkerRequest>,
+    updates: &mut Streaming<SyncWorkerResponse>,
+) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         tokio::select! {
@@ -141,7 +145,13 @@ fn load(seen: &Seen) -> Option<WorkerLoad> {
     if seen.silent {
         return None;
     }
-    let state = if seen.failing { 3 } else if seen.loading { 1 } else { 2 };
+    let state = if seen.failing {
+        3
+    } else if seen.loading {
+        1
+    } else {
+        2
+    };
     let held = seen.assignments.last().map(|last| last.versions.clone()).unwrap_or_default();
     let mut versions = BTreeMap::new();
     for assigned in held {
