@@ -29,6 +29,9 @@ pub(crate) const TABLES: u32 = 10;
 /// Elements of one table. JavaScript guests need 7,785.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
+/// Most bytes of a memory or table that stay mapped where touched pages cannot be found cheaply.
+const KEPT_WITHOUT_SCAN: usize = 128 << 10;
+
 /// The CPU that code is compiled for: never the one that the compiler happens to run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CpuBaseline {
@@ -173,6 +176,9 @@ fn shared(class: Class) -> wasmtime::Result<Config> {
 /// The pool of instances. One sandbox may use several core instances and tables, so the totals are multiples.
 fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
     let sandboxes = settings.max_sandboxes.max(1);
+    let scan = swap_is_off() && PoolingAllocationConfig::is_pagemap_scan_available();
+    // Without a scan the engine clears all of it after every guest, touched or not.
+    let keep = |bytes: usize| if scan { bytes } else { bytes.min(KEPT_WITHOUT_SCAN) };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sandboxes)
         .total_stacks(sandboxes)
@@ -187,11 +193,11 @@ fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
         .max_memories_per_module(MEMORIES)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX))
-        .linear_memory_keep_resident(settings.memory_keep_resident_bytes)
-        .table_keep_resident(settings.table_keep_resident_bytes)
+        .linear_memory_keep_resident(keep(settings.memory_keep_resident_bytes))
+        .table_keep_resident(keep(settings.table_keep_resident_bytes))
         .async_stack_keep_resident(settings.stack_keep_resident_bytes)
         .max_unused_warm_slots(settings.max_unused_warm_slots)
-        .pagemap_scan(if swap_is_off() { Enabled::Auto } else { Enabled::No });
+        .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
     pool
 }
 

@@ -59,10 +59,9 @@ async fn a_rust_function_on_wasi_0_3_runs() {
 /// The other examples need toolchains that not every developer has; those that were built are run.
 #[tokio::test]
 async fn examples_in_other_languages_run_where_they_were_built() {
-    for (name, file) in
-        [("c", "hello.wasm"), ("zig", "hello.wasm"), ("javascript", "dist/hello.wasm"), ("python", "dist/hello.wasm")]
-    {
-        let Ok(wasm) = std::fs::read(example(name).join(file)) else {
+    for name in ["c", "zig", "javascript", "python"] {
+        let files = ["hello.wasm", "dist/hello.wasm"].map(|file| example(name).join(file));
+        let Some(wasm) = files.iter().find_map(|file| std::fs::read(file).ok()) else {
             println!("{name}: not built, not run");
             continue;
         };
