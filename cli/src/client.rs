@@ -142,7 +142,11 @@ pub(crate) fn failure(status: Status) -> Failure {
             .because(innermost(&status))
             .hint("try again; whether the cluster is there says: dunlin doctor");
     }
-    if status.message().starts_with("grpc-status header missing") {
+    // How tonic says that an answer is not gRPC: by its missing status, or by a body that it took for messages.
+    if ["grpc-status header missing", "while receiving response with status"]
+        .iter()
+        .any(|text| status.message().contains(text))
+    {
         return Failure::new(Exit::Unreachable, "what answers at this address is not a cluster's administration")
             .because(status.message())
             .hint("--url names the administration address (port 8081), not the one of functions (port 8080)");
@@ -251,6 +255,17 @@ mod tests {
             Ok(if token.is_empty() { (vec![1, 2], "next".to_owned()) } else { (vec![3], String::new()) })
         });
         assert_eq!(all.await.unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_address_that_does_not_speak_grpc_is_told_from_a_cluster() {
+        let message = "protocol error: received message with invalid compression flag: 123 (valid flags are 0 and 1) \
+                       while receiving response with status: 404 Not Found";
+        for status in [Status::internal(message), Status::unknown("grpc-status header missing, mapped from HTTP 502")] {
+            let failed = failure(status);
+            assert_eq!(failed.exit, Exit::Unreachable);
+            assert!(failed.text(crate::output::Style::PLAIN).contains("port 8081"), "{failed:?}");
+        }
     }
 
     #[test]

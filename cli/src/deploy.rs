@@ -92,7 +92,7 @@ async fn create(
         .hint("try again: a repeated deploy of the same file is harmless"))
 }
 
-/// What a stage is called.
+/// What a stage is called, in the cluster's words or ours.
 fn stage_text(progress: &v1::DeployProgress) -> String {
     let stage = match progress.stage() {
         v1::DeployStage::Queued => "waiting for a compiler",
@@ -102,7 +102,7 @@ fn stage_text(progress: &v1::DeployProgress) -> String {
         v1::DeployStage::Activating => "activating",
         v1::DeployStage::Unspecified => "working",
     };
-    if progress.message.is_empty() { stage.to_owned() } else { format!("{stage}: {}", progress.message) }
+    if progress.message.is_empty() { stage.to_owned() } else { progress.message.clone() }
 }
 
 /// Says how to make the namespace, where that is what is missing.
@@ -133,6 +133,6 @@ mod tests {
             message: message.to_owned(),
         };
         assert_eq!(stage_text(&progress(v1::DeployStage::Compiling, "")), "compiling");
-        assert_eq!(stage_text(&progress(v1::DeployStage::Placing, "no worker")), "placing on workers: no worker");
+        assert_eq!(stage_text(&progress(v1::DeployStage::Placing, "no worker")), "no worker");
     }
 }

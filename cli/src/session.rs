@@ -84,6 +84,11 @@ impl FunctionArg {
     }
 }
 
+/// How this command was called, so that lines to paste find it again.
+pub(crate) fn own_name() -> String {
+    std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dunlin".to_owned())
+}
+
 /// The resource name of the namespace to work in.
 pub(crate) fn namespace_name(target: &Target) -> String {
     NamespaceRef { namespace: target.namespace.clone() }.to_string()

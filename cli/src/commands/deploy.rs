@@ -15,10 +15,10 @@ use crate::{
     artifact::Artifact,
     deploy,
     exit::Failure,
-    output::{Output, Style},
+    output::{Output, Style, printable},
     progress::Progress,
     project::Project,
-    session::{FunctionArg, Session},
+    session::{FunctionArg, Session, own_name},
     view::{function::FunctionView, version::VersionView},
 };
 
@@ -159,16 +159,17 @@ fn report(function: &FunctionView, version: &VersionView, output: Output) -> Res
         Some(percent @ 1..) => format!("with {percent}% of the traffic"),
         _ => "without traffic".to_owned(),
     };
-    let name = format!("{}/{}", function.namespace, function.name);
+    let name = printable(&format!("{}/{}", function.namespace, function.name)).into_owned();
     output.note(format!("{} {name} version {} {traffic}", style.good("deployed"), version.version));
-    let url = function.url();
+    let url = printable(function.url());
     if url.is_empty() {
         return Ok(());
     }
     let call = if function.public {
         format!("curl {url}")
     } else {
-        format!("curl -H \"Authorization: Bearer $(dunlin -n {} token create --call)\" {url}", function.namespace)
+        let token = format!("{} -n {} token create --call", own_name(), function.namespace);
+        format!("curl -H \"Authorization: Bearer $({token})\" {url}")
     };
     output.note(format!("call it: {call}"));
     output.text(&format!("{url}\n"))

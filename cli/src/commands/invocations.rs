@@ -6,6 +6,7 @@ use dunlin_proto::v1;
 use crate::{
     client::{Client, answer},
     exit::Failure,
+    output::printable,
     session::{FunctionArg, Session, scope_name},
     view::invocation::{COLUMNS, InvocationView},
 };
@@ -32,7 +33,7 @@ pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), 
     let parent = scope_name(args.name.as_ref(), client.target());
     let (calls, unreachable) = newest(&client, &parent, args.lines as usize, args.failed).await?;
     for process in unreachable {
-        session.output.warn(format!("warning: {process} did not answer; its calls are missing here"));
+        session.output.warn(format!("warning: {} did not answer; its calls are missing here", printable(&process)));
     }
     session.output.list(&calls, COLUMNS, "no calls yet")
 }

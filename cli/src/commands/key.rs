@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
+    output::printable,
     session::{Session, namespace_name},
     units,
     view::access::{KEYS, KeyView},
@@ -73,7 +74,7 @@ async fn create(client: &Client, session: &Session, args: CreateArgs) -> Result<
     if session.output.is_json() {
         return session.output.json(&json!({ "key": key, "secret": made.secret }));
     }
-    session.output.note(format!("made key {}; keep its secret now, it is not shown again", key.id));
+    session.output.note(format!("made key {}; keep its secret now, it is not shown again", printable(&key.id)));
     session.output.text(&format!("{}\n", made.secret))
 }
 
@@ -98,6 +99,6 @@ async fn revoke(client: &Client, session: &Session, key: KeyId, yes: bool) -> Re
     if session.output.is_json() {
         return session.output.json(&key);
     }
-    session.output.note(format!("revoked key {}", key.id));
+    session.output.note(format!("revoked key {}", printable(&key.id)));
     Ok(())
 }

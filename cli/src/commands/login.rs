@@ -9,6 +9,7 @@ use crate::{
     client::Client,
     context::{Context, Contexts, DEFAULT_URL, Target, default_namespace, normal},
     exit::{Exit, Failure},
+    output::printable,
     session::Session,
     view::or_dash,
 };
@@ -47,7 +48,9 @@ pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failur
     contexts.current = Some(name.clone());
     contexts.save()?;
     let grants = or_dash(&identity.grants_text());
-    session.output.note(format!("signed in to {url} as {} ({grants}); context {name} is in use", identity.subject));
+    session
+        .output
+        .note(format!("signed in to {url} as {} ({grants}); context {name} is in use", printable(&identity.subject)));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use dunlin_worker::WorkerArgs;
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
+    output::printable,
     session::Session,
     view::cluster::{WORKERS, WorkerView},
 };
@@ -69,6 +70,11 @@ async fn steer(client: &Client, session: &Session, worker: WorkerId, resume: boo
     if session.output.is_json() {
         return session.output.json(&worker);
     }
-    session.output.note(format!("worker {} is {}, with {} calls running", worker.name, worker.state, worker.in_flight));
+    session.output.note(format!(
+        "worker {} is {}, with {} calls running",
+        printable(&worker.name),
+        worker.state,
+        worker.in_flight
+    ));
     Ok(())
 }

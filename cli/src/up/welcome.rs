@@ -25,6 +25,7 @@ use crate::{
     exit::{Exit, Failure},
     output::{Output, Style},
     progress::Progress,
+    session::own_name,
     view::function::FunctionView,
 };
 
@@ -148,11 +149,6 @@ impl Host {
         let url = sample.map(FunctionView::url).filter(|url| !url.is_empty());
         output.text(&greeting(&facts, context, in_use, url, &own_name(), Style::of_stdout()))
     }
-}
-
-/// How this command was called, so that lines to paste find it again.
-fn own_name() -> String {
-    std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dunlin".to_owned())
 }
 
 /// The sample, deployed where it is missing or was an older one of ours.
