@@ -24,8 +24,6 @@ use dunlin_proto::{
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use caller::bearer;
-
 use crate::{config::OidcConfig, routes::RouteTable};
 
 /// What a token lets its bearer do; a later one includes those before it.

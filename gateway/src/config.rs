@@ -61,7 +61,7 @@ pub struct LimitsConfig {
     /// From the connection to its first bytes, and for each request's head. Default 10s.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
-    /// How long a connection may be idle. Default 75s.
+    /// How long an HTTP/2 connection may be idle; one of HTTP/1.1 waits `header_timeout` for the next head. Default 75s.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// Names and values of a request's headers, in bytes. Default 32768.
@@ -279,7 +279,11 @@ impl GatewayArgs {
     pub fn load(&self) -> anyhow::Result<Config> {
         let mut config: Config = dunlin_process::config::load(self.config.as_deref(), "DUNLIN_GATEWAY_", self)?;
         if let (Some(issuer), Some(audience)) = (&self.oidc_issuer, &self.oidc_audience) {
-            config.oidc.push(OidcConfig { issuer: issuer.clone(), audience: audience.clone(), ..OidcConfig::default() });
+            config.oidc.push(OidcConfig {
+                issuer: issuer.clone(),
+                audience: audience.clone(),
+                ..OidcConfig::default()
+            });
         }
         config.validate()?;
         Ok(config)

@@ -39,8 +39,8 @@ use tokio::{
 
 use crate::config::LimitsConfig;
 use framing::Guarded;
-use refusal::Explained;
 pub(crate) use framing::Verdict;
+use refusal::Explained;
 use sniff::Protocol;
 
 /// The largest head that is read at all; what is above the configured limit, but not above this, gets our own error.

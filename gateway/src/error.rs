@@ -43,7 +43,8 @@ pub(crate) fn body(error: &ApiError, request_id: &str) -> Bytes {
 /// An error as an answer: status, headers, JSON.
 pub(crate) fn response(error: &ApiError, request_id: &str) -> Response<Bytes> {
     let mut response = Response::new(body(error, request_id));
-    *response.status_mut() = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -44,7 +44,7 @@ pub(crate) enum AnswerBody {
     /// The platform's.
     Own(Full<Bytes>),
     /// A function's.
-    Function(ResponseBody),
+    Function(Box<ResponseBody>),
 }
 
 impl Functions {
@@ -86,7 +86,7 @@ impl Functions {
         let called = {
             let table = context.routes.load();
             match target::find(&parts, &authority, &context.config, &table)? {
-                Target::Own(path) => return Ok(own(target::own(path, &table))),
+                Target::Own(path) => return target::own(&path, &table).map(own),
                 Target::Function(called) => called,
             }
         };
@@ -128,7 +128,8 @@ impl Functions {
         };
         let response = context.dispatcher.invoke(invocation).await?;
         // Respond.
-        Ok(headers::to_caller(response, &parts.method, parts.version, id).map(AnswerBody::Function))
+        Ok(headers::to_caller(response, &parts.method, parts.version, id)
+            .map(|body| AnswerBody::Function(Box::new(body))))
     }
 }
 
@@ -160,13 +161,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = ApiError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Function(body) => Pin::new(body).poll_frame(context),
+            Self::Function(body) => Pin::new(body.as_mut()).poll_frame(context),
         }
     }
 

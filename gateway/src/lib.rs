@@ -26,7 +26,9 @@ use dunlin_proto::{
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-pub use config::{Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose, RecordsConfig};
+pub use config::{
+    Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose, RecordsConfig,
+};
 
 /// Where a gateway listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,8 @@ pub struct Gateway {
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let hint = || format!("listen on {address}; if another process has the port, stop it or choose another with {flag}");
+    let hint =
+        || format!("listen on {address}; if another process has the port, stop it or choose another with {flag}");
     TcpListener::bind(address).await.with_context(hint)
 }
 
@@ -89,11 +92,8 @@ impl Gateway {
         let functions = bind("--functions", config.functions).await?;
         let admin = bind("--admin", config.admin).await?;
         let peer = bind("--peer", config.peer).await?;
-        let addresses = Addresses {
-            functions: functions.local_addr()?,
-            admin: admin.local_addr()?,
-            peer: peer.local_addr()?,
-        };
+        let addresses =
+            Addresses { functions: functions.local_addr()?, admin: admin.local_addr()?, peer: peer.local_addr()? };
         let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
         let listeners = [functions, admin, peer];
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
@@ -117,7 +117,7 @@ impl Gateway {
         let backstage = Shutdown::default();
         let (context, sync) = self.context(&shutdown, &backstage)?;
         let Self { listeners: [functions, admin, peer], config, secret, keeper, data, records, .. } = self;
-        let kept = backstage.spawn(keeper.run());
+        backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
         let limits = Arc::new(config.limits.clone());
         let public = invoke::Functions::new(context.clone());
@@ -126,19 +126,17 @@ impl Gateway {
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
         shutdown.spawn(edge::serve(admin, limits, serve, shutdown.clone()));
-        let service = InvocationRecordServiceServer::with_interceptor(records::service::RecordService(records), secret.require());
+        let service =
+            InvocationRecordServiceServer::with_interceptor(records::service::RecordService(records), secret.require());
         let ended = shutdown.clone();
         let server = tonic::transport::Server::builder().add_service(service);
-        let peers = server.serve_with_incoming_shutdown(
-            TcpListenerStream::new(peer),
-            async move { ended.begun().await },
-        );
+        let peers =
+            server.serve_with_incoming_shutdown(TcpListenerStream::new(peer), async move { ended.begun().await });
         shutdown.spawn(peers);
         shutdown.begun().await;
         shutdown.finish(config.grace).await;
         backstage.begin();
         backstage.finish(std::time::Duration::from_secs(2)).await;
-        kept.abort();
         drop(data);
         Ok(())
     }

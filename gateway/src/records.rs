@@ -10,12 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{GatewayId, InvocationId, VersionNumber},
     names::{FunctionRef, InvocationName, Scope},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use crate::config::RecordsConfig;
 
@@ -98,8 +99,6 @@ mod function_text {
 
 /// Records that wait to be kept; beyond that they are dropped and counted, since callers come first.
 const BACKLOG: usize = 16_384;
-/// Records that a slow follower may lag behind.
-const FEED: usize = 1_024;
 
 /// The records of this gateway. Clones share them.
 #[derive(Debug, Clone)]
@@ -107,7 +106,6 @@ pub(crate) struct Records {
     rings: Arc<ring::Rings>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
-    feed: broadcast::Sender<Arc<Record>>,
 }
 
 impl Records {
@@ -116,9 +114,7 @@ impl Records {
         let rings = Arc::new(ring::Rings::new(config.per_namespace));
         let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        let (feed, _) = broadcast::channel(FEED);
-        let records = Self { rings: rings.clone(), backlog, feed: feed.clone() };
-        Ok((records, Keeper { rings, waiting, feed, files }))
+        Ok((Self { rings: rings.clone(), backlog }, Keeper { rings, waiting, files }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -137,11 +133,6 @@ impl Records {
         self.rings.get(name)
     }
 
-    /// Every record from now on; a follower that is too slow is told how many it missed.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.feed.subscribe()
-    }
-
     /// Keeps a record, soon.
     pub(crate) fn add(&self, record: Record) {
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
@@ -156,20 +147,22 @@ impl Records {
 pub(crate) struct Keeper {
     rings: Arc<ring::Rings>,
     waiting: mpsc::Receiver<Arc<Record>>,
-    feed: broadcast::Sender<Arc<Record>>,
     files: file::Files,
 }
 
 impl Keeper {
-    /// Runs until every [`Records`] is gone.
-    pub(crate) async fn run(mut self) {
+    /// Runs until `shutdown`, and keeps what has been added by then.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut batch = Vec::new();
-        while self.waiting.recv_many(&mut batch, 256).await > 0 {
-            for record in &batch {
-                self.rings.push(record.clone());
-                // Nobody may be listening.
-                let _ = self.feed.send(record.clone());
+        loop {
+            tokio::select! {
+                received = self.waiting.recv_many(&mut batch, 256) => if received == 0 { return },
+                () = shutdown.begun(), if !self.waiting.is_closed() => {
+                    self.waiting.close();
+                    continue;
+                }
             }
+            batch.iter().for_each(|record| self.rings.push(record.clone()));
             let full = std::mem::take(&mut batch);
             let mut files = self.files;
             let written = tokio::task::spawn_blocking(move || {

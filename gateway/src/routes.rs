@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use dunlin_proto::{
-    ids::{FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    ids::{FunctionName, Namespace, VersionKey, VersionNumber},
     names::FunctionRef,
 };
 
@@ -54,8 +54,6 @@ pub(crate) struct Table {
 /// A function that can be called.
 #[derive(Debug)]
 pub(crate) struct Function {
-    /// Beyond deletion and renaming.
-    pub(crate) uid: FunctionUid,
     /// Namespace and name.
     pub(crate) name: FunctionRef,
     /// Whether anybody may call it.

@@ -65,6 +65,8 @@ pub(crate) struct Sync {
     placements: disk::Kept<Placements>,
     /// The next hello asks for the whole configuration.
     whole: bool,
+    /// Whether there is a stream; nothing before the first try.
+    connected: Option<bool>,
     /// The last report, which is not repeated.
     reported: Option<GatewayLoad>,
 }
@@ -74,7 +76,8 @@ impl Sync {
     pub(crate) fn open(folder: &Path, identity: Identity, scheduler: Scheduler, sinks: Sinks) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
-        let sync = Self { identity, scheduler, sinks, config, placements, whole: false, reported: None };
+        let sync =
+            Self { identity, scheduler, sinks, config, placements, whole: false, connected: None, reported: None };
         sync.publish_config();
         sync.publish_placements();
         // They were true of an earlier process; whatever the scheduler says is newer.
@@ -89,7 +92,10 @@ impl Sync {
             tokio::select! {
                 ended = self.stream(&mut backoff) => {
                     let Err(error) = ended;
-                    tracing::info!(error = format!("{error:#}"), "no stream to the scheduler; what is known is served on");
+                    // Said once: it is tried again every second.
+                    if self.connected.replace(false) != Some(false) {
+                        tracing::warn!(error = format!("{error:#}"), "no stream to the scheduler; what is known is served on");
+                    }
                 }
                 () = shutdown.begun() => break,
             }
@@ -111,6 +117,7 @@ impl Sync {
         let opened = tokio::time::timeout(OPENING, opening).await.context("the scheduler did not answer in time")?;
         let mut updates = opened.context("open stream")?.into_inner();
         tracing::info!("stream to the scheduler is open");
+        self.connected = Some(true);
         self.sinks.directory.accept_any();
         self.reported = None;
         let mut tick = tokio::time::interval(TICK);

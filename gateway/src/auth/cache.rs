@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant as MokaInstant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use dunlin_proto::{ApiError, ids::Digest};
@@ -54,7 +54,8 @@ pub(super) struct TokenCache {
 struct UntilExpiry;
 
 impl Expiry<TokenKey, Entry> for UntilExpiry {
-    fn expire_after_create(&self, _: &TokenKey, entry: &Entry, _: MokaInstant) -> Option<Duration> {
+    #[allow(clippy::disallowed_types, reason = "the trait's signature; the value is not looked at")]
+    fn expire_after_create(&self, _: &TokenKey, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
         let left = entry.verified.principal.expires.duration_since(SystemTime::now()).unwrap_or_default();
         Some(left.min(REMEMBERED))
     }

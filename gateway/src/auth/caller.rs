@@ -108,7 +108,8 @@ impl Inner {
             return of_cluster(purpose, &token, standard);
         }
         let of_issuer = |known: &&Issuer| known.config.issuer == issuer && known.config.purpose == purpose;
-        let known = self.issuers.iter().find(of_issuer).ok_or_else(|| refuse("the token's issuer is not trusted here"))?;
+        let known =
+            self.issuers.iter().find(of_issuer).ok_or_else(|| refuse("the token's issuer is not trusted here"))?;
         self.check_issuer_signature(known, &token).await?;
         let standard = claims::standard(&token.claims, now).map_err(refuse)?;
         of_issuer_claims(known, &token, standard)
@@ -143,7 +144,12 @@ fn elsewhere() -> ApiError {
         .hint("use a key or token of the namespace that the function belongs to")
 }
 
-fn check_signature(token: &Unverified<'_>, name: &str, algorithm: Algorithm, key: &DecodingKey) -> Result<(), ApiError> {
+fn check_signature(
+    token: &Unverified<'_>,
+    name: &str,
+    algorithm: Algorithm,
+    key: &DecodingKey,
+) -> Result<(), ApiError> {
     if token.alg != name {
         return Err(refuse("the token's algorithm is not accepted"));
     }
@@ -238,7 +244,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 2.1); the scheme has no case (RFC 9110 11.1).
-pub(crate) fn bearer(authorization: &str) -> Option<&str> {
+fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     let bearer = scheme.eq_ignore_ascii_case("bearer");
     bearer.then_some(token.trim_matches(' ')).filter(|token| !token.is_empty())

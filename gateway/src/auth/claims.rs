@@ -127,7 +127,9 @@ fn grant(value: &Value) -> Option<Grant> {
     };
     match (namespace, role) {
         (None | Some(""), "operator") => Some(Grant { namespace: None, role: Role::Operator }),
-        (Some(namespace), role) => Some(Grant { namespace: Some(namespace.parse().ok()?), role: namespace_role(role)? }),
+        (Some(namespace), role) => {
+            Some(Grant { namespace: Some(namespace.parse().ok()?), role: namespace_role(role)? })
+        }
         (None, _) => None,
     }
 }
@@ -155,10 +157,15 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn check(changes: &[(&str, Value)]) -> Result<Standard, ClaimError> {
-        let good = json!({"iss": "dunlin", "sub": "zoe", "aud": "dunlin-admin", "exp": NOW + 600, "iat": NOW, "nbf": NOW});
+        let good =
+            json!({"iss": "dunlin", "sub": "zoe", "aud": "dunlin-admin", "exp": NOW + 600, "iat": NOW, "nbf": NOW});
         let Value::Object(mut claims) = good else { unreachable!() };
         for (name, value) in changes {
-            if *value == json!("REMOVE") { claims.remove(*name) } else { claims.insert((*name).to_owned(), value.clone()) };
+            if *value == json!("REMOVE") {
+                claims.remove(*name)
+            } else {
+                claims.insert((*name).to_owned(), value.clone())
+            };
         }
         standard(&claims, UNIX_EPOCH + Duration::from_secs(NOW))
     }
@@ -217,7 +224,10 @@ mod tests {
         let of = |value: Value| grants(json!({"g": value}).as_object().unwrap(), "g");
         let shop = Grant { namespace: Some("shop".parse().unwrap()), role: Role::Developer };
         let operator = Grant { namespace: None, role: Role::Operator };
-        assert_eq!(of(json!([{"namespace": "shop", "role": "developer"}, {"role": "operator"}])), Ok(vec![shop.clone(), operator.clone()]));
+        assert_eq!(
+            of(json!([{"namespace": "shop", "role": "developer"}, {"role": "operator"}])),
+            Ok(vec![shop.clone(), operator.clone()])
+        );
         assert_eq!(of(json!(["shop:developer", "operator"])), Ok(vec![shop, operator]));
         assert_eq!(grants(&Map::new(), "g"), Ok(vec![]));
         for bad in [

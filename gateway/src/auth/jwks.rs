@@ -99,7 +99,11 @@ impl Issuer {
                 changed
             }
             Err(error) => {
-                tracing::warn!(issuer = self.config.issuer, error = format!("{error:#}"), "cannot fetch keys of an issuer");
+                tracing::warn!(
+                    issuer = self.config.issuer,
+                    error = format!("{error:#}"),
+                    "cannot fetch keys of an issuer"
+                );
                 false
             }
         }

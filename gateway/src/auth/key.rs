@@ -112,6 +112,9 @@ pub(super) mod tests {
     }
 
     fn base62(value: u64) -> String {
-        (0..6).rev().map(|place| char::from(ALPHABET[usize::try_from(value / 62_u64.pow(place) % 62).unwrap()])).collect()
+        (0..6)
+            .rev()
+            .map(|place| char::from(ALPHABET[usize::try_from(value / 62_u64.pow(place) % 62).unwrap()]))
+            .collect()
     }
 }

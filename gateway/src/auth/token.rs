@@ -196,8 +196,12 @@ mod tests {
 
     #[test]
     fn t42_claims_have_unique_members_at_every_depth() {
-        for claims in [r#"{"a":1,"a":2}"#, r#"{"g":[{"role":"viewer","role":"admin"}]}"#, "[]", "null", "", "{", "{}{}"] {
-            assert!(matches!(parse(&text(r#"{"alg":"x"}"#, claims)), Err(TokenError::Claims | TokenError::Parts)), "{claims}");
+        for claims in [r#"{"a":1,"a":2}"#, r#"{"g":[{"role":"viewer","role":"admin"}]}"#, "[]", "null", "", "{", "{}{}"]
+        {
+            assert!(
+                matches!(parse(&text(r#"{"alg":"x"}"#, claims)), Err(TokenError::Claims | TokenError::Parts)),
+                "{claims}"
+            );
         }
         assert!(parse(&text(r#"{"alg":"x"}"#, r#"{"a":{"b":1},"c":{"b":[null,true,1.5]}}"#)).is_ok());
     }

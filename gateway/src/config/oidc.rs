@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_bad_issuer_is_named() {
         validate(&[oidc()]).unwrap();
-        let changes: [(&str, fn(&mut OidcConfig)); 7] = [
+        type Change = fn(&mut OidcConfig);
+        let changes: [(&str, Change); 7] = [
             ("https://", |o| o.issuer = "http://id.example.com".into()),
             ("https://", |o| o.jwks_url = Some("ftp://x".into())),
             ("audience", |o| o.audience = String::new()),

@@ -303,7 +303,7 @@ impl Call {
         let events = std::mem::take(&mut self.lock().events);
         let end = events.into_iter().find_map(|event| if let Event::End(end) = event { Some(end) } else { None });
         if let Some(end) = end {
-            ledger.finish_late(wire::receipt(end.receipt));
+            ledger.finish_late(wire::receipt(end.receipt.as_ref()));
         }
     }
 

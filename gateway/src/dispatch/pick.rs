@@ -27,7 +27,8 @@ mod tests {
 
     fn randoms() -> impl Iterator<Item = u64> {
         // Any spread will do: a linear congruential generator (Knuth's constants).
-        std::iter::successors(Some(1_u64), |n| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))).take(5_000)
+        std::iter::successors(Some(1_u64), |n| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)))
+            .take(5_000)
     }
 
     #[test]

@@ -10,10 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_proto::{
-    ApiError, ErrorCode, MAX_BODY_CHUNK_BYTES,
-    internal::v1::Body as Piece,
-};
+use dunlin_proto::{ApiError, ErrorCode, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
@@ -98,7 +95,8 @@ impl RequestBody {
 
 impl BodyError {
     fn of(error: &hyper::Error) -> Self {
-        let gone = error.is_closed() || error.is_canceled() || error.is_incomplete_message() || error.is_body_write_aborted();
+        let gone =
+            error.is_closed() || error.is_canceled() || error.is_incomplete_message() || error.is_body_write_aborted();
         if gone { Self::Gone } else { Self::Malformed }
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, internal::v1::End};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -114,9 +114,7 @@ impl ResponseBody {
     pub(super) fn timing(&self) -> Timing {
         match self.receipt {
             Some(receipt) => Timing { receipt, complete: true },
-            None => {
-                Timing { receipt: Receipt { queue: self.ledger.queue(), ..Receipt::default() }, complete: false }
-            }
+            None => Timing { receipt: Receipt { queue: self.ledger.queue(), ..Receipt::default() }, complete: false },
         }
     }
 
@@ -134,6 +132,9 @@ impl ResponseBody {
     /// Drops the body, which the caller will not get (RFC 9110 6.4.1), and lets the guest run to its end.
     pub(super) fn discard(&mut self) {
         self.ready.clear();
+        if self.last.is_none() && self.error.take().is_none() {
+            self.ledger.succeed();
+        }
         self.last.get_or_insert_default();
         self.let_go();
     }
@@ -141,20 +142,6 @@ impl ResponseBody {
     /// The record, once the body has ended.
     pub(crate) fn record(&self) -> Option<&Record> {
         self.record.as_ref()
-    }
-
-    /// Reads the body to its end.
-    ///
-    /// # Errors
-    /// What went wrong on the way.
-    pub(crate) async fn collect(mut self) -> Result<(Bytes, Option<Record>), ApiError> {
-        let mut whole = BytesMut::new();
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
-            if let Ok(data) = frame?.into_data() {
-                whole.extend_from_slice(&data);
-            }
-        }
-        Ok((whole.freeze(), self.record.take()))
     }
 
     /// Notes what the worker said.
@@ -187,7 +174,7 @@ impl ResponseBody {
     }
 
     fn end(&mut self, end: &End) {
-        self.receipt = Some(self.ledger.cost(wire::receipt(end.receipt)));
+        self.receipt = Some(self.ledger.cost(wire::receipt(end.receipt.as_ref())));
         match wire::end_error(end) {
             None => {
                 self.last.get_or_insert_default();
@@ -247,8 +234,8 @@ impl ResponseBody {
     }
 
     fn time_is_up(&mut self) {
-        let error = ApiError::new(ErrorCode::DeadlineExceeded, "the invocation's time is up")
-            .hint("stage: sending the answer");
+        let error =
+            ApiError::new(ErrorCode::DeadlineExceeded, "the invocation's time is up").hint("stage: sending the answer");
         self.ledger.fail(&error);
         self.error = Some(error);
         if let Some(call) = self.call.take() {
@@ -286,10 +273,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = ApiError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
         loop {
             if let Some(data) = self.ready.pop_front() {
                 if let Some(call) = &mut self.call {

@@ -75,9 +75,9 @@ struct Failure {
     call: Option<(CallHandle, &'static str)>,
 }
 
-impl From<ApiError> for Failure {
+impl From<ApiError> for Box<Failure> {
     fn from(error: ApiError) -> Self {
-        Self { error, call: None }
+        Self::new(Failure { error, call: None })
     }
 }
 
@@ -98,7 +98,8 @@ pub(super) async fn invoke(
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
         Ok((head, call)) => course.answer(head, call, ledger).await,
-        Err(Failure { error, call }) => {
+        Err(failure) => {
+            let Failure { error, call } = *failure;
             ledger.fail(&error);
             ledger.answered(error.code.http_status());
             if let Some((call, reason)) = call {
@@ -136,7 +137,7 @@ impl<'a> Course<'a> {
         Self { inner, invocation, deadline, patience: None, pump, refused: Vec::new(), refusal: None }
     }
 
-    async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Failure> {
+    async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Box<Failure>> {
         loop {
             let (endpoint, session) = self.session().await?;
             let begin = self.begin().await?;
@@ -243,7 +244,7 @@ impl<'a> Course<'a> {
     }
 
     /// Sends the body until the answer's head, or whatever else comes first.
-    async fn first(&mut self, mut call: CallHandle, ledger: &mut Ledger) -> Result<First, Failure> {
+    async fn first(&mut self, mut call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
         let sender = call.sender();
         let late = sleep_until(self.deadline + SLACK);
         tokio::pin!(late);
@@ -252,7 +253,7 @@ impl<'a> Course<'a> {
                 event = call.event() => return first(event, call, ledger),
                 sent = self.pump.run(&sender), if !self.pump.finished => {
                     if let Err(error) = sent {
-                        return Err(Failure { error: error.into(), call: Some((call, error.reason())) });
+                        return Err(Box::new(Failure { error: error.into(), call: Some((call, error.reason())) }));
                     }
                     if !self.pump.finished {
                         // The call is over, which its next event says.
@@ -262,14 +263,19 @@ impl<'a> Course<'a> {
                 }
                 () = &mut late => {
                     let error = out_of_time(ledger.stage());
-                    return Err(Failure { error, call: Some((call, "deadline_exceeded")) });
+                    return Err(Box::new(Failure { error, call: Some((call, "deadline_exceeded")) }));
                 }
             }
         }
     }
 
     /// Makes the answer of its head and what follows.
-    async fn answer(self, head: Head, call: CallHandle, mut ledger: Ledger) -> Result<Response<ResponseBody>, ApiError> {
+    async fn answer(
+        self,
+        head: Head,
+        call: CallHandle,
+        mut ledger: Ledger,
+    ) -> Result<Response<ResponseBody>, ApiError> {
         let Self { inner, invocation, deadline, pump, .. } = self;
         let (parts, _) = invocation.request.into_parts();
         let status = match u16::try_from(head.status).ok().and_then(|status| StatusCode::from_u16(status).ok()) {
@@ -331,7 +337,7 @@ async fn send_rest(mut pump: Pump, sender: super::call::BodySender) {
 }
 
 /// What an event means that comes before all others.
-fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, Failure> {
+fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
     match event {
         Event::Head(head) => Ok(First::Head(head, call)),
         Event::Refusal(refusal) => refused(wire::refusal_error(refusal)),
@@ -344,13 +350,13 @@ fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, F
             .into()),
         Event::Data(_) | Event::Last(_) => {
             tracing::warn!("a worker sent a body before its head");
-            Err(Failure { error: ApiError::internal(), call: Some((call, "caller_gone")) })
+            Err(Box::new(Failure { error: ApiError::internal(), call: Some((call, "caller_gone")) }))
         }
     }
 }
 
 /// A refusal that blames the request would be repeated by every other worker.
-fn refused(refusal: ApiError) -> Result<First, Failure> {
+fn refused(refusal: ApiError) -> Result<First, Box<Failure>> {
     use ErrorCode::{HeadersTooLarge, InvalidArgument, PayloadTooLarge, TooManyRequests, Unavailable};
     match refusal.code {
         InvalidArgument | PayloadTooLarge | HeadersTooLarge => Err(refusal.into()),
@@ -361,7 +367,7 @@ fn refused(refusal: ApiError) -> Result<First, Failure> {
 
 /// Guest code ended without an answer.
 fn ended(end: &End, ledger: &mut Ledger) -> ApiError {
-    ledger.cost(wire::receipt(end.receipt));
+    ledger.cost(wire::receipt(end.receipt.as_ref()));
     let silent = || ApiError::new(ErrorCode::FunctionFailed, "the function ended without an answer");
     wire::end_error(end).unwrap_or_else(silent)
 }

@@ -245,7 +245,7 @@ impl Session {
             let entry = over.then(|| calls.running.remove(&message.invocation)).flatten();
             drop(calls);
             if let (Some(entry), Frame::End(end)) = (entry, frame) {
-                complete(entry, end);
+                complete(entry, &end);
             }
             return Ok(());
         }
@@ -270,9 +270,9 @@ impl Session {
 }
 
 /// Completes the record of a call whose receiver has left.
-fn complete(entry: Entry, end: End) {
+fn complete(entry: Entry, end: &End) {
     if let Some(ledger) = entry.ledger {
-        ledger.finish_late(wire::receipt(end.receipt));
+        ledger.finish_late(wire::receipt(end.receipt.as_ref()));
     }
 }
 
@@ -281,4 +281,3 @@ impl Drop for Session {
         self.close();
     }
 }
-

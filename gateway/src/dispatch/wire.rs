@@ -43,8 +43,8 @@ pub(super) fn header_map(headers: Vec<Header>) -> HeaderMap {
 }
 
 /// A receipt of a message.
-pub(super) fn receipt(wire: Option<SessionReceipt>) -> Receipt {
-    let wire = wire.unwrap_or_default();
+pub(super) fn receipt(wire: Option<&SessionReceipt>) -> Receipt {
+    let wire = wire.copied().unwrap_or_default();
     Receipt {
         queue: Duration::from_nanos(wire.queue_nanos),
         start: Duration::from_nanos(wire.start_nanos),
@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn an_end_that_is_not_ok_is_an_error() {
-        let end = |outcome: &str, reason: &str| End { outcome: outcome.into(), reason: reason.into(), ..End::default() };
+        let end =
+            |outcome: &str, reason: &str| End { outcome: outcome.into(), reason: reason.into(), ..End::default() };
         assert_eq!(end_error(&end("ok", "")), None);
         assert_eq!(end_error(&end("function_failed", "stack_overflow")).unwrap().code, ErrorCode::FunctionFailed);
         assert_eq!(end_error(&end("nonsense", "")).unwrap().code, ErrorCode::Internal);

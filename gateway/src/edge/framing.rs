@@ -91,7 +91,9 @@ impl Follower {
     fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
         while !bytes.is_empty() {
             bytes = match self.state {
-                State::Body { left } => self.skip(bytes, left, |left| State::Body { left }, State::Head { begun: false }),
+                State::Body { left } => {
+                    self.skip(bytes, left, |left| State::Body { left }, State::Head { begun: false })
+                }
                 State::Chunk { left } => self.skip(bytes, left, |left| State::Chunk { left }, State::ChunkSize),
                 State::Head { .. } | State::ChunkSize | State::Trailers => self.line(bytes)?,
             };
@@ -205,7 +207,11 @@ impl<T> Guarded<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();

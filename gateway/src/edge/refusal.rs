@@ -79,7 +79,11 @@ impl<T> Explained<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Explained<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -103,9 +107,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Explained<T> {
         let first = slices.iter().find(|slice| !slice.is_empty());
         match first {
             Some(only) if !self.served.load(Ordering::Relaxed) => self.poll_write(context, only),
-            _ => {
-                        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-            }
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
         }
     }
 
@@ -140,7 +142,10 @@ mod tests {
     async fn a_bare_status_becomes_an_error_before_the_first_request_only() {
         let text = written(false, BARE).await;
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n") && head.contains(&format!("content-length: {}", body.len())));
+        assert!(
+            head.starts_with("HTTP/1.1 400 Bad Request\r\n")
+                && head.contains(&format!("content-length: {}", body.len()))
+        );
         assert!(body.contains("invalid_argument"));
         assert_eq!(written(true, BARE).await.as_bytes(), BARE);
         let ours = [BARE, b"more"].concat();

@@ -30,12 +30,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
 ];
 /// Headers by which callers could pretend to be a proxy in front of the function, and `Proxy` (RFC 3875 4.1.18).
-const PRETENDED: [HeaderName; 4] = [
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("proxy"),
-    header::EXPECT,
-];
+const PRETENDED: [HeaderName; 4] =
+    [header::FORWARDED, HeaderName::from_static("x-real-ip"), HeaderName::from_static("proxy"), header::EXPECT];
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The longest id of a caller's own.
 const MAX_REQUEST_ID: usize = 128;
@@ -191,10 +187,21 @@ mod tests {
         );
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        let expected =
-            ["host", "te", "traceparent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-own", "x-request-id"];
+        let expected = [
+            "host",
+            "te",
+            "traceparent",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-own",
+            "x-request-id",
+        ];
         assert_eq!(names, expected);
-        assert_eq!((&headers["x-forwarded-for"], &headers["te"]), (&"192.0.2.7".parse().unwrap(), &"trailers".parse().unwrap()));
+        assert_eq!(
+            (&headers["x-forwarded-for"], &headers["te"]),
+            (&"192.0.2.7".parse().unwrap(), &"trailers".parse().unwrap())
+        );
         assert_ne!(headers["x-request-id"], "mine");
     }
 

@@ -52,11 +52,13 @@ pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Tabl
     }
     if !config.paths() {
         let message = format!("the host {host:?} is not served here");
-        let hint = format!("functions are at {{function}}--{{namespace}}.{}", config.domain.as_deref().unwrap_or_default());
+        let hint =
+            format!("functions are at {{function}}--{{namespace}}.{}", config.domain.as_deref().unwrap_or_default());
         return Err(ApiError::new(ErrorCode::Misdirected, message).hint(hint));
     }
     let addressed = path::split(path).ok_or_else(|| {
-        ApiError::new(ErrorCode::NotFound, "nothing is served at this path").hint("functions are at /{namespace}/{function}")
+        ApiError::new(ErrorCode::NotFound, "nothing is served at this path")
+            .hint("functions are at /{namespace}/{function}")
     })?;
     let seen = seen(addressed.rest, parts.uri.query())?;
     called(table, addressed.namespace, addressed.function, None, addressed.base.to_owned(), seen).map(Target::Function)
@@ -97,10 +99,9 @@ fn not_found(namespace: &str, name: &str) -> ApiError {
 }
 
 /// Answers for the gateway itself: its health, for load balancers.
-pub(super) fn own(path: String, table: &Table) -> Response<Bytes> {
+pub(super) fn own(path: &str, table: &Table) -> Result<Response<Bytes>, ApiError> {
     if path != "health" {
-        let error = ApiError::new(ErrorCode::NotFound, "nothing is served at this path");
-        return crate::error::response(&error, "");
+        return Err(ApiError::new(ErrorCode::NotFound, "nothing is served at this path"));
     }
     let ready = table.version > 0;
     let status = if ready { "ok" } else { "starting" };
@@ -112,7 +113,7 @@ pub(super) fn own(path: String, table: &Table) -> Response<Bytes> {
     }
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Ok(response)
 }
 
 #[cfg(test)]
@@ -129,10 +130,18 @@ mod tests {
         let version = |number: u32| {
             let key = VersionKey { function: uid, number: number.try_into().unwrap() };
             let demand = Arc::new(Demand::default());
-            (number, Arc::new(Version { key, timeout: Duration::ZERO, request_body_bytes: 1, response_body_bytes: 1, demand }))
+            (
+                number,
+                Arc::new(Version {
+                    key,
+                    timeout: Duration::ZERO,
+                    request_body_bytes: 1,
+                    response_body_bytes: 1,
+                    demand,
+                }),
+            )
         };
         let function = Function {
-            uid,
             name: "namespaces/shop/functions/pay".parse().unwrap(),
             public: true,
             traffic: vec![Share { version: VersionNumber::FIRST, percent: 100 }],
@@ -142,8 +151,7 @@ mod tests {
     }
 
     fn found(domain: Option<&str>, paths: Option<bool>, host: &str, path: &str) -> Result<String, u16> {
-        let config =
-            Config { domain: domain.map(str::to_owned), path_addressing: paths, ..Config::default() };
+        let config = Config { domain: domain.map(str::to_owned), path_addressing: paths, ..Config::default() };
         let parts = http::Request::builder().uri(path).body(()).unwrap().into_parts().0;
         match find(&parts, host, &config, &table()) {
             Ok(Target::Own(own)) => Ok(format!("own {own}")),
@@ -160,7 +168,9 @@ mod tests {
         assert_eq!(find("/shop/pay"), Ok("v1 /shop/pay /".to_owned()));
         assert_eq!(find("/shop/pay?a=b"), Ok("v1 /shop/pay /?a=b".to_owned()));
         assert_eq!(find("/shop/pay/x//y%2fz?a=/shop"), Ok("v1 /shop/pay /x//y%2fz?a=/shop".to_owned()));
-        for path in ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay", "/sho%70/pay"] {
+        for path in
+            ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay", "/sho%70/pay"]
+        {
             assert_eq!(find(path), Err(404), "{path}");
         }
     }
@@ -175,7 +185,10 @@ mod tests {
         for host in ["fn.example.com", "example.com", "127.0.0.1", "", "pay.fn.example.com"] {
             assert_eq!(find(host, "/shop/pay"), Err(421), "{host}");
         }
-        assert_eq!(found(Some("fn.example.com"), Some(true), "127.0.0.1", "/shop/pay"), Ok("v1 /shop/pay /".to_owned()));
+        assert_eq!(
+            found(Some("fn.example.com"), Some(true), "127.0.0.1", "/shop/pay"),
+            Ok("v1 /shop/pay /".to_owned())
+        );
     }
 
     #[test]
@@ -184,9 +197,12 @@ mod tests {
             let host = "pay--shop.fn.example.com";
             assert_eq!(found(domain, None, host, "/.well-known/dunlin/health"), Ok("own health".to_owned()));
         }
-        assert_eq!(found(Some("fn.example.com"), None, "pay--shop.fn.example.com", "/.well-known/acme"), Ok("v1  /.well-known/acme".to_owned()));
-        assert_eq!(own("health".to_owned(), &table()).status(), 200);
-        assert_eq!(own("health".to_owned(), &Table::default()).status(), 503);
-        assert_eq!(own("x".to_owned(), &table()).status(), 404);
+        assert_eq!(
+            found(Some("fn.example.com"), None, "pay--shop.fn.example.com", "/.well-known/acme"),
+            Ok("v1  /.well-known/acme".to_owned())
+        );
+        assert_eq!(own("health", &table()).unwrap().status(), 200);
+        assert_eq!(own("health", &Table::default()).unwrap().status(), 503);
+        assert_eq!(own("x", &table()).unwrap_err().code, ErrorCode::NotFound);
     }
 }

@@ -48,10 +48,13 @@ mod tests {
 
     fn of(values: &[&str]) -> Trace {
         let headers = values.iter().map(|value| (http::HeaderName::from_static("traceparent"), value.parse().unwrap()));
-        parent(&headers.fold(HeaderMap::new(), |mut map, (name, value)| {
-            map.append(name, value);
-            map
-        }), (7, 0))
+        parent(
+            &headers.fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            }),
+            (7, 0),
+        )
     }
 
     #[test]

@@ -29,14 +29,8 @@ pub(super) struct Files {
 impl Files {
     /// Hands over what the files hold, the oldest first, and begins a new one.
     pub(super) fn open(folder: PathBuf, config: &RecordsConfig, mut found: impl FnMut(Record)) -> anyhow::Result<Self> {
-        let mut files = Self {
-            folder,
-            file_bytes: config.file_bytes,
-            kept: config.files,
-            number: 0,
-            current: None,
-            written: 0,
-        };
+        let mut files =
+            Self { folder, file_bytes: config.file_bytes, kept: config.files, number: 0, current: None, written: 0 };
         let numbers = files.numbers().with_context(|| format!("read folder {}", files.folder.display()))?;
         for number in &numbers {
             files.read(*number, &mut found).with_context(|| format!("read {}", files.path(*number).display()))?;

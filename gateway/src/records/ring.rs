@@ -15,6 +15,11 @@ use super::Record;
 
 type Ring = Mutex<VecDeque<Arc<Record>>>;
 
+/// Records of all namespaces together, roughly: many namespaces share it evenly.
+const TOTAL: usize = 100_000;
+/// Records that each namespace has in any case.
+const LEAST: usize = 20;
+
 /// A ring for each namespace.
 #[derive(Debug)]
 pub(super) struct Rings {
@@ -30,8 +35,9 @@ impl Rings {
     /// Adds a record; the oldest of its namespace makes room.
     pub(super) fn push(&self, record: Arc<Record>) {
         let ring = self.rings.entry(record.function.namespace.clone()).or_default().clone();
+        let most = self.per_namespace.min(LEAST.max(TOTAL / self.rings.len().max(1)));
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.len() >= self.per_namespace {
+        while ring.len() >= most {
             ring.pop_front();
         }
         ring.push_back(record);

@@ -23,7 +23,8 @@ use crate::{
 pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
     let functions = config.functions.iter().filter_map(|wire| {
-        let function = function(wire, &demand).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
+        let function =
+            function(wire, &demand).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
         usable(function)
     });
     let keys = config.keys.iter().filter_map(|wire| usable(key(wire).with_context(|| format!("key {:?}", wire.id))));
@@ -54,7 +55,6 @@ fn function(wire: &FunctionConfig, demand: &HashMap<VersionKey, Arc<Demand>>) ->
         Ok(Share { version: wire.version.try_into()?, percent: wire.percent.min(100) })
     };
     Ok(Function {
-        uid,
         name: FunctionRef { namespace: wire.namespace.parse()?, function: wire.function.parse()? },
         public: wire.public,
         traffic: wire.traffic.iter().map(share).collect::<anyhow::Result<_>>()?,

@@ -37,7 +37,11 @@ async fn a_private_function_wants_a_credential_of_its_namespace() {
                 assert!(answer.header("www-authenticate").starts_with("Bearer"));
             }
             403 => assert_eq!(answer.code(), "permission_denied"),
-            _ => assert!(!answer.text().contains("authorization") && !answer.text().contains("x-api-key"), "{}", answer.text()),
+            _ => assert!(
+                !answer.text().contains("authorization") && !answer.text().contains("x-api-key"),
+                "{}",
+                answer.text()
+            ),
         }
     }
 }

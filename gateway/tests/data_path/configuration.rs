@@ -37,7 +37,8 @@ async fn a_change_applies_to_its_base_alone() {
     };
     cluster.scheduler.deltas.send(delta(7, "new")).unwrap();
     // It has no version, but is there.
-    eventually("the function", async || get(cluster.functions(), "/shop/new").await.text().contains("no version")).await;
+    eventually("the function", async || get(cluster.functions(), "/shop/new").await.text().contains("no version"))
+        .await;
     cluster.scheduler.deltas.send(delta(42, "wrong")).unwrap();
     eventually("a new stream that asks for the whole", async || {
         let hellos = cluster.scheduler.seen.hellos.lock().unwrap();

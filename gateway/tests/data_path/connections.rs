@@ -83,7 +83,10 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     assert!(answer.is_empty() && closed);
     drop(held);
     crate::harness::eventually("a free place", async || {
-        raw(cluster.functions(), b"GET /.well-known/dunlin/health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.0.starts_with("HTTP/1.1 200")
+        raw(cluster.functions(), b"GET /.well-known/dunlin/health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            .await
+            .0
+            .starts_with("HTTP/1.1 200")
     })
     .await;
 }

@@ -31,7 +31,8 @@ async fn a_body_over_the_limit_is_refused_at_once_or_on_the_way() {
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large") && closed, "{answer}");
     assert_eq!(cluster.workers[0].begins().len(), 1);
     // Not announced: refused when the limit is passed, though the function reads on.
-    let pieces = (0..LIMIT / 32_768 + 1).map(|_| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![0; 32_768]))));
+    let pieces =
+        (0..LIMIT / 32_768 + 1).map(|_| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![0; 32_768]))));
     let body = StreamBody::new(stream::iter(pieces.collect::<Vec<_>>()));
     let request = Request::post("http://h/shop/open/swallow").body(body).unwrap();
     let answer = h2(cluster.functions(), request).await;
@@ -49,11 +50,13 @@ async fn t31_heads_over_the_limit_are_refused() {
     assert_eq!((answer.status, answer.code().as_str()), (431, "headers_too_large"));
     assert_eq!(cluster.call("GET", "/", &[("x-a", &a), ("x-b", &b)], "").await.status, 200);
     let many: String = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let (answer, _) = raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\n{many}\r\n").as_bytes()).await;
+    let (answer, _) =
+        raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("headers_too_large"), "{answer}");
     // Beyond what is read at all.
     let huge = "x".repeat(300 << 10);
-    let (answer, closed) = raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\nx: {huge}\r\n\r\n").as_bytes()).await;
+    let (answer, closed) =
+        raw(cluster.functions(), format!("GET /shop/open HTTP/1.1\r\nHost: h\r\nx: {huge}\r\n\r\n").as_bytes()).await;
     // What is still on its way may turn the goodbye into a reset.
     assert!((answer.is_empty() || answer.contains("headers_too_large")) && closed, "{answer}");
     assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
@@ -114,7 +117,10 @@ async fn a_gateway_takes_so_many_invocations_at_once_and_no_more() {
     stream.write_all(b"GET /shop/open/hang HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     eventually("the call", async || cluster.workers[0].begins().len() == 1).await;
     let answer = cluster.call("GET", "/", &[], "").await;
-    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "1"));
+    assert_eq!(
+        (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+        (503, "unavailable", "1")
+    );
     drop(stream);
     eventually("a free place", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
 }

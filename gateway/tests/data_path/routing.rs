@@ -12,12 +12,19 @@ async fn a_function_is_called_by_its_path() {
     let cluster = Cluster::start().await;
     // The first one may wait for a session.
     cluster.call("GET", "/", &[], "").await;
-    let headers = [("x-request-id", "mine-1"), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    let headers =
+        [("x-request-id", "mine-1"), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
     let answer = cluster.call("POST", "/a//b%2fc?x=1&y=/", &headers, "hello").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let given = answer.json();
-    assert_eq!((&given["method"], &given["path"], &given["base"]), (&"POST".into(), &"/a//b%2fc?x=1&y=/".into(), &"/shop/open".into()));
-    assert_eq!((&given["authority"], &given["remote"], &given["body"]), (&"functions.test".into(), &"127.0.0.1".into(), &"hello".into()));
+    assert_eq!(
+        (&given["method"], &given["path"], &given["base"]),
+        (&"POST".into(), &"/a//b%2fc?x=1&y=/".into(), &"/shop/open".into())
+    );
+    assert_eq!(
+        (&given["authority"], &given["remote"], &given["body"]),
+        (&"functions.test".into(), &"127.0.0.1".into(), &"hello".into())
+    );
     assert_eq!(given["request_id"], "mine-1");
     let id = answer.header("x-request-id");
     assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
@@ -27,19 +34,28 @@ async fn a_function_is_called_by_its_path() {
     };
     assert_eq!(sent("x-request-id"), Some(id));
     assert_eq!(sent("traceparent").as_deref(), Some(headers[1].1));
-    assert_eq!((sent("x-forwarded-for").as_deref(), sent("x-forwarded-proto").as_deref()), (Some("127.0.0.1"), Some("http")));
+    assert_eq!(
+        (sent("x-forwarded-for").as_deref(), sent("x-forwarded-proto").as_deref()),
+        (Some("127.0.0.1"), Some("http"))
+    );
     // A short answer's cost is in its head: the worker's queue and the gateway's, and what the worker measured.
     let timing = answer.header("server-timing");
-    assert!(timing.ends_with("start;dur=2.000, run;dur=3.000, cpu;dur=4.000") && timing.starts_with("queue;dur="), "{timing}");
+    assert!(
+        timing.ends_with("start;dur=2.000, run;dur=3.000, cpu;dur=4.000") && timing.starts_with("queue;dur="),
+        "{timing}"
+    );
     assert_eq!(answer.header("content-length"), answer.body.len().to_string());
 }
 
 #[tokio::test]
 async fn the_same_over_http_2() {
     let cluster = Cluster::start().await;
-    let uri = format!("http://functions.test/shop/open/x?y");
+    let uri = "http://functions.test/shop/open/x?y";
     let answer = h2(cluster.functions(), Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap()).await;
-    assert_eq!((answer.status, &answer.json()["path"], &answer.json()["authority"]), (200, &"/x?y".into(), &"functions.test".into()));
+    assert_eq!(
+        (answer.status, &answer.json()["path"], &answer.json()["authority"]),
+        (200, &"/x?y".into(), &"functions.test".into())
+    );
 }
 
 #[tokio::test]
@@ -79,7 +95,9 @@ async fn what_is_not_there_or_not_served_says_so() {
         let answer = get(cluster.functions(), path).await;
         assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{path}");
     }
-    for path in ["/shop/open/../closed", "/shop/open/%2e%2e/closed", "/shop/open/a%00", "/shop/open/a%5c", "/shop/open/%zz"] {
+    for path in
+        ["/shop/open/../closed", "/shop/open/%2e%2e/closed", "/shop/open/a%00", "/shop/open/a%5c", "/shop/open/%zz"]
+    {
         let answer = get(cluster.functions(), path).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_argument"), "{path}");
     }

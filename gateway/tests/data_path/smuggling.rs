@@ -37,7 +37,8 @@ async fn t32_no_request_hides_in_another() {
         let attack = format!("POST /shop/open/attack HTTP/1.1\r\nHost: h\r\n{fields}\r\n{rest}{VICTIM}");
         let before = cluster.workers[0].begins().len();
         let (answer, _) = raw(cluster.functions(), attack.as_bytes()).await;
-        let reached: Vec<_> = cluster.workers[0].begins().into_iter().skip(before).map(|begin| begin.path_and_query).collect();
+        let reached: Vec<_> =
+            cluster.workers[0].begins().into_iter().skip(before).map(|begin| begin.path_and_query).collect();
         assert!(!reached.contains(&"/smuggled".to_owned()), "{fields:?} {reached:?}");
         assert!(!answer.contains("/victim") || reached.contains(&"/victim".to_owned()), "{fields:?}");
         let refused = answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 5") || answer.is_empty();
@@ -74,7 +75,8 @@ async fn what_no_parser_reads_is_a_bad_request() {
         let (answer, closed) = raw(cluster.functions(), bytes.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?} {answer} {closed}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let json: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {bytes:?} {head} {body}"));
+        let json: serde_json::Value =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {bytes:?} {head} {body}"));
         assert_eq!(json["error"]["code"], "invalid_argument", "{bytes:?}");
     }
     assert!(cluster.workers[0].begins().is_empty());

@@ -36,8 +36,11 @@ async fn a_megabyte_goes_there_and_back_with_trailers() {
     assert_eq!(answer.trailers["x-length"], SIZE.to_string());
     assert_eq!(answer.trailers["x-sum"], "7");
     assert!(answer.trailers["server-timing"].to_str().unwrap().contains("run;dur=3.000"), "{:?}", answer.trailers);
-    assert!(answer.header("server-timing").starts_with("queue;dur=") && !answer.header("server-timing").contains("run"));
-    let request = Request::post("/shop/open/echo").header("host", "h").header("te", "trailers").body(Full::new(pattern()));
+    assert!(
+        answer.header("server-timing").starts_with("queue;dur=") && !answer.header("server-timing").contains("run")
+    );
+    let request =
+        Request::post("/shop/open/echo").header("host", "h").header("te", "trailers").body(Full::new(pattern()));
     let answer = h1(address, request.unwrap()).await;
     assert_eq!((answer.status, answer.body == pattern()), (200, true));
     assert_eq!(answer.trailers["x-length"], SIZE.to_string());

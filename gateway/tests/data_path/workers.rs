@@ -26,7 +26,11 @@ async fn a_function_that_fails_is_a_502_that_says_why() {
         assert!(answer.text().contains(part), "{}", answer.text());
     }
     eventually("another session", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
-    assert_eq!(cluster.workers[0].begins().iter().filter(|begin| begin.path_and_query == "/die").count(), 1, "never twice");
+    assert_eq!(
+        cluster.workers[0].begins().iter().filter(|begin| begin.path_and_query == "/die").count(),
+        1,
+        "never twice"
+    );
 }
 
 #[tokio::test]
@@ -47,10 +51,18 @@ async fn a_cluster_that_is_full_says_when_to_come_back() {
     let configure = |config: &mut dunlin_gateway::Config| config.dispatch.queue_timeout = Duration::from_millis(300);
     let cluster = Cluster::with(Plan { workers: 2, configure, ..Plan::default() }).await;
     let answer = cluster.call("GET", "/busy", &[], "").await;
-    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (429, "too_many_requests", "2"));
-    cluster.workers.iter().for_each(|worker| drop(worker.seen.full.send_replace(true)));
+    assert_eq!(
+        (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+        (429, "too_many_requests", "2")
+    );
+    for worker in &cluster.workers {
+        worker.seen.full.send_replace(true);
+    }
     let answer = cluster.call("GET", "/", &[], "").await;
-    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "2"));
+    assert_eq!(
+        (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+        (503, "unavailable", "2")
+    );
 }
 
 #[tokio::test]
@@ -82,7 +94,10 @@ async fn those_who_wait_are_bounded_in_number_and_time() {
     let cluster = Cluster::with(Plan { placed: false, configure, ..Plan::default() }).await;
     let answers = join_all((0..10).map(|_| cluster.call("GET", "/", &[], ""))).await;
     for answer in &answers {
-        assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "1"));
+        assert_eq!(
+            (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+            (503, "unavailable", "1")
+        );
     }
     let turned_away = answers.iter().filter(|answer| answer.text().contains("as may wait")).count();
     assert!((8..10).contains(&turned_away), "{turned_away} of 10, with two versions");

@@ -108,7 +108,10 @@ async fn t40_no_other_algorithm_signature_or_shape_opens() {
     let good = cluster.token("dunlin-admin", &[]);
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let mut bad = Vec::new();
-    for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "eddsa", "EDDSA", "Ed25519"] {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", "HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "eddsa", "EDDSA",
+        "Ed25519",
+    ] {
         let header = json!({"alg": alg, "kid": "kid-1"});
         bad.push(cluster.sign(&header, &claims));
         bad.push(format!("{}.{}.", encode(&header), encode(&claims)));
@@ -118,11 +121,27 @@ async fn t40_no_other_algorithm_signature_or_shape_opens() {
         let tag = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
         bad.push(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag.as_ref())));
     }
-    for kid in [json!("kid-2"), json!(""), json!("../../dev/null"), json!("' OR 1=1"), json!("k".repeat(10_000)), json!("\0"), json!(1), json!(["kid-1"])] {
+    for kid in [
+        json!("kid-2"),
+        json!(""),
+        json!("../../dev/null"),
+        json!("' OR 1=1"),
+        json!("k".repeat(10_000)),
+        json!("\0"),
+        json!(1),
+        json!(["kid-1"]),
+    ] {
         bad.push(cluster.sign(&json!({"alg": "EdDSA", "kid": kid}), &claims));
     }
     bad.push(cluster.sign(&json!({"alg": "EdDSA"}), &claims));
-    for (member, value) in [("crit", json!(["exp"])), ("b64", json!(false)), ("jwk", json!({})), ("jku", json!("https://x")), ("x5u", json!("https://x")), ("x5c", json!([]))] {
+    for (member, value) in [
+        ("crit", json!(["exp"])),
+        ("b64", json!(false)),
+        ("jwk", json!({})),
+        ("jku", json!("https://x")),
+        ("x5u", json!("https://x")),
+        ("x5c", json!([])),
+    ] {
         bad.push(cluster.sign(&json!({"alg": "EdDSA", "kid": "kid-1", member: value}), &claims));
     }
     for length in [0, 1, 43, 85] {
@@ -137,7 +156,14 @@ async fn t40_no_other_algorithm_signature_or_shape_opens() {
     // Another token's signature over these claims, and the other way round.
     let other = cluster.token("dunlin-admin", &[("sub", json!("root"))]);
     bad.push(format!("{signed}.{}", other.rsplit_once('.').unwrap().1));
-    bad.extend([signed.to_owned(), format!("{good}.{signature}"), format!("Bearer {good}"), format!("{good} "), "a.b.c".to_owned(), String::new()]);
+    bad.extend([
+        signed.to_owned(),
+        format!("{good}.{signature}"),
+        format!("Bearer {good}"),
+        format!("{good} "),
+        "a.b.c".to_owned(),
+        String::new(),
+    ]);
     bad.push("x".repeat(9_000));
     for token in &bad {
         assert_eq!(cluster.admin(token).await.unwrap_err().code, ErrorCode::Unauthenticated, "{token:.120}");

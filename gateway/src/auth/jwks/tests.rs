@@ -12,11 +12,7 @@ use dunlin_process::shutdown::Shutdown;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    auth::Verifier,
-    config::OidcPurpose,
-    routes::RouteTable,
-};
+use crate::{auth::Verifier, config::OidcPurpose, routes::RouteTable};
 
 /// A local issuer that can be told what to answer.
 #[derive(Clone)]
@@ -32,8 +28,12 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::default();
-        let server =
-            Self { url, fetches: Arc::default(), keys: Arc::new(StdMutex::new(Some(keys))), _shutdown: shutdown.clone() };
+        let server = Self {
+            url,
+            fetches: Arc::default(),
+            keys: Arc::new(StdMutex::new(Some(keys))),
+            _shutdown: shutdown.clone(),
+        };
         let router = Router::new()
             .route("/keys", get(Self::answer))
             .route("/.well-known/openid-configuration", get(Self::discover))
@@ -87,7 +87,12 @@ async fn t41_unknown_keys_cause_one_fetch_in_half_a_minute() {
     let pair = Ed25519KeyPair::generate().unwrap();
     let server = Server::start(json!({"keys": [jwk("a", &pair)]})).await;
     let issuer = Arc::new(Issuer::new(&server.config()).unwrap());
-    let storm: Vec<_> = (0..200).map(|n| { let issuer = issuer.clone(); async move { issuer.key(Some(&format!("k{n}"))).await.key.is_none() } }).collect();
+    let storm: Vec<_> = (0..200)
+        .map(|n| {
+            let issuer = issuer.clone();
+            async move { issuer.key(Some(&format!("k{n}"))).await.key.is_none() }
+        })
+        .collect();
     assert!(futures::future::join_all(storm).await.into_iter().all(|unknown| unknown));
     assert!(issuer.key(Some("a")).await.key.is_some());
     assert_eq!(server.fetched(), 1);
@@ -157,13 +162,16 @@ async fn tokens_of_an_issuer_are_good_for_their_purpose() {
     };
     let principal = verifier.administration(&sign("faas", &server.url)).await.unwrap();
     assert_eq!(principal.role_in(&"shop".parse().unwrap()), Some(crate::auth::Role::Admin));
-    for (audience, issuer) in [("calls", server.url.as_str()), ("dunlin-admin", &server.url), ("faas", "dunlin"), ("faas", "https://x")] {
+    for (audience, issuer) in
+        [("calls", server.url.as_str()), ("dunlin-admin", &server.url), ("faas", "dunlin"), ("faas", "https://x")]
+    {
         assert!(verifier.administration(&sign(audience, issuer)).await.is_err(), "{audience} {issuer}");
     }
     let call = |token: String, namespace: &'static str| {
         let verifier = verifier.clone();
         async move {
-            let headers = [(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
+            let headers =
+                [(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
             verifier.caller(&headers, &namespace.parse().unwrap(), &"pay".parse().unwrap()).await.is_ok()
         }
     };

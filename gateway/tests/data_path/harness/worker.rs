@@ -14,7 +14,8 @@ use std::{
 use bytes::Bytes;
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::internal::v1::{
-    Begin, Body, End, Goaway, Head, Header, OpenSessionRequest, OpenSessionResponse, Refusal, SessionHello, SessionReceipt,
+    Begin, Body, End, Goaway, Head, Header, OpenSessionRequest, OpenSessionResponse, Refusal, SessionHello,
+    SessionReceipt,
     open_session_request::Frame as In,
     open_session_response::Frame as Out,
     session_service_server::{SessionService, SessionServiceServer},
@@ -194,10 +195,8 @@ impl Call {
     }
 
     async fn head(&self, status: u32, headers: &[(&str, &str)]) {
-        let header = |(name, value): &(&str, &str)| Header {
-            name: (*name).to_owned(),
-            value: Bytes::from((*value).to_owned()),
-        };
+        let header =
+            |(name, value): &(&str, &str)| Header { name: (*name).to_owned(), value: Bytes::from((*value).to_owned()) };
         self.send(Out::Head(Head { status, headers: headers.iter().map(header).collect() })).await;
     }
 
@@ -256,8 +255,17 @@ impl Call {
                 self.end("ok", "").await;
             }
             "/lies" => {
-                let headers = [("content-length", "9999"), ("transfer-encoding", "gzip"), ("connection", "x-b"), ("x-b", "1")];
-                self.head(200, &[&headers[..], &[("x-request-id", "mine"), ("dunlin-x", "1"), ("set-cookie", "a=b"), ("set-cookie", "c=d")]].concat()).await;
+                let headers =
+                    [("content-length", "9999"), ("transfer-encoding", "gzip"), ("connection", "x-b"), ("x-b", "1")];
+                self.head(
+                    200,
+                    &[
+                        &headers[..],
+                        &[("x-request-id", "mine"), ("dunlin-x", "1"), ("set-cookie", "a=b"), ("set-cookie", "c=d")],
+                    ]
+                    .concat(),
+                )
+                .await;
                 self.send(Out::Body(text("short"))).await;
                 self.end("ok", "").await;
             }
@@ -271,7 +279,11 @@ impl Call {
             "/busy" => self.refuse("too_many_requests").await,
             "/die" => drop(self.died.send(()).await),
             "/leave" => {
-                let goaway = OpenSessionResponse { epoch: self.epoch, invocation: 0, frame: Some(Out::Goaway(Goaway::default())) };
+                let goaway = OpenSessionResponse {
+                    epoch: self.epoch,
+                    invocation: 0,
+                    frame: Some(Out::Goaway(Goaway::default())),
+                };
                 self.outgoing.send(Ok(goaway)).await.unwrap();
                 self.answer("bye").await;
             }
