@@ -40,7 +40,8 @@ def test_health_is_serving_on_every_gateway_and_can_be_watched(cluster):
 
 
 def test_a_deploy_shows_its_progress_and_ends_with_the_version(api, namespace, call_when_ready):
-    version = api.deploy(namespace, "greeter", guests.answer("one"), note="first", spec={"environment": {"A": "b"}})
+    # Code that nobody has compiled yet: a known artifact skips stages.
+    version = api.deploy(namespace, "greeter", guests.answer(namespace), note="first", spec={"environment": {"A": "b"}})
     stages = [progress["stage"] for progress in version["progress"]]
     order = ["DEPLOY_STAGE_QUEUED", "DEPLOY_STAGE_COMPILING", "DEPLOY_STAGE_STORING", "DEPLOY_STAGE_PLACING", "DEPLOY_STAGE_ACTIVATING"]
     assert "DEPLOY_STAGE_COMPILING" in stages and stages == sorted(stages, key=order.index)
@@ -52,7 +53,7 @@ def test_a_deploy_shows_its_progress_and_ends_with_the_version(api, namespace, c
     function = api.call("FunctionService.GetFunction", name=f"namespaces/{namespace}/functions/greeter")["function"]
     assert function["traffic"] == [{"version": 1, "percent": 100}] and function["latest_version"] == 1 and function["urls"]
     assert uuid.UUID(function["uid"]).version == 7
-    assert call_when_ready(f"/{namespace}/greeter/").text == "one"
+    assert call_when_ready(f"/{namespace}/greeter/").text == namespace
 
 
 def test_a_version_has_the_documented_defaults(api, namespace):

@@ -11,10 +11,10 @@ import time
 import httpx
 import pytest
 
-from conftest import guests
+from harness import guests
 from harness.cluster import eventually
 from harness.logs import PANIC
-from harness.paths import BINARIES, REPO, Cli, plain_environment
+from harness.paths import BINARIES, REPO, TOOLS, Cli, plain_environment
 
 
 class Up:
@@ -223,9 +223,8 @@ def test_new_makes_a_project_for_each_language(signed_in, tmp_path):
 
 @pytest.mark.timeout(240)
 def test_a_new_c_project_builds_deploys_and_answers(signed_in, up, tmp_path):
-    from harness.paths import TOOLS
     cli = Cli(up.home, up.admin)
-    cli.environment["PATH"] = f"{TOOLS / 'bin'}:{os.environ['PATH']}"
+    cli.environment |= {"PATH": f"{TOOLS / 'bin'}:{os.environ['PATH']}", "ZIG_GLOBAL_CACHE_DIR": os.path.expanduser("~/.cache/zig")}
     cli.ok("new", "-t", "c", "mine", cwd=tmp_path)
     cli.ok("deploy", tmp_path / "mine", timeout=200)
     assert cli.ok("invoke", "mine").out

@@ -215,8 +215,8 @@ def vector(items):
     return leb(len(items)) + b"".join(items)
 
 
-def bomb(locals_count=10_000, blocks=60_000):
-    """A command of one huge function: thousands of locals that all live across every one of very many branches."""
+def bomb(locals_count=50_000, blocks=40_000):
+    """A command of one huge function: tens of thousands of locals that all live across every one of very many branches."""
     body = bytearray(leb(1) + leb(locals_count) + b"\x7f")
     for i in range(blocks):
         a, b = leb(i % locals_count), leb((i * 7919 + 13) % locals_count)
