@@ -28,7 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::Context;
 
-pub(crate) use session::COOKIE as SESSION_COOKIE;
+pub(crate) use session::{remove_session, remove_session_setting};
 
 /// The largest body of a JSON request or form, in bytes.
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -37,16 +37,18 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 pub(crate) fn router(context: Arc<Context>) -> Router {
     let app = app::App::new(context);
     let grpc = grpc::routes(app.clone()).prepare().into_axum_router();
-    // From the outside in: gRPC leaves first, since its errors are no pages; headers are on every answer, errors
-    // included; errors get their bodies; a panic becomes an error; bodies are bounded.
-    json::router()
+    let web = json::router()
         .merge(pages::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(fault::panicked))
+        .with_state(app);
+    // From the outside in: gRPC leaves first, since its errors are no pages; headers are on every answer, errors
+    // included; errors get their bodies. All of it is around the router, which says what it allows at its very end.
+    Router::new()
+        .fallback_service(web)
         .layer(from_fn(fault::finish))
         .layer(from_fn(headers::add))
         .layer(from_fn_with_state(grpc, grpc_first))
-        .with_state(app)
 }
 
 /// Sends what is gRPC to the gRPC services.

@@ -38,17 +38,12 @@ impl IntoResponse for Fault {
     }
 }
 
-/// The platform's own id of a request, for handlers that write it.
-#[derive(Debug, Clone)]
-pub(super) struct RequestId(pub(super) String);
-
 /// Gives every request an id, and every error its body.
-pub(super) async fn finish(mut request: Request, next: Next) -> Response {
+pub(super) async fn finish(request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
     let api = request.uri().path().starts_with("/api/");
     let path = request.uri().path().chars().take(200).collect::<String>();
     let method = request.method().clone();
-    request.extensions_mut().insert(RequestId(id.clone()));
     let response = next.run(request).await;
     let status = response.status();
     let found = response.extensions().get::<ApiError>().cloned();

@@ -25,7 +25,7 @@ use futures::FutureExt;
 use tonic::{Request, Response, Status, metadata::MetadataMap, server::NamedService, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::app::App;
+use super::{app::App, session::bearer};
 use crate::auth::Principal;
 
 /// The largest message of an upload: a chunk and its frame.
@@ -63,12 +63,6 @@ impl Api {
         let who = self.principal(&metadata).await?;
         Ok(Response::new(call(self.app.clone(), who, message).await?))
     }
-}
-
-/// The token of an `Authorization` (RFC 6750 2.1; the scheme's case does not matter, RFC 9110 11.1).
-pub(super) fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
 /// A request without a credential.
@@ -120,17 +114,3 @@ const SERVICES: &[&str] = &[
     InvocationServiceServer::<Api>::NAME,
     LogServiceServer::<Api>::NAME,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bearer_token_is_read_in_its_spellings_and_nothing_else_is() {
-        assert_eq!(bearer("Bearer abc"), Some("abc"));
-        assert_eq!(bearer("bearer  abc"), Some("abc"));
-        for bad in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearer\tabc"] {
-            assert_eq!(bearer(bad), None, "{bad:?}");
-        }
-    }
-}

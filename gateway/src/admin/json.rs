@@ -7,6 +7,7 @@ mod access;
 mod body;
 mod cluster;
 mod doc;
+mod fields;
 mod functions;
 mod invocations;
 mod logs;
@@ -19,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{app::App, fault::Fault};
 
+pub(super) use fields::whole;
 pub(super) use logs::collect as collect_logs;
 
 /// What a handler answers.

@@ -144,8 +144,37 @@ pub(super) struct Page {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub(super) page_size: Option<u16>,
     /// `next_page_token` of the page before.
-    #[param(pattern = "^[a-zA-Z0-9-]{0,64}$")]
+    #[param(pattern = "^[A-Za-z0-9_-]{1,512}$")]
     pub(super) page_token: Option<String>,
+}
+
+impl Page {
+    /// Size and token for a message.
+    pub(super) fn checked(self) -> Result<(i32, String), ApiError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let fine = |token: &String| (1..=512).contains(&token.len()) && token.bytes().all(plain);
+        if self.page_token.as_ref().is_some_and(|token| !fine(token)) {
+            return Err(ApiError::invalid("page_token", "page_token must be the next_page_token of the page before"));
+        }
+        Ok((page_size(self.page_size)?, self.page_token.unwrap_or_default()))
+    }
+}
+
+/// What a list answers: a page that is not there was not found, since its token is a part of its address.
+pub(super) fn listed<T>(answer: Result<T, ApiError>) -> Result<T, ApiError> {
+    answer.map_err(|error| match error.field.as_deref() {
+        Some("page_token") => ApiError::not_found("the page with this page_token").hint("begin with the first page"),
+        _ => error,
+    })
+}
+
+/// Text of a query, of so many characters at most.
+pub(super) fn at_most(field: &str, text: Option<String>, most: usize) -> Result<String, ApiError> {
+    let text = text.unwrap_or_default();
+    if text.chars().count() > most {
+        return Err(ApiError::invalid(field, format!("{field} may have {most} characters at most")));
+    }
+    Ok(text)
 }
 
 /// A page's size for a message; a size of 0 was sent and is none.

@@ -13,17 +13,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dunlin_proto::{ApiError, ErrorCode};
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 
-use super::{
-    app::App,
-    fault::Fault,
-    grpc::{bearer, unauthenticated},
-};
+use super::{app::App, fault::Fault, grpc::unauthenticated};
 use crate::auth::Principal;
 
 /// The cookie's name. No prefix: `__Host-` means nothing to browsers without TLS.
-pub(crate) const COOKIE: &str = "dunlin-session";
+const COOKIE: &str = "dunlin-session";
 
 /// Somebody who sends a request with a token that is valid.
 #[derive(Debug, Clone)]
@@ -76,12 +72,55 @@ fn credential(method: &Method, headers: &HeaderMap) -> Result<String, ApiError> 
     Ok(token)
 }
 
+/// The token of an `Authorization` (RFC 6750 2.1; the scheme's case does not matter, RFC 9110 11.1).
+pub(super) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' ')).filter(|token| !token.is_empty())
+}
+
 /// The session cookie, where there is exactly one: a second one was set by somebody else.
 fn cookie(headers: &HeaderMap) -> Option<String> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut found = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
     found.next().filter(|_| found.next().is_none()).map(str::to_owned)
+}
+
+/// Takes the session out of a request to a function: browsers send it to every port of a host.
+pub(crate) fn remove_session(headers: &mut HeaderMap) {
+    let ours = |text: &str| text.split(';').any(|pair| is_session(pair));
+    if !headers.get_all(header::COOKIE).iter().any(|value| ours(&String::from_utf8_lossy(value.as_bytes()))) {
+        return;
+    }
+    let values: Vec<_> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for value in values {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let rest: Vec<_> = text.split(';').map(str::trim).filter(|pair| !is_session(pair)).collect();
+        if let Ok(value) = HeaderValue::from_str(&rest.join("; "))
+            && !value.is_empty()
+        {
+            headers.append(header::COOKIE, value);
+        }
+    }
+}
+
+/// Keeps a function from setting the session: it would sign its caller in as somebody else.
+pub(crate) fn remove_session_setting(headers: &mut HeaderMap) {
+    let is_ours = |value: &HeaderValue| is_session(&String::from_utf8_lossy(value.as_bytes()));
+    if !headers.get_all(header::SET_COOKIE).iter().any(is_ours) {
+        return;
+    }
+    let values: Vec<_> = headers.get_all(header::SET_COOKIE).iter().filter(|value| !is_ours(value)).cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for value in values {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// Whether a pair of a cookie header has the session's name; browsers ignore the space around it.
+fn is_session(pair: &str) -> bool {
+    pair.split(['=', ';']).next().unwrap_or_default().trim() == COOKIE
 }
 
 /// Refuses what a browser sends from another origin: forged changes, and reading by a page of a function.
@@ -157,6 +196,30 @@ mod tests {
         assert!(get(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate")]));
         assert!(!get(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")]));
         assert!(!get(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")]));
+    }
+
+    #[test]
+    fn the_session_reaches_no_function_and_none_can_set_it() {
+        let mut sent = headers(&[("cookie", "a=b; dunlin-session=x.y.z; c=d"), ("cookie", " dunlin-session = x")]);
+        remove_session(&mut sent);
+        assert_eq!(sent.get_all("cookie").iter().collect::<Vec<_>>(), ["a=b; c=d"]);
+        let mut own = headers(&[("cookie", "dunlin-sessions=1;a=b")]);
+        remove_session(&mut own);
+        assert_eq!(own["cookie"], "dunlin-sessions=1;a=b", "others pass as they are");
+        let mut answer = HeaderMap::new();
+        for value in ["a=b; Path=/", "dunlin-session=evil; Path=/", " dunlin-session=evil"] {
+            answer.append("set-cookie", value.parse().unwrap());
+        }
+        remove_session_setting(&mut answer);
+        assert_eq!(answer.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=b; Path=/"]);
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_in_its_spellings_and_nothing_else_is() {
+        assert_eq!((bearer("Bearer abc"), bearer("bearer  abc")), (Some("abc"), Some("abc")));
+        for bad in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearer\tabc"] {
+            assert_eq!(bearer(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -13,9 +13,10 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
+    fields::{functions, items, maybe_whole, scopes, text},
 };
 use crate::admin::{
-    params::{KeyIds, Named, NamespaceIds, Page, Query, page_size},
+    params::{KeyIds, Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Grant, Identity, Key, KeyList, NewKey, NewToken},
@@ -28,56 +29,99 @@ pub(super) async fn get_identity(State(app): State<App>, Caller(who): Caller) ->
     Ok(Json(app.identity_get(&who)?.into()))
 }
 
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Purpose {
-    /// For administration.
-    Administration,
-    /// For calling the private functions of one namespace.
-    Call,
-}
-
 /// Asks for a token.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CreateToken {
-    /// Whom it names.
-    #[schema(min_length = 1, max_length = 128)]
-    subject: String,
-    /// What it is for.
-    purpose: Purpose,
-    /// The roles of an administration token; each but `operator` needs its namespace.
-    #[serde(default)]
-    #[schema(max_items = 100)]
-    grants: Vec<Grant>,
-    /// The namespace of a call token.
-    #[serde(default)]
-    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", max_length = 22, nullable = false)]
-    namespace: Option<String>,
-    /// How long it is valid, in seconds; default 3,600, 86,400 at most.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 86_400, nullable = false)]
-    lifetime_seconds: Option<u32>,
-    /// The scopes of a call token.
-    #[serde(default)]
-    #[schema(max_items = 100)]
-    scopes: Vec<String>,
+#[serde(tag = "purpose", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum CreateToken {
+    /// For administration.
+    Administration {
+        /// Whom it names.
+        #[serde(deserialize_with = "text::<_, 128>")]
+        #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]([ -~]*[!-~])?$")]
+        subject: String,
+        /// What it lets its bearer do; no more than the caller's own.
+        #[serde(deserialize_with = "items::<_, _, 1, 100>")]
+        #[schema(value_type = Vec<NewGrant>, min_items = 1, max_items = 100)]
+        grants: Vec<Grant>,
+        /// How long it is valid, in seconds; default 3,600.
+        #[serde(default, deserialize_with = "maybe_whole::<_, 1, 86_400>")]
+        #[schema(value_type = u32, minimum = 1, maximum = 86_400, required = false)]
+        lifetime_seconds: Option<u32>,
+    },
+    /// For calling the private functions of one namespace.
+    Call {
+        /// Whom it names.
+        #[serde(deserialize_with = "text::<_, 128>")]
+        #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]([ -~]*[!-~])?$")]
+        subject: String,
+        /// The namespace's bare name.
+        #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: String,
+        /// How long it is valid, in seconds; default 3,600.
+        #[serde(default, deserialize_with = "maybe_whole::<_, 1, 86_400>")]
+        #[schema(value_type = u32, minimum = 1, maximum = 86_400, required = false)]
+        lifetime_seconds: Option<u32>,
+        /// What the functions may learn of it.
+        #[serde(default, deserialize_with = "items::<_, _, 0, 32>")]
+        #[schema(schema_with = scopes, required = false)]
+        scopes: Vec<String>,
+    },
+}
+
+/// A role in one namespace, or `operator` in the cluster.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "it describes what a grant may be")]
+#[serde(untagged, deny_unknown_fields)]
+enum NewGrant {
+    /// A role in one namespace.
+    Namespace {
+        /// The namespace's bare name.
+        #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: String,
+        /// The role.
+        role: NamespaceRole,
+    },
+    /// Everything.
+    Cluster {
+        /// The role.
+        role: ClusterRole,
+    },
+}
+
+/// A role in a namespace.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum NamespaceRole {
+    Viewer,
+    Developer,
+    Admin,
+}
+
+/// The role in the cluster.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ClusterRole {
+    Operator,
 }
 
 impl From<CreateToken> for v1::CreateTokenRequest {
     fn from(body: CreateToken) -> Self {
-        let purpose = match body.purpose {
-            Purpose::Administration => v1::TokenPurpose::Administration,
-            Purpose::Call => v1::TokenPurpose::Call,
-        };
-        Self {
-            subject: body.subject,
-            purpose: purpose.into(),
-            grants: body.grants.into_iter().map(v1::RoleGrant::from).collect(),
-            parent: body.namespace.map(|namespace| format!("namespaces/{namespace}")).unwrap_or_default(),
-            lifetime: body.lifetime_seconds.map(seconds),
-            scopes: body.scopes,
+        match body {
+            CreateToken::Administration { subject, grants, lifetime_seconds } => Self {
+                subject,
+                purpose: v1::TokenPurpose::Administration.into(),
+                grants: grants.into_iter().map(v1::RoleGrant::from).collect(),
+                lifetime: lifetime_seconds.map(seconds),
+                ..Self::default()
+            },
+            CreateToken::Call { subject, namespace, lifetime_seconds, scopes } => Self {
+                subject,
+                purpose: v1::TokenPurpose::Call.into(),
+                parent: format!("namespaces/{namespace}"),
+                lifetime: lifetime_seconds.map(seconds),
+                scopes,
+                ..Self::default()
+            },
         }
     }
 }
@@ -116,12 +160,13 @@ pub(super) async fn list_keys(
     Named(parent): Named<NamespaceRef>,
     Query(page): Query<Page>,
 ) -> Answer<KeyList> {
+    let (page_size, page_token) = page.checked()?;
     let request = v1::ListKeysRequest {
         parent: parent.to_string(),
-        page_size: page_size(page.page_size)?,
-        page_token: page.page_token.unwrap_or_default(),
+        page_size,
+        page_token,
     };
-    Ok(Json(app.key_list(&who, request).await?.into()))
+    Ok(Json(listed(app.key_list(&who, request).await)?.into()))
 }
 
 /// Asks for a key.
@@ -129,16 +174,16 @@ pub(super) async fn list_keys(
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateKey {
     /// For people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, 128>")]
     #[schema(max_length = 128)]
     display_name: String,
     /// The functions it may call, by their bare names; empty means all of the namespace.
-    #[serde(default)]
-    #[schema(max_items = 100)]
+    #[serde(default, deserialize_with = "items::<_, _, 0, 100>")]
+    #[schema(schema_with = functions, required = false)]
     functions: Vec<String>,
     /// How long it is valid, in seconds; left out means for ever.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 315_360_000, nullable = false)]
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, 315_360_000>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 315_360_000, required = false)]
     lifetime_seconds: Option<u32>,
 }
 

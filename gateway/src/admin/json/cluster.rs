@@ -11,7 +11,7 @@ use super::{
     doc::{Refused, Unchanged},
 };
 use crate::admin::{
-    params::{Named, Page, Query, WorkerIds, page_size},
+    params::{Named, Page, Query, WorkerIds, listed},
     app::App,
     model::{Cluster, Worker, WorkerList},
     session::Caller,
@@ -36,11 +36,12 @@ pub(super) async fn list_workers(
     Caller(who): Caller,
     Query(page): Query<Page>,
 ) -> Answer<WorkerList> {
+    let (page_size, page_token) = page.checked()?;
     let request = v1::ListWorkersRequest {
-        page_size: page_size(page.page_size)?,
-        page_token: page.page_token.unwrap_or_default(),
+        page_size,
+        page_token,
     };
-    Ok(Json(app.worker_list(&who, request).await?.into()))
+    Ok(Json(listed(app.worker_list(&who, request).await)?.into()))
 }
 
 /// Returns one worker.

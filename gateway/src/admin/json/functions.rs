@@ -13,9 +13,11 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
+    fields::{items, maybe_text, maybe_uuid, maybe_whole, there, text},
 };
 use crate::admin::{
-    params::{FunctionIds, Named, NamespaceIds, Page, Query, page_size},
+    access::Operation,
+    params::{self, FunctionIds, Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Function, FunctionList, Rollback, TrafficTarget},
@@ -36,12 +38,13 @@ pub(super) async fn list_functions(
     Named(parent): Named<NamespaceRef>,
     Query(page): Query<Page>,
 ) -> Answer<FunctionList> {
+    let (page_size, page_token) = page.checked()?;
     let request = v1::ListFunctionsRequest {
         parent: parent.to_string(),
-        page_size: page_size(page.page_size)?,
-        page_token: page.page_token.unwrap_or_default(),
+        page_size,
+        page_token,
     };
-    Ok(Json(app.function_list(&who, request).await?.into()))
+    Ok(Json(listed(app.function_list(&who, request).await)?.into()))
 }
 
 /// Returns one function.
@@ -66,15 +69,15 @@ pub(super) async fn get_function(
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateFunction {
     /// What it is for.
-    #[serde(default)]
-    #[schema(max_length = 256, nullable = false)]
+    #[serde(default, deserialize_with = "maybe_text::<_, 256>")]
+    #[schema(value_type = String, max_length = 256, required = false)]
     description: Option<String>,
     /// Whether anybody may call it.
-    #[serde(default)]
-    #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = bool, required = false)]
     public: Option<bool>,
     /// Guards against lost updates: the function is changed only in this state.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, 128>")]
     #[schema(max_length = 128)]
     etag: String,
 }
@@ -112,6 +115,11 @@ pub(super) async fn update_function(
     Named(name): Named<FunctionRef>,
     Body(body): Body<UpdateFunction>,
 ) -> Answer<Function> {
+    Operation::UpdateFunction.allow_in(&who, &name.namespace)?;
+    if body.description.is_none() && body.public.is_none() {
+        let response = app.function_get(&who, v1::GetFunctionRequest { name: name.to_string() }).await?;
+        return Ok(Json(response.function.unwrap_or_default().into()));
+    }
     let response = app.function_update(&who, body.into_message(&name)).await?;
     Ok(Json(response.function.unwrap_or_default().into()))
 }
@@ -140,8 +148,8 @@ pub(super) async fn delete_function(
     Named(name): Named<FunctionRef>,
     Query(options): Query<DeleteOptions>,
 ) -> Result<StatusCode, Fault> {
-    let request =
-        v1::DeleteFunctionRequest { name: name.to_string(), etag: options.etag.unwrap_or_default() };
+    let etag = params::at_most("etag", options.etag, 128)?;
+    let request = v1::DeleteFunctionRequest { name: name.to_string(), etag };
     app.function_delete(&who, request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -151,16 +159,16 @@ pub(super) async fn delete_function(
 #[serde(deny_unknown_fields)]
 pub(super) struct RollbackFunction {
     /// Left out means the last version before the current one that had all the traffic.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 4_294_967_295_u32, nullable = false)]
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
     version: Option<u32>,
     /// Why.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, 256>")]
     #[schema(max_length = 256)]
     reason: String,
     /// A UUID of the caller's; a repeated call does nothing more.
-    #[serde(default)]
-    #[schema(format = "uuid", nullable = false)]
+    #[serde(default, deserialize_with = "maybe_uuid")]
+    #[schema(value_type = String, format = "uuid", required = false)]
     request_id: Option<String>,
 }
 
@@ -193,10 +201,11 @@ pub(super) async fn rollback_function(
 #[serde(deny_unknown_fields)]
 pub(super) struct SetTraffic {
     /// The shares; their percentages sum to 100.
-    #[schema(min_items = 1, max_items = 100)]
+    #[serde(deserialize_with = "items::<_, _, 1, 20>")]
+    #[schema(min_items = 1, max_items = 20)]
     traffic: Vec<TrafficTarget>,
     /// Guards against lost updates: the function is changed only in this state.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, 128>")]
     #[schema(max_length = 128)]
     etag: String,
 }

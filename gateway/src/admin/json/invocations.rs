@@ -2,6 +2,8 @@
 
 use axum::{Json, extract::State};
 use dunlin_proto::{
+    ApiError,
+    ids::InvocationId,
     names::{FunctionRef, InvocationName, NamespaceRef},
     v1,
 };
@@ -37,10 +39,12 @@ pub(super) struct Filter {
 }
 
 async fn list(app: &App, who: &Caller, parent: String, filter: Filter) -> Result<InvocationList, Fault> {
+    let page_token = filter.page_token.map(|token| token.parse::<InvocationId>());
+    let page_token = page_token.transpose().map_err(|error| ApiError::invalid("page_token", error))?;
     let request = v1::ListInvocationsRequest {
         parent,
         page_size: page_size(filter.page_size)?,
-        page_token: filter.page_token.unwrap_or_default(),
+        page_token: page_token.map(|id| id.to_string()).unwrap_or_default(),
         failed_only: filter.failed_only.unwrap_or_default(),
     };
     Ok(app.invocation_list(&who.0, request).await?.into())

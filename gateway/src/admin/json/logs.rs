@@ -25,7 +25,7 @@ use super::{
     doc::Refused,
 };
 use crate::admin::{
-    params::{FunctionIds, Named, NamespaceIds, Query},
+    params::{at_most, FunctionIds, Named, NamespaceIds, Query},
     app::App,
     fault::Fault,
     model::{LogLine, LogList, Time},
@@ -62,9 +62,18 @@ impl Filter {
             follow,
             since: since.map(prost_types::Timestamp::from),
             lines: self.lines.unwrap_or_default().into(),
-            request_id: self.request_id.unwrap_or_default(),
-            search: self.search.unwrap_or_default(),
+            request_id: visible("request_id", self.request_id)?,
+            search: at_most("search", self.search, 256)?,
         })
+    }
+}
+
+/// Text without spaces, as ids are.
+fn visible(field: &str, text: Option<String>) -> Result<String, ApiError> {
+    let text = at_most(field, text, 128)?;
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text),
+        false => Err(ApiError::invalid(field, format!("{field} may have letters, digits and punctuation only"))),
     }
 }
 

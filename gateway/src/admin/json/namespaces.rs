@@ -10,9 +10,10 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
+    fields::{maybe_uuid, text},
 };
 use crate::admin::{
-    params::{Named, NamespaceIds, Page, Query, page_size},
+    params::{Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Namespace, NamespaceList},
@@ -32,11 +33,12 @@ pub(super) async fn list_namespaces(
     Caller(who): Caller,
     Query(page): Query<Page>,
 ) -> Answer<NamespaceList> {
+    let (page_size, page_token) = page.checked()?;
     let request = v1::ListNamespacesRequest {
-        page_size: page_size(page.page_size)?,
-        page_token: page.page_token.unwrap_or_default(),
+        page_size,
+        page_token,
     };
-    Ok(Json(app.namespace_list(&who, request).await?.into()))
+    Ok(Json(listed(app.namespace_list(&who, request).await)?.into()))
 }
 
 /// Asks for a new namespace.
@@ -44,15 +46,15 @@ pub(super) async fn list_namespaces(
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateNamespace {
     /// Lower-case letters, digits and single hyphens, from a letter to a letter or digit.
-    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22)]
+    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
     namespace: String,
     /// For people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, 256>")]
     #[schema(max_length = 256)]
     description: String,
     /// A UUID of the caller's; a repeated call returns the namespace that the first one made.
-    #[serde(default)]
-    #[schema(format = "uuid", nullable = false)]
+    #[serde(default, deserialize_with = "maybe_uuid")]
+    #[schema(value_type = String, format = "uuid", required = false)]
     request_id: Option<String>,
 }
 

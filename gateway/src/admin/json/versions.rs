@@ -11,7 +11,7 @@ use super::{
     doc::Refused,
 };
 use crate::admin::{
-    params::{FunctionIds, Named, Page, Query, VersionIds, page_size},
+    params::{FunctionIds, Named, Page, Query, VersionIds, listed},
     app::{App, sees_values},
     model::{Version, VersionList},
     session::Caller,
@@ -31,13 +31,14 @@ pub(super) async fn list_versions(
     Named(parent): Named<FunctionRef>,
     Query(page): Query<Page>,
 ) -> Answer<VersionList> {
+    let (page_size, page_token) = page.checked()?;
     let request = v1::ListVersionsRequest {
         parent: parent.to_string(),
-        page_size: page_size(page.page_size)?,
-        page_token: page.page_token.unwrap_or_default(),
+        page_size,
+        page_token,
     };
     let values = sees_values(&who, &parent.namespace);
-    Ok(Json(VersionList::new(app.version_list(&who, request).await?, values)))
+    Ok(Json(VersionList::new(listed(app.version_list(&who, request).await)?, values)))
 }
 
 /// Returns one version.

@@ -6,6 +6,8 @@ use dunlin_proto::v1;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::admin::json::whole;
+
 use super::{
     Time, id_in,
     time::{micros, millis},
@@ -64,9 +66,11 @@ impl From<v1::Function> for Function {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrafficTarget {
     /// The version's number.
+    #[serde(deserialize_with = "whole::<_, 1, { u32::MAX }>")]
     #[schema(minimum = 1, maximum = 4_294_967_295_u32)]
     pub(crate) version: u32,
     /// From 1 to 100; all of them sum to 100.
+    #[serde(deserialize_with = "whole::<_, 1, 100>")]
     #[schema(minimum = 1, maximum = 100)]
     pub(crate) percent: u32,
 }
@@ -132,8 +136,8 @@ impl FunctionKind {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Unknown => "unknown kind",
-            Self::Http02 => "HTTP component (WASI 0.2)",
-            Self::Http03 => "HTTP component (WASI 0.3)",
+            Self::Http02 => "HTTP, WASI 0.2",
+            Self::Http03 => "HTTP, WASI 0.3",
             Self::Command => "WASI command",
         }
     }

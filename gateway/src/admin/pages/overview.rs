@@ -67,7 +67,8 @@ struct FunctionRow {
     description: String,
     access: Badge,
     calls: usize,
-    failed: String,
+    failed: usize,
+    failed_share: String,
     median: String,
     p95: String,
     traffic: String,
@@ -146,7 +147,7 @@ async fn cluster(app: &App, who: &Principal) -> Result<Option<Cluster>, ApiError
 }
 
 /// What the numbers are made of, in words.
-pub(super) fn window(calls: usize) -> String {
+fn window(calls: usize) -> String {
     match calls {
         0 => "no call is on record".to_owned(),
         1 => "of the last call".to_owned(),
@@ -166,7 +167,8 @@ impl FunctionRow {
             href: format!("/{}", function.name),
             access: Badge::access(function.public),
             calls: stats.calls,
-            failed: format!("{} {}", stats.failed, stats.failed_share).trim_end().to_owned(),
+            failed: stats.failed,
+            failed_share: stats.failed_share,
             median: stats.median,
             p95: stats.p95,
             traffic: if traffic.is_empty() { "none".to_owned() } else { traffic.join(", ") },

@@ -1,0 +1,180 @@
+//! The JSON endpoints: what they answer, how they refuse, and whether the OpenAPI document says so.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+
+async fn error(answer: reqwest::Response) -> (u16, Value) {
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    assert_eq!(headers["content-type"], "application/json");
+    let body: Value = answer.json().await.unwrap();
+    let error = body["error"].clone();
+    assert_eq!(error["request_id"].as_str(), headers["x-request-id"].to_str().ok(), "{error}");
+    assert!(!error["message"].as_str().unwrap().is_empty());
+    (status, error)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_details_are_snake_case_with_times_and_names() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let get = async |path: &str| -> Value {
+        let answer = world.get(path).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    };
+    let list = get("/api/v1/namespaces/shop/functions?page_size=2").await;
+    assert_eq!(list["functions"].as_array().unwrap().len(), 2);
+    let next = list["next_page_token"].as_str().unwrap();
+    let rest = get(&format!("/api/v1/namespaces/shop/functions?page_token={next}")).await;
+    assert_eq!(rest["functions"].as_array().unwrap().len(), 3);
+    let function = get("/api/v1/namespaces/shop/functions/checkout").await;
+    assert_eq!(function["traffic"], json!([{ "version": 3, "percent": 90 }, { "version": 4, "percent": 10 }]));
+    assert!(function["update_time"].as_str().unwrap().ends_with('Z'));
+    let version = get("/api/v1/namespaces/shop/functions/checkout/versions/2").await;
+    assert_eq!((&version["kind"], &version["limits"]["timeout_ms"]), (&json!("http-0.2"), &json!(10_000)));
+    let cluster = get("/api/v1/cluster").await;
+    assert_eq!(cluster["workers"][1]["state"], "draining");
+    assert_eq!(get("/api/v1/workers/worker-3").await["state"], "lost");
+    assert_eq!(get("/api/v1/identity").await["grants"], json!([{ "role": "operator" }]));
+    assert_eq!(get("/api/v1/namespaces/shop/keys").await["keys"][0]["expire_time"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_change_and_secrets_are_in_one_answer_alone() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "admin")]);
+    let send = async |method: &str, path: &str, body: Value| {
+        let request = world.request(method, &format!("/api/v1/namespaces/shop{path}")).bearer_auth(&token);
+        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or_default())
+    };
+    let (status, changed) = send("PATCH", "/functions/stock", json!({ "public": true })).await;
+    assert_eq!((status, &changed["public"], &changed["description"]), (200, &json!(true), &json!("How many are left")));
+    let shares = json!({ "traffic": [{ "version": 1, "percent": 50 }, { "version": 2, "percent": 50 }] });
+    assert_eq!(send("PUT", "/functions/stock/traffic", shares).await.0, 200);
+    let (status, rolled) = send("POST", "/functions/stock/rollback", json!({ "version": 2 })).await;
+    assert_eq!((status, &rolled["version"]), (200, &json!(2)));
+    let (status, made) = send("POST", "/keys", json!({ "display_name": "x", "lifetime_seconds": 60 })).await;
+    assert_eq!(status, 201);
+    assert!(made["secret"].as_str().unwrap().starts_with("dk_"));
+    assert!(made["key"].get("secret").is_none());
+    let key = made["key"]["key"].as_str().unwrap();
+    let (status, revoked) = send("DELETE", &format!("/keys/{key}"), Value::Null).await;
+    assert_eq!((status, revoked["revoke_time"].is_string()), (200, true));
+    assert_eq!(send("DELETE", "/functions/stock", Value::Null).await.0, 204);
+    assert_eq!(send("DELETE", "/functions/stock", Value::Null).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_sees_the_names_of_the_environment_and_no_values() {
+    let world = World::new().await;
+    let path = "/api/v1/namespaces/shop/functions/price/versions";
+    for (role, value) in [("viewer", Value::Null), ("developer", json!("EUR"))] {
+        let token = world.tokens.with(&[("shop", role)]);
+        let list: Value = world.get(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
+        assert_eq!(list["versions"][0]["environment"]["CURRENCY"], value, "{role}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_is_json_of_one_shape() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let post = |path: &str, content_type: &str, body: Vec<u8>| {
+        world.request("POST", path).bearer_auth(&token).header("content-type", content_type).body(body)
+    };
+    let get = |path: &str| world.get(path).bearer_auth(&token);
+    let (namespaces, json_type) = ("/api/v1/namespaces", "application/json");
+    let deep = b"[".repeat(60_000);
+    for (what, request, status, code) in [
+        ("no such path", get("/api/v1/nothing"), 404, "not_found"),
+        ("no such path at all", get("/api/"), 404, "not_found"),
+        ("no token", world.get("/api/v1/cluster"), 401, "unauthenticated"),
+        ("a scheme that is none", world.get("/api/v1/cluster").basic_auth("a", Some("b")), 401, "unauthenticated"),
+        ("no JSON", post(namespaces, json_type, b"{".to_vec()), 400, "invalid_argument"),
+        ("deep JSON", post(namespaces, json_type, deep), 400, "invalid_argument"),
+        ("JSON of another kind", post(namespaces, json_type, b"[]".to_vec()), 400, "invalid_argument"),
+        ("an unknown field", post(namespaces, json_type, br#"{"namespace":"a","x":1}"#.to_vec()), 400, "invalid_argument"),
+        ("not UTF-8", post(namespaces, json_type, vec![0xff, 0xfe]), 400, "invalid_argument"),
+        ("no content type", post(namespaces, "text/plain", b"{}".to_vec()), 400, "invalid_argument"),
+        ("a large body", post(namespaces, json_type, vec![b' '; 70_000]), 413, "payload_too_large"),
+        ("a taken name", post(namespaces, json_type, br#"{"namespace":"shop"}"#.to_vec()), 409, "already_exists"),
+        ("a page of no size", get("/api/v1/namespaces?page_size=0"), 400, "invalid_argument"),
+        ("a page that is too large", get("/api/v1/namespaces?page_size=1001"), 400, "invalid_argument"),
+        ("a size that is none", get("/api/v1/namespaces?page_size=many"), 400, "invalid_argument"),
+        ("a size twice", get("/api/v1/namespaces?page_size=1&page_size=2"), 400, "invalid_argument"),
+        ("an unknown parameter", get("/api/v1/namespaces?pagesize=1"), 400, "invalid_argument"),
+        ("a name that is none", get("/api/v1/namespaces/Shop"), 400, "invalid_argument"),
+        ("a name with a slash", get("/api/v1/namespaces/shop%2Ffunctions%2Fprice"), 400, "invalid_argument"),
+        ("a name that is not UTF-8", get("/api/v1/namespaces/%ff"), 400, "invalid_argument"),
+        ("no lines", get("/api/v1/namespaces/shop/logs?lines=0"), 400, "invalid_argument"),
+        ("a time that is none", get("/api/v1/namespaces/shop/logs?since=now"), 400, "invalid_argument"),
+        ("a version that is none", get("/api/v1/namespaces/shop/functions/price/versions/0"), 400, "invalid_argument"),
+    ] {
+        let (found, body) = error(request.send().await.unwrap()).await;
+        assert_eq!((found, body["code"].as_str().unwrap()), (status, code), "{what}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_method_is_told_the_right_ones() {
+    let world = World::new().await;
+    for (method, path, allowed) in [
+        ("DELETE", "/api/v1/cluster", "GET,HEAD"),
+        ("TRACE", "/api/v1/tokens", "POST"),
+        ("POST", "/api/v1/namespaces/shop/functions/price", "DELETE"),
+        ("PUT", "/sign-in", "GET,HEAD"),
+    ] {
+        let answer = world.request(method, path).send().await.unwrap();
+        assert_eq!(answer.status(), 405, "{method} {path}");
+        assert!(answer.headers()["allow"].to_str().unwrap().contains(allowed), "{:?}", answer.headers()["allow"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_is_away_is_said_to_be_and_nothing_hangs() {
+    let world = World::new().await;
+    // Nobody knows this secret, so that the scheduler refuses; the cause is not the caller's business.
+    let token = world.tokens.operator();
+    world.scheduler.state().workers.clear();
+    let answer = world.get("/api/v1/namespaces/shop/logs").bearer_auth(&token).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "lines": [], "unreachable": [] }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_openapi_3_1_and_every_operation_says_how_it_fails() {
+    let world = World::new().await;
+    let document: Value = world.get("/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}");
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            let open = operation["security"] == json!([{}]);
+            assert_eq!(open, path.ends_with("openapi.json"));
+            for status in ["400", "401", "403", "404", "500", "503"].iter().filter(|_| !open) {
+                let schema = &operation["responses"][status]["content"]["application/json"]["schema"];
+                assert_eq!(schema["$ref"], "#/components/schemas/Error", "{method} {path} {status}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_router_has_what_the_document_has() {
+    let world = World::new().await;
+    let document: Value = world.get("/api/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let known = methods.as_object().unwrap();
+        let concrete = path.replace(['{', '}'], "");
+        for method in ["get", "put", "post", "delete", "patch", "options", "trace"] {
+            let answer = world.request(&method.to_uppercase(), &concrete).send().await.unwrap();
+            let expected = if known.contains_key(method) { (401, 200) } else { (405, 405) };
+            let status = answer.status().as_u16();
+            assert!(status == expected.0 || status == expected.1, "{method} {path}: {status}");
+        }
+    }
+}

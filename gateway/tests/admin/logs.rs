@@ -1,0 +1,86 @@
+//! Logs of all workers: merged, followed, with those named who did not answer.
+
+use std::time::Duration;
+
+use dunlin_proto::v1::{self, log_service_client::LogServiceClient, read_logs_response::Event};
+use serde_json::Value;
+use tonic::Request;
+
+use super::world::{World, line};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_come_in_order_and_a_worker_that_is_away_is_named() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |query: &str| -> Value {
+        let answer = world.get(&format!("/api/v1/namespaces/shop{query}")).bearer_auth(&token).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let all = get("/logs").await;
+    assert_eq!(all["unreachable"], serde_json::json!(["worker-3"]));
+    let lines = all["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 7);
+    assert!(lines.is_sorted_by_key(|line| line["time"].as_str().unwrap().to_owned()));
+    assert_eq!(get("/functions/search/logs").await["lines"].as_array().unwrap().len(), 1);
+    assert_eq!(get("/logs?lines=2").await["lines"].as_array().unwrap().len(), 2);
+    assert_eq!(get("/logs?search=refused").await["lines"][0]["stream"], "stdout");
+    assert_eq!(get("/logs?request_id=nobody").await["lines"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_gets_what_there_is_and_then_what_comes() {
+    let world = World::new().await;
+    let request = v1::ReadLogsRequest {
+        parent: "namespaces/shop/functions/checkout".to_owned(),
+        follow: true,
+        lines: 2,
+        ..Default::default()
+    };
+    let mut request = Request::new(request);
+    let token = world.tokens.operator();
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut client = LogServiceClient::new(world.channel().await);
+    let mut events = client.read_logs(request).await.unwrap().into_inner();
+    let (mut texts, mut away) = (Vec::new(), Vec::new());
+    let mut written = false;
+    while texts.len() < 4 {
+        if texts.len() == 2 && !written {
+            written = true;
+            world.peers.write(line(0, "new 1"));
+            world.peers.write(line(0, "new 2"));
+        }
+        match events.message().await.unwrap().unwrap().event.unwrap() {
+            Event::Line(line) => texts.push(line.text),
+            Event::UnreachableWorker(worker) => away.push(worker),
+        }
+    }
+    assert_eq!(texts, ["order 7303: 1 item, 9.90 EUR", "order 7303: paid", "new 1", "new 2"]);
+    assert_eq!(away, ["worker-3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_follow_by_events_and_come_back_where_they_were() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let open = |last: &str| {
+        let path = "/api/v1/namespaces/shop/functions/checkout/logs/stream";
+        let request = world.get(path).header("cookie", format!("dunlin-session={token}"));
+        request.header("last-event-id", last.to_owned()).send()
+    };
+    let mut answer = open("").await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    while text.matches("event: line").count() < 6 {
+        text.push_str(&String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()));
+    }
+    drop(answer);
+    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).last().unwrap();
+    let mut again = open(last).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    world.peers.write(line(0, "after the break"));
+    let mut text = String::new();
+    while !text.contains("after the break") {
+        text.push_str(&String::from_utf8_lossy(&again.chunk().await.unwrap().unwrap()));
+    }
+    assert_eq!(text.matches("event: line").count(), 1, "{text}");
+}

@@ -1,0 +1,13 @@
+//! The administration listener from outside: a whole gateway on real sockets, with a scheduler, a worker and another
+//! gateway that are simulated in this process and speak the real protocols (`world`).
+
+mod browser;
+mod grpc;
+mod json;
+mod logs;
+mod look;
+mod matrix;
+mod pages;
+mod records;
+mod upload;
+mod world;

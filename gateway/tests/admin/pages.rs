@@ -1,0 +1,190 @@
+//! The pages: signing in, what they show to whom, what they refuse, and that nothing in them is more than text.
+
+use serde_json::Value;
+
+use super::world::{EVIL, World};
+
+/// Pages with text from outside in them.
+async fn paths(world: &World) -> Vec<String> {
+    let token = world.tokens.operator();
+    let list = world.get("/api/v1/namespaces/shop/invocations?failed_only=true").bearer_auth(token).send().await;
+    let list: Value = list.unwrap().json().await.unwrap();
+    let failed = list["invocations"][0]["name"].as_str().unwrap();
+    [
+        "/namespaces/shop",
+        "/namespaces/shop/functions/search",
+        "/namespaces/shop/functions/checkout",
+        "/namespaces/shop/functions/checkout/logs",
+        "/namespaces/shop/invocations",
+        "/namespaces/shop/functions/price/invocations?failed_only=true",
+        "/namespaces/shop/logs",
+        "/namespaces/shop/keys",
+        "/workers/worker-1",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain([format!("/{failed}")])
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t49_what_came_from_outside_is_text_on_every_page() {
+    let world = World::new().await;
+    let token = world.tokens.sign(serde_json::json!({ "sub": EVIL, "grants": [{ "role": "operator" }] }));
+    for path in paths(&world).await {
+        let page = world.page(&path, &token).await;
+        assert_eq!(page.status(), 200, "{path}");
+        let text = page.text().await.unwrap();
+        assert!(!text.contains("<script>alert") && !text.contains("<img src=x"), "{path}");
+        assert!(text.contains("&#60;script&#62;alert"), "{path}: the subject at least has it");
+        assert!(!text.contains(" style=") && !text.contains(" onclick=") && !text.contains("<style"), "{path}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{path}");
+        assert!(text.contains("<html lang=\"en\">") && text.contains("Skip to the content"), "{path}");
+        for part in text.split("src=\"").chain(text.split("href=\"")).skip(1) {
+            let own = part.starts_with('/') || part.starts_with('#') || part.starts_with("<!doctype");
+            assert!(own, "{path} asks for {}", part.chars().take(60).collect::<String>());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t49_a_search_comes_back_as_text() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let path = "/namespaces/shop/logs?search=%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    let text = world.page(path, &token).await.text().await.unwrap();
+    assert!(!text.contains("<script>alert") && text.contains("&#34;&#62;&#60;script&#62;"));
+    let missing = world.page("/%3Cscript%3Ealert(1)%3C/script%3E", &token).await;
+    assert_eq!(missing.status(), 404);
+    assert!(!missing.text().await.unwrap().contains("<script>alert"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_the_headers_that_keep_it_apart() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let mut paths = paths(&world).await;
+    paths.extend(["/sign-in", "/assets/dunlin.css", "/nothing", "/api/v1/identity", "/api/v1/nothing"].map(str::to_owned));
+    for path in paths {
+        let answer = world.page(&path, &token).await;
+        let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let policy = header("content-security-policy");
+        for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header("referrer-policy"), "same-origin");
+        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+        let kept = if path.starts_with("/assets/") { "no-cache" } else { "no-store" };
+        assert_eq!(header("cache-control"), kept, "{path}");
+        assert!(!header("x-request-id").is_empty(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_session_every_page_leads_to_signing_in() {
+    let world = World::new().await;
+    for path in paths(&world).await.iter().map(String::as_str).chain(["/"]) {
+        let answer = world.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), 303, "{path}");
+        assert!(answer.headers()["location"].to_str().unwrap().starts_with("/sign-in"));
+    }
+    let expired = world.tokens.sign(serde_json::json!({ "exp": 1_000_000, "grants": [{ "role": "operator" }] }));
+    for bad in [expired, world.tokens.caller("shop"), "x".to_owned()] {
+        assert_eq!(world.page("/namespaces/shop", &bad).await.status(), 303);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_sets_a_strict_cookie_and_out_ends_it() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let sign_in = |token: &str| world.form("/sign-in", "", &[("token", token), ("next", "/namespaces/shop/keys")]).send();
+    let answer = sign_in(&token).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (303, "/namespaces/shop/keys"));
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with(&format!("dunlin-session={token};")));
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=3"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    for bad in ["nonsense", "", &world.tokens.caller("shop")] {
+        let refused = sign_in(bad).await.unwrap();
+        assert_eq!(refused.status(), 401);
+        assert!(refused.headers().get("set-cookie").is_none());
+        assert!(refused.text().await.unwrap().contains("role=\"alert\""));
+    }
+    let out = world.form("/sign-out", &token, &[]).send().await.unwrap();
+    assert!(out.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_is_shown_no_button_and_no_value_and_pressing_it_anyway_does_nothing() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let page = world.page("/namespaces/shop/functions/checkout", &token).await.text().await.unwrap();
+    assert!(!page.contains("/rollback") && !page.contains("/delete") && !page.contains("https://bank.example/v2"));
+    assert!(page.contains("BANK_URL") && page.contains("hidden from viewers"));
+    assert!(!world.page("/namespaces/shop/keys", &token).await.text().await.unwrap().contains("/revoke"));
+    for (path, fields) in [
+        ("/namespaces/shop/functions/checkout/rollback", &[("version", "1")][..]),
+        ("/namespaces/shop/functions/checkout/delete", &[("etag", "")]),
+        ("/namespaces/shop/keys", &[("display_name", "x")]),
+        ("/namespaces/shop/keys/aaaaBBBB1111/revoke", &[]),
+        ("/workers/worker-1/drain", &[("resume", "false")]),
+    ] {
+        assert_eq!(world.form(path, &token, fields).send().await.unwrap().status(), 403, "{path}");
+    }
+    assert_eq!(world.page("/namespaces/bank", &token).await.status(), 404);
+    assert_eq!(world.page("/workers/worker-1", &token).await.status(), 403);
+    let calls = &world.scheduler.state().calls;
+    let changes = ["RollbackFunction", "DeleteFunction", "CreateKey", "RevokeKey", "DrainWorker"];
+    assert!(!calls.iter().any(|(method, _)| changes.contains(method)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buttons_do_what_they_say() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let press = async |path: &str, fields: &[(&str, &str)]| world.form(path, &token, fields).send().await.unwrap();
+    let id = "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b";
+    let rolled = press("/namespaces/shop/functions/checkout/rollback", &[("version", "2"), ("request_id", id)]).await;
+    let location = rolled.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(location, "/namespaces/shop/functions/checkout?rolled_back=2");
+    assert!(world.page(&location, &token).await.text().await.unwrap().contains("All traffic goes to version 2 now."));
+    let made = press("/namespaces/shop/keys", &[("display_name", "front+end"), ("functions", "price"), ("lifetime_days", "30")]).await;
+    let text = made.text().await.unwrap();
+    assert!(text.contains("shown once") && text.contains("aVeryLongSecret") && text.contains("front end"));
+    let listed = world.page("/namespaces/shop/keys", &token).await.text().await.unwrap();
+    assert!(listed.contains("front end") && !listed.contains("aVeryLongSecret"));
+    let bad = press("/namespaces/shop/keys", &[("display_name", "x"), ("functions", "../x")]).await;
+    assert_eq!(bad.status(), 400);
+    assert!(bad.text().await.unwrap().contains("role=\"alert\""));
+    assert_eq!(press("/namespaces/shop/keys/aaaaBBBB1111/revoke", &[]).await.status(), 303);
+    assert_eq!(press("/workers/worker-1/drain", &[("resume", "false")]).await.status(), 303);
+    assert_eq!(press("/namespaces/shop/functions/stock/delete", &[("etag", "e1")]).await.status(), 303);
+    assert_eq!(press("/namespaces/shop/functions/stock/delete", &[("etag", "e1")]).await.status(), 404);
+    assert_eq!(press("/namespaces/shop/functions/price/rollback", &[("version", "x")]).await.status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_namespace_says_what_to_do_next() {
+    let world = World::new().await;
+    let text = world.page("/namespaces/warehouse", &world.tokens.operator()).await.text().await.unwrap();
+    assert!(text.contains("dunlin deploy --namespace warehouse"));
+    let nowhere = world.page("/", &world.tokens.with(&[])).await.text().await.unwrap();
+    assert!(nowhere.contains("Ask an operator for a role"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_keeps_the_assets() {
+    let world = World::new().await;
+    for file in ["dunlin.css", "dunlin.js", "mark.svg"] {
+        let answer = world.get(&format!("/assets/{file}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let etag = answer.headers()["etag"].clone();
+        let again = world.get(&format!("/assets/{file}")).header("if-none-match", etag).send().await.unwrap();
+        assert_eq!(again.status(), 304);
+    }
+    assert_eq!(world.get("/assets/..%2fCargo.toml").send().await.unwrap().status(), 404);
+}

@@ -1,0 +1,42 @@
+//! Records of invocations, which lie on every gateway: merged, paged, with those named who did not answer.
+
+use serde_json::Value;
+
+use super::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_each_other_newest_first_and_a_gateway_that_is_away_is_named() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |query: &str| -> Value {
+        let path = format!("/api/v1/namespaces/shop{query}");
+        world.get(&path).bearer_auth(&token).send().await.unwrap().json().await.unwrap()
+    };
+    let mut seen = Vec::new();
+    let mut page = String::new();
+    loop {
+        let list = get(&format!("/invocations?page_size=130{page}")).await;
+        assert_eq!(list["unreachable"], serde_json::json!(["gateway-3"]));
+        seen.extend(list["invocations"].as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_owned()));
+        match list["next_page_token"].as_str().unwrap() {
+            "" => break,
+            token => page = format!("&page_token={token}"),
+        }
+    }
+    assert_eq!(seen.len(), 300);
+    assert!(seen.is_sorted_by(|a, b| a > b));
+    let failed = get("/functions/checkout/invocations?failed_only=true").await;
+    let failed = failed["invocations"].as_array().unwrap();
+    assert!(!failed.is_empty() && failed.iter().all(|i| i["outcome"] != "ok" && i["function"] == "checkout"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_is_found_on_another_gateway_and_under_its_own_name_only() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let name = world.peers.records.lock().unwrap()[0].name.clone();
+    let get = async |name: &str| world.get(&format!("/api/v1/{name}")).bearer_auth(&token).send().await.unwrap();
+    let found: Value = get(&name).await.json().await.unwrap();
+    assert_eq!((found["name"].as_str(), found["gateway"].as_str()), (Some(name.as_str()), Some("gateway-2")));
+    assert_eq!(get(&name.replace("namespaces/shop", "namespaces/bank")).await.status(), 503, "gateway-3 may know it");
+}
