@@ -15,7 +15,7 @@ pub use error::{ApiError, ErrorCode};
 
 /// The public API, `dunlin.v1`.
 #[allow(missing_docs, missing_debug_implementations, reason = "generated code; the schemas carry the documentation")]
-#[allow(clippy::all, unreachable_pub, reason = "generated code")]
+#[allow(clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("dunlin.v1");
 
@@ -31,7 +31,7 @@ pub mod internal {
         missing_debug_implementations,
         reason = "generated code; the schemas carry the documentation"
     )]
-    #[allow(clippy::all, unreachable_pub, reason = "generated code")]
+    #[allow(clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated code")]
     pub mod v1 {
         tonic::include_proto!("dunlin.internal.v1");
     }

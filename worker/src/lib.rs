@@ -48,7 +48,6 @@ use sandbox::Runtime;
 use session::Sessions;
 
 pub use config::{Config, WorkerArgs};
-pub use session::Origin;
 
 /// The largest message of a gateway: a request's head, or a piece of its body.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;

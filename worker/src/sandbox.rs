@@ -32,7 +32,7 @@ pub(crate) mod state;
 pub(crate) mod ticker;
 
 pub use call::{
-    BodyBrokenOff, Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
+    BodyBrokenOff, Call, LogRecord, LogSink, LogStream, Origin, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
 };
 pub use egress::{AllowedHosts, InvalidAllowedHost};
 pub use engine::{CpuBaseline, UnknownCpuBaseline};

@@ -42,7 +42,6 @@ use invocation::Invocation;
 use numbers::{Number, Numbers};
 use outgoing::{Outgoing, Outlet};
 
-pub use request::Origin;
 
 /// Sessions at a time.
 const MAX_SESSIONS: usize = 256;

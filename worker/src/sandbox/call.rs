@@ -11,6 +11,16 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// Where a request came from and which part of its path led here; an extension of the guest's request, for whoever wants
+/// to tell it (`SCRIPT_NAME` and `REMOTE_ADDR` of RFC 3875).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The caller's address without its port; may be empty.
+    pub remote_address: String,
+    /// The part of the caller's path that led to the function; may be empty.
+    pub base_path: String,
+}
+
 /// One invocation, ready to run.
 #[derive(Debug)]
 pub struct Call {

@@ -5,12 +5,16 @@ use bytes::{Buf, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, request};
 
+use super::call::Origin;
+
 /// Most bytes before the empty line that ends the head.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// The variables of RFC 3875, 4.1, for a function that is mounted at the root. No variable comes from the host.
+/// The variables of RFC 3875, 4.1. No variable comes from the host.
 pub(super) fn environment(parts: &request::Parts) -> Vec<(String, String)> {
     let authority = authority(parts);
+    let (remote_address, base_path) =
+        parts.extensions.get::<Origin>().map_or(("", ""), |origin| (&*origin.remote_address, &*origin.base_path));
     let (name, port) = split_port(&authority, parts.uri.scheme_str() == Some("https"));
     let path = parts.uri.path();
     let mut variables = vec![
@@ -20,8 +24,9 @@ pub(super) fn environment(parts: &request::Parts) -> Vec<(String, String)> {
         ("SERVER_NAME".to_owned(), name.to_owned()),
         ("SERVER_PORT".to_owned(), port.to_owned()),
         ("REQUEST_METHOD".to_owned(), parts.method.to_string()),
-        ("REQUEST_URI".to_owned(), parts.uri.path_and_query().map_or(path, |all| all.as_str()).to_owned()),
-        ("SCRIPT_NAME".to_owned(), String::new()),
+        ("REQUEST_URI".to_owned(), format!("{base_path}{}", parts.uri.path_and_query().map_or(path, |all| all.as_str()))),
+        ("REMOTE_ADDR".to_owned(), remote_address.to_owned()),
+        ("SCRIPT_NAME".to_owned(), percent_decode(base_path)),
         ("PATH_INFO".to_owned(), percent_decode(path)),
         ("QUERY_STRING".to_owned(), parts.uri.query().unwrap_or_default().to_owned()),
     ];

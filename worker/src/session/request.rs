@@ -11,6 +11,7 @@ use dunlin_proto::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::Fault;
+use crate::sandbox::Origin;
 
 /// No invocation has longer, whatever a gateway says.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -25,16 +26,6 @@ pub(super) struct Order {
     pub(super) time_left: Duration,
     pub(super) request_id: String,
     pub(super) request: Request<()>,
-}
-
-/// Where a request came from and which part of its path led here; an extension of the guest's request, for whoever wants
-/// to tell it (`SCRIPT_NAME` and `REMOTE_ADDR` of RFC 3875).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The caller's address without its port; may be empty.
-    pub remote_address: String,
-    /// The part of the caller's path that led to the function; may be empty.
-    pub base_path: String,
 }
 
 impl TryFrom<Begin> for Order {

@@ -300,6 +300,7 @@ async fn t12_a_guest_sees_the_declared_environment_and_nothing_of_the_host() {
         "GREETING",
         "PATH_INFO",
         "QUERY_STRING",
+        "REMOTE_ADDR",
         "REQUEST_METHOD",
         "REQUEST_URI",
         "SCRIPT_NAME",

@@ -78,17 +78,19 @@ fn variables_describe_the_request() {
             .header("cookie", "a=1")
             .header("cookie", "b=2")
             .header("x-two", "1")
-            .header("x-two", "2"),
+            .header("x-two", "2")
+            .extension(Origin { remote_address: "192.0.2.7".into(), base_path: "/shop/check-out".into() }),
     );
     let expected = [
         ("REQUEST_METHOD", "POST"),
         ("SERVER_NAME", "shop.example"),
         ("SERVER_PORT", "8443"),
         ("SERVER_PROTOCOL", "HTTP/1.1"),
-        ("SCRIPT_NAME", ""),
+        ("SCRIPT_NAME", "/shop/check-out"),
+        ("REMOTE_ADDR", "192.0.2.7"),
         ("PATH_INFO", "/a b/.%00c"),
         ("QUERY_STRING", "x=1&y=%20"),
-        ("REQUEST_URI", "/a%20b/%2e%00c?x=1&y=%20"),
+        ("REQUEST_URI", "/shop/check-out/a%20b/%2e%00c?x=1&y=%20"),
         ("CONTENT_LENGTH", "3"),
         ("CONTENT_TYPE", "text/plain"),
         ("HTTP_COOKIE", "a=1; b=2"),
