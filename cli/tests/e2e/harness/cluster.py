@@ -9,7 +9,7 @@ import time
 
 import httpx
 
-from .api import Api
+from .api import Api, ApiError
 from .paths import BINARIES, REPO, plain_environment
 
 
@@ -118,7 +118,7 @@ def eventually(check, seconds=10, every=0.05, what="this"):
             if found:
                 return found
             error = f"the last value was {found!r}"
-        except (AssertionError, httpx.HTTPError, OSError, KeyError, IndexError) as raised:
+        except (AssertionError, ApiError, httpx.HTTPError, OSError, KeyError, IndexError) as raised:
             error = f"the last error was {raised!r}"
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} was not true within {seconds} s; {error}")
