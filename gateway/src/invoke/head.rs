@@ -10,7 +10,10 @@ use crate::{
     routes::{host, path},
 };
 
-/// Checks a head; gives the authority that the caller named, which may be empty for HTTP/1.0 alone.
+/// The authority of a request of HTTP/1.0 that names none.
+const NO_HOST: &str = "localhost";
+
+/// Checks a head; gives the authority that the caller named.
 pub(super) fn check(parts: &Parts, verdict: &Verdict, limits: &LimitsConfig) -> Result<String, ApiError> {
     framing(verdict)?;
     sizes(&parts.headers, parts.uri.path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
@@ -64,7 +67,7 @@ fn authority(parts: &Parts) -> Result<String, ApiError> {
             return Err(bad_request("the request's target and its Host name different hosts"));
         }
         (Some(named), _) | (None, Some(named)) => named,
-        (None, None) if parts.version < Version::HTTP_11 => return Ok(String::new()),
+        (None, None) if parts.version < Version::HTTP_11 => return Ok(NO_HOST.to_owned()),
         (None, None) => return Err(bad_request("the request has no Host")),
     };
     host::canonical(named).map(|_| named.to_owned()).ok_or_else(|| bad_request("the request's host is not valid"))
@@ -100,7 +103,7 @@ mod tests {
             ("/", Version::HTTP_11, &["a.example"][..], Ok("a.example".to_owned())),
             ("/", Version::HTTP_11, &["A.example:8080"], Ok("A.example:8080".to_owned())),
             ("/", Version::HTTP_11, &[], bad.clone()),
-            ("/", Version::HTTP_10, &[], Ok(String::new())),
+            ("/", Version::HTTP_10, &[], Ok("localhost".to_owned())),
             ("/", Version::HTTP_11, &["a", "b"], bad.clone()),
             ("/", Version::HTTP_11, &["a", "a"], bad.clone()),
             ("/", Version::HTTP_11, &[""], bad.clone()),

@@ -180,6 +180,45 @@ async fn tokens_of_an_issuer_are_good_for_their_purpose() {
 }
 
 #[tokio::test]
+async fn t40_an_issuer_has_the_algorithms_that_the_operator_lists() {
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    };
+    let (random, curve) = (SystemRandom::new(), Ed25519KeyPair::generate().unwrap());
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    // An uncompressed point: 4, x, y (SEC 1 2.3.3).
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let (x, y) = (BASE64_URL_SAFE_NO_PAD.encode(x), BASE64_URL_SAFE_NO_PAD.encode(y));
+    let point = json!({"kty": "EC", "crv": "P-256", "kid": "p", "x": x, "y": y});
+    let server = Server::start(json!({"keys": [point, jwk("e", &curve)]})).await;
+    let config = OidcConfig { algorithms: vec![OidcAlgorithm::ES256], ..server.config() };
+    let verifier = Verifier::new(RouteTable::default(), &[config]).unwrap();
+    let now = jsonwebtoken::get_current_timestamp();
+    let claims = json!({"iss": server.url, "aud": "faas", "sub": "zoe", "exp": now + 60});
+    let signed = |alg: &str, kid: &str| {
+        let encode = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("{}.{}", encode(&json!({"alg": alg, "kid": kid})), encode(&claims))
+    };
+    let by_point = |alg: &str, kid: &str| {
+        let signed = signed(alg, kid);
+        let signature = pair.sign(&random, signed.as_bytes()).unwrap();
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    };
+    assert!(verifier.administration(&by_point("ES256", "p")).await.is_ok());
+    for (alg, kid) in [("ES384", "p"), ("RS256", "p"), ("EdDSA", "p"), ("none", "p"), ("ES256", "e"), ("ES256", "x")] {
+        assert!(verifier.administration(&by_point(alg, kid)).await.is_err(), "{alg} {kid}");
+    }
+    let text = signed("EdDSA", "e");
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(curve.sign(text.as_bytes()).as_ref());
+    let good_elsewhere = format!("{text}.{signature}");
+    assert!(
+        verifier.administration(&good_elsewhere).await.is_err(),
+        "a key of the issuer, but an algorithm not listed"
+    );
+}
+
+#[tokio::test]
 async fn an_issuer_at_a_private_address_is_not_asked_unless_allowed() {
     let server = Server::start(json!({"keys": []})).await;
     let config = OidcConfig { allow_private: false, ..server.config() };
