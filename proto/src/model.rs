@@ -100,7 +100,7 @@ const MAX_ENVIRONMENT_BYTES: usize = 64 << 10;
 const MAX_OUTBOUND_HOSTS: usize = 100;
 
 /// Checks that a value lies in a range, and names the field where it does not.
-fn within<T: PartialOrd + std::fmt::Debug>(field: &str, value: T, min: T, max: T) -> Result<T, ApiError> {
+fn within<T: Copy + PartialOrd + std::fmt::Debug>(field: &str, value: T, min: T, max: T) -> Result<T, ApiError> {
     if value < min || value > max {
         return Err(ApiError::invalid(field, format!("{field} is {value:?} but must lie between {min:?} and {max:?}")));
     }
