@@ -1,7 +1,11 @@
 //! Finds lines in a namespace's files, the newest first, and no more than asked for. Blocking; the effort is bounded by what a
 //! namespace may keep.
 
-use std::{fs, io, path::Path, time::SystemTime};
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_proto::{ApiError, names::Scope, v1};
 
@@ -42,12 +46,17 @@ impl TryFrom<v1::ReadLogsRequest> for Query {
         Ok(Self {
             scope: wire.parent.parse().map_err(|error| ApiError::invalid("parent", error))?,
             follow: wire.follow,
-            since: since.map(micros).unwrap_or_default(),
+            since: since.map(first_micros).unwrap_or_default(),
             lines: if wire.lines == 0 { DEFAULT_LINES } else { wire.lines } as usize,
             request_id: wire.request_id,
             search: wire.search,
         })
     }
+}
+
+/// The first microsecond that is not before a time: lines have whole microseconds, and one before `since` must not come again.
+fn first_micros(since: SystemTime) -> u64 {
+    micros(since.checked_add(Duration::from_nanos(999)).unwrap_or(since))
 }
 
 impl Query {

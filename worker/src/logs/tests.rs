@@ -89,6 +89,8 @@ async fn questions_find_what_they_ask_for_and_no_other_tenants_lines() {
     let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(by_id.lines[1].time);
     let found = read(folder.path(), "namespaces/shop", |query| query.since = Some(since.into()));
     assert_eq!(texts(&found), ["refunded"]);
+    let after = since + std::time::Duration::from_nanos(1);
+    assert!(read(folder.path(), "namespaces/shop", |query| query.since = Some(after.into())).lines.is_empty());
 }
 
 #[tokio::test]
