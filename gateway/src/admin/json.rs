@@ -61,7 +61,9 @@ fn described() -> OpenApiRouter<App> {
 
 /// The document.
 pub(super) fn document() -> openapi::OpenApi {
-    described().into_openapi()
+    let mut document = described().into_openapi();
+    doc::close(&mut document);
+    document
 }
 
 /// The endpoints. The live logs are endless, which OpenAPI can't describe, so they stand beside it.

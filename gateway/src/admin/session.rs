@@ -88,7 +88,7 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 
 /// Takes the session out of a request to a function: browsers send it to every port of a host.
 pub(crate) fn remove_session(headers: &mut HeaderMap) {
-    let ours = |text: &str| text.split(';').any(|pair| is_session(pair));
+    let ours = |text: &str| text.split(';').any(is_session);
     if !headers.get_all(header::COOKIE).iter().any(|value| ours(&String::from_utf8_lossy(value.as_bytes()))) {
         return;
     }

@@ -13,11 +13,16 @@ async fn t49_a_form_of_another_origin_changes_nothing() {
         ("nothing that says where from", vec![]),
         ("another site", vec![("origin", "https://evil.example")]),
         ("no origin at all", vec![("origin", "null")]),
-        ("a function's page, which is the same site", vec![("origin", functions.as_str()), ("sec-fetch-site", "same-site")]),
+        (
+            "a function's page, which is the same site",
+            vec![("origin", functions.as_str()), ("sec-fetch-site", "same-site")],
+        ),
         ("the same without an origin", vec![("sec-fetch-site", "same-site")]),
         ("another site by its word", vec![("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]),
     ] {
-        for path in [ROLLBACK, "/sign-out", "/namespaces/shop/keys", "/api/v1/namespaces/shop/functions/checkout/rollback"] {
+        for path in
+            [ROLLBACK, "/sign-out", "/namespaces/shop/keys", "/api/v1/namespaces/shop/functions/checkout/rollback"]
+        {
             let mut request = world.request("POST", path).header("cookie", format!("dunlin-session={token}"));
             for (name, value) in &headers {
                 request = request.header(*name, *value);

@@ -30,7 +30,8 @@ fn with<T>(token: &str, message: T) -> Request<T> {
 /// The services that the schemas declare.
 fn declared() -> BTreeSet<String> {
     let set = prost_types::FileDescriptorSet::decode(v1::DESCRIPTORS).unwrap();
-    let services = set.file.iter().flat_map(|file| file.service.iter().map(|s| format!("{}.{}", file.package(), s.name())));
+    let services =
+        set.file.iter().flat_map(|file| file.service.iter().map(|s| format!("{}.{}", file.package(), s.name())));
     services.collect()
 }
 
@@ -103,8 +104,8 @@ async fn a_token_that_is_for_something_else_or_nothing_is_refused() {
     let world = World::new().await;
     let mut client = TokenServiceClient::new(world.channel().await);
     let other = super::world::Tokens::new();
-    let expired = world.tokens.sign(serde_json::json!({ "exp": 1_000_000, "grants": [{ "role": "operator" }] }));
-    let both = world.tokens.sign(serde_json::json!({ "aud": ["dunlin-admin", "dunlin:shop"] }));
+    let expired = world.tokens.sign(&serde_json::json!({ "exp": 1_000_000, "grants": [{ "role": "operator" }] }));
+    let both = world.tokens.sign(&serde_json::json!({ "aud": ["dunlin-admin", "dunlin:shop"] }));
     for bad in [world.tokens.caller("shop"), other.operator(), expired, both, "x".to_owned(), "a.b.c".to_owned()] {
         let refused = client.get_identity(with(&bad, v1::GetIdentityRequest {})).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "{bad}");
@@ -120,7 +121,7 @@ async fn a_token_that_is_for_something_else_or_nothing_is_refused() {
 async fn the_scheduler_learns_who_acts_and_functions_get_their_addresses() {
     let world = World::new().await;
     let mut client = FunctionServiceClient::new(world.channel().await);
-    let token = world.tokens.sign(serde_json::json!({ "sub": "Zoë", "grants": [{ "role": "operator" }] }));
+    let token = world.tokens.sign(&serde_json::json!({ "sub": "Zoë", "grants": [{ "role": "operator" }] }));
     let request = v1::GetFunctionRequest { name: "namespaces/shop/functions/price".to_owned() };
     let function = client.get_function(with(&token, request)).await.unwrap().into_inner().function.unwrap();
     assert_eq!(function.urls, [format!("http://{}/shop/price/", world.functions)]);

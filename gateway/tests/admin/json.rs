@@ -95,7 +95,12 @@ async fn whatever_goes_wrong_is_json_of_one_shape() {
         ("no JSON", post(namespaces, json_type, b"{".to_vec()), 400, "invalid_argument"),
         ("deep JSON", post(namespaces, json_type, deep), 400, "invalid_argument"),
         ("JSON of another kind", post(namespaces, json_type, b"[]".to_vec()), 400, "invalid_argument"),
-        ("an unknown field", post(namespaces, json_type, br#"{"namespace":"a","x":1}"#.to_vec()), 400, "invalid_argument"),
+        (
+            "an unknown field",
+            post(namespaces, json_type, br#"{"namespace":"a","x":1}"#.to_vec()),
+            400,
+            "invalid_argument",
+        ),
         ("not UTF-8", post(namespaces, json_type, vec![0xff, 0xfe]), 400, "invalid_argument"),
         ("no content type", post(namespaces, "text/plain", b"{}".to_vec()), 400, "invalid_argument"),
         ("a large body", post(namespaces, json_type, vec![b' '; 70_000]), 413, "payload_too_large"),

@@ -1,5 +1,12 @@
 //! The administration listener from outside: a whole gateway on real sockets, with a scheduler, a worker and another
 //! gateway that are simulated in this process and speak the real protocols (`world`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and one prints where to look"
+)]
 
 mod browser;
 mod grpc;

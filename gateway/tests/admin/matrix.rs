@@ -175,7 +175,9 @@ fn of_status(answer: &Result<(), Status>, namespace: &str) -> Expected {
         Err(status) if status.code() == Code::Unauthenticated => Expected::Unauthenticated,
         Err(status) if status.code() == Code::PermissionDenied => Expected::Denied,
         // Those who may are told of the function that is not there, others of the namespace.
-        Err(status) if status.message().starts_with(&format!("namespaces/{namespace} was not found")) => Expected::Hidden,
+        Err(status) if status.message().starts_with(&format!("namespaces/{namespace} was not found")) => {
+            Expected::Hidden
+        }
         _ => Expected::Passes,
     }
 }
@@ -254,7 +256,8 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
 }
 
 /// Routes that the document leaves out, since their answers have no end.
-const ENDLESS: [&str; 2] = ["/namespaces/{namespace}/logs/stream", "/namespaces/{namespace}/functions/{function}/logs/stream"];
+const ENDLESS: [&str; 2] =
+    ["/namespaces/{namespace}/logs/stream", "/namespaces/{namespace}/functions/{function}/logs/stream"];
 
 fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
@@ -270,7 +273,9 @@ fn of_answer(status: u16, body: &str, namespace: &str) -> Expected {
     match status {
         401 => Expected::Unauthenticated,
         403 => Expected::Denied,
-        404 if message.is_some_and(|m| m.starts_with(&format!("\"namespaces/{namespace} was not found"))) => Expected::Hidden,
+        404 if message.is_some_and(|m| m.starts_with(&format!("\"namespaces/{namespace} was not found"))) => {
+            Expected::Hidden
+        }
         _ => Expected::Passes,
     }
 }
@@ -285,7 +290,8 @@ async fn t46_every_route_by_every_role_in_the_own_and_in_a_foreign_namespace() {
         for role in ROLES {
             let token = token(&world.tokens, role);
             for (method, path, need, body) in &routes {
-                let mut request = world.request(&method.to_uppercase(), &format!("/api/v1{}", concrete(path, namespace)));
+                let mut request =
+                    world.request(&method.to_uppercase(), &format!("/api/v1{}", concrete(path, namespace)));
                 if let Some(token) = &token {
                     request = request.bearer_auth(token);
                 }
@@ -299,7 +305,9 @@ async fn t46_every_route_by_every_role_in_the_own_and_in_a_foreign_namespace() {
                 let text = if status == 200 { String::new() } else { answer.text().await.unwrap() };
                 let (found, expected) = (of_answer(status, &text, namespace), expected(*need, role, own));
                 if found != expected {
-                    wrong.push(format!("{method} {path} by {role} in {namespace}: {found:?}, not {expected:?}: {status} {text}"));
+                    wrong.push(format!(
+                        "{method} {path} by {role} in {namespace}: {found:?}, not {expected:?}: {status} {text}"
+                    ));
                 }
             }
         }

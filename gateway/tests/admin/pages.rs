@@ -30,7 +30,7 @@ async fn paths(world: &World) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn t49_what_came_from_outside_is_text_on_every_page() {
     let world = World::new().await;
-    let token = world.tokens.sign(serde_json::json!({ "sub": EVIL, "grants": [{ "role": "operator" }] }));
+    let token = world.tokens.sign(&serde_json::json!({ "sub": EVIL, "grants": [{ "role": "operator" }] }));
     for path in paths(&world).await {
         let page = world.page(&path, &token).await;
         assert_eq!(page.status(), 200, "{path}");
@@ -64,7 +64,9 @@ async fn every_answer_has_the_headers_that_keep_it_apart() {
     let world = World::new().await;
     let token = world.tokens.operator();
     let mut paths = paths(&world).await;
-    paths.extend(["/sign-in", "/assets/dunlin.css", "/nothing", "/api/v1/identity", "/api/v1/nothing"].map(str::to_owned));
+    paths.extend(
+        ["/sign-in", "/assets/dunlin.css", "/nothing", "/api/v1/identity", "/api/v1/nothing"].map(str::to_owned),
+    );
     for path in paths {
         let answer = world.page(&path, &token).await;
         let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -90,7 +92,7 @@ async fn without_a_session_every_page_leads_to_signing_in() {
         assert_eq!(answer.status(), 303, "{path}");
         assert!(answer.headers()["location"].to_str().unwrap().starts_with("/sign-in"));
     }
-    let expired = world.tokens.sign(serde_json::json!({ "exp": 1_000_000, "grants": [{ "role": "operator" }] }));
+    let expired = world.tokens.sign(&serde_json::json!({ "exp": 1_000_000, "grants": [{ "role": "operator" }] }));
     for bad in [expired, world.tokens.caller("shop"), "x".to_owned()] {
         assert_eq!(world.page("/namespaces/shop", &bad).await.status(), 303);
     }
@@ -100,9 +102,13 @@ async fn without_a_session_every_page_leads_to_signing_in() {
 async fn signing_in_sets_a_strict_cookie_and_out_ends_it() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);
-    let sign_in = |token: &str| world.form("/sign-in", "", &[("token", token), ("next", "/namespaces/shop/keys")]).send();
+    let sign_in =
+        |token: &str| world.form("/sign-in", "", &[("token", token), ("next", "/namespaces/shop/keys")]).send();
     let answer = sign_in(&token).await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (303, "/namespaces/shop/keys"));
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()),
+        (303, "/namespaces/shop/keys")
+    );
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with(&format!("dunlin-session={token};")));
     for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=3"] {
@@ -152,7 +158,11 @@ async fn buttons_do_what_they_say() {
     let location = rolled.headers()["location"].to_str().unwrap().to_owned();
     assert_eq!(location, "/namespaces/shop/functions/checkout?rolled_back=2");
     assert!(world.page(&location, &token).await.text().await.unwrap().contains("All traffic goes to version 2 now."));
-    let made = press("/namespaces/shop/keys", &[("display_name", "front+end"), ("functions", "price"), ("lifetime_days", "30")]).await;
+    let made = press(
+        "/namespaces/shop/keys",
+        &[("display_name", "front+end"), ("functions", "price"), ("lifetime_days", "30")],
+    )
+    .await;
     let text = made.text().await.unwrap();
     assert!(text.contains("shown once") && text.contains("aVeryLongSecret") && text.contains("front end"));
     let listed = world.page("/namespaces/shop/keys", &token).await.text().await.unwrap();

@@ -32,7 +32,8 @@ impl App {
             (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
         let own = self.context.records.list(&scope, request.failed_only, before, size);
         let own = own.iter().map(|record| record.as_ref().into()).collect();
-        let (others, unreachable) = self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;
+        let (others, unreachable) =
+            self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;
         let (invocations, next_page_token) = merged(own, others, size);
         Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable })
     }
@@ -47,10 +48,8 @@ impl App {
         if let Some(record) = self.context.records.get(&wanted) {
             return Ok(v1::GetInvocationResponse { invocation: Some(record.as_ref().into()) });
         }
-        let parent = dunlin_proto::names::FunctionRef {
-            namespace: wanted.namespace.clone(),
-            function: wanted.function.clone(),
-        };
+        let parent =
+            dunlin_proto::names::FunctionRef { namespace: wanted.namespace.clone(), function: wanted.function.clone() };
         let query = v1::ListInvocationsRequest { parent: parent.to_string(), ..Default::default() };
         let question = ListRecordsRequest { query: Some(query), id: wanted.id.to_string() };
         let (answers, unreachable) = self.records_ask(question).await;
@@ -75,11 +74,7 @@ impl App {
 }
 
 /// The page that several gateways' pages make, and the token of the next one.
-fn merged(
-    own: Vec<v1::Invocation>,
-    others: Vec<ListRecordsResponse>,
-    size: usize,
-) -> (Vec<v1::Invocation>, String) {
+fn merged(own: Vec<v1::Invocation>, others: Vec<ListRecordsResponse>, size: usize) -> (Vec<v1::Invocation>, String) {
     let mut all = own;
     all.extend(others.into_iter().flat_map(|answer| answer.invocations));
     // The ids are UUIDv7, whose texts sort by time.

@@ -23,14 +23,8 @@ use crate::{
 const MAX_BODY_BYTES: usize = 6 << 20;
 
 /// Headers that belong to a connection, not to a request (RFC 9110 7.6.1).
-const OF_CONNECTIONS: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::CONTENT_LENGTH,
-    header::UPGRADE,
-    header::TE,
-    header::HOST,
-];
+const OF_CONNECTIONS: [HeaderName; 6] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::UPGRADE, header::TE, header::HOST];
 
 impl App {
     /// Calls a function and waits for its whole answer.
@@ -65,19 +59,20 @@ impl App {
         };
         let (head, body) = self.context.dispatcher.invoke(invocation).await?.into_parts();
         let (body, record) = collect(body).await?;
-        let header =
-            |(name, value): (&HeaderName, &HeaderValue)| v1::HttpHeader {
-                name: name.to_string(),
-                value: value.as_bytes().to_vec().into(),
-            };
+        let header = |(name, value): (&HeaderName, &HeaderValue)| v1::HttpHeader {
+            name: name.to_string(),
+            value: value.as_bytes().to_vec().into(),
+        };
         Ok(v1::InvokeResponse {
             status: head.status.as_u16().into(),
             headers: head.headers.iter().map(header).collect(),
             body,
-            invocation: Some(record.unwrap_or_else(|| v1::Invocation {
-                name: wanted.invocation(id).to_string(),
-                ..Default::default()
-            })),
+            invocation: Some(
+                record.unwrap_or_else(|| v1::Invocation {
+                    name: wanted.invocation(id).to_string(),
+                    ..Default::default()
+                }),
+            ),
         })
     }
 }
@@ -166,9 +161,8 @@ mod tests {
 
     #[test]
     fn a_request_that_is_none_is_refused_by_field() {
-        let header = |name: &str, value: &[u8]| {
-            vec![v1::HttpHeader { name: name.to_owned(), value: value.to_vec().into() }]
-        };
+        let header =
+            |name: &str, value: &[u8]| vec![v1::HttpHeader { name: name.to_owned(), value: value.to_vec().into() }];
         let of = |change: &dyn Fn(&mut v1::InvokeRequest)| {
             let mut message = v1::InvokeRequest::default();
             change(&mut message);

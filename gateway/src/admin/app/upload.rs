@@ -48,8 +48,7 @@ impl App {
 fn check(start: &v1::ArtifactStart) -> Result<(), ApiError> {
     name::<Digest>("start.digest", &start.digest)?;
     if start.size_bytes > MAX_ARTIFACT_BYTES {
-        let message =
-            format!("the artifact has {} bytes but may have {MAX_ARTIFACT_BYTES} at most", start.size_bytes);
+        let message = format!("the artifact has {} bytes but may have {MAX_ARTIFACT_BYTES} at most", start.size_bytes);
         let error = ApiError::new(ErrorCode::PayloadTooLarge, message).hint("strip debug information from it");
         return Err(ApiError { field: Some("start.size_bytes".to_owned()), ..error });
     }

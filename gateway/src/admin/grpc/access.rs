@@ -14,10 +14,7 @@ impl KeyService for Api {
         self.unary(request, async |app, who, message| app.key_create(&who, message).await).await
     }
 
-    async fn list_keys(
-        &self,
-        request: Request<v1::ListKeysRequest>,
-    ) -> Result<Response<v1::ListKeysResponse>, Status> {
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
         self.unary(request, async |app, who, message| app.key_list(&who, message).await).await
     }
 

@@ -7,10 +7,7 @@ use super::Api;
 
 #[tonic::async_trait]
 impl InvocationService for Api {
-    async fn invoke(
-        &self,
-        request: Request<v1::InvokeRequest>,
-    ) -> Result<Response<v1::InvokeResponse>, Status> {
+    async fn invoke(&self, request: Request<v1::InvokeRequest>) -> Result<Response<v1::InvokeResponse>, Status> {
         self.unary(request, async |app, who, message| app.invoke(&who, message).await).await
     }
 

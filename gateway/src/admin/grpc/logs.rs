@@ -10,10 +10,7 @@ use super::Api;
 impl LogService for Api {
     type ReadLogsStream = BoxStream<'static, Result<v1::ReadLogsResponse, Status>>;
 
-    async fn read_logs(
-        &self,
-        request: Request<v1::ReadLogsRequest>,
-    ) -> Result<Response<Self::ReadLogsStream>, Status> {
+    async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
         self.unary(request, async |app, who, message| {
             let events = app.log_read(&who, message).await?;
             Ok(events.map(|event| event.map_err(Status::from)).boxed())

@@ -13,13 +13,13 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{functions, items, maybe_whole, scopes, text},
+    fields::{functions, items, maybe_whole, printable, scopes, text},
 };
 use crate::admin::{
-    params::{KeyIds, Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Grant, Identity, Key, KeyList, NewKey, NewToken},
+    params::{KeyIds, Named, NamespaceIds, Page, Query, listed},
     session::Caller,
 };
 
@@ -36,7 +36,7 @@ pub(super) enum CreateToken {
     /// For administration.
     Administration {
         /// Whom it names.
-        #[serde(deserialize_with = "text::<_, 128>")]
+        #[serde(deserialize_with = "printable::<_, 128>")]
         #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]([ -~]*[!-~])?$")]
         subject: String,
         /// What it lets its bearer do; no more than the caller's own.
@@ -51,7 +51,7 @@ pub(super) enum CreateToken {
     /// For calling the private functions of one namespace.
     Call {
         /// Whom it names.
-        #[serde(deserialize_with = "text::<_, 128>")]
+        #[serde(deserialize_with = "printable::<_, 128>")]
         #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]([ -~]*[!-~])?$")]
         subject: String,
         /// The namespace's bare name.
@@ -161,11 +161,7 @@ pub(super) async fn list_keys(
     Query(page): Query<Page>,
 ) -> Answer<KeyList> {
     let (page_size, page_token) = page.checked()?;
-    let request = v1::ListKeysRequest {
-        parent: parent.to_string(),
-        page_size,
-        page_token,
-    };
+    let request = v1::ListKeysRequest { parent: parent.to_string(), page_size, page_token };
     Ok(Json(listed(app.key_list(&who, request).await)?.into()))
 }
 

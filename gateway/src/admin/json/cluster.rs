@@ -11,9 +11,9 @@ use super::{
     doc::{Refused, Unchanged},
 };
 use crate::admin::{
-    params::{Named, Page, Query, WorkerIds, listed},
     app::App,
     model::{Cluster, Worker, WorkerList},
+    params::{Named, Page, Query, WorkerIds, listed},
     session::Caller,
 };
 
@@ -37,10 +37,7 @@ pub(super) async fn list_workers(
     Query(page): Query<Page>,
 ) -> Answer<WorkerList> {
     let (page_size, page_token) = page.checked()?;
-    let request = v1::ListWorkersRequest {
-        page_size,
-        page_token,
-    };
+    let request = v1::ListWorkersRequest { page_size, page_token };
     Ok(Json(listed(app.worker_list(&who, request).await)?.into()))
 }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
-        self,
+        self, RefOr, Schema,
+        schema::AdditionalProperties,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -42,6 +43,19 @@ impl Modify for Security {
         scheme.bearer_format = Some("JWT".to_owned());
         scheme.description = Some("An administration token, as `dunlin token create` makes it.".to_owned());
         document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What may have one of several shapes has no other fields either.
+pub(super) fn close(document: &mut openapi::OpenApi) {
+    let Some(components) = &mut document.components else { return };
+    for shapes in components.schemas.values_mut() {
+        let RefOr::T(Schema::OneOf(shapes)) = shapes else { continue };
+        for shape in &mut shapes.items {
+            if let RefOr::T(Schema::Object(shape)) = shape {
+                shape.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
     }
 }
 

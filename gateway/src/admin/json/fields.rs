@@ -15,6 +15,13 @@ pub(super) fn text<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D)
     }
 }
 
+/// Text that begins and ends with something to see, in ASCII, of so many characters at most.
+pub(super) fn printable<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D) -> Result<String, D::Error> {
+    let text = text::<D, MAX>(deserializer)?;
+    let plain = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
+    plain.then_some(text).ok_or_else(|| D::Error::custom("a name must have printable ASCII characters"))
+}
+
 /// Text of so many characters at most, where it is there.
 pub(super) fn maybe_text<'de, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,

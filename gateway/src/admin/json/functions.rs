@@ -13,14 +13,14 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{items, maybe_text, maybe_uuid, maybe_whole, there, text},
+    fields::{items, maybe_text, maybe_uuid, maybe_whole, text, there},
 };
 use crate::admin::{
     access::Operation,
-    params::{self, FunctionIds, Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Function, FunctionList, Rollback, TrafficTarget},
+    params::{self, FunctionIds, Named, NamespaceIds, Page, Query, listed},
     session::Caller,
 };
 
@@ -39,11 +39,7 @@ pub(super) async fn list_functions(
     Query(page): Query<Page>,
 ) -> Answer<FunctionList> {
     let (page_size, page_token) = page.checked()?;
-    let request = v1::ListFunctionsRequest {
-        parent: parent.to_string(),
-        page_size,
-        page_token,
-    };
+    let request = v1::ListFunctionsRequest { parent: parent.to_string(), page_size, page_token };
     Ok(Json(listed(app.function_list(&who, request).await)?.into()))
 }
 
@@ -93,10 +89,7 @@ impl UpdateFunction {
             etag: self.etag,
             ..Default::default()
         };
-        v1::UpdateFunctionRequest {
-            function: Some(function),
-            update_mask: Some(prost_types::FieldMask { paths }),
-        }
+        v1::UpdateFunctionRequest { function: Some(function), update_mask: Some(prost_types::FieldMask { paths }) }
     }
 }
 

@@ -10,15 +10,12 @@ use dunlin_proto::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{
-    Answer,
-    doc::Refused,
-};
+use super::{Answer, doc::Refused};
 use crate::admin::{
-    params::{FunctionIds, InvocationIds, Named, NamespaceIds, Query, page_size},
     app::App,
     fault::Fault,
     model::{Invocation, InvocationList},
+    params::{FunctionIds, InvocationIds, Named, NamespaceIds, Query, page_size},
     session::Caller,
 };
 

@@ -20,15 +20,12 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{
-    Answer,
-    doc::Refused,
-};
+use super::{Answer, doc::Refused};
 use crate::admin::{
-    params::{at_most, FunctionIds, Named, NamespaceIds, Query},
     app::App,
     fault::Fault,
     model::{LogLine, LogList, Time},
+    params::{FunctionIds, Named, NamespaceIds, Query, at_most},
     session::Caller,
 };
 

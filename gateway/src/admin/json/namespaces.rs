@@ -13,10 +13,10 @@ use super::{
     fields::{maybe_uuid, text},
 };
 use crate::admin::{
-    params::{Named, NamespaceIds, Page, Query, listed},
     app::App,
     fault::Fault,
     model::{Namespace, NamespaceList},
+    params::{Named, NamespaceIds, Page, Query, listed},
     session::Caller,
 };
 
@@ -34,10 +34,7 @@ pub(super) async fn list_namespaces(
     Query(page): Query<Page>,
 ) -> Answer<NamespaceList> {
     let (page_size, page_token) = page.checked()?;
-    let request = v1::ListNamespacesRequest {
-        page_size,
-        page_token,
-    };
+    let request = v1::ListNamespacesRequest { page_size, page_token };
     Ok(Json(listed(app.namespace_list(&who, request).await)?.into()))
 }
 

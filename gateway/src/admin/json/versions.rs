@@ -6,14 +6,11 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{
-    Answer,
-    doc::Refused,
-};
+use super::{Answer, doc::Refused};
 use crate::admin::{
-    params::{FunctionIds, Named, Page, Query, VersionIds, listed},
     app::{App, sees_values},
     model::{Version, VersionList},
+    params::{FunctionIds, Named, Page, Query, VersionIds, listed},
     session::Caller,
 };
 
@@ -32,11 +29,7 @@ pub(super) async fn list_versions(
     Query(page): Query<Page>,
 ) -> Answer<VersionList> {
     let (page_size, page_token) = page.checked()?;
-    let request = v1::ListVersionsRequest {
-        parent: parent.to_string(),
-        page_size,
-        page_token,
-    };
+    let request = v1::ListVersionsRequest { parent: parent.to_string(), page_size, page_token };
     let values = sees_values(&who, &parent.namespace);
     Ok(Json(VersionList::new(listed(app.version_list(&who, request).await)?, values)))
 }

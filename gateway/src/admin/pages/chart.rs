@@ -167,7 +167,7 @@ mod tests {
         for bar in &chart.bars {
             let (x, y, height): (f64, f64, f64) =
                 (bar.x.parse().unwrap(), bar.y.parse().unwrap(), bar.height.parse().unwrap());
-            assert!(x >= LEFT - 0.1 && x < WIDTH && y >= TOP - 0.1 && y + height <= BOTTOM + 1.1, "{bar:?}");
+            assert!((LEFT - 0.1..WIDTH).contains(&x) && y >= TOP - 0.1 && y + height <= BOTTOM + 1.1, "{bar:?}");
         }
         assert!(chart.summary.contains("60 calls"));
         assert!(Chart::new(&[], |_| String::new()).bars.is_empty());

@@ -145,7 +145,10 @@ mod tests {
             assert_eq!(bytes(value), text);
         }
         assert_eq!(bytes(u64::MAX), "16384 PiB");
-        assert_eq!((share(0, 5), share(1, 3), share(1, 100_000)), (String::new(), "33.3 %".into(), "under 0.1 %".into()));
+        assert_eq!(
+            (share(0, 5), share(1, 3), share(1, 100_000)),
+            (String::new(), "33.3 %".into(), "under 0.1 %".into())
+        );
         assert_eq!(cores(1_250), "1.25 cores");
     }
 }

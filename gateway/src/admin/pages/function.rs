@@ -153,7 +153,8 @@ pub(super) async fn page(
 /// Commands that call the function, ready to paste.
 fn addresses(function: &Function) -> Vec<Address> {
     let key = if function.public { "" } else { "-H \"X-Api-Key: $DUNLIN_KEY\" " };
-    let command = |(place, url): (usize, &String)| Address { id: format!("url-{place}"), curl: format!("curl {key}{url}") };
+    let command =
+        |(place, url): (usize, &String)| Address { id: format!("url-{place}"), curl: format!("curl {key}{url}") };
     function.urls.iter().enumerate().map(command).collect()
 }
 

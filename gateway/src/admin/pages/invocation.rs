@@ -123,11 +123,7 @@ struct InvocationPage {
 }
 
 /// Shows one.
-pub(super) async fn page(
-    State(app): State<App>,
-    Visitor(who): Visitor,
-    Named(name): Named<InvocationName>,
-) -> Page {
+pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(name): Named<InvocationName>) -> Page {
     let function = FunctionRef { namespace: name.namespace.clone(), function: name.function.clone() };
     let id = name.id.to_string();
     let lines = v1::ReadLogsRequest {

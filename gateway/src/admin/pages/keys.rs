@@ -111,8 +111,7 @@ async fn show(
 ) -> Page {
     let parent = format!("namespaces/{namespace}");
     let request = v1::ListKeysRequest { parent, ..Default::default() };
-    let (list, shell) =
-        tokio::join!(app.key_list(who, request), Shell::new(app, who, Some(namespace), Section::Keys));
+    let (list, shell) = tokio::join!(app.key_list(who, request), Shell::new(app, who, Some(namespace), Section::Keys));
     let (list, now) = (KeyList::from(list?), SystemTime::now());
     render(&KeysPage {
         shell,

@@ -133,7 +133,11 @@ pub(super) async fn page(
         cluster_problem,
         cluster,
         window: window(calls.invocations.len()),
-        functions: functions?.functions.into_iter().map(|f| FunctionRow::new(f.into(), &calls.invocations, now)).collect(),
+        functions: functions?
+            .functions
+            .into_iter()
+            .map(|f| FunctionRow::new(f.into(), &calls.invocations, now))
+            .collect(),
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
     })
 }

@@ -44,11 +44,7 @@ pub(super) struct Sent {
 }
 
 /// Begins a session.
-pub(super) async fn begin(
-    State(app): State<App>,
-    headers: HeaderMap,
-    sent: Result<Form<Sent>, FormRejection>,
-) -> Page {
+pub(super) async fn begin(State(app): State<App>, headers: HeaderMap, sent: Result<Form<Sent>, FormRejection>) -> Page {
     session::from_here(&Method::POST, &headers)?;
     let Form(Sent { token, next }) = sent.map_err(Fault::from)?;
     let next = own_path(&next);

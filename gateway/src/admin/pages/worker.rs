@@ -53,7 +53,7 @@ struct HeldRow {
 }
 
 impl HeldRow {
-    fn new(held: HeldVersion) -> Self {
+    fn new(held: &HeldVersion) -> Self {
         Self {
             namespace: id_in(&held.version, "namespaces").to_owned(),
             function: id_in(&held.version, "functions").to_owned(),
@@ -82,7 +82,7 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         memory: format::bytes(worker.memory_bytes),
         heard: worker.heard_time.map(|time| When::new(time, now)),
         joined: worker.join_time.map(|time| When::new(time, now)),
-        versions: worker.versions.into_iter().map(HeldRow::new).collect(),
+        versions: worker.versions.iter().map(HeldRow::new).collect(),
         address: worker.address,
         software_version: worker.software_version,
         engine: worker.engine,

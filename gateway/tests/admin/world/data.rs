@@ -109,7 +109,7 @@ fn version(function: &str, number: u32, age: u64) -> v1::Version {
         number,
         artifact_digest: Digest::of(function.as_bytes()).to_string(),
         artifact_size_bytes: 1_834_112 + u64::from(number) * 4_096,
-        kind: if number % 2 == 0 { v1::FunctionKind::Http02 } else { v1::FunctionKind::Command }.into(),
+        kind: if number.is_multiple_of(2) { v1::FunctionKind::Http02 } else { v1::FunctionKind::Command }.into(),
         spec: Some(v1::VersionSpec {
             limits: Some(v1::Limits { timeout: Some(to_wire_duration(Duration::from_secs(10))), ..Default::default() }),
             scaling: None,

@@ -7,9 +7,7 @@ use std::{
 };
 
 use dunlin_proto::{
-    internal::v1::{
-        self as internal, invocation_record_service_server::*, worker_log_service_server::*,
-    },
+    internal::v1::{self as internal, invocation_record_service_server::*, worker_log_service_server::*},
     metadata::ClusterSecret,
     model::to_wire_duration,
     v1,
@@ -76,7 +74,15 @@ fn record(number: u64) -> v1::Invocation {
         _ => ("ok", 200, ""),
     };
     let wave = (number * 7_919) % 1_000;
-    let run = 180 + wave * if status == 504 { 9_900 } else if number % 9 == 0 { 40 } else { 2 };
+    let run = 180
+        + wave
+            * if status == 504 {
+                9_900
+            } else if number.is_multiple_of(9) {
+                40
+            } else {
+                2
+            };
     let micros = |micros| Some(to_wire_duration(Duration::from_micros(micros)));
     v1::Invocation {
         name: format!("namespaces/shop/functions/{function}/invocations/{id}"),
@@ -88,12 +94,12 @@ fn record(number: u64) -> v1::Invocation {
             .to_owned(),
         status,
         gateway: "gateway-2".to_owned(),
-        worker: if number % 3 == 0 { "worker-2" } else { "worker-1" }.to_owned(),
+        worker: if number.is_multiple_of(3) { "worker-2" } else { "worker-1" }.to_owned(),
         outcome: outcome.to_owned(),
         error: error.to_owned(),
         receipt: Some(v1::Receipt {
             queue: micros(20 + wave / 4),
-            start: micros(if number % 9 == 0 { 2_400 } else { 0 }),
+            start: micros(if number.is_multiple_of(9) { 2_400 } else { 0 }),
             run: micros(run),
             cpu: micros(run * 2 / 3),
             peak_memory_bytes: 1_310_720 + wave * 4_096,

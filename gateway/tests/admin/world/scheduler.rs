@@ -254,7 +254,10 @@ impl TokenService for Scheduler {
         &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
-        self.open("CreateToken", request);
+        let request = self.open("CreateToken", request);
+        if request.scopes.iter().any(String::is_empty) {
+            return Err(ApiError::invalid("scopes", "a scope is empty").into());
+        }
         Ok(Response::new(v1::CreateTokenResponse { token: "a.b.c".to_owned(), expire_time: None }))
     }
 
@@ -274,7 +277,9 @@ impl KeyService for Scheduler {
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let request = self.open("CreateKey", request);
-        if let Some(bad) = request.functions.iter().find(|name| name.parse::<dunlin_proto::ids::FunctionName>().is_err()) {
+        if let Some(bad) =
+            request.functions.iter().find(|name| name.parse::<dunlin_proto::ids::FunctionName>().is_err())
+        {
             return Err(ApiError::invalid("functions", format!("{bad:?} is no function")).into());
         }
         let mut state = self.state();
@@ -292,10 +297,7 @@ impl KeyService for Scheduler {
         Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret }))
     }
 
-    async fn list_keys(
-        &self,
-        request: Request<v1::ListKeysRequest>,
-    ) -> Result<Response<v1::ListKeysResponse>, Status> {
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
         let v1::ListKeysRequest { parent, .. } = self.open("ListKeys", request);
         let keys = self.state().keys.iter().filter(|key| under(&key.name, &parent)).cloned().collect();
         Ok(Response::new(v1::ListKeysResponse { keys, ..Default::default() }))

@@ -29,7 +29,7 @@ impl Tokens {
     }
 
     /// A token with these claims over the usual ones.
-    pub(crate) fn sign(&self, claims: Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut all = json!({
             "iss": "dunlin", "aud": "dunlin-admin", "sub": "ada", "jti": uuid::Uuid::now_v7().to_string(),
@@ -46,7 +46,7 @@ impl Tokens {
             "" => json!({ "role": role }),
             namespace => json!({ "namespace": namespace, "role": role }),
         };
-        self.sign(json!({ "grants": grants.iter().map(grant).collect::<Vec<_>>() }))
+        self.sign(&json!({ "grants": grants.iter().map(grant).collect::<Vec<_>>() }))
     }
 
     pub(crate) fn operator(&self) -> String {
@@ -55,6 +55,6 @@ impl Tokens {
 
     /// A token for calling functions, which administration must refuse.
     pub(crate) fn caller(&self, namespace: &str) -> String {
-        self.sign(json!({ "aud": format!("dunlin:{namespace}"), "scope": "" }))
+        self.sign(&json!({ "aud": format!("dunlin:{namespace}"), "scope": "" }))
     }
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use dunlin_proto::{
     ApiError,
-    internal::v1::{
-        ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient,
-    },
+    internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient},
     v1,
 };
 use tokio::sync::mpsc;
