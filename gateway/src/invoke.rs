@@ -5,6 +5,7 @@
 
 mod head;
 mod headers;
+mod linger;
 mod target;
 mod trace;
 
@@ -32,6 +33,7 @@ use crate::{
     edge::Peer,
     error,
 };
+pub(crate) use linger::Lingering;
 use target::{Called, Target};
 
 /// The listener of functions.
@@ -80,6 +82,7 @@ impl Functions {
     ) -> Result<Response<AnswerBody>, ApiError> {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
+        let body = Lingering::new(body, &parts, &context.shutdown);
         // Canonicalise: what follows sees one host and one path, or nothing.
         let authority = head::check(&parts, &peer.verdict, &context.config.limits)?;
         // Route.

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::{call::BodySender, wire};
+use crate::invoke::Lingering;
 
 /// How slow a caller may be in sending its body.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub(crate) struct RequestBody(Source);
 #[derive(Debug)]
 enum Source {
     Whole(Bytes),
-    Incoming { body: Incoming, watch: Watch },
+    Incoming { body: Lingering, watch: Watch },
 }
 
 /// Why a body can't be read to its end.
@@ -57,7 +57,7 @@ impl RequestBody {
     }
 
     /// A body that a caller sends.
-    pub(crate) fn incoming(body: Incoming, patience: Patience) -> Self {
+    pub(crate) fn incoming(body: Lingering, patience: Patience) -> Self {
         if body.is_end_stream() {
             return Self::whole(Bytes::new());
         }

@@ -40,6 +40,24 @@ async fn a_body_over_the_limit_is_refused_at_once_or_on_the_way() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_only_after_it_has_written_gets_the_refusal() {
+    let cluster = Cluster::start().await;
+    let mut stream = tokio::net::TcpStream::connect(cluster.functions()).await.unwrap();
+    stream
+        .write_all(b"POST /shop/open/swallow HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    let chunk = [b"10000\r\n".as_slice(), &[0; 65_536], b"\r\n"].concat();
+    for _ in 0..256 {
+        stream.write_all(&chunk).await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
+}
+
+#[tokio::test]
 async fn t31_heads_over_the_limit_are_refused() {
     let cluster = Cluster::start().await;
     let long = "a".repeat(16 << 10);
