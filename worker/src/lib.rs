@@ -87,8 +87,8 @@ impl Worker {
         let data = DataDir::open(&config.data_dir)?;
         let name = identity::name(&config.name, data.path())?;
         let listener = TcpListener::bind(config.listen).await;
-        let listener = listener
-            .with_context(|| format!("listen on {}; name a free port with --listen ADDRESS", config.listen))?;
+        let listener =
+            listener.with_context(|| format!("listen on {}; name a free port with --listen ADDRESS", config.listen))?;
         let address = listener.local_addr()?;
         let runtime = Runtime::new(&config.sandbox()?)?;
         let limits = LogLimits {

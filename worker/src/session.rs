@@ -42,7 +42,6 @@ use invocation::Invocation;
 use numbers::{Number, Numbers};
 use outgoing::{Outgoing, Outlet};
 
-
 /// Sessions at a time.
 const MAX_SESSIONS: usize = 256;
 /// Invocations of a session at a time, waiting ones included; a gateway that wants more has lost count.

@@ -24,7 +24,10 @@ pub(super) fn environment(parts: &request::Parts) -> Vec<(String, String)> {
         ("SERVER_NAME".to_owned(), name.to_owned()),
         ("SERVER_PORT".to_owned(), port.to_owned()),
         ("REQUEST_METHOD".to_owned(), parts.method.to_string()),
-        ("REQUEST_URI".to_owned(), format!("{base_path}{}", parts.uri.path_and_query().map_or(path, |all| all.as_str()))),
+        (
+            "REQUEST_URI".to_owned(),
+            format!("{base_path}{}", parts.uri.path_and_query().map_or(path, |all| all.as_str())),
+        ),
         ("REMOTE_ADDR".to_owned(), remote_address.to_owned()),
         ("SCRIPT_NAME".to_owned(), percent_decode(base_path)),
         ("PATH_INFO".to_owned(), percent_decode(path)),
