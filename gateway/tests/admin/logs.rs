@@ -74,7 +74,7 @@ async fn browsers_follow_by_events_and_come_back_where_they_were() {
         text.push_str(&String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()));
     }
     drop(answer);
-    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).last().unwrap();
+    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap();
     let mut again = open(last).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
     world.peers.write(line(0, "after the break"));

@@ -49,8 +49,12 @@ impl Chart {
     /// Draws the calls, which come the newest first; `href` is where each is described.
     pub(super) fn new(calls: &[Invocation], href: impl Fn(&Invocation) -> String) -> Self {
         let calls: Vec<_> = calls.iter().take(CALLS).collect();
-        let times = || calls.iter().map(|call| call.receipt.total_us().max(1));
-        let (Some(least), Some(most)) = (times().min(), times().max()) else { return Self::default() };
+        if calls.is_empty() {
+            return Self::default();
+        }
+        // Calls that never reached a worker took no time; they have a place, but no say in the scale.
+        let times = || calls.iter().map(|call| call.receipt.total_us()).filter(|time| *time > 0);
+        let (least, most) = (times().min().unwrap_or(1), times().max().unwrap_or(1));
         let scale = Scale::around(least, most);
         let step = (WIDTH - LEFT) / CALLS as f64;
         let bar = |(place, call): (usize, &&Invocation)| {
@@ -97,7 +101,7 @@ impl Scale {
 
     fn y(&self, micros: u64) -> f64 {
         let part = ((micros.max(1) as f64).log10() - self.low) / (self.high - self.low);
-        BOTTOM - part * (BOTTOM - TOP)
+        BOTTOM - part.max(0.0) * (BOTTOM - TOP)
     }
 
     /// A line at each power of ten.

@@ -49,6 +49,7 @@ pub(super) fn micros(micros: u64) -> String {
         0..1_000 => format!("{micros} µs"),
         1_000..1_000_000 => format!("{} ms", three(micros as f64 / 1e3)),
         1_000_000..60_000_000 => format!("{} s", three(micros as f64 / 1e6)),
+        _ if micros % 60_000_000 < 1_000_000 => format!("{} min", micros / 60_000_000),
         _ => format!("{} min {} s", micros / 60_000_000, micros / 1_000_000 % 60),
     }
 }
@@ -135,6 +136,7 @@ mod tests {
             (1_234, "1.23 ms"),
             (99_960, "100 ms"),
             (1_500_000, "1.5 s"),
+            (60_000_000, "1 min"),
             (61_000_000, "1 min 1 s"),
         ] {
             assert_eq!(micros(value), text);
