@@ -30,8 +30,11 @@ impl Time {
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamespaceRecord {
+    /// Unique in the cluster.
     pub(crate) name: Namespace,
+    /// For people; 1,024 bytes at most.
     pub(crate) description: String,
+    /// When it was made.
     pub(crate) create_time: Time,
 }
 
@@ -42,11 +45,17 @@ pub(crate) struct Share(pub(crate) VersionNumber, pub(crate) u32);
 /// A function without its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FunctionRecord {
+    /// Another one after deletion and making again.
     pub(crate) uid: FunctionUid,
+    /// Whose it is.
     pub(crate) namespace: Namespace,
+    /// Unique in its namespace.
     pub(crate) name: FunctionName,
+    /// For people; 1,024 bytes at most.
     pub(crate) description: String,
+    /// Whether anybody may call it.
     pub(crate) public: bool,
+    /// How its calls divide; empty before the first version is ready.
     pub(crate) traffic: Vec<Share>,
     /// The versions that had all the traffic, the current one last.
     pub(crate) history: Vec<VersionNumber>,
@@ -54,7 +63,9 @@ pub(crate) struct FunctionRecord {
     pub(crate) latest_version: u32,
     /// Counts the changes.
     pub(crate) revision: i64,
+    /// When it was made.
     pub(crate) create_time: Time,
+    /// When it was last changed.
     pub(crate) update_time: Time,
 }
 
@@ -142,17 +153,29 @@ impl Kind {
 /// A version.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VersionRecord {
+    /// Whose it is, by name.
     pub(crate) function: FunctionRef,
+    /// Whose it is, for ever.
     pub(crate) uid: FunctionUid,
+    /// Counted from 1 within the function.
     pub(crate) number: VersionNumber,
+    /// What it was made from.
     pub(crate) artifact: Digest,
+    /// Size of that in bytes.
     pub(crate) artifact_size: u64,
+    /// What the compiler found it to be.
     pub(crate) kind: Kind,
+    /// Grants and limits.
     pub(crate) spec: VersionSpec,
+    /// The interfaces that it imports, sorted.
     pub(crate) imports: Vec<String>,
+    /// The subject of the token that made it.
     pub(crate) creator: String,
+    /// Why it was made, in the developer's words.
     pub(crate) note: String,
+    /// When it was made.
     pub(crate) create_time: Time,
+    /// Size in bytes of the code that it was made with.
     pub(crate) compiled_size: u64,
     /// Whether all traffic moves to it once a worker has it.
     pub(crate) activation: bool,
@@ -175,10 +198,13 @@ impl VersionRecord {
 pub(crate) struct Code {
     /// Its name everywhere.
     pub(crate) key: String,
+    /// What it was compiled from.
     pub(crate) artifact: Digest,
     /// The engine that can map it.
     pub(crate) fingerprint: String,
+    /// The digest of its bytes.
     pub(crate) body: Digest,
+    /// The number of its bytes.
     pub(crate) size: u64,
     /// Ed25519 over the other fields.
     pub(crate) signature: Vec<u8>,
@@ -187,22 +213,34 @@ pub(crate) struct Code {
 /// What the compiler found in an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Compiled {
+    /// The sealed description of the code.
     pub(crate) code: Code,
+    /// What the artifact exports.
     pub(crate) kind: Kind,
+    /// What it imports, sorted.
     pub(crate) imports: Vec<String>,
 }
 
 /// A caller's key without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRecord {
+    /// Its public part.
     pub(crate) id: KeyId,
+    /// Whose functions it calls.
     pub(crate) namespace: Namespace,
+    /// The digest of the whole key.
     pub(crate) secret: Digest,
+    /// For people; 128 bytes at most.
     pub(crate) display_name: String,
+    /// The functions that it may call; all of the namespace where empty.
     pub(crate) functions: Vec<FunctionName>,
+    /// The subject of the token that made it.
     pub(crate) creator: String,
+    /// When it was made.
     pub(crate) create_time: Time,
+    /// When it ends by itself.
     pub(crate) expire_time: Option<Time>,
+    /// When somebody ended it.
     pub(crate) revoke_time: Option<Time>,
 }
 

@@ -1,14 +1,16 @@
 //! Checks the syntax of `allowed_outbound_hosts` (Spin's) when a version is made, so that a mistake is an error of the
 //! deploy and not of a call. What a rule then allows is decided by the worker.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use dunlin_proto::ApiError;
 
 const FIELD: &str = "spec.allowed_outbound_hosts";
 const HINT: &str =
     "write scheme://host:port, such as https://api.example.com, https://*.example.com or http://10.0.0.7:8080";
 
-/// Checks each entry: `scheme://host[:port]`, with `*` for any scheme, host or port, `*.` before a domain, and a range of
-/// ports as `low..high`.
+/// Checks each entry: `scheme://host[:port]`, with `*` for any scheme, host or port, `*.` before a domain, IPv4 networks, and a
+/// range of ports without its end as `low..high`. The worker's `sandbox::egress::allow` reads the same.
 ///
 /// # Errors
 /// The first entry that is not one, with what is wrong with it.
@@ -31,9 +33,6 @@ fn check_entry(entry: &str) -> Result<(), &'static str> {
         return Err("its scheme must be http, https or *");
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#']) {
-        return Err("it must not have a path, query or fragment");
-    }
     if authority.contains('@') {
         return Err("it must not have a user or password");
     }
@@ -46,7 +45,7 @@ fn check_entry(entry: &str) -> Result<(), &'static str> {
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or("its address has no closing bracket")?;
-        address.parse::<std::net::Ipv6Addr>().map_err(|_| "its address in brackets is no IPv6 address")?;
+        address.parse::<Ipv6Addr>().map_err(|_| "its address in brackets is no IPv6 address")?;
         let port = if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or("its port needs a colon")?) };
         return Ok(("*", port));
     }
@@ -54,12 +53,21 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
 }
 
 fn check_host(host: &str) -> Result<(), &'static str> {
-    if host == "*" || host == "self" || host.parse::<std::net::Ipv4Addr>().is_ok() {
+    if host == "self" {
+        return Err("self is not offered; write the function's public address");
+    }
+    if let Some((network, bits)) = host.split_once('/') {
+        let network = network.parse::<Ipv4Addr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 32);
+        return if network { Ok(()) } else { Err("it must not have a path") };
+    }
+    if host == "*" || host.parse::<Ipv4Addr>().is_ok() {
         return Ok(());
     }
     let name = host.strip_prefix("*.").unwrap_or(host);
-    // A host of digits and dots alone is another spelling of an address: those are refused, not guessed.
-    if name.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // A name that ends in a number is another spelling of an address (WHATWG URL 3.6): refused, not guessed.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X") {
         return Err("its host is neither a name nor an address");
     }
     let label = |label: &str| {
@@ -72,17 +80,17 @@ fn check_host(host: &str) -> Result<(), &'static str> {
     Err("its host is not a name; * stands alone or before the first dot")
 }
 
+/// A port, `*`, or a range without its end.
 fn check_port(port: &str) -> Result<(), &'static str> {
-    let number = |text: &str| {
-        text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("its port is not a number from 1 to 65535")
-    };
     if port == "*" {
         return Ok(());
     }
-    match port.split_once("..") {
-        Some((low, high)) if number(low)? < number(high)? => Ok(()),
-        Some(_) => Err("its range of ports is empty"),
-        None => number(port).map(drop),
+    let number = |text: &str| text.parse::<u32>().ok().filter(|port| (1..=65_536).contains(port));
+    match port.split_once("..").map(|(low, high)| (number(low), number(high))) {
+        Some((Some(low), Some(high))) if low < high => Ok(()),
+        Some(_) => Err("its range of ports is empty or not within 1..65536"),
+        None if number(port).is_some_and(|port| port <= 65_535) => Ok(()),
+        None => Err("its port is not a number from 1 to 65535"),
     }
 }
 
@@ -101,7 +109,10 @@ mod tests {
             "https://*.example.com",
             "*://*:*",
             "*://api.example.com",
-            "http://self",
+            "http://10.0.0.0/8",
+            "http://10.0.0.0/8:80",
+            "https://example.com.",
+            "https://example.com:1..65536",
             "https://example.com:8000..9000",
             "http://[::1]:8080",
             "http://[2001:db8::1]",
@@ -122,6 +133,9 @@ mod tests {
             "https://a b",
             "https://a.*.com",
             "https://a*.com",
+            "http://self",
+            "http://10.0.0.0/33",
+            "https://example.com:1..65537",
             "https://example.com/path",
             "https://example.com?x",
             "https://u:p@example.com",

@@ -19,55 +19,78 @@ pub(crate) struct EndpointSpec {
     pub(crate) id: String,
     /// Host and port.
     pub(crate) address: String,
+    /// The engine that code for it must be compiled for.
     pub(crate) fingerprint: String,
+    /// Sandboxes that it can have at once.
     pub(crate) capacity: u32,
 }
 
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WorkerHello {
+    /// Its name.
     pub(crate) worker: WorkerId,
+    /// Another one after each start of the process.
     pub(crate) incarnation: String,
+    /// The release that it runs.
     pub(crate) software_version: String,
+    /// Where gateways reach its sandboxes; one at least.
     pub(crate) endpoints: Vec<EndpointSpec>,
 }
 
 /// Whether a version can run on a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HeldState {
+    /// Its code is on the way.
     Loading,
+    /// It takes invocations.
     Ready,
+    /// It can't be loaded, and why; the worker tries again.
     Failed(String),
 }
 
 /// A version on a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
+    /// Whether it can run.
     pub(crate) state: HeldState,
+    /// Invocations that run.
     pub(crate) in_flight: u32,
+    /// Invocations that wait for a sandbox.
     pub(crate) queued: u32,
+    /// Sandboxes that wait for an invocation.
     pub(crate) prepared: u32,
+    /// The longest wait since the report before.
     pub(crate) queue_delay: Duration,
 }
 
 /// What a worker does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct WorkerReport {
+    /// What it holds, in whatever state.
     pub(crate) versions: BTreeMap<VersionKey, Held>,
+    /// Resident memory in bytes.
     pub(crate) memory_bytes: u64,
+    /// Processor use in thousandths of a core.
     pub(crate) cpu_millis: u32,
+    /// It finishes what runs, and ends.
     pub(crate) leaving: bool,
 }
 
 /// A worker that has joined.
 #[derive(Debug)]
 pub(crate) struct WorkerView {
+    /// What it said when its newest stream was opened.
     pub(crate) hello: WorkerHello,
+    /// That stream.
     pub(super) session: Session,
     /// Whether its stream is open.
     pub(crate) connected: bool,
+    /// When this process joined.
     pub(crate) join_time: Time,
+    /// When it was last heard, for deciding.
     pub(crate) heard: Instant,
+    /// The same, for people.
     pub(crate) heard_time: Time,
     /// Nothing before its first report.
     pub(crate) report: Option<WorkerReport>,

@@ -1,5 +1,6 @@
 //! A program run with limits, in a process group of its own, with an empty environment. Limits are set from outside right
-//! after the start (`prlimit`), which needs no unsafe code; the program has done nothing but load by then.
+//! after the start (`prlimit`), which needs no unsafe code. The program may run for the moments before that: they count
+//! towards its processor time and memory all the same, since limits look at what it has used and not at what it will use.
 
 use std::{
     os::unix::process::ExitStatusExt,

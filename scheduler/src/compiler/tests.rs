@@ -1,6 +1,6 @@
 //! A compiler that succeeds, refuses, hangs, eats, prints without end, crashes: each a small script.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use super::*;
 
@@ -15,11 +15,12 @@ fn limits() -> ChildLimits {
 
 fn fake_with(script: &str, limits: ChildLimits) -> Fake {
     let folder = tempfile::tempdir().unwrap();
+    // Read by a shell and not executed: a file that was just written may still be open in another test's child.
     let path = folder.path().join("compiler");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    // Limits are set right after the start, on a busy machine a little later.
+    fs::write(&path, format!("sleep 0.2; {script}")).unwrap();
     fs::write(folder.path().join("in.wasm"), b"wasm").unwrap();
-    Fake { compiler: Compiler::new(&path, &[], limits), folder }
+    Fake { compiler: Compiler::new(Path::new("/bin/sh"), &[path.display().to_string()], limits), folder }
 }
 
 fn fake(script: &str) -> Fake {
@@ -95,8 +96,7 @@ async fn t20_a_loop_is_ended_by_its_processor_time() {
 
 #[tokio::test]
 async fn t20_a_wait_is_ended_by_the_wall_and_its_children_with_it() {
-    let fake =
-        fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_millis(500), ..limits() });
+    let fake = fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_secs(1), ..limits() });
     fake.refused(ErrorCode::InvalidArtifact, "took more than").await;
     let child = fs::read_to_string(fake.folder.path().join("child")).unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.trim()));

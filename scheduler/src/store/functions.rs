@@ -194,12 +194,12 @@ impl Store {
         request: Option<&RequestKey>,
     ) -> Result<Option<(FunctionRecord, VersionNumber)>, Error> {
         let mut tx = self.begin().await?;
-        let mut function = function_fetch_in_tx(&mut tx, name).await?;
         if let Some(request) = request
             && let Some(version) = request_find_in_tx(&mut tx, request).await?
         {
-            return Ok(Some((function, version)));
+            return Ok(Some((function_fetch_in_tx(&mut tx, name).await?, version)));
         }
+        let mut function = function_fetch_in_tx(&mut tx, name).await?;
         let Some(target) = version.or_else(|| function.previous()) else {
             let message = format!("function {name} has no earlier version that had all the traffic");
             let error = ApiError::new(ErrorCode::FailedPrecondition, message);

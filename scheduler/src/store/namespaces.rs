@@ -24,14 +24,21 @@ pub(super) fn missing(name: &Namespace) -> Error {
     ApiError::not_found(format!("namespace {name}")).hint(hint).into()
 }
 
+/// The namespace, where it is there.
+async fn namespace_find_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &Namespace,
+) -> Result<Option<NamespaceRecord>, Error> {
+    let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
+    query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
+}
+
 /// The namespace, within a transaction.
 pub(super) async fn namespace_fetch_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
-    let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
-    let found = query.bind(name.as_str()).fetch_optional(&mut **tx).await?;
-    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+    namespace_find_in_tx(tx, name).await?.ok_or_else(|| missing(name))
 }
 
 impl Store {
@@ -55,12 +62,14 @@ impl Store {
         request: Option<&RequestKey>,
     ) -> Result<NamespaceRecord, Error> {
         let mut tx = self.begin().await?;
+        // Looked for first: whoever makes it between the two statements is then found by the second.
+        let taken = namespace_find_in_tx(&mut tx, &new.name).await?.is_some();
         if let Some(request) = request
             && let Some(name) = request_find_in_tx::<Namespace>(&mut tx, request).await?
         {
             return namespace_fetch_in_tx(&mut tx, &name).await;
         }
-        if namespace_fetch_in_tx(&mut tx, &new.name).await.is_ok() {
+        if taken {
             let message = format!("namespace {} exists already", new.name);
             return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
         }
