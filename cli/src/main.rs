@@ -3,6 +3,12 @@
 //! It is an honest client: nothing here goes around the API, not even the sample that `dunlin up` deploys. Commands are
 //! in `commands/`, one file each; what they print is in `view/` and `output.rs`; how they end is in `exit.rs`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "comments of arguments are help texts, not Markdown"
+)]
+
 mod args;
 mod artifact;
 mod client;

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod metadata;
 pub mod model;
 pub mod names;
+pub mod outbound;
 pub mod seal;
 
 pub use error::{ApiError, ErrorCode};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, v1};
+use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
 
 /// Limits of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ pub struct VersionSpec {
     pub scaling: Scaling,
     /// Environment variables that the guest sees.
     pub environment: BTreeMap<String, String>,
-    /// Hosts that the guest may call, in Spin's syntax; whoever grants them checks each.
+    /// Hosts that the guest may call, in the syntax of [`AllowedHosts`].
     pub allowed_outbound_hosts: Vec<String>,
 }
 
@@ -221,6 +221,7 @@ impl TryFrom<v1::VersionSpec> for VersionSpec {
             let message = format!("allowed_outbound_hosts may have {MAX_OUTBOUND_HOSTS} entries at most");
             return Err(ApiError::invalid("spec.allowed_outbound_hosts", message));
         }
+        AllowedHosts::parse(&wire.allowed_outbound_hosts)?;
         Ok(Self {
             limits: wire.limits.unwrap_or_default().try_into()?,
             scaling: wire.scaling.unwrap_or_default().try_into()?,
@@ -349,6 +350,14 @@ mod tests {
         ] {
             assert_eq!(result.unwrap_err().field.as_deref(), Some(field));
         }
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_refused_at_deploy() {
+        let wire = v1::VersionSpec { allowed_outbound_hosts: vec!["example.com".into()], ..Default::default() };
+        let error = VersionSpec::try_from(wire).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("spec.allowed_outbound_hosts"));
+        assert!(error.hint.is_some() && error.message.contains("example.com"));
     }
 
     #[test]

@@ -22,7 +22,6 @@ use crate::{
     codes::{Codes, Step},
     error::Error,
     model::VersionRecord,
-    outbound,
     reconcile::Board,
     store::{NewVersion, RequestKey, Scope},
 };
@@ -145,7 +144,6 @@ impl Deploys {
             let version = store.version_fetch(&deploy.function.version(number)).await?;
             return self.finish(version, progress).await;
         }
-        outbound::check(&deploy.spec.allowed_outbound_hosts)?;
         let new = self.compile(deploy, progress).await?;
         let version = store.version_create(&new, request).await?;
         self.codes.catalog.refresh().await;

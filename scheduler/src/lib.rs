@@ -18,7 +18,6 @@ mod deploy;
 mod error;
 mod keys;
 mod model;
-mod outbound;
 mod placement;
 mod reconcile;
 mod rpc;

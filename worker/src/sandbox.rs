@@ -34,7 +34,6 @@ pub(crate) mod ticker;
 pub use call::{
     BodyBrokenOff, Call, LogRecord, LogSink, LogStream, Origin, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
 };
-pub use egress::{AllowedHosts, InvalidAllowedHost};
 pub use engine::{CpuBaseline, UnknownCpuBaseline};
 pub use limits::{EgressConfig, GuestKind, Limits, Policy, SandboxConfig, UnknownGuestKind};
 pub use outcome::{Completion, Failure, Outcome, SandboxError, Usage};

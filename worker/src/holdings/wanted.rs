@@ -5,11 +5,12 @@ use dunlin_proto::{
     ids::{FunctionName, Namespace, VersionKey},
     internal::v1::{AssignedVersion, CompiledCode, InvocationPolicy, VersionRef},
     model::{self, from_wire_duration},
+    outbound::AllowedHosts,
 };
 
 use crate::{
     pool::Scaling,
-    sandbox::{AllowedHosts, GuestKind, Limits, Policy},
+    sandbox::{GuestKind, Limits, Policy},
 };
 
 /// A version to hold.

@@ -1,9 +1,8 @@
 //! Outbound HTTP of guests: what a request may be, whom it may reach and how often. The engine's own sender is not even
-//! compiled in; every request of WASI 0.2 and 0.3 comes through [`Hooks`]. `egress/` has the allow-list, the address classes,
+//! compiled in; every request of WASI 0.2 and 0.3 comes through `Hooks`. `egress/` has the allow-list, the address classes,
 //! name resolution and the connection.
 
 mod address;
-mod allow;
 mod connect;
 mod resolve;
 mod send;
@@ -22,7 +21,6 @@ use super::limits::Policy;
 use super::meter::Meter;
 
 pub use address::is_forbidden;
-pub use allow::{AllowedHosts, InvalidAllowedHost};
 pub(super) use connect::Egress;
 
 /// How many functions have called each other over HTTP to get here. Set by every outbound request; a guest cannot lower it.

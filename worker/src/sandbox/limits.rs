@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::egress::AllowedHosts;
+use dunlin_proto::outbound::AllowedHosts;
+
 use super::engine::CpuBaseline;
 
 /// One mebibyte, in bytes.

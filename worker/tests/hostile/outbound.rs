@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dunlin_worker::sandbox::{AllowedHosts, Limits, Policy, Program, Runtime};
+use dunlin_proto::outbound::AllowedHosts;
+use dunlin_worker::sandbox::{Limits, Policy, Program, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
