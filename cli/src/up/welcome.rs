@@ -66,7 +66,11 @@ impl Host {
             output.failure(&failure);
             None
         });
-        self.greet(&context, in_use, &token, sample.as_ref(), output)
+        let called = match &sample {
+            Some(sample) => first_call(&client, sample).await,
+            None => None,
+        };
+        self.greet(&context, in_use, &token, sample.as_ref().zip(called), output)
     }
 
     /// Renews the context's token until the end.
@@ -132,22 +136,23 @@ impl Host {
         context: &str,
         in_use: bool,
         token: &str,
-        sample: Option<&FunctionView>,
+        sample: Option<(&FunctionView, FirstCall)>,
         output: Output,
     ) -> Result<(), Failure> {
         let functions = format!("http://{}", self.functions);
         if output.is_json() {
             return output.json_line(&json!({
                 "functions_url": functions, "dashboard_url": self.admin_url(), "token": token, "context": context,
-                "data_dir": self.data_dir, "sample_url": sample.map(FunctionView::url),
+                "data_dir": self.data_dir, "sample_url": sample.as_ref().map(|(sample, _)| sample.url()),
+                "sample_status": sample.as_ref().map(|(_, called)| called.status),
             }));
         }
         if output.quiet {
             return Ok(());
         }
         let facts = Facts { functions: &functions, dashboard: &self.admin_url(), token, data: &self.data_dir };
-        let url = sample.map(FunctionView::url).filter(|url| !url.is_empty());
-        output.text(&greeting(&facts, context, in_use, url, &own_name(), Style::of_stdout()))
+        let sample = sample.as_ref().map(|(sample, called)| (sample.url(), *called)).filter(|(url, _)| !url.is_empty());
+        output.text(&greeting(&facts, context, in_use, sample, &own_name(), Style::of_stdout()))
     }
 }
 
@@ -173,6 +178,21 @@ async fn sample_function(client: &Client) -> Result<Option<FunctionView>, Failur
     }
     let found = answer(client.functions().get_function(v1::GetFunctionRequest { name: name.to_string() }).await)?;
     Ok(found.function.map(FunctionView::from))
+}
+
+/// How the sample answered its first call.
+#[derive(Debug, Clone, Copy)]
+struct FirstCall {
+    status: u32,
+    took: Duration,
+}
+
+/// Calls the sample once, through everything that a caller's request passes but the door. A failure shows in the status.
+async fn first_call(client: &Client, sample: &FunctionView) -> Option<FirstCall> {
+    let begin = tokio::time::Instant::now();
+    let request = v1::InvokeRequest { name: sample.resource.clone(), ..Default::default() };
+    let answered = answer(client.invocations().invoke(request).await).ok()?;
+    Some(FirstCall { status: answered.status, took: begin.elapsed() })
 }
 
 /// Whether there is no such function, or its newest version is a sample of ours that this command no longer brings.
@@ -210,7 +230,14 @@ struct Facts<'a> {
     data: &'a Path,
 }
 
-fn greeting(facts: &Facts, context: &str, in_use: bool, sample: Option<&str>, dunlin: &str, style: Style) -> String {
+fn greeting(
+    facts: &Facts,
+    context: &str,
+    in_use: bool,
+    sample: Option<(&str, FirstCall)>,
+    dunlin: &str,
+    style: Style,
+) -> String {
     let chosen = if in_use { String::new() } else { format!("; use it with: {dunlin} context use {context}") };
     let mut text = format!(
         "{}\n\n  functions  {}\n  dashboard  {}  (sign in with the token; the gRPC API is here too)\n  token      {}\n  \
@@ -221,10 +248,11 @@ fn greeting(facts: &Facts, context: &str, in_use: bool, sample: Option<&str>, du
         facts.token,
         facts.data.display(),
     );
-    if let Some(url) = sample {
+    if let Some((url, FirstCall { status, took })) = sample {
         text.push_str(&format!(
-            "\nCall the sample function, as anybody and as a caller with a token:\n\n  curl {url}\n  \
-             curl -H \"Authorization: Bearer $({dunlin} token create --call)\" {url}\n"
+            "\nThe sample function has answered its first call with {status} after {:.1} ms. Call it, as anybody and as a caller with a token:\n\n  curl {url}\n  \
+             curl -H \"Authorization: Bearer $({dunlin} token create --call)\" {url}\n",
+            took.as_secs_f64() * 1e3,
         ));
     }
     text + &format!("\nDeploy your own:\n\n  {dunlin} new -t rust mine && {dunlin} deploy mine\n")
@@ -237,7 +265,8 @@ mod tests {
     #[test]
     fn the_greeting_has_lines_to_paste() {
         let facts = Facts { functions: "http://f", dashboard: "http://d", token: "a.b.c", data: Path::new("/data") };
-        let text = greeting(&facts, "local", true, Some("http://f/default/hello/"), "dunlin", Style::PLAIN);
+        let called = FirstCall { status: 200, took: Duration::from_micros(2_500) };
+        let text = greeting(&facts, "local", true, Some(("http://f/default/hello/", called)), "dunlin", Style::PLAIN);
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
         assert_eq!(
             lines,
@@ -246,7 +275,7 @@ mod tests {
                 "curl -H \"Authorization: Bearer $(dunlin token create --call)\" http://f/default/hello/"
             ]
         );
-        for part in ["http://f\n", "http://d ", "a.b.c\n", "/data\n", "local\n"] {
+        for part in ["with 200 after 2.5 ms", "http://f\n", "http://d ", "a.b.c\n", "/data\n", "local\n"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let other = greeting(&facts, "local", false, None, "./dunlin", Style::PLAIN);

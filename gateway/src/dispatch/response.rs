@@ -123,10 +123,13 @@ impl ResponseBody {
         self.ledger.answered(status);
     }
 
-    /// How it went wrong, where nothing has been sent yet.
+    /// How it went wrong before its head was sent: then the caller gets the error, and not the beginning of an answer.
     pub(super) fn early_error(&mut self) -> Option<ApiError> {
-        let failed = self.ready.is_empty() && self.last.is_none();
-        failed.then(|| self.error.take()).flatten()
+        let error = self.error.take_if(|_| self.last.is_none());
+        if error.is_some() {
+            self.ready.clear();
+        }
+        error
     }
 
     /// Drops the body, which the caller will not get (RFC 9110 6.4.1), and lets the guest run to its end.

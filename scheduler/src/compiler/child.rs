@@ -29,14 +29,14 @@ pub(crate) struct ChildLimits {
     pub(crate) cpu: Duration,
     /// The largest file that it may write, in bytes.
     pub(crate) file: u64,
-    /// Time on the wall.
+    /// Time on the wall. Compilers have the lowest priority, so on a busy machine it is far from the processor time.
     pub(crate) wall: Duration,
 }
 
 impl ChildLimits {
     /// What compiling needs at the most, with so much address space.
     pub(crate) fn for_compiling(memory: u64) -> Self {
-        Self { memory, cpu: Duration::from_secs(60), file: 256 << 20, wall: Duration::from_secs(90) }
+        Self { memory, cpu: Duration::from_secs(60), file: 256 << 20, wall: Duration::from_secs(180) }
     }
 }
 
