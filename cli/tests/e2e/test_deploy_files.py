@@ -153,7 +153,7 @@ def test_every_program_that_is_copied_is_built_and_takes_its_flags(stages):
     for name in (*ROLES, "all-in-one"):
         for value in values(stages, name, "COPY"):
             for source in re.findall(r"/out/(\S+)", value):
-                assert f"target/release/{source}" in built and (BINARIES / source).exists()
+                assert f"target/dist/{source}" in built and (BINARIES / source).exists()
         entry = json.loads(values(stages, name, "ENTRYPOINT")[-1])
         command = json.loads((values(stages, name, "CMD") or ["[]"])[-1])
         assert_flags_exist(entry[0].rpartition("/")[2], entry + command, *command[:1])
