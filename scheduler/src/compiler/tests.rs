@@ -10,7 +10,7 @@ struct Fake {
 }
 
 fn limits() -> ChildLimits {
-    ChildLimits { memory: 512 << 20, cpu: Duration::from_secs(1), file: 1 << 20, wall: Duration::from_secs(5) }
+    ChildLimits { memory: 512 << 20, cpu: Duration::from_secs(1), file: 1 << 20, wall: Duration::from_secs(60) }
 }
 
 fn fake_with(script: &str, limits: ChildLimits) -> Fake {
