@@ -4,6 +4,7 @@
 //! no timer while it looks; heads that parsers could disagree on are found by `edge/framing.rs`.
 
 mod framing;
+mod linger;
 mod refusal;
 mod sniff;
 
@@ -40,6 +41,7 @@ use tokio::{
 use crate::config::LimitsConfig;
 use framing::Guarded;
 pub(crate) use framing::Verdict;
+pub(crate) use linger::Lingering;
 use refusal::Explained;
 use sniff::Protocol;
 
@@ -95,7 +97,7 @@ impl Activity {
 /// Accepts connections until `shutdown` begins; each is a task of it, and ends once its requests have.
 pub(crate) async fn serve<S, F, B>(listener: TcpListener, limits: Arc<LimitsConfig>, service: S, shutdown: Shutdown)
 where
-    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -144,7 +146,7 @@ async fn connection<S, F, B>(
     shutdown: Shutdown,
 ) -> Result<(), ConnectionError>
 where
-    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -157,10 +159,11 @@ where
     let (protocol, stream) = sniffed??;
     let peer = Peer { remote, verdict: Verdict::default() };
     let activity = Arc::new(Activity::new());
-    let (verdict, running) = (peer.verdict.clone(), activity.clone());
-    let service = service_fn(move |request| {
+    let (verdict, running, tasks) = (peer.verdict.clone(), activity.clone(), shutdown.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
         running.running.fetch_add(1, Ordering::Relaxed);
         running.served.store(true, Ordering::Relaxed);
+        let request = Lingering::request(request, &tasks);
         let (answer, running) = (service(request, peer.clone()), Answering(running.clone()));
         async move {
             let response = answer.await;

@@ -5,7 +5,6 @@
 
 mod head;
 mod headers;
-mod linger;
 mod target;
 mod trace;
 
@@ -20,7 +19,6 @@ use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId};
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -30,10 +28,9 @@ use crate::{
         Invocation, RequestBody, ResponseBody,
         request::{Patience, too_large},
     },
-    edge::Peer,
+    edge::{Lingering, Peer},
     error,
 };
-pub(crate) use linger::Lingering;
 use target::{Called, Target};
 
 /// The listener of functions.
@@ -55,7 +52,7 @@ impl Functions {
     }
 
     /// Answers a request. Whatever goes wrong on our side is an answer, too.
-    pub(crate) async fn serve(self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
+    pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
         let (id, accepted, version) = (InvocationId::new(), Instant::now(), request.version());
         let mut response = match self.answer(request, &peer, id, accepted).await {
             Ok(response) => response,
@@ -75,14 +72,13 @@ impl Functions {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Lingering>,
         peer: &Peer,
         id: InvocationId,
         accepted: Instant,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
-        let body = Lingering::new(body, &parts, &context.shutdown);
         // Canonicalise: what follows sees one host and one path, or nothing.
         let authority = head::check(&parts, &peer.verdict, &context.config.limits)?;
         // Route.
@@ -143,7 +139,7 @@ fn own(response: Response<Bytes>) -> Response<AnswerBody> {
 /// Answers a request of the administration listener: the same limits of heads, then the router's business.
 pub(crate) async fn administration(
     router: axum::Router,
-    mut request: Request<Incoming>,
+    mut request: Request<Lingering>,
     peer: Peer,
     context: Arc<Context>,
 ) -> Response<axum::body::Body> {

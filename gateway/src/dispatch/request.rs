@@ -16,7 +16,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use super::{call::BodySender, wire};
-use crate::invoke::Lingering;
+use crate::edge::Lingering;
 
 /// How slow a caller may be in sending its body.
 #[derive(Debug, Clone, Copy)]

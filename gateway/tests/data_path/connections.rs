@@ -67,6 +67,32 @@ async fn t30_a_head_that_trickles_is_closed() {
     assert!(text.starts_with("HTTP/1.1 408") && text.contains("request_timeout"), "{text}");
 }
 
+/// A head and, after a moment, its body: what libraries of clients send as two writes.
+async fn in_two_writes(stream: &mut tokio::net::TcpStream, path: &str) -> String {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+    }
+    stream.write_all(b"{}").await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_body_came_leaves_the_connection_usable() {
+    let cluster = Cluster::start().await;
+    for (address, path) in
+        [(cluster.functions(), "/shop/closed/"), (cluster.addresses.admin, "/api/v1/namespaces/shop/keys")]
+    {
+        let mut stream = connect(address).await;
+        for _ in 0..3 {
+            let answer = in_two_writes(&mut stream, path).await;
+            assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains("connection: close"), "{answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let configure = |config: &mut dunlin_gateway::Config| config.limits.connections = 3;

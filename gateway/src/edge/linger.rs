@@ -1,7 +1,8 @@
 //! A request's body that is read on for a while after it lost its reader, over HTTP/1.1.
 //!
-//! An early answer, such as 413, would otherwise end the connection with input unread; the kernel then resets it, and a
-//! client that reads only after it has written loses the answer. HTTP/2 ends the stream alone and needs none of it.
+//! An early answer, such as 401 or 413, would otherwise end the connection with input unread. The kernel then resets it, and
+//! a client that reads only after it has written loses the answer; or the client sends its next request on a connection
+//! that nothing said would end. HTTP/2 ends the stream alone and needs none of it.
 
 use std::{
     pin::Pin,
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use dunlin_process::shutdown::Shutdown;
-use http::{Version, header, request::Parts};
+use http::{Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -32,10 +33,10 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// The body of a request with this head. A client that waits for `100 Continue` sends nothing that could be unread.
-    pub(super) fn new(body: Incoming, head: &Parts, tasks: &Shutdown) -> Self {
-        let sends = head.version < Version::HTTP_2 && !head.headers.contains_key(header::EXPECT);
-        Self { body: Some(body), tasks: sends.then(|| tasks.clone()) }
+    /// A request whose body is read on. A client that waits for `100 Continue` sends nothing that could be unread.
+    pub(super) fn request(request: Request<Incoming>, tasks: &Shutdown) -> Request<Self> {
+        let sends = request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
+        request.map(|body| Self { body: Some(body), tasks: sends.then(|| tasks.clone()) })
     }
 }
 
