@@ -51,9 +51,12 @@ impl Capacity {
 /// Why there is no sandbox; no guest code of the invocation has run, except for [`NoSandbox::Failed`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoSandbox {
-    /// As many as may wait are waiting.
-    #[error("all {max} sandboxes of the function on this worker are busy and {waiting} invocations wait")]
-    LineFull { max: u32, waiting: usize },
+    /// The function has as many as it may have, and as many as may wait are waiting.
+    #[error("the function has reached its limit of {max} sandboxes on a worker, and {waiting} invocations wait")]
+    FunctionFull { max: u32, waiting: usize },
+    /// The worker has as many as it can have, and as many as may wait are waiting.
+    #[error("the worker is busy and {waiting} invocations of the function wait")]
+    WorkerFull { waiting: usize },
     /// The invocation's time was up before it had a sandbox.
     #[error("the invocation's time was up while it waited for a sandbox")]
     Late,
@@ -199,8 +202,7 @@ impl Pool {
     }
 
     async fn wait_for_turn(&self, deadline: Instant) -> Result<Slot, NoSandbox> {
-        let full = |waiting| NoSandbox::LineFull { max: self.0.scaling.max, waiting };
-        let _place = self.0.line.join(Instant::now()).map_err(full)?;
+        let _place = self.0.line.join(Instant::now()).map_err(|waiting| self.full(waiting))?;
         let turn = async {
             let admission = self.0.admission.clone().acquire_owned().await;
             (admission, self.0.capacity.running.clone().acquire_owned().await)
@@ -210,6 +212,13 @@ impl Pool {
             // The semaphores are never closed, so that this is the deadline.
             Ok(_) | Err(_) => Err(NoSandbox::Late),
         }
+    }
+
+    /// Why the line is full: the function is at its own limit, or others have taken the worker.
+    fn full(&self, waiting: usize) -> NoSandbox {
+        let max = self.0.scaling.max;
+        let at_limit = self.lock().in_flight >= max;
+        if at_limit { NoSandbox::FunctionFull { max, waiting } } else { NoSandbox::WorkerFull { waiting } }
     }
 
     fn slot(&self, admission: OwnedSemaphorePermit, share: OwnedSemaphorePermit) -> Slot {

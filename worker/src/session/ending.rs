@@ -74,7 +74,10 @@ impl Ending {
     /// There is no sandbox for it.
     pub(super) fn no_sandbox(reason: NoSandbox, queued: Duration) -> Self {
         match reason {
-            NoSandbox::LineFull { .. } => Self::refused(ErrorCode::Unavailable, reason.to_string(), RETRY_AFTER),
+            NoSandbox::FunctionFull { .. } => {
+                Self::refused(ErrorCode::TooManyRequests, reason.to_string(), RETRY_AFTER)
+            }
+            NoSandbox::WorkerFull { .. } => Self::refused(ErrorCode::Unavailable, reason.to_string(), RETRY_AFTER),
             NoSandbox::Late => Self::refused(ErrorCode::DeadlineExceeded, reason.to_string(), Duration::ZERO),
             // Its start code has run, as far as it came.
             NoSandbox::Failed(SandboxError::Guest(failure)) => {

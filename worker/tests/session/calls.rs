@@ -207,7 +207,7 @@ async fn an_answer_that_nobody_reads_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn who_finds_the_line_full_is_refused_and_told_when_to_come_back() {
+async fn who_finds_the_functions_line_full_is_refused_and_told_when_to_come_back() {
     let mut cluster = Cluster::with_worker().await;
     let mut small = cluster.version("echo", guests::ECHO);
     small.max_sandboxes = 2;
@@ -222,8 +222,8 @@ async fn who_finds_the_line_full_is_refused_and_told_when_to_come_back() {
     })
     .await;
     let refusal = gateway.call(&echo, b"").await.refusal.expect("there is no room");
-    assert_eq!(refusal.code, "unavailable");
-    assert!(refusal.retry_after_millis > 0);
+    assert_eq!(refusal.code, "too_many_requests");
+    assert!(refusal.message.contains("limit of 2 sandboxes") && refusal.retry_after_millis > 0, "{refusal:?}");
     let delay = cluster.load_of(&echo).unwrap().queue_delay.unwrap();
     assert!(delay.seconds > 0 || delay.nanos > 0);
     for call in calls {
@@ -269,5 +269,26 @@ async fn many_calls_on_one_session_get_their_own_answers() {
         for (call, text) in calls {
             assert_eq!(call.finish().await.body, text.as_bytes());
         }
+    }
+}
+
+#[tokio::test]
+async fn who_finds_the_worker_full_is_told_that_it_is_not_the_functions_limit() {
+    let mut cluster = Cluster::new().await;
+    cluster.start_worker(|config| config.capacity = 1).await;
+    let other = cluster.deploy("other", guests::ECHO).await;
+    let mut small = cluster.version("echo", guests::ECHO);
+    small.max_sandboxes = 1;
+    let echo = cluster.assign(small).await;
+    let mut gateway = Gateway::connect(cluster.address).await;
+    let busy = gateway.begin(&other, b"", false).await;
+    eventually("the worker is taken", || cluster.load_of(&other).is_some_and(|load| load.in_flight == 1)).await;
+    let waiting = [gateway.begin(&echo, b"", true).await, gateway.begin(&echo, b"", true).await];
+    eventually("two wait", || cluster.load_of(&echo).is_some_and(|load| load.queued == 2)).await;
+    let refusal = gateway.call(&echo, b"").await.refusal.expect("there is no room");
+    assert_eq!((refusal.code.as_str(), refusal.retry_after_millis > 0), ("unavailable", true), "{refusal:?}");
+    busy.body(b"", true).await;
+    for call in [busy].into_iter().chain(waiting) {
+        assert_eq!(call.finish().await.end.outcome, "ok");
     }
 }
