@@ -41,6 +41,8 @@ pub struct Config {
     pub outbound_allow_private: Vec<ipnet::IpNet>,
     /// DNS servers for guests' requests, such as `10.0.0.2:53`. Default: those of the system.
     pub dns_server: Vec<SocketAddr>,
+    /// PEM files of authorities that guests' HTTPS requests trust besides those of the system. Default none.
+    pub outbound_ca: Vec<PathBuf>,
     /// Compiled code that is kept on disk, in bytes; what is assigned stays even beyond. Default 8 GiB.
     pub code_cache_bytes: u64,
     /// Guests' logs that are kept, in bytes, of all namespaces together. Default 1 GiB.
@@ -69,6 +71,7 @@ impl Default for Config {
             grace: Duration::from_secs(30),
             outbound_allow_private: Vec::new(),
             dns_server: Vec::new(),
+            outbound_ca: Vec::new(),
             code_cache_bytes: 8 << 30,
             log_bytes: 1 << 30,
             log_bytes_per_namespace: 16 << 20,
@@ -102,11 +105,11 @@ impl Config {
         (self.capacity / 4).max(8)
     }
 
-    /// The part of it that is about sandboxes.
+    /// The part of it that is about sandboxes; `outbound_ca` is what those files hold.
     ///
     /// # Errors
     /// The CPU baseline is not known.
-    pub(crate) fn sandbox(&self) -> anyhow::Result<SandboxConfig> {
+    pub(crate) fn sandbox(&self, outbound_ca: Vec<u8>) -> anyhow::Result<SandboxConfig> {
         Ok(SandboxConfig {
             max_sandboxes: self.capacity + self.prepared_capacity(),
             wasi03: self.wasi03,
@@ -114,6 +117,7 @@ impl Config {
             egress: EgressConfig {
                 allow_private: self.outbound_allow_private.clone(),
                 dns_servers: self.dns_server.clone(),
+                extra_roots_pem: outbound_ca,
                 ..EgressConfig::default()
             },
             ..SandboxConfig::default()
@@ -165,6 +169,10 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns_server: Vec<SocketAddr>,
+    /// PEM file of authorities that guests' HTTPS requests trust, too; may be repeated
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outbound_ca: Vec<PathBuf>,
     /// text or json
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,

@@ -17,7 +17,7 @@ mod remembered;
 pub mod sandbox;
 mod session;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
@@ -76,6 +76,17 @@ pub struct Worker {
     data: DataDir,
 }
 
+/// What these PEM files hold, one after another.
+fn authorities(files: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    for file in files {
+        let read = std::fs::read(file).with_context(|| format!("read authorities of --outbound-ca {}", file.display()));
+        all.extend(read?);
+        all.push(b'\n');
+    }
+    Ok(all)
+}
+
 impl Worker {
     /// Opens the data folder, starts the engine and binds the port. Reaches for nobody: the scheduler may come later.
     ///
@@ -90,7 +101,7 @@ impl Worker {
         let listener =
             listener.with_context(|| format!("listen on {}; name a free port with --listen ADDRESS", config.listen))?;
         let address = listener.local_addr()?;
-        let runtime = Runtime::new(&config.sandbox()?)?;
+        let runtime = Runtime::new(&config.sandbox(authorities(&config.outbound_ca)?)?)?;
         let limits = LogLimits {
             total_bytes: config.log_bytes,
             namespace_bytes: config.log_bytes_per_namespace,

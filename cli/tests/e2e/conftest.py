@@ -21,7 +21,7 @@ from harness import guests  # noqa: E402
 from harness.cluster import Cluster, eventually  # noqa: E402
 from harness.logs import Logs, files_with  # noqa: E402
 from harness.paths import BINARIES, REPO, TOOLS, Cli, plain_environment  # noqa: E402
-from harness.servers import Issuer, NameServer  # noqa: E402
+from harness.servers import Authority, Issuer, NameServer  # noqa: E402
 
 # Set in the environment of every process of the cluster; no guest and no log may ever show it.
 CANARY = "canary-" + secrets.token_hex(16)
@@ -65,19 +65,25 @@ def names():
 
 
 @pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Signs for servers that guests may trust."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
 def secrets_seen():
     """Credentials that tests came by: at the end, none of them may be in any file that the platform wrote."""
     return [CANARY]
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory, issuer, names, secrets_seen):
+def cluster(tmp_path_factory, issuer, names, authority, secrets_seen):
     folder = tmp_path_factory.mktemp("cluster")
     config = folder / "gateway.toml"
     config.write_text(GATEWAY_CONFIG.format(issuer=issuer.url, audience=issuer.AUDIENCE))
     (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n")
     made = Cluster(folder, f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
-                   f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32")
+                   f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32", f"--worker-arg=--outbound-ca={authority.file}")
     secrets_seen += [made.token, (folder / "cluster-secret").read_text().strip()]
     try:
         yield made

@@ -10,7 +10,7 @@ import pytest
 from conftest import CANARY, new_namespace
 from harness import guests
 from harness.cluster import eventually
-from harness.servers import Server, reply
+from harness.servers import Authority, Server, reply
 
 pytestmark = pytest.mark.usefixtures("processes_survive", "neighbour")
 
@@ -259,6 +259,24 @@ def test_an_allowed_host_can_be_called_and_no_other(fetch, upstream):
     assert fetch(permitted.url, []).text.startswith("refused")
     assert fetch(permitted.url, ["http://127.0.0.2:1"]).text.startswith("refused")
     assert len(permitted.requests) == 1
+
+
+def test_https_needs_a_certificate_for_that_name_from_somebody_trusted(fetch, names, authority, tmp_path):
+    def served(host, signer):
+        names.addresses[host] = [["127.0.0.2"]]
+        return Server(lambda request: reply(request, b"in private"), "127.0.0.2", tls=signer.context(host))
+
+    good, stranger = served("good.test", authority), served("stranger.test", Authority(tmp_path))
+    names.addresses["other.test"] = [["127.0.0.2"]]
+    everything = ["https://*:*"]
+    answer = fetch(f"https://good.test:{good.port}/", everything)
+    assert answer.text == "in private", answer.text
+    for url in (f"https://stranger.test:{stranger.port}/", f"https://other.test:{good.port}/"):
+        refused = fetch(url, everything)
+        assert refused.text.startswith("refused") and "TlsCertificateError" in refused.text, f"{url}: {refused.text}"
+    assert len(good.requests) == 1 and not stranger.requests
+    good.close()
+    stranger.close()
 
 
 SPELLINGS = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0.0.0.0", "localhost", "localhost.", "[::1]", "[::]",

@@ -1,20 +1,26 @@
 """Servers that tests set up around the platform: an upstream, a name server that lies, an identity provider, a cable to pull."""
 
 import contextlib
+import datetime
 import json
 import socket
+import ssl
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 
 class Server:
-    """An HTTP server in a thread; counts what reaches it."""
+    """An HTTP server in a thread, over TLS where it has a context for it; counts what reaches it."""
 
-    def __init__(self, handler, host="127.0.0.1"):
+    def __init__(self, handler, host="127.0.0.1", tls=None):
         self.requests = []
         server = self
 
@@ -30,6 +36,8 @@ class Server:
 
         self._http = ThreadingHTTPServer((host, 0), Handler)
         self._http.daemon_threads = True
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self.host, self.port = host, self._http.server_port
         self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
@@ -46,6 +54,34 @@ def reply(request, body, content_type="text/plain", status=200, headers=()):
     request.end_headers()
     with contextlib.suppress(OSError):
         request.wfile.write(body)
+
+
+class Authority:
+    """Signs certificates of servers; whoever trusts `file` trusts them."""
+
+    def __init__(self, folder):
+        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])
+        self._certificate = self._sign(self._name, self._key, [x509.BasicConstraints(ca=True, path_length=0)])
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+
+    def _sign(self, subject, key, extensions):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number(), now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def context(self, host):
+        """What a server of this name needs to speak TLS."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(x509.Name([]), key, [x509.SubjectAlternativeName([x509.DNSName(host)])])
+        both = self._folder / f"{host}.pem"
+        both.write_bytes(certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(both)
+        return context
 
 
 class NameServer:
