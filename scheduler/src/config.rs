@@ -36,6 +36,8 @@ pub struct Config {
     pub compilers: usize,
     /// Address space of a compiler, in MiB. Default 2048.
     pub compiler_memory_mib: u64,
+    /// Processor time of a compiler, in seconds. Default 60.
+    pub compiler_cpu_seconds: u64,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -56,6 +58,7 @@ impl Default for Config {
             compiler_args: Vec::new(),
             compilers: if processors >= 4 { 2 } else { 1 },
             compiler_memory_mib: 2048,
+            compiler_cpu_seconds: 60,
             log_format: LogFormat::default(),
             log_filter: "info".into(),
         }
@@ -136,6 +139,8 @@ impl Config {
             "compiler_memory_mib is {} but must be 256 at least",
             self.compiler_memory_mib
         );
+        let seconds = self.compiler_cpu_seconds;
+        ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
         self.database().map(drop)
     }
 

@@ -62,7 +62,10 @@ impl Scheduler {
         let secret = ClusterSecret::from_file(secret)?;
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
-        let limits = ChildLimits::for_compiling(config.compiler_memory_mib << 20);
+        let limits = ChildLimits::for_compiling(
+            config.compiler_memory_mib << 20,
+            Duration::from_secs(config.compiler_cpu_seconds),
+        );
         let (program, args) = config.compiler()?;
         let workshop = Arc::new(Workshop {
             artifacts: Artifacts::open(config.artifacts.as_deref(), &data)?,

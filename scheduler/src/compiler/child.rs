@@ -20,6 +20,9 @@ const MAX_STDOUT: u64 = 4 << 20;
 /// Complaints that are read, in bytes; a program that prints more is ended.
 const MAX_STDERR: u64 = 256 << 10;
 
+/// Time on the wall for each second of processor time: a compiler yields to everything else on the machine.
+const WALL_PER_CPU: u32 = 3;
+
 /// What a program may use.
 #[derive(Debug, Clone)]
 pub(crate) struct ChildLimits {
@@ -34,9 +37,9 @@ pub(crate) struct ChildLimits {
 }
 
 impl ChildLimits {
-    /// What compiling needs at the most, with so much address space.
-    pub(crate) fn for_compiling(memory: u64) -> Self {
-        Self { memory, cpu: Duration::from_secs(60), file: 256 << 20, wall: Duration::from_secs(180) }
+    /// What compiling needs at the most, with so much address space and processor time.
+    pub(crate) fn for_compiling(memory: u64, cpu: Duration) -> Self {
+        Self { memory, cpu, file: 256 << 20, wall: cpu * WALL_PER_CPU }
     }
 }
 

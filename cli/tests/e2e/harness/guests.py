@@ -226,6 +226,23 @@ def bomb(locals_count=50_000, blocks=40_000):
     for i in range(locals_count):
         body += b"\x20" + leb(i) + b"\x1a"
     body += b"\x0b"
+    return started(body)
+
+
+def slow_bomb(blocks=40_000):
+    """A command of one function that takes little memory to compile, and time that grows with the square of its size: ten locals
+    that each of very many branches may change."""
+    body = bytearray(leb(1) + leb(10) + b"\x7f")
+    for i in range(blocks):
+        a, b = leb(i % 10), leb((i + 1) % 10)
+        # local.get a; if; local.get a; i32.const 1; i32.add; local.set b; end
+        body += b"\x20" + a + b"\x04\x40\x20" + a + b"\x41\x01\x6a\x21" + b + b"\x0b"
+    body += b"\x0b"
+    return started(body)
+
+
+def started(body):
+    """A command whose `_start` has this body, locals and all."""
     types = section(1, vector([b"\x60\x00\x00"]))
     functions = section(3, vector([b"\x00"]))
     memory = section(5, vector([b"\x00\x01"]))
