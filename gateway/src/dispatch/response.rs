@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, internal::v1::End};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -116,6 +116,11 @@ impl ResponseBody {
             Some(receipt) => Timing { receipt, complete: true },
             None => Timing { receipt: Receipt { queue: self.ledger.queue(), ..Receipt::default() }, complete: false },
         }
+    }
+
+    /// The names of the function's trailers, as far as they have arrived.
+    pub(crate) fn trailer_names(&self) -> impl Iterator<Item = HeaderName> {
+        self.last.iter().flat_map(HeaderMap::keys).cloned()
     }
 
     /// Notes the status that the caller gets.

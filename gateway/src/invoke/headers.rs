@@ -132,7 +132,18 @@ pub(super) fn to_caller(
     if let Some(timing) = timing {
         set_timing(headers, &timing, version);
     }
+    if version == Version::HTTP_11 {
+        announce_trailers(&mut response);
+    }
     response
+}
+
+/// HTTP/1.1 sends those trailers alone that were announced: by the function itself, or here where they have arrived.
+fn announce_trailers(response: &mut Response<ResponseBody>) {
+    let names: Vec<_> = response.body().trailer_names().map(HeaderValue::from).collect();
+    for name in names {
+        response.headers_mut().append(header::TRAILER, name);
+    }
 }
 
 fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
@@ -145,7 +156,6 @@ fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
         headers.append(SERVER_TIMING, value);
     }
     if !timing.complete && version == Version::HTTP_11 {
-        // HTTP/1.1 sends those trailers alone that were announced.
         headers.append(header::TRAILER, HeaderValue::from_static("server-timing"));
     }
 }

@@ -24,14 +24,14 @@ const MAX_PIECE: usize = 64 << 10;
 /// Most fields in a head or in trailers.
 const MAX_FIELDS: usize = 512;
 
-/// Fields that belong to one connection (RFC 9110, 7.6.1) or would make a later hop misread the message.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// Fields that belong to one connection (RFC 9110, 7.6.1) or would make a later hop misread the message. `trailer` is neither:
+/// it announces what follows the body, and HTTP/1.1 callers get no trailer that was not announced.
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
     HeaderName::from_static("proxy-connection"),
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("http2-settings"),

@@ -85,9 +85,7 @@ fn depth(headers: &HeaderMap) -> u32 {
 
 impl WasiHttpHooks for Hooks {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name| {
-            DEFAULT_FORBIDDEN_HEADERS.contains(name) || name == http::header::TE || name == http::header::TRAILER
-        })
+        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || name == http::header::TE)
     }
 
     fn send_request(

@@ -9,7 +9,7 @@ async fn t14_the_next_guest_of_a_slot_finds_it_empty() {
     let runtime = dunlin_worker::sandbox::Runtime::new(&SandboxConfig { max_sandboxes: 1, ..small() }).unwrap();
     let file = |name: &str| load(&runtime, &wat::parse_file(guest(name)).unwrap(), Policy::default());
     let (canary, scan) = (file("canary.wat"), file("scan.wat"));
-    for round in 0..2000 {
+    for round in 0..10_000 {
         assert_eq!(call(&canary, get("/")).await.code(), "trap");
         assert_eq!(call(&scan, get("/")).await.status, Some(200), "round {round}");
     }

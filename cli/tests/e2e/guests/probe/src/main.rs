@@ -1,9 +1,11 @@
 //! A guest that does what it is asked to, so that tests can look at the platform from inside.
 //!
 //! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/headers` lists what reached
-//! the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces; anything
-//! else is echoed.
+//! the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces; `/trailers`
+//! echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is `?late`;
+//! anything else is echoed.
 
+use wstd::http::body::util::{BodyExt, Full};
 use wstd::http::{Body, Client, Error, Request, Response};
 use wstd::time::Duration;
 
@@ -21,6 +23,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             wstd::task::sleep(Duration::from_millis(number("ms"))).await;
             Ok(Response::new("held".to_owned().into()))
         }
+        "/trailers" => with_trailers(request, query == "late").await,
         "/trickle" => Ok(Response::new(trickle(number("n"), number("ms")))),
         _ => Ok(Response::new(request.into_body())),
     }
@@ -53,6 +56,22 @@ fn trickle(n: u64, ms: u64) -> Body {
         Some((format!("piece {i}\n").into_bytes(), i + 1))
     });
     Body::from_stream(pieces)
+}
+
+/// The body and the trailers of a request, with `x-length` after them; `late`, its head goes out well before.
+async fn with_trailers(request: Request<Body>, late: bool) -> Result<Response<Body>, Error> {
+    let collected = request.into_body().into_boxed_body().collect().await?;
+    let mut trailers = collected.trailers().cloned().unwrap_or_default();
+    let data = collected.to_bytes();
+    trailers.insert("x-length", data.len().into());
+    let body = Full::new(data).with_trailers(async move {
+        if late {
+            wstd::task::sleep(Duration::from_millis(200)).await;
+        }
+        Some(Ok(trailers))
+    });
+    let head = if late { Response::builder().header("trailer", "x-asked, x-length") } else { Response::builder() };
+    Ok(head.body(Body::from_http_body(body))?)
 }
 
 /// A parameter of the query, decoded.
