@@ -1,55 +1,114 @@
-//! Measures Dunlin from outside, over one plain socket, so that the client's own cost stays small and known.
+//! Measures HTTP servers from outside, in one thread, so that the client's own cost stays small and known.
 //!
-//! `warm` times calls one at a time; `start` times a process from its start to its first answer, then its memory at rest.
-//! Results are JSON on standard output; `bench/run` adds the machine and the versions. No number here is a test.
+//! `closed` keeps so many calls in flight: throughput, and CPU time of each process for each call. `open` sends by a fixed
+//! schedule, whatever comes back: latency counts from the scheduled time. `start` times a process from its start to its first
+//! answer, then its memory at rest. Results are JSON on standard output; the scripts add the machine and the versions. No
+//! number here is a test.
 
-mod http;
+mod client;
+mod load;
 mod process;
-mod stats;
+mod report;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use client::Request;
+use process::Watched;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Keeps so many calls in flight
+    Closed {
+        #[command(flatten)]
+        target: Target,
+        /// Calls in flight
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+    },
+    /// Sends calls by a schedule that no answer delays
+    Open {
+        #[command(flatten)]
+        target: Target,
+        /// Calls a second
+        #[arg(long)]
+        rate: f64,
+        /// Connections at the most; a call that finds none free is counted as not sent
+        #[arg(long, default_value_t = 2000)]
+        connections: usize,
+    },
+    /// Starts a program, times its first answer, and reads its memory at rest
+    Start {
+        url: String,
+        /// Seconds of rest
+        rest: u64,
+        program: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// What is called, for how long, and whose CPU time is read meanwhile.
+#[derive(Args)]
+struct Target {
+    /// http://host:port/path
+    url: String,
+    /// Seconds that count
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds before that
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Bearer token
+    #[arg(long)]
+    token: Option<String>,
+    /// Bytes of body; with any, the call is a POST
+    #[arg(long, default_value_t = 0)]
+    body: usize,
+    /// NAME=PID of a process whose CPU time is wanted; may be repeated
+    #[arg(long = "process")]
+    processes: Vec<Watched>,
+}
+
+impl Target {
+    fn request(&self) -> anyhow::Result<Request> {
+        Request::new(&self.url, self.token.as_deref(), self.body)
+    }
+
+    fn times(&self) -> [Duration; 2] {
+        [self.warm_up, self.seconds].map(Duration::from_secs_f64)
+    }
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match args.as_slice() {
-        ["warm", url, calls] => warm(url, None, calls),
-        ["warm", url, calls, token] => warm(url, Some(token), calls),
-        ["start", url, rest_seconds, program, rest @ ..] => start(url, rest_seconds, program, rest),
-        _ => Err("usage: dunlin-bench warm URL CALLS [TOKEN] | start URL REST_SECONDS PROGRAM [ARG...]".into()),
-    };
-    match result {
+    match run(Cli::parse().command) {
         Ok(json) => {
             println!("{json}");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// Calls `url` so many times, one at a time on one connection, after a tenth as many to warm up.
-fn warm(url: &str, token: Option<&str>, calls: &str) -> Result<String> {
-    let calls: usize = calls.parse()?;
-    let mut connection = http::Connection::open(url, token)?;
-    for _ in 0..calls / 10 {
-        connection.get()?;
+fn run(command: Command) -> anyhow::Result<serde_json::Value> {
+    match command {
+        Command::Closed { target, connections } => {
+            load::closed(target.request()?, connections, target.times(), &target.processes)
+        }
+        Command::Open { target, rate, connections } => {
+            load::open(target.request()?, rate, connections, target.times(), &target.processes)
+        }
+        Command::Start { url, rest, program, args } => process::start(&url, Duration::from_secs(rest), &program, &args),
     }
-    let times = (0..calls).map(|_| connection.get()).collect::<Result<Vec<Duration>>>()?;
-    Ok(stats::json(&times))
-}
-
-/// Starts a process, times it to the first 200 of `url`, lets it rest, reads its memory, and ends it by SIGTERM.
-fn start(url: &str, rest_seconds: &str, program: &str, args: &[&str]) -> Result<String> {
-    let rest = Duration::from_secs(rest_seconds.parse()?);
-    let mut child = process::Child::start(program, args)?;
-    let first = child.until(|| http::Connection::open(url, None)?.get(), Duration::from_secs(60))?;
-    std::thread::sleep(rest);
-    let memory = child.resident_kib()?;
-    child.stop()?;
-    Ok(format!(r#"{{"first_answer_ms": {:.1}, "resident_mib_at_rest": {:.1}}}"#, first.as_secs_f64() * 1e3, memory as f64 / 1024.0))
 }

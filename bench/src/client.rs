@@ -1,0 +1,129 @@
+//! The smallest client of HTTP/1.1 that can time a call: one connection, kept open; answers with a length or in chunks.
+
+use anyhow::{Context, bail, ensure};
+use smol::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A request that is sent again and again.
+pub struct Request {
+    host: String,
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    /// A request of `url` (`http://host:port/path`): GET, or POST of so many bytes; `token` goes as a bearer token.
+    pub fn new(url: &str, token: Option<&str>, body: usize) -> anyhow::Result<Self> {
+        let rest = url.strip_prefix("http://").context("only http:// is measured")?;
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let (method, length) =
+            if body == 0 { ("GET", String::new()) } else { ("POST", format!("Content-Length: {body}\r\n")) };
+        let mut bytes = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\n{bearer}{length}\r\n").into_bytes();
+        bytes.resize(bytes.len() + body, b'x');
+        Ok(Self { host: host.to_owned(), bytes })
+    }
+}
+
+/// A connection that is kept open.
+pub struct Connection {
+    stream: TcpStream,
+    /// What has arrived and is not yet read, from `at` on.
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+/// How a body ends.
+enum Length {
+    Bytes(usize),
+    Chunked,
+}
+
+impl Connection {
+    /// Connects to the host of a request.
+    pub async fn open(request: &Request) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(&request.host).await.with_context(|| format!("connect to {}", request.host))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(1 << 17), at: 0 })
+    }
+
+    /// Sends the request and reads the whole answer; its status.
+    pub async fn exchange(&mut self, request: &Request) -> anyhow::Result<u16> {
+        self.buffer.clear();
+        self.at = 0;
+        self.stream.write_all(&request.bytes).await?;
+        let (status, length) = self.head().await?;
+        match length {
+            Length::Bytes(bytes) => self.skip(bytes).await?,
+            Length::Chunked => while self.chunk().await? {},
+        }
+        Ok(status)
+    }
+
+    async fn more(&mut self) -> anyhow::Result<()> {
+        let mut piece = [0; 16 << 10];
+        let read = self.stream.read(&mut piece).await?;
+        ensure!(read > 0, "the connection was closed");
+        self.buffer.extend_from_slice(&piece[..read]);
+        Ok(())
+    }
+
+    async fn head(&mut self) -> anyhow::Result<(u16, Length)> {
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut response = httparse::Response::new(&mut headers);
+            if let httparse::Status::Complete(end) = response.parse(&self.buffer)? {
+                let status = response.code.context("an answer without a status")?;
+                let length = length(response.headers)?;
+                self.at = end;
+                return Ok((status, length));
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Reads a chunk; whether another follows. Trailers end with an empty line (RFC 9112 7.1).
+    async fn chunk(&mut self) -> anyhow::Result<bool> {
+        let line = self.line().await?;
+        let size = usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16)?;
+        if size == 0 {
+            while !self.line().await?.is_empty() {}
+            return Ok(false);
+        }
+        self.skip(size + 2).await?;
+        Ok(true)
+    }
+
+    async fn line(&mut self) -> anyhow::Result<String> {
+        loop {
+            let rest = &self.buffer[self.at..];
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&rest[..end]).trim_end().to_owned();
+                self.at += end + 1;
+                return Ok(line);
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn skip(&mut self, bytes: usize) -> anyhow::Result<()> {
+        while self.buffer.len() - self.at < bytes {
+            self.more().await?;
+        }
+        self.at += bytes;
+        Ok(())
+    }
+}
+
+fn length(headers: &[httparse::Header<'_>]) -> anyhow::Result<Length> {
+    for header in headers {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            return Ok(Length::Bytes(std::str::from_utf8(header.value)?.trim().parse()?));
+        }
+        if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            return Ok(Length::Chunked);
+        }
+    }
+    bail!("an answer whose end can't be told")
+}
