@@ -1,5 +1,6 @@
 //! A whole cluster in one process: scheduler, worker and gateway as the libraries that they are everywhere, with the same
-//! authentication between them and the same limits. They share a data folder and a secret, nothing else.
+//! authentication between them and the same limits. They share a data folder and a secret; invocations go from gateway to
+//! worker by the same protocol without a network between.
 //!
 //! What happens once it runs (sample, context, greeting) is in `up/welcome.rs`; it goes through the public API.
 
@@ -14,6 +15,7 @@ use dunlin_process::{
     data::{DataDir, write_private},
     shutdown::Shutdown,
 };
+use dunlin_proto::local::Local;
 use dunlin_scheduler::Scheduler;
 use dunlin_worker::Worker;
 use tokio::task::JoinSet;
@@ -64,12 +66,13 @@ impl Up {
         gateway.scheduler = url.clone();
         gateway.data_dir = data_dir.join("gateway");
         gateway.cluster_secret = secret.clone();
-        let gateway = Gateway::bind(gateway).await?;
+        let local = Local::default();
+        let gateway = Gateway::bind(gateway).await?.beside(local.clone());
         worker.listen = ANY_PORT;
         worker.scheduler = url;
         worker.data_dir = data_dir.join("worker");
         worker.cluster_secret = secret;
-        let worker = Worker::bind(worker).await?;
+        let worker = Worker::bind(worker).await?.beside(local);
         Ok(Self { scheduler, worker, gateway, data })
     }
 

@@ -21,7 +21,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
-    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, metadata::ClusterSecret,
+    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, local::Local, metadata::ClusterSecret,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -72,6 +72,7 @@ pub struct Gateway {
     secret: ClusterSecret,
     records: records::Records,
     keeper: records::Keeper,
+    local: Local,
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -99,7 +100,13 @@ impl Gateway {
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer } = addresses;
         let config = Arc::new(Config { functions, admin, peer, ..config });
-        Ok(Self { addresses, listeners, config, data, secret, records, keeper })
+        Ok(Self { addresses, listeners, config, data, secret, records, keeper, local: Local::default() })
+    }
+
+    /// Reaches these workers, which are in the same process, without a network.
+    #[must_use]
+    pub fn beside(self, local: Local) -> Self {
+        Self { local, ..self }
     }
 
     /// Where it listens.
@@ -149,6 +156,7 @@ impl Gateway {
         let connector = dispatch::Connector {
             gateway: config.name.clone(),
             secret: self.secret.clone(),
+            local: self.local.clone(),
             changed: tokio::sync::watch::Sender::new(0),
         };
         let directory = dispatch::Directory::new(connector, config.dispatch.sessions, backstage.clone());

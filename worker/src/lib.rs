@@ -28,6 +28,7 @@ use dunlin_proto::{
         artifact_service_client::ArtifactServiceClient, session_service_server::SessionServiceServer,
         sync_service_client::SyncServiceClient, worker_log_service_server::WorkerLogServiceServer,
     },
+    local::Local,
     metadata::ClusterSecret,
 };
 use tokio::net::TcpListener;
@@ -74,6 +75,7 @@ pub struct Worker {
     artifacts: Arc<Artifacts>,
     channel: Channel,
     data: DataDir,
+    local: Option<Local>,
 }
 
 /// What these PEM files hold, one after another.
@@ -112,7 +114,13 @@ impl Worker {
         let client = ArtifactServiceClient::with_interceptor(channel.clone(), secret.attach());
         let cache = Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client);
         let artifacts = Arc::new(cache.context("open the code cache")?);
-        Ok(Self { name, config, secret, listener, address, runtime, logs, artifacts, channel, data })
+        Ok(Self { name, config, secret, listener, address, runtime, logs, artifacts, channel, data, local: None })
+    }
+
+    /// Also takes sessions from a gateway of the same process, without a network.
+    #[must_use]
+    pub fn beside(self, local: Local) -> Self {
+        Self { local: Some(local), ..self }
     }
 
     /// Its name in the cluster.
@@ -147,7 +155,11 @@ impl Worker {
             stop: stop.clone(),
         };
         let logs = LogService::new(self.logs.clone(), self.name(), work.clone());
-        let (health, router) = router(&self.secret, self.config.capacity, context, logs).await;
+        let sessions = Sessions::new(context);
+        if let Some(local) = &self.local {
+            background.spawn(sessions.clone().serve_local(local.listen(self.address)));
+        }
+        let (health, router) = router(&self.secret, self.config.capacity, sessions, logs).await;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let mut served = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, shutdown.begun()));
         let mut drained = std::pin::pin!(async {
@@ -203,12 +215,12 @@ impl Worker {
 async fn router(
     secret: &ClusterSecret,
     capacity: u32,
-    context: session::Context,
+    sessions: Sessions,
     logs: LogService,
 ) -> (HealthReporter, tonic::transport::server::Router) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SessionServiceServer<Sessions>>().await;
-    let sessions = SessionServiceServer::new(Sessions::new(context)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let sessions = SessionServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let logs = WorkerLogServiceServer::new(logs).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let window = window(capacity);
     let router = Server::builder()

@@ -23,10 +23,14 @@ use std::{
 };
 
 use dunlin_process::shutdown::Shutdown;
-use dunlin_proto::internal::v1::{
-    Begin, Goaway, OpenSessionRequest, OpenSessionResponse, open_session_request::Frame,
-    open_session_response::Frame as Answer, session_service_server::SessionService,
+use dunlin_proto::{
+    internal::v1::{
+        Begin, Goaway, OpenSessionRequest, OpenSessionResponse, open_session_request::Frame,
+        open_session_response::Frame as Answer, session_service_server::SessionService,
+    },
+    local::{Opening, Requests},
 };
+use futures::{StreamExt, TryStreamExt};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
@@ -62,8 +66,8 @@ impl Fault {
     }
 }
 
-/// Serves gateways.
-#[derive(Debug)]
+/// Serves gateways. Clones share everything.
+#[derive(Debug, Clone)]
 pub(crate) struct Sessions {
     context: Arc<Context>,
     places: Arc<Semaphore>,
@@ -85,6 +89,37 @@ impl Sessions {
     pub(crate) fn new(context: Context) -> Self {
         Self { context: Arc::new(context), places: Arc::new(Semaphore::new(MAX_SESSIONS)) }
     }
+
+    /// Opens sessions for a gateway of this process until the worker leaves.
+    pub(crate) async fn serve_local(self, mut openings: mpsc::Receiver<Opening>) {
+        loop {
+            let opening = tokio::select! {
+                opening = openings.recv() => opening,
+                () = self.context.shutdown.begun() => return,
+            };
+            let Some(Opening { requests, answer }) = opening else { return };
+            let opened = self.open(requests).await.map(|receiver| ReceiverStream::new(receiver).boxed());
+            // A gateway that no longer waits for it sees its session end.
+            let _ = answer.send(opened);
+        }
+    }
+
+    /// Greets a gateway and begins its session; the receiver is what the gateway hears.
+    async fn open(
+        &self,
+        mut requests: Requests,
+    ) -> Result<mpsc::Receiver<Result<OpenSessionResponse, Status>>, Status> {
+        let place = self.places.clone().try_acquire_owned();
+        let place =
+            place.map_err(|_| Status::resource_exhausted(format!("{MAX_SESSIONS} sessions are open already")))?;
+        let first = timeout(PATIENCE, requests.try_next()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let greeting = hello::answer(first, &self.context)?;
+        let (outlet, receiver) = mpsc::channel(OUTGOING_MESSAGES);
+        let session = Session::new(self.context.clone(), &greeting, outlet);
+        self.context.shutdown.spawn(session.run(requests, greeting, place));
+        Ok(receiver)
+    }
 }
 
 #[tonic::async_trait]
@@ -95,16 +130,7 @@ impl SessionService for Sessions {
         &self,
         request: Request<Streaming<OpenSessionRequest>>,
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
-        let place = self.places.clone().try_acquire_owned();
-        let place =
-            place.map_err(|_| Status::resource_exhausted(format!("{MAX_SESSIONS} sessions are open already")))?;
-        let mut incoming = request.into_inner();
-        let first = timeout(PATIENCE, incoming.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
-        let greeting = hello::answer(first, &self.context)?;
-        let (outlet, receiver) = mpsc::channel(OUTGOING_MESSAGES);
-        let session = Session::new(self.context.clone(), &greeting, outlet);
-        self.context.shutdown.spawn(session.run(incoming, greeting, place));
+        let receiver = self.open(request.into_inner().boxed()).await?;
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -144,7 +170,7 @@ impl Session {
         Self { context, epoch: greeting.epoch, outlet, inflight, numbers: Numbers::default(), ended, draining: false }
     }
 
-    async fn run(mut self, incoming: Streaming<OpenSessionRequest>, greeting: Greeting, place: OwnedSemaphorePermit) {
+    async fn run(mut self, incoming: Requests, greeting: Greeting, place: OwnedSemaphorePermit) {
         tracing::info!(gateway = greeting.peer, "session opened");
         self.tell(Answer::Hello(greeting.answer)).await;
         let end = self.serve(incoming).await;
@@ -156,17 +182,17 @@ impl Session {
         drop(place);
     }
 
-    async fn serve(&mut self, mut incoming: Streaming<OpenSessionRequest>) -> End {
+    async fn serve(&mut self, mut incoming: Requests) -> End {
         let (context, ended) = (self.context.clone(), self.ended.clone());
         // Waited for once and not once a message.
         let (mut leaving, mut stopped) =
             (std::pin::pin!(context.shutdown.begun()), std::pin::pin!(context.stop.cancelled()));
         loop {
             tokio::select! {
-                message = incoming.message() => match message {
-                    Ok(Some(message)) => if let Err(fault) = self.take(message) { return End::Fault(fault) },
-                    Ok(None) => return End::Gone(None),
-                    Err(status) => return broken(status),
+                message = incoming.next() => match message {
+                    Some(Ok(message)) => if let Err(fault) = self.take(message) { return End::Fault(fault) },
+                    None => return End::Gone(None),
+                    Some(Err(status)) => return broken(status),
                 },
                 () = &mut leaving, if !self.draining => {
                     self.draining = true;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use dunlin_proto::{ids::GatewayId, metadata::ClusterSecret};
+use dunlin_proto::{ids::GatewayId, local::Local, metadata::ClusterSecret};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,8 @@ pub(crate) struct Connector {
     pub(crate) gateway: GatewayId,
     /// Proves it.
     pub(crate) secret: ClusterSecret,
+    /// The workers of this process, which are reached without a network.
+    pub(crate) local: Local,
     /// Told whenever there is a session more or less.
     pub(crate) changed: watch::Sender<u64>,
 }
@@ -90,7 +92,7 @@ impl Endpoint {
     pub(super) async fn maintain(self: Arc<Self>, slot: usize, connector: Connector) {
         let mut backoff = Backoff::default();
         while !self.gone.is_cancelled() {
-            let opening = session::open(connector.gateway.as_str(), &self.id, &self.address, &connector.secret);
+            let opening = session::open(&connector, &self.id, &self.address);
             let opened = tokio::select! {
                 opened = opening => opened,
                 () = self.gone.cancelled() => return,

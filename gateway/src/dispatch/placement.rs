@@ -138,6 +138,7 @@ impl Directory {
 mod tests {
     use dunlin_proto::{
         ids::{FunctionUid, VersionNumber},
+        local::Local,
         metadata::ClusterSecret,
     };
 
@@ -145,7 +146,8 @@ mod tests {
 
     fn directory() -> Directory {
         let secret = ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap();
-        let connector = Connector { gateway: "g".parse().unwrap(), secret, changed: watch::Sender::new(0) };
+        let (local, changed) = (Local::default(), watch::Sender::new(0));
+        let connector = Connector { gateway: "g".parse().unwrap(), secret, local, changed };
         Directory::new(connector, 2, Shutdown::default())
     }
 

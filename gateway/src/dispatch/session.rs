@@ -20,18 +20,18 @@ use dunlin_proto::{
         Begin, End, OpenSessionRequest, OpenSessionResponse, SessionHello, open_session_request,
         open_session_response::Frame, session_service_client::SessionServiceClient,
     },
-    metadata::ClusterSecret,
+    local::Responses,
 };
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Status, Streaming,
+    Status,
     transport::{Channel, Endpoint as Address},
 };
 
 use super::{
     call::{Call, CallHandle},
-    endpoint::InFlight,
+    endpoint::{Connector, InFlight},
     outbound::Outbound,
     record::Ledger,
     wire,
@@ -73,22 +73,19 @@ struct Entry {
 
 /// Opens a session to an endpoint.
 pub(super) async fn open(
-    gateway: &str,
+    connector: &Connector,
     endpoint: &str,
     address: &str,
-    secret: &ClusterSecret,
-) -> anyhow::Result<(Arc<Session>, Streaming<OpenSessionResponse>)> {
-    let opening = handshake(gateway, endpoint, address, secret);
+) -> anyhow::Result<(Arc<Session>, Responses)> {
+    let opening = handshake(connector, endpoint, address);
     tokio::time::timeout(OPENING, opening).await.context("the worker did not answer in time")?
 }
 
 async fn handshake(
-    gateway: &str,
+    connector: &Connector,
     endpoint: &str,
     address: &str,
-    secret: &ClusterSecret,
-) -> anyhow::Result<(Arc<Session>, Streaming<OpenSessionResponse>)> {
-    let channel = connect(address).await?;
+) -> anyhow::Result<(Arc<Session>, Responses)> {
     let epoch = rand::random_range(1..u64::MAX);
     let session = Arc::new(Session {
         epoch,
@@ -100,18 +97,27 @@ async fn handshake(
     let hello = SessionHello {
         protocol_version: PROTOCOL_VERSION,
         features: Vec::new(),
-        peer: gateway.to_owned(),
+        peer: connector.gateway.to_string(),
         epoch,
         endpoint: endpoint.to_owned(),
     };
     session.send(0, open_session_request::Frame::Hello(hello));
-    let mut client = SessionServiceClient::with_interceptor(channel, secret.attach());
-    let mut incoming = client.open_session(session.outbound.clone()).await.context("open session")?.into_inner();
-    let first = incoming.message().await.context("read hello")?.context("the worker ended the session")?;
+    let mut incoming = transport(connector, address, session.outbound.clone()).await.context("open session")?;
+    let first = incoming.next().await.context("the worker ended the session")?.context("read hello")?;
     let Some(Frame::Hello(hello)) = first.frame else { bail!("the worker's first message is not a hello") };
     ensure!(hello.protocol_version == PROTOCOL_VERSION, "the worker speaks version {}", hello.protocol_version);
     ensure!(hello.epoch == epoch && hello.endpoint == endpoint, "the worker answers for {}", hello.endpoint);
     Ok((session, incoming))
+}
+
+/// Joins both directions of a session: in memory where the worker is in this process, otherwise over the network.
+async fn transport(connector: &Connector, address: &str, outbound: Outbound) -> anyhow::Result<Responses> {
+    if connector.local.has(address) {
+        return Ok(connector.local.open(address, outbound.map(Ok).boxed()).await?);
+    }
+    let channel = connect(address).await?;
+    let mut client = SessionServiceClient::with_interceptor(channel, connector.secret.attach());
+    Ok(client.open_session(outbound).await?.into_inner().boxed())
 }
 
 async fn connect(address: &str) -> anyhow::Result<Channel> {
@@ -180,7 +186,7 @@ impl Session {
     }
 
     /// Reads until the stream ends, or until `stop` and the last call's end. Every call that is left is lost.
-    pub(super) async fn run(&self, mut incoming: Streaming<OpenSessionResponse>, stop: &CancellationToken) {
+    pub(super) async fn run(&self, mut incoming: Responses, stop: &CancellationToken) {
         let ended = tokio::select! {
             ended = self.read(&mut incoming) => ended,
             () = stop.cancelled() => {
@@ -195,7 +201,7 @@ impl Session {
     }
 
     /// Reads until the session has drained. Cancel-safe.
-    async fn read(&self, incoming: &mut Streaming<OpenSessionResponse>) -> anyhow::Result<()> {
+    async fn read(&self, incoming: &mut Responses) -> anyhow::Result<()> {
         let mut wake = Vec::new();
         loop {
             let first = incoming.next().await;
@@ -213,7 +219,7 @@ impl Session {
     fn take(
         &self,
         first: Option<Result<OpenSessionResponse, Status>>,
-        incoming: &mut Streaming<OpenSessionResponse>,
+        incoming: &mut Responses,
         wake: &mut Vec<Waker>,
     ) -> anyhow::Result<()> {
         let mut next = Some(first);
