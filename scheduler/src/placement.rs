@@ -47,24 +47,21 @@ pub(crate) type Placement = BTreeMap<VersionKey, BTreeSet<WorkerId>>;
 /// wants.
 pub(crate) fn place(problem: &Problem, previous: &Placement) -> Placement {
     let mut solution = kept(problem, previous);
-    let mut load = loads(problem, &solution);
+    let mut loads = Loads::new(problem, &solution);
     for (version, want) in &problem.versions {
         let placed = solution.entry(*version).or_default();
         while placed.len() > want.workers as usize {
-            let Some(fullest) = placed.iter().max_by_key(|worker| load.rank(problem, worker, version)).cloned() else {
-                break;
-            };
-            load.change(&fullest, want, false);
+            let Some(fullest) = loads.fullest(placed, version) else { break };
+            loads.change(&fullest, want, false);
             placed.remove(&fullest);
         }
         while placed.len() < want.workers as usize {
-            let free = problem.workers.iter().filter(|(id, worker)| can_hold(worker, want) && !placed.contains(*id));
-            let Some((emptiest, _)) = free.min_by_key(|(id, _)| load.rank(problem, id, version)) else { break };
-            load.change(emptiest, want, true);
-            placed.insert(emptiest.clone());
+            let Some(emptiest) = loads.emptiest(version, want, placed) else { break };
+            loads.change(&emptiest, want, true);
+            placed.insert(emptiest);
         }
     }
-    balance(problem, &mut solution, &mut load);
+    balance(problem, &mut solution, &mut loads);
     solution.retain(|_, workers| !workers.is_empty());
     solution
 }
@@ -84,40 +81,74 @@ fn kept(problem: &Problem, previous: &Placement) -> Placement {
     wanted.map(|(version, want)| (*version, still(version, want))).collect()
 }
 
-/// The sandboxes that each worker is expected to have.
-#[derive(Debug)]
-struct Loads(BTreeMap<WorkerId, u64>);
+/// Equally empty workers that are compared before a version takes one of them.
+const CANDIDATES: usize = 8;
 
-fn loads(problem: &Problem, placement: &Placement) -> Loads {
-    let mut loads = Loads(problem.workers.keys().map(|id| (id.clone(), 0)).collect());
-    for (version, workers) in placement {
-        if let Some(want) = problem.versions.get(version) {
-            workers.iter().for_each(|worker| loads.change(worker, want, true));
-        }
-    }
-    loads
+/// The sandboxes that each worker is expected to have, and the workers in the order of their fill.
+#[derive(Debug)]
+struct Loads<'a> {
+    workers: &'a BTreeMap<WorkerId, WorkerSpec>,
+    sandboxes: BTreeMap<&'a WorkerId, u64>,
+    by_fill: BTreeSet<(u64, &'a WorkerId)>,
 }
 
-impl Loads {
-    fn change(&mut self, worker: &WorkerId, want: &Want, more: bool) {
-        if let Some(load) = self.0.get_mut(worker) {
-            let weight = u64::from(want.weight.max(1));
-            *load = if more { load.saturating_add(weight) } else { load.saturating_sub(weight) };
+impl<'a> Loads<'a> {
+    fn new(problem: &'a Problem, placement: &Placement) -> Self {
+        let mut sandboxes: BTreeMap<_, u64> = problem.workers.keys().map(|id| (id, 0)).collect();
+        for (version, workers) in placement {
+            let Some(want) = problem.versions.get(version) else { continue };
+            for worker in workers {
+                if let Some(load) = sandboxes.get_mut(worker) {
+                    *load = load.saturating_add(weight(want));
+                }
+            }
         }
+        let mut loads = Self { workers: &problem.workers, sandboxes, by_fill: BTreeSet::new() };
+        loads.by_fill = problem.workers.keys().map(|id| (loads.fill(id), id)).collect();
+        loads
+    }
+
+    fn change(&mut self, worker: &WorkerId, want: &Want, more: bool) {
+        let Some((worker, _)) = self.workers.get_key_value(worker) else { return };
+        self.by_fill.remove(&(self.fill(worker), worker));
+        let load = self.sandboxes.entry(worker).or_default();
+        *load = if more { load.saturating_add(weight(want)) } else { load.saturating_sub(weight(want)) };
+        self.by_fill.insert((self.fill(worker), worker));
     }
 
     /// How full a worker is, in millionths of its capacity.
-    fn fill(&self, problem: &Problem, worker: &WorkerId) -> u64 {
-        let capacity = problem.workers.get(worker).map_or(1, |worker| u64::from(worker.capacity.max(1)));
-        self.0.get(worker).copied().unwrap_or_default().saturating_mul(1_000_000) / capacity
+    fn fill(&self, worker: &WorkerId) -> u64 {
+        let capacity = self.workers.get(worker).map_or(1, |worker| u64::from(worker.capacity.max(1)));
+        self.sandboxes.get(worker).copied().unwrap_or_default().saturating_mul(1_000_000) / capacity
     }
 
-    /// Emptier workers come first; among equals each version has an order of its own, which spreads versions evenly.
-    fn rank(&self, problem: &Problem, worker: &WorkerId, version: &VersionKey) -> (u64, u64) {
-        let mut hasher = DefaultHasher::new();
-        (worker, version).hash(&mut hasher);
-        (self.fill(problem, worker), hasher.finish())
+    /// The emptiest worker that can hold one more version. Among equals each version has an order of its own, so that the
+    /// versions of one worker share their other workers with many.
+    fn emptiest(&self, version: &VersionKey, want: &Want, placed: &BTreeSet<WorkerId>) -> Option<WorkerId> {
+        let able = |(_, id): &&(u64, &WorkerId)| {
+            self.workers.get(*id).is_some_and(|worker| can_hold(worker, want)) && !placed.contains(*id)
+        };
+        let mut free = self.by_fill.iter().filter(able).peekable();
+        let least = free.peek()?.0;
+        let equals = free.take_while(|(fill, _)| *fill == least).take(CANDIDATES);
+        equals.min_by_key(|(_, id)| order(id, version)).map(|(_, id)| (*id).clone())
     }
+
+    /// The fullest of the workers that hold a version.
+    fn fullest(&self, placed: &BTreeSet<WorkerId>, version: &VersionKey) -> Option<WorkerId> {
+        placed.iter().max_by_key(|id| (self.fill(id), order(id, version))).cloned()
+    }
+}
+
+fn weight(want: &Want) -> u64 {
+    u64::from(want.weight.max(1))
+}
+
+/// The order of workers for one version.
+fn order(worker: &WorkerId, version: &VersionKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (worker, version).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A worker that is this much fuller than another one, in millionths of its capacity, gives versions away.
@@ -125,36 +156,44 @@ const IMBALANCE: u64 = 250_000;
 
 /// Moves versions from the fullest worker to the emptiest, as long as that narrows a gap worth the reload: otherwise a
 /// worker that joins later would stay empty.
-fn balance(problem: &Problem, solution: &mut Placement, load: &mut Loads) {
+fn balance(problem: &Problem, solution: &mut Placement, loads: &mut Loads<'_>) {
     // Each move makes the fullest worker less full, and nobody as full as it was, so this ends; the bound only says so.
     let most = solution.values().map(BTreeSet::len).sum::<usize>().saturating_mul(problem.workers.len());
     for _ in 0..most {
-        let accepting = problem.workers.iter().filter(|(_, worker)| worker.accepting).map(|(id, _)| id);
-        let by_fill = |id: &&WorkerId| load.fill(problem, id);
-        let (Some(fullest), Some(emptiest)) = (accepting.clone().max_by_key(by_fill), accepting.min_by_key(by_fill))
-        else {
-            return;
-        };
-        let gap = load.fill(problem, fullest).saturating_sub(load.fill(problem, emptiest));
-        let Some(target) = problem.workers.get(emptiest) else { return };
-        let movable = |(version, workers): &(&VersionKey, &BTreeSet<WorkerId>)| {
-            let Some(want) = problem.versions.get(version) else { return false };
-            let step = u64::from(want.weight.max(1)).saturating_mul(1_000_000) / u64::from(target.capacity.max(1));
-            let narrows = step.saturating_mul(2) <= gap;
-            narrows && workers.contains(fullest) && !workers.contains(emptiest) && can_hold(target, want)
-        };
-        if gap < IMBALANCE {
-            return;
-        }
-        let Some(version) = solution.iter().find(movable).map(|(version, _)| *version) else { return };
-        let (from, to) = (fullest.clone(), emptiest.clone());
-        if let (Some(workers), Some(want)) = (solution.get_mut(&version), problem.versions.get(&version)) {
-            workers.remove(&from);
-            workers.insert(to.clone());
-            load.change(&from, want, false);
-            load.change(&to, want, true);
-        }
+        let Some(step) = next_move(problem, solution, loads) else { return };
+        let Some(want) = problem.versions.get(&step.version) else { return };
+        let workers = solution.entry(step.version).or_default();
+        workers.remove(&step.from);
+        workers.insert(step.to.clone());
+        loads.change(&step.from, want, false);
+        loads.change(&step.to, want, true);
     }
+}
+
+/// A version that goes from one worker to another.
+struct Move {
+    version: VersionKey,
+    from: WorkerId,
+    to: WorkerId,
+}
+
+fn next_move(problem: &Problem, solution: &Placement, loads: &Loads<'_>) -> Option<Move> {
+    let accepting = |(_, id): &&(u64, &WorkerId)| problem.workers.get(*id).is_some_and(|worker| worker.accepting);
+    let (highest, fullest) = loads.by_fill.iter().rev().find(accepting)?;
+    let (lowest, emptiest) = loads.by_fill.iter().find(accepting)?;
+    let gap = highest.saturating_sub(*lowest);
+    if gap < IMBALANCE {
+        return None;
+    }
+    let target = problem.workers.get(*emptiest)?;
+    let movable = |(version, workers): &(&VersionKey, &BTreeSet<WorkerId>)| {
+        let Some(want) = problem.versions.get(version) else { return false };
+        let step = weight(want).saturating_mul(1_000_000) / u64::from(target.capacity.max(1));
+        let narrows = step.saturating_mul(2) <= gap;
+        narrows && workers.contains(*fullest) && !workers.contains(*emptiest) && can_hold(target, want)
+    };
+    let (version, _) = solution.iter().find(movable)?;
+    Some(Move { version: *version, from: (*fullest).clone(), to: (*emptiest).clone() })
 }
 
 #[cfg(test)]
