@@ -21,7 +21,8 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
-    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, local::Local, metadata::ClusterSecret,
+    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, local::Local,
+    metadata::ClusterSecret,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;

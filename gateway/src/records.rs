@@ -142,6 +142,12 @@ impl Records {
     }
 }
 
+/// How long the keeper rests between batches. While it rests, adding a record wakes nobody: a wake-up for each call would
+/// cost as much as the record itself.
+const REST: Duration = Duration::from_millis(20);
+/// Records that are taken at once.
+const BATCH: usize = 4_096;
+
 /// Keeps records: in memory for questions, on disk for the next start.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -156,7 +162,7 @@ impl Keeper {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                received = self.waiting.recv_many(&mut batch, 256) => if received == 0 { return },
+                received = self.waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
                 () = shutdown.begun(), if !self.waiting.is_closed() => {
                     self.waiting.close();
                     continue;
@@ -174,6 +180,7 @@ impl Keeper {
                 // Only a shutdown of the runtime ends it.
                 Err(_) => return,
             }
+            tokio::select! { () = tokio::time::sleep(REST) => {}, () = shutdown.begun() => {} }
         }
     }
 }

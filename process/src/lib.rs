@@ -9,13 +9,48 @@ pub mod telemetry;
 
 use std::{future::Future, process::ExitCode};
 
+use mimalloc::MiMalloc;
 use shutdown::Shutdown;
+
+/// The allocator of every process: a call makes some hundred small allocations on one thread and frees many on another, which
+/// the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How much of the machine a process has threads for, unless `TOKIO_WORKER_THREADS` says how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// A thread for each processor: the process has the machine to itself.
+    Whole,
+    /// A thread for every second processor: another role is on the same machine. More threads than processors wake each
+    /// other for every call: on two processors a call then costs a third more (see `bench/`).
+    Half,
+}
+
+impl Share {
+    /// The threads for so many processors.
+    fn threads(self, processors: usize) -> usize {
+        match self {
+            Self::Whole => processors.max(1),
+            Self::Half => (processors / 2).max(1),
+        }
+    }
+}
+
+fn runtime(share: Share) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads(share.threads(processors));
+    }
+    builder.enable_all().build()
+}
 
 /// Runs a process to its end: prints the whole chain of an error on standard error, and says how it went by exit code.
 ///
 /// `run` gets the [`Shutdown`] that SIGTERM and SIGINT begin.
-pub fn run<F: Future<Output = anyhow::Result<()>>>(run: impl FnOnce(Shutdown) -> F) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+pub fn run<F: Future<Output = anyhow::Result<()>>>(share: Share, run: impl FnOnce(Shutdown) -> F) -> ExitCode {
+    let runtime = match runtime(share) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -31,4 +66,16 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         eprintln!("  because: {cause}");
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_one_thread_at_least() {
+        for (processors, whole, half) in [(1, 1, 1), (2, 2, 1), (3, 3, 1), (16, 16, 8)] {
+            assert_eq!((Share::Whole.threads(processors), Share::Half.threads(processors)), (whole, half));
+        }
+    }
 }

@@ -81,11 +81,7 @@ pub(super) async fn open(
     tokio::time::timeout(OPENING, opening).await.context("the worker did not answer in time")?
 }
 
-async fn handshake(
-    connector: &Connector,
-    endpoint: &str,
-    address: &str,
-) -> anyhow::Result<(Arc<Session>, Responses)> {
+async fn handshake(connector: &Connector, endpoint: &str, address: &str) -> anyhow::Result<(Arc<Session>, Responses)> {
     let epoch = rand::random_range(1..u64::MAX);
     let session = Arc::new(Session {
         epoch,

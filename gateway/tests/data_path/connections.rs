@@ -69,7 +69,8 @@ async fn t30_a_head_that_trickles_is_closed() {
 
 /// A head and, after a moment, its body: what libraries of clients send as two writes.
 async fn in_two_writes(stream: &mut tokio::net::TcpStream, path: &str) -> String {
-    let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {

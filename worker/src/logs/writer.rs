@@ -5,6 +5,8 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use dunlin_proto::ids::Namespace;
@@ -12,6 +14,9 @@ use tokio::sync::mpsc;
 
 use super::{LogLimits, line::Line, segments::Segments, tenant::Tenant};
 
+/// How long the writer rests between batches, at the most. While it rests, a line wakes nobody: a wake-up for each line would
+/// cost more than writing it.
+const REST: Duration = Duration::from_millis(20);
 /// Files that stay open.
 const OPEN_FILES: usize = 64;
 
@@ -53,6 +58,9 @@ impl Writer {
     pub(super) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(Order::Write(tenant)) = orders.blocking_recv() {
             self.write(&tenant);
+            if orders.is_empty() {
+                thread::sleep(REST);
+            }
         }
     }
 

@@ -89,7 +89,10 @@ async fn t11_guests_cannot_name_fields_of_the_connection() {
     for name in ["connection", "host", "transfer-encoding", "upgrade", "keep-alive", "te", "bad name"] {
         assert!(text.contains(&format!("{name:?} false")), "{name}: {text}");
     }
-    assert!(text.contains("\"x-fine\" true") && text.contains("\"trailer\" true") && text.contains("crlf false"), "{text}");
+    assert!(
+        text.contains("\"x-fine\" true") && text.contains("\"trailer\" true") && text.contains("crlf false"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
