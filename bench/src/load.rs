@@ -22,7 +22,7 @@ pub fn closed(
     [warm_up, seconds]: [Duration; 2],
     processes: &[Watched],
 ) -> anyhow::Result<serde_json::Value> {
-    let report = Rc::new(RefCell::new(Report::default()));
+    let report = Rc::new(RefCell::new(Report::new()?));
     let local = LocalExecutor::new();
     let (request, begin) = (Rc::new(request), Instant::now() + warm_up);
     let end = begin + seconds;
@@ -79,7 +79,7 @@ pub fn open(
         idle: RefCell::default(),
         open: Cell::new(0),
         most,
-        report: RefCell::new(Report::default()),
+        report: RefCell::new(Report::new()?),
     });
     let local = LocalExecutor::new();
     // The same schedule in every run.

@@ -15,14 +15,12 @@ pub struct Report {
     failures: BTreeMap<String, u64>,
 }
 
-impl Default for Report {
-    fn default() -> Self {
-        let fine = Histogram::new(3).unwrap_or_else(|error| unreachable!("three digits are allowed: {error}"));
-        Self { fine, statuses: BTreeMap::new(), failures: BTreeMap::new() }
-    }
-}
-
 impl Report {
+    /// Nothing yet.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { fine: Histogram::new(3)?, statuses: BTreeMap::new(), failures: BTreeMap::new() })
+    }
+
     /// An answer, after so long.
     pub fn answered(&mut self, status: u16, after: Duration) {
         *self.statuses.entry(status).or_default() += 1;
