@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smol::{LocalExecutor, Timer, future};
+use smol::{LocalExecutor, Timer};
 
 use crate::{
     client::{Connection, Request},
@@ -26,7 +26,7 @@ pub fn closed(
     let local = LocalExecutor::new();
     let (request, begin) = (Rc::new(request), Instant::now() + warm_up);
     let end = begin + seconds;
-    future::block_on(local.run(async {
+    smol::block_on(local.run(async {
         let callers: Vec<_> = (0..connections)
             .map(|_| local.spawn(caller(request.clone(), report.clone(), [begin, end])))
             .collect();
@@ -84,7 +84,7 @@ pub fn open(
     let local = LocalExecutor::new();
     // The same schedule in every run.
     let mut random = fastrand::Rng::with_seed(1);
-    future::block_on(local.run(async {
+    smol::block_on(local.run(async {
         let mut at = Instant::now();
         let begin = at + warm_up;
         let end = begin + seconds;
