@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use dunlin_process::{Share, telemetry};
+use dunlin_process::telemetry;
 
 use crate::{Config, Worker, WorkerArgs, compile};
 
@@ -36,7 +36,7 @@ impl WorkerCommand {
 }
 
 fn serve(args: &WorkerArgs) -> ExitCode {
-    dunlin_process::run(Share::Half, |shutdown| async move {
+    dunlin_process::run(|shutdown| async move {
         let config = args.load()?;
         telemetry::start(config.log_format, &config.log_filter)?;
         let worker = Worker::bind(config).await?;
@@ -46,7 +46,7 @@ fn serve(args: &WorkerArgs) -> ExitCode {
 
 #[allow(clippy::print_stdout, reason = "the configuration is what was asked for")]
 fn dump(args: &WorkerArgs) -> ExitCode {
-    dunlin_process::run(Share::Half, |_| async move {
+    dunlin_process::run(|_| async move {
         let config: Config = args.load()?;
         print!("{}", toml::to_string(&config)?);
         Ok(())

@@ -9,12 +9,11 @@ mod detect;
 mod offered;
 mod strip;
 
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 pub use cli::{CompileArgs, main};
 
-use crate::sandbox::engine::{self, Class};
+use crate::sandbox::engine::{self, Class, Offer};
 use crate::sandbox::{CpuBaseline, GuestKind, state};
 
 /// How to compile.
@@ -92,7 +91,7 @@ pub enum CompileErrorCode {
 /// Names the code that [`compile`] makes with these options; the same as [`Runtime::fingerprint`](crate::sandbox::Runtime::fingerprint)
 /// of a worker that can load it.
 pub fn fingerprint(options: &CompileOptions) -> Result<String, CompileError> {
-    engine::fingerprint(class(options)).map_err(|error| unsupported(&error))
+    engine::fingerprint(offer(options)).map_err(|error| unsupported(&error))
 }
 
 /// Checks and compiles an artifact.
@@ -104,19 +103,32 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
     let kind = found.kind(options.wasi03)?;
     offered::check_imports(&found.imports, options.wasi03)?;
     let stripped = strip::without_custom_sections(&adapted)?;
-    let engine = engine::compiler(class(options), options.single_thread).map_err(|error| unsupported(&error))?;
-    let bytes = compile_component(&engine, &stripped, options.wasi03)?;
+    let bytes = compile_for_class(&stripped, kind, options)?;
     Ok(Compiled { kind, bytes, imports: found.imports, fingerprint: fingerprint(options)? })
 }
 
-fn class(options: &CompileOptions) -> Class {
-    Class { wasi03: options.wasi03, cpu: options.cpu }
+fn offer(options: &CompileOptions) -> Offer {
+    Offer { wasi03: options.wasi03, cpu: options.cpu }
+}
+
+/// Compiles for the cheapest class of engines that takes the component: what is called by WASI 0.2 may still be built of
+/// parts of 0.3.
+fn compile_for_class(wasm: &[u8], kind: GuestKind, options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
+    let mut refusal = None;
+    for class in offer(options).classes().filter(|class| class.wasi03 || kind != GuestKind::Http03) {
+        match compile_component(class, wasm, options.single_thread) {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| internal(&wasmtime::Error::msg("no class of engines is offered"))))
 }
 
 /// Compiles, links against what guests may import, and serialises.
-fn compile_component(engine: &Engine, wasm: &[u8], wasi03: bool) -> Result<Vec<u8>, CompileError> {
-    let component = Component::from_binary(engine, wasm).map_err(|error| invalid(&error))?;
-    let linker = state::linker(engine, wasi03).map_err(|error| internal(&error))?;
+fn compile_component(class: Class, wasm: &[u8], single_thread: bool) -> Result<Vec<u8>, CompileError> {
+    let engine = engine::compiler(class, single_thread).map_err(|error| unsupported(&error))?;
+    let component = Component::from_binary(&engine, wasm).map_err(|error| invalid(&error))?;
+    let linker = state::linker(&engine, class.wasi03).map_err(|error| internal(&error))?;
     // The table of offered imports knows names; only the linker knows functions and their types.
     linker.instantiate_pre(&component).map_err(|error| {
         let message = format!("the component's imports do not match what the platform offers: {}", chain(&error));

@@ -19,6 +19,7 @@ mod cgi;
 mod clock;
 mod console;
 mod delivery;
+mod eager;
 pub mod egress;
 pub(crate) mod engine;
 mod lanes;

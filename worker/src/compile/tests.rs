@@ -17,7 +17,7 @@ fn a_preview_1_command_becomes_a_component() {
     let compiled = compile_text(COMMAND).unwrap();
     assert_eq!(compiled.kind, GuestKind::Command);
     assert_eq!(compiled.fingerprint, fingerprint(&CompileOptions::default()).unwrap());
-    assert!(Engine::detect_precompiled(&compiled.bytes).is_some());
+    assert!(wasmtime::Engine::detect_precompiled(&compiled.bytes).is_some());
 }
 
 #[test]

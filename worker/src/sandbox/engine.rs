@@ -91,6 +91,28 @@ impl FromStr for CpuBaseline {
     }
 }
 
+/// What guests are offered, which decides the engines of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Whether WASI 0.3 is offered besides 0.2.
+    pub(crate) wasi03: bool,
+    /// The CPU that all code is compiled for.
+    pub(crate) cpu: CpuBaseline,
+}
+
+impl Offer {
+    /// The classes of engines, the cheapest first. Async components make every call dearer, also of those that are none, so
+    /// they have an engine of their own. Engines of one process share nothing but the handler of signals, which asks each
+    /// whose code it was.
+    pub(crate) fn classes(self) -> impl Iterator<Item = Class> {
+        [false, true].into_iter().filter(move |wasi03| self.wasi03 || !wasi03).map(move |wasi03| self.class(wasi03))
+    }
+
+    fn class(self, wasi03: bool) -> Class {
+        Class { wasi03, cpu: self.cpu }
+    }
+}
+
 /// What compiled code depends on besides the engine's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Class {
@@ -116,22 +138,25 @@ pub(crate) fn compiler(class: Class, single_thread: bool) -> wasmtime::Result<En
     Engine::new(&config)
 }
 
-/// The engine that runs guests. It has no compiler, so hostile code cannot reach one here.
-pub(super) fn runtime(settings: &SandboxConfig) -> wasmtime::Result<Engine> {
-    let mut config = shared(Class { wasi03: settings.wasi03, cpu: settings.cpu })?;
+/// The engine that runs guests of a class. It has no compiler, so hostile code cannot reach one here.
+pub(super) fn runtime(class: Class, settings: &SandboxConfig) -> wasmtime::Result<Engine> {
+    let mut config = shared(class)?;
     config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
     Engine::new(&config)
 }
 
-/// Names everything that decides whether compiled code loads: engine version, target, CPU, class and a hash of all settings.
-pub(crate) fn fingerprint(class: Class) -> wasmtime::Result<String> {
-    let engine = compiler(class, true)?;
+/// Names everything that decides whether compiled code loads: engine version, target, CPU, classes and a hash of all
+/// settings. It names all classes together: whoever offers them can load code of each.
+pub(crate) fn fingerprint(offer: Offer) -> wasmtime::Result<String> {
     let mut settings = SettingsHasher(Sha256::new());
-    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut settings);
+    for class in offer.classes() {
+        std::hash::Hash::hash(&compiler(class, true)?.precompile_compatibility_hash(), &mut settings);
+    }
     let digest = hex::encode(settings.0.finalize());
-    let class_name = if class.wasi03 { "wasi0.3" } else { "wasi0.2" };
+    let offered = if offer.wasi03 { "wasi0.3" } else { "wasi0.2" };
     let short = digest.get(..16).unwrap_or(&digest);
-    Ok(format!("wasmtime-{}-{}-{}-{class_name}-{short}", ENGINE_VERSION, class.target(), class.cpu))
+    let target = offer.class(false).target();
+    Ok(format!("wasmtime-{ENGINE_VERSION}-{target}-{}-{offered}-{short}", offer.cpu))
 }
 
 /// The settings that compiler and runtime share.
@@ -151,7 +176,7 @@ fn shared(class: Class) -> wasmtime::Result<Config> {
         .wasm_stack_switching(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
-    // Async components double the cost of a small call, so they are on only where WASI 0.3 is offered.
+    // Async components make a small call dearer (`Offer::classes`).
     config
         .concurrency_support(class.wasi03)
         .wasm_component_model_async(class.wasi03)

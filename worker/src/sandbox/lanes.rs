@@ -8,6 +8,7 @@ use std::task::Poll;
 use tokio::runtime;
 use tokio::task::JoinSet;
 
+use super::eager::Eager;
 use super::meter::Meter;
 
 /// Nice value of the slow lane: a tenth of a normal thread's share.
@@ -40,7 +41,8 @@ impl Lanes {
         meter: &Meter,
         mut work: Pin<Box<dyn Future<Output = T> + Send>>,
     ) -> Option<T> {
-        let early = poll_fn(|cx| match work.as_mut().poll(cx) {
+        let eager = Eager::new();
+        let early = poll_fn(|cx| match eager.poll(work.as_mut(), cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if meter.is_heavy() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,

@@ -20,8 +20,8 @@ pub struct SandboxConfig {
     pub max_sandboxes: u32,
     /// The largest linear memory that any version may ask for, in bytes: the size of a pool slot. Address space only.
     pub max_memory_bytes: u64,
-    /// Offers WASI 0.3 (`wasi:http/handler@0.3`). Off, the engine has no async components at all and small calls cost half.
-    /// Part of the engine class: code must have been compiled with the same setting.
+    /// Offers WASI 0.3 (`wasi:http/handler@0.3`), by a second engine that only code which needs it runs on.
+    /// Part of the fingerprint: code must have been compiled with the same setting.
     pub wasi03: bool,
     /// The CPU that code was compiled for.
     pub cpu: CpuBaseline,

@@ -173,7 +173,7 @@ mod tests {
     async fn a_deadline_that_has_passed_still_lets_finished_work_through() {
         let meter = Meter::new(Limits::default());
         let now = Instant::now();
-        let ticker = super::super::ticker::Ticker::start(&wasmtime::Engine::default()).unwrap();
+        let ticker = super::super::ticker::Ticker::start([&wasmtime::Engine::default()]).unwrap();
         let stop = std::future::pending;
         let done = bounded(&meter, now, now, ticker.running(), stop(), pin!(async { Ok(1) })).await;
         assert_eq!(done, Ok(1));

@@ -1,4 +1,4 @@
-//! The engine of a process and the programs that are loaded into it: `Runtime` once, `Program` once a version, `Sandbox` once
+//! The engines of a process and the programs that are loaded into them: `Runtime` once, `Program` once a version, `Sandbox` once
 //! an invocation.
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
@@ -14,7 +14,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use super::console::Console;
 use super::egress::{Egress, Hooks};
-use super::engine::{self, Class};
+use super::engine::{self, Class, Offer};
 use super::lanes::Lanes;
 use super::limits::{GuestKind, Policy, SandboxConfig};
 use super::meter::Meter;
@@ -24,10 +24,10 @@ use super::run::{Sandbox, bounded, classify, isolated};
 use super::state::{self, INSTANTIATION_LIMIT, State};
 use super::ticker::Ticker;
 
-/// The one engine of a process, with its instance pool, its linker and the thread that interrupts guests.
+/// The engines of a process, one for each class of code, and the thread that interrupts guests.
 pub struct Runtime {
-    engine: Engine,
-    linker: Linker<State>,
+    /// The cheapest first.
+    hosts: Vec<Host>,
     fingerprint: String,
     max_memory_bytes: u64,
     egress: Arc<Egress>,
@@ -45,24 +45,18 @@ impl Runtime {
     /// Starts the engine. Call it once a process.
     pub fn new(config: &SandboxConfig) -> Result<Arc<Self>, SandboxError> {
         let start = |error: wasmtime::Error| SandboxError::Engine(error.into());
-        let engine = engine::runtime(config).map_err(start)?;
-        let linker = state::linker(&engine, config.wasi03).map_err(start)?;
-        let fingerprint = engine::fingerprint(Class { wasi03: config.wasi03, cpu: config.cpu }).map_err(start)?;
-        let ticker = Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
+        let offer = Offer { wasi03: config.wasi03, cpu: config.cpu };
+        let hosts: Vec<Host> =
+            offer.classes().map(|class| Host::new(class, config)).collect::<Result<_, _>>().map_err(start)?;
+        let fingerprint = engine::fingerprint(offer).map_err(start)?;
+        let engines = hosts.iter().map(|host| &host.engine);
+        let ticker = Ticker::start(engines).map_err(|error| SandboxError::Engine(error.into()))?;
         let lanes = Lanes::new().map_err(|error| SandboxError::Engine(error.into()))?;
         let egress = Arc::new(Egress::new(&config.egress).map_err(SandboxError::Engine)?);
-        Ok(Arc::new(Self {
-            engine,
-            linker,
-            fingerprint,
-            max_memory_bytes: config.max_memory_bytes,
-            egress,
-            lanes,
-            ticker,
-        }))
+        Ok(Arc::new(Self { hosts, fingerprint, max_memory_bytes: config.max_memory_bytes, egress, lanes, ticker }))
     }
 
-    /// Names engine version, target, CPU, class and settings. Code that was compiled under another name does not load here.
+    /// Names engine version, target, CPU, classes and settings. Code that was compiled under another name does not load here.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -74,12 +68,37 @@ impl Runtime {
         if asked > max {
             return Err(SandboxError::MemoryAboveMaximum { asked, max });
         }
-        let component =
-            native::map_compiled(&self.engine, compiled).map_err(|error| SandboxError::Load(error.into()))?;
-        let pre = self.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
+        let (host, component) = self.map(compiled)?;
+        let pre = host.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
         let pre = pre.map_err(|error| SandboxError::Link(error.into()))?;
-        let policy = Arc::new(policy);
-        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), pre, policy })))
+        let (engine, policy) = (host.engine.clone(), Arc::new(policy));
+        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), engine, pre, policy })))
+    }
+
+    /// Maps compiled code into the engine of its class: an engine refuses code of another one by the file's first bytes.
+    fn map(&self, compiled: &Path) -> Result<(&Host, Component), SandboxError> {
+        let mut refusal = wasmtime::Error::msg("there is no engine");
+        for host in &self.hosts {
+            match native::map_compiled(&host.engine, compiled) {
+                Ok(component) => return Ok((host, component)),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(SandboxError::Load(refusal.into()))
+    }
+}
+
+/// An engine with its instance pool and what its guests may import.
+struct Host {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+impl Host {
+    fn new(class: Class, config: &SandboxConfig) -> wasmtime::Result<Self> {
+        let engine = engine::runtime(class, config)?;
+        let linker = state::linker(&engine, class.wasi03)?;
+        Ok(Self { engine, linker })
     }
 }
 
@@ -89,6 +108,7 @@ pub struct Program(Arc<ProgramInner>);
 
 pub(super) struct ProgramInner {
     pub(super) runtime: Arc<Runtime>,
+    engine: Engine,
     pre: Pre,
     pub(super) policy: Arc<Policy>,
 }
@@ -115,8 +135,8 @@ impl Program {
         if asked > max {
             return Err(SandboxError::MemoryAboveMaximum { asked, max });
         }
-        let (runtime, pre) = (self.0.runtime.clone(), self.0.pre.clone());
-        Ok(Self(Arc::new(ProgramInner { runtime, pre, policy: Arc::new(policy) })))
+        let (runtime, engine, pre) = (self.0.runtime.clone(), self.0.engine.clone(), self.0.pre.clone());
+        Ok(Self(Arc::new(ProgramInner { runtime, engine, pre, policy: Arc::new(policy) })))
     }
 
     /// Makes a fresh sandbox, which takes a place in the pool until it has run or is dropped. Runs the guest's start code, if it
@@ -135,7 +155,7 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
     let console = Console::new(meter.clone());
     let hooks = Hooks::new(runtime.egress.clone(), program.policy.clone(), meter.clone());
     let state = State::new(meter.clone(), hooks, &console, &program.policy.environment);
-    let mut store = state::store(&runtime.engine, state);
+    let mut store = state::store(&program.engine, state);
     let mut full = false;
     let guest = {
         let work = pin!(async {

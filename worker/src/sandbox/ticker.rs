@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use wasmtime::Engine;
+use wasmtime::{Engine, EngineWeak};
 
 /// Time between two interrupts: how long a guest may keep a thread before somebody else has a turn.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
@@ -28,15 +28,16 @@ struct Shared {
 }
 
 impl Ticker {
-    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+    /// Starts the clock of these engines.
+    pub(super) fn start<'a>(engines: impl IntoIterator<Item = &'a Engine>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (seen, engine) = (shared.clone(), engine.weak());
+        let seen = shared.clone();
+        let engines: Vec<_> = engines.into_iter().map(Engine::weak).collect();
         let thread = thread::Builder::new().name("dunlin-ticker".to_owned()).spawn(move || {
             let mut idle = 0;
             while !seen.stop.load(Ordering::Acquire) {
                 thread::sleep(TICK);
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
+                engines.iter().filter_map(EngineWeak::upgrade).for_each(|engine| engine.increment_epoch());
                 idle = if seen.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
                 if idle > IDLE_TICKS {
                     seen.sleep();

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use dunlin_worker::sandbox::{GuestKind, Limits, Policy, Program};
+use dunlin_worker::compile::{CompileOptions, compile};
+use dunlin_worker::sandbox::{GuestKind, Limits, Policy, Program, Runtime, SandboxConfig};
 
-use super::support::{Answer, build_rust, call, get, load, policy, post, shared, short};
+use super::http;
+use super::support::{Answer, build_rust, call, get, guest, load, policy, post, shared, short, small};
 
 fn hostile(policy: Policy) -> Program {
     static LOADED: OnceLock<Program> = OnceLock::new();
@@ -60,4 +62,34 @@ async fn every_way_to_fail_has_its_own_word() {
 async fn a_failure_after_the_end_leaves_the_response_whole() {
     let answer = visit("/trap-after-body").await;
     assert_eq!((answer.code(), answer.text().as_str(), answer.ended), ("trap", "some", true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_engines_of_a_process_stop_their_guests_at_the_same_time() {
+    let limits = || Limits { memory_bytes: 32 << 20, ..short() };
+    for (path, code) in
+        [("/loop", "cpu_exceeded"), ("/panic", "trap"), ("/memory", "memory_exceeded"), ("/trap-in-body", "trap")]
+    {
+        let plain = http::hostile(policy(limits()));
+        let plain = tokio::spawn(async move { call(&plain, get(path)).await });
+        let asynchronous = tokio::spawn(visit(path));
+        let (plain, asynchronous) = (plain.await.unwrap(), asynchronous.await.unwrap());
+        assert_eq!((plain.code(), asynchronous.code()), (code, code), "{path}");
+    }
+    assert_eq!(visit("/").await.code(), "ok");
+    assert_eq!(call(&http::hostile(Policy::default()), get("/")).await.code(), "ok");
+}
+
+#[tokio::test]
+async fn only_what_needs_wasi_0_3_runs_on_its_engine() {
+    let without = Runtime::new(&SandboxConfig { wasi03: false, ..small() }).unwrap();
+    let loads = |wasm: &[u8]| {
+        let compiled = compile(wasm, &CompileOptions::default()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &compiled.bytes).unwrap();
+        without.load(file.path(), compiled.kind, Policy::default()).is_ok()
+    };
+    assert!(loads(&wat::parse_file(guest("hello.wat")).unwrap()));
+    let folder = guest("hostile-http3");
+    assert!(!loads(&build_rust(&folder, "hostile_http3.wasm")));
 }
