@@ -267,14 +267,16 @@ impl ResponseBody {
 
 /// A receipt as `Server-Timing` (W3C Server Timing), in milliseconds.
 pub(crate) fn server_timing(receipt: &Receipt) -> String {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-    format!(
-        "queue;dur={:.3}, start;dur={:.3}, run;dur={:.3}, cpu;dur={:.3}",
-        millis(receipt.queue),
-        millis(receipt.start),
-        millis(receipt.run),
-        millis(receipt.cpu)
-    )
+    let Receipt { queue, start, run, cpu, .. } = *receipt;
+    let (queue, start, run, cpu) = (millis(queue), millis(start), millis(run), millis(cpu));
+    format!("queue;dur={queue}, start;dur={start}, run;dur={run}, cpu;dur={cpu}")
+}
+
+/// A duration in milliseconds with three decimals. Every answer has some: floating point would take ten times as long.
+pub(crate) fn millis(duration: Duration) -> impl std::fmt::Display {
+    let micros =
+        duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_nanos().saturating_add(500) / 1_000);
+    format!("{}.{:03}", micros / 1_000, micros % 1_000)
 }
 
 impl Body for ResponseBody {

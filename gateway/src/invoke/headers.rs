@@ -13,7 +13,7 @@ use super::trace::Trace;
 use crate::{
     dispatch::{
         ResponseBody,
-        response::{Timing, server_timing},
+        response::{Timing, millis, server_timing},
     },
     error::REQUEST_ID,
 };
@@ -53,13 +53,13 @@ pub(super) fn to_function(
     trace: &Trace,
 ) -> HeaderMap {
     let trailers = accepts_trailers(&headers);
-    remove_hop_by_hop(&mut headers);
+    remove_named(&mut headers);
     crate::admin::remove_session(&mut headers);
-    headers.remove(header::TE);
-    for name in PRETENDED.iter().chain(consumed) {
-        headers.remove(name);
-    }
-    remove_where(&mut headers, |name| name.starts_with("x-forwarded-") || name.starts_with("dunlin-"));
+    remove_where(&mut headers, |name| {
+        let kept_back = HOP_BY_HOP.contains(name) || PRETENDED.contains(name) || consumed.contains(name);
+        let text = name.as_str();
+        kept_back || *name == header::TE || text.starts_with("x-forwarded-") || text.starts_with("dunlin-")
+    });
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -90,19 +90,18 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes the fields that `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
     for name in named {
         headers.remove(name.as_str());
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
 }
 
-fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let names: Vec<_> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+/// One pass over the few fields that there are is cheaper than asking for each unwanted one.
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in names {
         headers.remove(name);
     }
@@ -119,9 +118,9 @@ pub(super) fn to_caller(
     let bodiless = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     let length = headers.remove(header::CONTENT_LENGTH).filter(|_| bodiless);
-    remove_hop_by_hop(headers);
+    remove_named(headers);
     crate::admin::remove_session_setting(headers);
-    remove_where(headers, |name| name.starts_with("dunlin-"));
+    remove_where(headers, |name| HOP_BY_HOP.contains(name) || name.as_str().starts_with("dunlin-"));
     // What the body has is counted anew; only where there is none does the function's word stand (RFC 9110 8.6).
     if let Some(length) = length.filter(|length| length.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())) {
         headers.insert(header::CONTENT_LENGTH, length);
@@ -150,7 +149,7 @@ fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
     let text = if timing.complete {
         server_timing(&timing.receipt)
     } else {
-        format!("queue;dur={:.3}", timing.receipt.queue.as_secs_f64() * 1_000.0)
+        format!("queue;dur={}", millis(timing.receipt.queue))
     };
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.append(SERVER_TIMING, value);
