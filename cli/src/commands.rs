@@ -25,8 +25,6 @@ pub(crate) mod worker;
 
 use std::process::ExitCode;
 
-use dunlin_process::Share;
-
 use crate::{
     args::{Cli, Command},
     exit::{Exit, Failure},
@@ -40,11 +38,11 @@ pub(crate) fn run(args: Cli) -> ExitCode {
     let session = Session { cluster: args.cluster, output };
     // Roles have a runtime with many threads; what talks to a cluster needs one.
     match args.command {
-        Command::Up(args) => dunlin_process::run(Share::Whole, |end| up::run(*args, session, end)),
-        Command::Gateway(args) => dunlin_process::run(Share::Half, |end| role::gateway(*args, output, end)),
-        Command::Scheduler(command) => dunlin_process::run(Share::Half, |end| role::scheduler(*command, output, end)),
+        Command::Up(args) => dunlin_process::run(|end| up::run(*args, session, end)),
+        Command::Gateway(args) => dunlin_process::run(|end| role::gateway(*args, output, end)),
+        Command::Scheduler(command) => dunlin_process::run(|end| role::scheduler(*command, output, end)),
         Command::Worker(command) if command.action.is_none() => {
-            dunlin_process::run(Share::Half, |end| role::worker(command.role, output, end))
+            dunlin_process::run(|end| role::worker(command.role, output, end))
         }
         command => run_client(command, &session),
     }

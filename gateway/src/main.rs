@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dunlin_gateway::{Gateway, GatewayArgs};
-use dunlin_process::{Share, shutdown::Shutdown, telemetry};
+use dunlin_process::{shutdown::Shutdown, telemetry};
 
 /// Dunlin's public edge: serves functions, and the administration API
 #[derive(Debug, Parser)]
@@ -16,7 +16,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    dunlin_process::run(Share::Half, |shutdown| run(cli.args, shutdown))
+    dunlin_process::run(|shutdown| run(cli.args, shutdown))
 }
 
 async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {

@@ -7,56 +7,73 @@ pub mod data;
 pub mod shutdown;
 pub mod telemetry;
 
-use std::{future::Future, process::ExitCode};
+use std::{future::Future, io, process::ExitCode};
 
 use mimalloc::MiMalloc;
 use shutdown::Shutdown;
+use tokio::runtime::{self, Handle, Runtime};
 
 /// The allocator of every process: a call makes many small allocations, and the system's allocator took a seventh of its
 /// time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How much of the machine a process has threads for, unless `TOKIO_WORKER_THREADS` says how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Share {
-    /// A thread for each processor: the process has the machine to itself.
-    Whole,
-    /// A thread for every second processor: another role is on the same machine. On two processors a gateway and a worker
-    /// with two threads each spent half as much again on a call as with one each.
-    Half,
+/// Threads of its own for a process, or for a part of one; they end with it, and what they run is not waited for.
+#[derive(Debug)]
+pub struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
 }
 
-impl Share {
-    /// The threads for so many processors.
-    fn threads(self, processors: usize) -> usize {
-        match self {
-            Self::Whole => processors.max(1),
-            Self::Half => (processors / 2).max(1),
+impl Threads {
+    /// A thread for every second processor, unless `TOKIO_WORKER_THREADS` says how many: another role is on the same machine,
+    /// or in the same process. On two processors a gateway and a worker with two threads each spent half as much again on a
+    /// call as with one each.
+    ///
+    /// # Errors
+    /// The system gives no threads or no event queue.
+    pub fn start() -> io::Result<Self> {
+        let mut builder = runtime::Builder::new_multi_thread();
+        if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            builder.worker_threads(count(processors));
+        }
+        let runtime = builder.enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    /// Where to spawn what shall run on them.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // A task must not wait for a runtime, and may be what drops it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
 
-fn runtime(share: Share) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        builder.worker_threads(share.threads(processors));
-    }
-    builder.enable_all().build()
+/// The threads for so many processors.
+fn count(processors: usize) -> usize {
+    (processors / 2).max(1)
 }
 
 /// Runs a process to its end: prints the whole chain of an error on standard error, and says how it went by exit code.
 ///
 /// `run` gets the [`Shutdown`] that SIGTERM and SIGINT begin.
-pub fn run<F: Future<Output = anyhow::Result<()>>>(share: Share, run: impl FnOnce(Shutdown) -> F) -> ExitCode {
-    let runtime = match runtime(share) {
-        Ok(runtime) => runtime,
+pub fn run<F: Future<Output = anyhow::Result<()>>>(run: impl FnOnce(Shutdown) -> F) -> ExitCode {
+    let threads = match Threads::start() {
+        Ok(threads) => threads,
         Err(error) => return fail(&error.into()),
     };
-    let ended = runtime.block_on(async { run(Shutdown::on_signal()?).await });
+    let ended = threads.handle.block_on(async { run(Shutdown::on_signal()?).await });
     // What still runs after its grace period is not waited for.
-    runtime.shutdown_background();
+    drop(threads);
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
@@ -74,8 +91,8 @@ mod tests {
 
     #[test]
     fn a_process_has_one_thread_at_least() {
-        for (processors, whole, half) in [(1, 1, 1), (2, 2, 1), (3, 3, 1), (16, 16, 8)] {
-            assert_eq!((Share::Whole.threads(processors), Share::Half.threads(processors)), (whole, half));
+        for (processors, threads) in [(1, 1), (2, 1), (3, 1), (16, 8)] {
+            assert_eq!(count(processors), threads);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use dunlin_process::{Share, shutdown::Shutdown, telemetry};
+use dunlin_process::{shutdown::Shutdown, telemetry};
 
 use crate::{Scheduler, SchedulerArgs, operator_token};
 
@@ -44,8 +44,8 @@ impl SchedulerCommand {
     /// Runs to the end of the process.
     pub fn run(self) -> ExitCode {
         match self.command {
-            Some(Other::OperatorToken(args)) => dunlin_process::run(Share::Half, |_| async move { args.print() }),
-            None => dunlin_process::run(Share::Half, |shutdown| serve(self.args, shutdown)),
+            Some(Other::OperatorToken(args)) => dunlin_process::run(|_| async move { args.print() }),
+            None => dunlin_process::run(|shutdown| serve(self.args, shutdown)),
         }
     }
 }
