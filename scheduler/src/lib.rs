@@ -3,7 +3,8 @@
 //!
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
-//! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory.
+//! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
+//! `decide` is placement and autoscaling for simulations.
 
 mod app;
 mod artifacts;
@@ -14,6 +15,7 @@ mod codes;
 mod command;
 mod compiler;
 mod config;
+pub mod decide;
 mod deploy;
 mod error;
 mod keys;
