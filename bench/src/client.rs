@@ -32,6 +32,8 @@ pub struct Connection {
     /// What has arrived and is not yet read, from `at` on.
     buffer: Vec<u8>,
     at: usize,
+    /// Whether the server takes another request on it.
+    open: bool,
 }
 
 /// How a body ends.
@@ -41,23 +43,36 @@ enum Length {
 }
 
 impl Connection {
+    /// Whether another request can be sent on it.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Connects to the host of a request.
+    ///
+    /// # Errors
+    /// Nobody listens there.
     pub async fn open(request: &Request) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(&request.host).await.with_context(|| format!("connect to {}", request.host))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(1 << 17), at: 0 })
+        Ok(Self { stream, buffer: Vec::new(), at: 0, open: true })
     }
 
     /// Sends the request and reads the whole answer; its status.
+    ///
+    /// # Errors
+    /// There was no whole answer; the connection is of no more use.
     pub async fn exchange(&mut self, request: &Request) -> anyhow::Result<u16> {
         self.buffer.clear();
         self.at = 0;
+        self.open = false;
         self.stream.write_all(&request.bytes).await?;
-        let (status, length) = self.head().await?;
+        let (status, length, keeps) = self.head().await?;
         match length {
             Length::Bytes(bytes) => self.skip(bytes).await?,
             Length::Chunked => while self.chunk().await? {},
         }
+        self.open = keeps;
         Ok(status)
     }
 
@@ -69,15 +84,16 @@ impl Connection {
         Ok(())
     }
 
-    async fn head(&mut self) -> anyhow::Result<(u16, Length)> {
+    /// Status, how the body ends, and whether the connection is kept open after it.
+    async fn head(&mut self) -> anyhow::Result<(u16, Length, bool)> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 64];
             let mut response = httparse::Response::new(&mut headers);
             if let httparse::Status::Complete(end) = response.parse(&self.buffer)? {
                 let status = response.code.context("an answer without a status")?;
-                let length = length(response.headers)?;
+                let (length, keeps) = (length(response.headers)?, keeps(response.headers));
                 self.at = end;
-                return Ok((status, length));
+                return Ok((status, length, keeps));
             }
             self.more().await?;
         }
@@ -114,6 +130,13 @@ impl Connection {
         self.at += bytes;
         Ok(())
     }
+}
+
+fn keeps(headers: &[httparse::Header<'_>]) -> bool {
+    let closes = |header: &httparse::Header<'_>| {
+        header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close")
+    };
+    !headers.iter().any(closes)
 }
 
 fn length(headers: &[httparse::Header<'_>]) -> anyhow::Result<Length> {

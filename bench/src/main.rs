@@ -1,20 +1,23 @@
 //! Measures HTTP servers from outside, in one thread, so that the client's own cost stays small and known.
 //!
 //! `closed` keeps so many calls in flight: throughput, and CPU time of each process for each call. `open` sends by a fixed
-//! schedule, whatever comes back: latency counts from the scheduled time. `start` times a process from its start to its first
-//! answer, then its memory at rest. Results are JSON on standard output; the scripts add the machine and the versions. No
-//! number here is a test.
+//! schedule, whatever comes back: latency counts from the scheduled time. `once` calls each URL of a list once. `start` times
+//! a process from its start to its first answer, then its memory at rest. Results are JSON on standard output; the scripts
+//! add the machine and the versions. No number here is a test.
 
 mod client;
 mod load;
 mod process;
 mod report;
 
-use std::{process::ExitCode, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
 use client::Request;
+use load::{Once, Open, Step};
 use process::Watched;
 
 #[derive(Parser)]
@@ -28,45 +31,63 @@ struct Cli {
 enum Command {
     /// Keeps so many calls in flight
     Closed {
+        /// http://host:port/path
+        url: String,
         #[command(flatten)]
-        target: Target,
+        call: Call,
         /// Calls in flight
         #[arg(long, default_value_t = 1)]
         connections: usize,
+        /// Seconds that count
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// Seconds before that
+        #[arg(long, default_value_t = 1.0)]
+        warm_up: f64,
     },
     /// Sends calls by a schedule that no answer delays
     Open {
+        /// http://host:port/path
+        url: String,
         #[command(flatten)]
-        target: Target,
-        /// Calls a second
-        #[arg(long)]
-        rate: f64,
-        /// Connections at the most; a call that finds none free is counted as not sent
-        #[arg(long, default_value_t = 2000)]
+        call: Call,
+        /// RATE:SECONDS, calls a second for so long; may be repeated, one after the other
+        #[arg(long = "step", required = true)]
+        steps: Vec<Step>,
+        /// Calls in flight at the most; a call that finds as many is counted as skipped
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+        /// Milliseconds of a window of the time series
+        #[arg(long, default_value_t = 100)]
+        window: u64,
+    },
+    /// Calls each URL of a list once
+    Once {
+        /// File with a URL on each line, all of one host
+        urls: PathBuf,
+        #[command(flatten)]
+        call: Call,
+        /// Calls in flight; up to a thousand connections are open before the first
+        #[arg(long, default_value_t = 1)]
         connections: usize,
     },
     /// Starts a program, times its first answer, and reads its memory at rest
     Start {
+        /// http://host:port/path
         url: String,
         /// Seconds of rest
         rest: u64,
+        /// What to start
         program: String,
+        /// With which arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
 }
 
-/// What is called, for how long, and whose CPU time is read meanwhile.
+/// What every call is like, and whose CPU time is read meanwhile.
 #[derive(Args)]
-struct Target {
-    /// http://host:port/path
-    url: String,
-    /// Seconds that count
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
-    /// Seconds before that
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
+struct Call {
     /// Bearer token
     #[arg(long)]
     token: Option<String>,
@@ -78,13 +99,9 @@ struct Target {
     processes: Vec<Watched>,
 }
 
-impl Target {
-    fn request(&self) -> anyhow::Result<Request> {
-        Request::new(&self.url, self.token.as_deref(), self.body)
-    }
-
-    fn times(&self) -> [Duration; 2] {
-        [self.warm_up, self.seconds].map(Duration::from_secs_f64)
+impl Call {
+    fn request(&self, url: &str) -> anyhow::Result<Request> {
+        Request::new(url, self.token.as_deref(), self.body)
     }
 }
 
@@ -101,13 +118,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<serde_json::Value> {
+fn run(command: Command) -> anyhow::Result<Value> {
     match command {
-        Command::Closed { target, connections } => {
-            load::closed(target.request()?, connections, target.times(), &target.processes)
+        Command::Closed { url, call, connections, seconds, warm_up } => {
+            let times = [warm_up, seconds].map(Duration::from_secs_f64);
+            load::closed(call.request(&url)?, connections, times, &call.processes)
         }
-        Command::Open { target, rate, connections } => {
-            load::open(target.request()?, rate, connections, target.times(), &target.processes)
+        Command::Open { url, call, steps, connections, window } => load::open(Open {
+            request: call.request(&url)?,
+            steps,
+            connections,
+            window: Duration::from_millis(window.max(1)),
+            processes: call.processes,
+        }),
+        Command::Once { urls, call, connections } => {
+            let list = fs::read_to_string(&urls).with_context(|| format!("read {}", urls.display()))?;
+            let requests = list.lines().map(|url| call.request(url)).collect::<anyhow::Result<_>>()?;
+            load::once(Once { requests, in_flight: connections, processes: call.processes })
         }
         Command::Start { url, rest, program, args } => process::start(&url, Duration::from_secs(rest), &program, &args),
     }

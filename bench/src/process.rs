@@ -64,7 +64,8 @@ impl Cpu {
 
 /// User and system time of a process (fields 14 and 15 of proc_pid_stat(5)).
 fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("read the account of process {pid}"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("read the account of process {pid}"))?;
     let (_, fields) = stat.rsplit_once(')').context("an account without a name")?;
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum();
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS))

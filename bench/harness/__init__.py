@@ -1,0 +1,1 @@
+"""What the benchmarks share. They are programs of their own in this folder's parent; nothing here runs by itself."""
