@@ -119,7 +119,7 @@ def over_time(found, name):
     at = [round(index / scale, 3) for index in range(len(series["due"]) - 1)]
     rate = {
         word: [(x, value * scale) for x, value in zip(at, series[key])]
-        for word, key in (("answered", "ok"), ("refused", "refused"), ("not sent", "skipped"))
+        for word, key in (("answered", "done"), ("refused", "refused"), ("not sent", "skipped"))
     }
     during = found["before"]["seconds"] + 1
     return plot.lines(

@@ -153,7 +153,11 @@ fn start<'a>(local: &LocalExecutor<'a>, shared: &Rc<Shared>, step: usize, at: In
         match outcome {
             Ok(status) => {
                 report.answered(status, after);
-                shared.series.borrow_mut().answered(window, status, after);
+                let mut series = shared.series.borrow_mut();
+                series.answered(window, status, after);
+                if status == 200 {
+                    series.done(begin.elapsed());
+                }
             }
             Err(error) => {
                 report.failed(&error);

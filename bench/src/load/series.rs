@@ -1,4 +1,5 @@
-//! What became of calls over time, in windows by the moment at which each call was due.
+//! What became of calls over time, in windows by the moment at which each call was due; `done` alone counts answers when they
+//! came.
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ struct Window {
     refused: u64,
     failed: u64,
     skipped: u64,
+    /// Answers with status 200 that came in this window, whenever they were due.
+    done: u64,
     /// Latencies of answers with status 200, in microseconds.
     answered: Vec<u32>,
 }
@@ -28,11 +31,22 @@ impl Series {
 
     /// A call is due so long after the beginning; its window.
     pub fn due(&mut self, after: Duration) -> usize {
+        let window = self.window(after);
+        self.windows[window].due += 1;
+        window
+    }
+
+    /// An answer with status 200 has come so long after the beginning.
+    pub fn done(&mut self, after: Duration) {
+        let window = self.window(after);
+        self.windows[window].done += 1;
+    }
+
+    fn window(&mut self, after: Duration) -> usize {
         let window = (after.as_nanos() / self.width.as_nanos().max(1)) as usize;
         if self.windows.len() <= window {
             self.windows.resize_with(window + 1, Window::default);
         }
-        self.windows[window].due += 1;
         window
     }
 
@@ -60,6 +74,7 @@ impl Series {
         json!({
             "window_ms": self.width.as_millis() as u64,
             "due": list(|window| json!(window.due)),
+            "done": list(|window| json!(window.done)),
             "ok": list(|window| json!(window.answered.len())),
             "refused": list(|window| json!(window.refused)),
             "failed": list(|window| json!(window.failed)),
