@@ -93,7 +93,7 @@ impl Config {
             listen.ip().is_loopback(),
             "listen is {listen}, but internal listeners must be on loopback, such as 127.0.0.1:7071"
         );
-        ensure!((1..=20_000).contains(&self.capacity), "capacity is {} but must be 1 to 20000", self.capacity);
+        ensure!((1..=10_000).contains(&self.capacity), "capacity is {} but must be 1 to 10000", self.capacity);
         ensure!(self.log_bytes_per_namespace >= 64 << 10, "log_bytes_per_namespace must be 65536 at least");
         ensure!(self.log_bytes >= self.log_bytes_per_namespace, "log_bytes must not be below log_bytes_per_namespace");
         ensure!(self.log_rate_bytes >= 32 << 10, "log_rate_bytes must be 32768 at least, twice the longest line");

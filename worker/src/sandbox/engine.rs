@@ -29,6 +29,11 @@ pub(crate) const TABLES: u32 = 10;
 /// Elements of one table. JavaScript guests need 7,785.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
+/// Address space of one linear memory: all that 32-bit addresses reach, so that they need no checks, and the guard after it.
+const MEMORY_SLOT_BYTES: u64 = (4 << 30) + (32 << 20);
+/// Address space for the linear memories of all engines of a process; the system gives 128 TiB (x86-64 without five-level pages).
+const ADDRESS_SPACE_BYTES: u64 = 104 << 40;
+
 /// Most bytes of a memory or table that stay mapped where touched pages cannot be found cheaply.
 const KEPT_WITHOUT_SCAN: usize = 128 << 10;
 
@@ -209,7 +214,7 @@ fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
         .total_stacks(sandboxes)
         .total_gc_heaps(sandboxes)
         .total_core_instances(sandboxes.saturating_mul(CORE_INSTANCES))
-        .total_memories(sandboxes.saturating_mul(MEMORIES))
+        .total_memories(memories(sandboxes, settings.wasi03))
         .total_tables(sandboxes.saturating_mul(TABLES))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
@@ -224,6 +229,14 @@ fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
         .max_unused_warm_slots(settings.max_unused_warm_slots)
         .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
     pool
+}
+
+/// The linear memories of an engine: as many as its sandboxes could have, or as many as there is room for. Next to all
+/// components have one, and a sandbox that finds none is refused before it runs.
+fn memories(sandboxes: u32, wasi03: bool) -> u32 {
+    let engines = if wasi03 { 2 } else { 1 };
+    let room = ADDRESS_SPACE_BYTES / engines / MEMORY_SLOT_BYTES;
+    sandboxes.saturating_mul(MEMORIES).min(u32::try_from(room).unwrap_or(u32::MAX))
 }
 
 /// Whether this machine has no swap. Resetting slots by scanning the page map misses pages that were swapped out, which

@@ -71,6 +71,17 @@ fn async_components_need_wasi_0_3() {
 }
 
 #[test]
+fn every_sandbox_has_a_memory_and_all_fit_into_the_address_space() {
+    for (capacity, wasi03) in [(1, true), (1_000, true), (10_000, true), (10_000, false)] {
+        let sandboxes = capacity + capacity / 4;
+        let memories = memories(sandboxes, wasi03);
+        assert!(memories >= sandboxes, "{memories} memories for {sandboxes} sandboxes");
+        let all = u64::from(memories) * MEMORY_SLOT_BYTES * if wasi03 { 2 } else { 1 };
+        assert!(all < 120 << 40, "{} TiB", all >> 40);
+    }
+}
+
+#[test]
 fn swap_areas_are_seen() {
     let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
     assert!(has_no_swap(heading));
