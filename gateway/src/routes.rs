@@ -8,7 +8,7 @@ pub(crate) mod path;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime},
@@ -19,6 +19,7 @@ use dunlin_proto::{
     ids::{FunctionName, Namespace, VersionKey, VersionNumber},
     names::FunctionRef,
 };
+use tokio::time::Instant;
 
 /// The newest table; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +85,8 @@ pub(crate) struct Version {
     pub(crate) request_body_bytes: u64,
     /// Body of an answer in bytes.
     pub(crate) response_body_bytes: u64,
+    /// Workers that hold it on standby; none where it has no traffic.
+    pub(crate) standbys: usize,
     /// What callers want of it now; survives changes of the configuration.
     pub(crate) demand: Arc<Demand>,
 }
@@ -95,6 +98,8 @@ pub(crate) struct Demand {
     pub(crate) in_flight: AtomicU32,
     /// Invocations that wait for a placement.
     pub(crate) queued: AtomicU32,
+    /// When a placement was last asked for on behalf of calls that run on standby workers.
+    pub(crate) asked: Mutex<Option<Instant>>,
 }
 
 impl Demand {

@@ -12,6 +12,7 @@ pub mod model;
 pub mod names;
 pub mod outbound;
 pub mod seal;
+pub mod standby;
 
 pub use error::{ApiError, ErrorCode};
 
@@ -41,6 +42,9 @@ pub mod internal {
 
 /// The version of the internal protocols (sync streams and sessions) that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The optional feature of sessions that a gateway may ask for a sign of life.
+pub const FEATURE_PING: &str = "ping";
 
 /// The largest artifact that may be uploaded, in bytes.
 pub const MAX_ARTIFACT_BYTES: u64 = 64 << 20;

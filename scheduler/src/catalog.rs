@@ -12,6 +12,7 @@ use std::{
 use dunlin_proto::{
     ids::{Digest, FunctionUid, Namespace, VersionKey, VersionNumber},
     names::KeyId,
+    standby::STANDBYS,
 };
 use tokio::sync::{Mutex, watch};
 
@@ -28,6 +29,19 @@ pub(crate) struct CatalogFunction {
     pub(crate) versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
 }
 
+impl CatalogFunction {
+    /// Whether a share of the calls goes to the version.
+    pub(crate) fn serves(&self, number: VersionNumber) -> bool {
+        self.record.traffic.iter().any(|share| share.0 == number && share.1 > 0)
+    }
+
+    /// On how many workers the version is kept on standby: none without traffic, and no more than it may have.
+    pub(crate) fn standbys(&self, version: &VersionRecord) -> u32 {
+        let most = version.spec.scaling.max_workers.unwrap_or(STANDBYS);
+        if self.serves(version.number) { STANDBYS.min(most) } else { 0 }
+    }
+}
+
 /// One state of everything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Catalog {
@@ -37,7 +51,7 @@ pub(crate) struct Catalog {
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
     pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
     /// By artifact, then by engine.
-    codes: HashMap<Digest, BTreeMap<String, Code>>,
+    codes: HashMap<Digest, BTreeMap<String, Arc<Code>>>,
 }
 
 impl Catalog {
@@ -53,7 +67,7 @@ impl Catalog {
         let mut codes: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for compiled in rows.codes {
             let code = compiled.code;
-            codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), code);
+            codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
         }
         let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
         Self { version: rows.version, namespaces: rows.namespaces.into_iter().collect(), functions, keys, codes }
@@ -70,7 +84,7 @@ impl Catalog {
     }
 
     /// The engines that can run the version, with the code for each.
-    pub(crate) fn codes(&self, version: &VersionRecord) -> Option<&BTreeMap<String, Code>> {
+    pub(crate) fn codes(&self, version: &VersionRecord) -> Option<&BTreeMap<String, Arc<Code>>> {
         self.codes.get(&version.artifact)
     }
 

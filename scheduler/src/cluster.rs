@@ -29,6 +29,10 @@ use crate::{
 /// Silence after which a worker is taken out of placement: three reports missed.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
+/// How long a lost worker keeps its seat among those that hold versions on standby: a restart must not make others fetch
+/// thousands of versions.
+const SEAT: Duration = Duration::from_secs(30);
+
 /// How long a lost worker is still shown.
 const FORGET: Duration = Duration::from_secs(600);
 
@@ -40,10 +44,30 @@ const MOST: usize = 10_000;
 pub(crate) struct Session(u64);
 
 /// A version that a worker shall hold.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Assigned {
     pub(crate) version: Arc<VersionRecord>,
-    pub(crate) code: Code,
+    pub(crate) code: Arc<Code>,
+    /// Only kept on disk.
+    pub(crate) standby: bool,
+}
+
+impl PartialEq for Assigned {
+    /// Mostly they are the same values, which is quick to see.
+    fn eq(&self, other: &Self) -> bool {
+        let version = Arc::ptr_eq(&self.version, &other.version) || self.version == other.version;
+        let code = Arc::ptr_eq(&self.code, &other.code) || self.code == other.code;
+        version && code && self.standby == other.standby
+    }
+}
+
+/// A worker that holds versions on standby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seated {
+    pub(crate) worker: WorkerId,
+    pub(crate) zone: String,
+    /// Where other workers fetch code from it.
+    pub(crate) address: String,
 }
 
 /// The whole of what a worker shall hold.
@@ -54,6 +78,8 @@ pub(crate) struct Assignment {
     pub(crate) versions: BTreeMap<VersionKey, Assigned>,
     /// An operator drains the worker.
     pub(crate) drain: bool,
+    /// Who else may have the code.
+    pub(crate) peers: Arc<Vec<Seated>>,
 }
 
 /// All workers and gateways.
@@ -172,6 +198,13 @@ impl Cluster {
         let takes = |view: &WorkerView| view.report.as_ref().is_some_and(|report| !report.leaving);
         let known = self.workers.get(worker).filter(|known| !known.is_silent(now) && takes(known));
         known.is_some() && !self.is_drained(worker)
+    }
+
+    /// The workers that hold versions on standby: neither drained nor lost for long.
+    pub(crate) fn seated(&self, now: Instant) -> Vec<Seated> {
+        let stays = |view: &WorkerView| now.saturating_duration_since(view.heard) <= SEAT;
+        let seated = self.workers.values().filter(|view| stays(view) && !self.is_drained(&view.hello.worker));
+        seated.filter_map(WorkerView::seat).collect()
     }
 
     /// Whether any worker takes versions.

@@ -18,7 +18,7 @@ use dunlin_proto::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    cluster::HeldState,
+    cluster::{HeldState, WorkerView},
     codes::{Codes, Step},
     error::Error,
     model::VersionRecord,
@@ -237,8 +237,10 @@ impl Deploys {
     /// What the workers say that shall hold it, where none of them can.
     fn failure(&self, version: &VersionRecord) -> Option<String> {
         let (key, cluster) = (version.key(), self.board.cluster());
-        let holders =
-            cluster.workers().values().filter(|worker| worker.assignment.borrow().versions.contains_key(&key));
+        let loads = |worker: &&WorkerView| {
+            worker.assignment.borrow().versions.get(&key).is_some_and(|assigned| !assigned.standby)
+        };
+        let holders = cluster.workers().values().filter(loads);
         let mut failures: BTreeSet<(WorkerId, String)> = BTreeSet::new();
         for worker in holders {
             let held = worker.report.as_ref()?.versions.get(&key)?;

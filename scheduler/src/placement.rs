@@ -15,6 +15,8 @@ pub(crate) struct WorkerSpec {
     pub(crate) capacity: u32,
     /// The engines that it has.
     pub(crate) engines: BTreeSet<String>,
+    /// What fails together with it; may be empty.
+    pub(crate) zone: String,
     /// Whether it is alive, not drained and not leaving.
     pub(crate) accepting: bool,
 }
@@ -28,6 +30,8 @@ pub(crate) struct Want {
     pub(crate) engines: BTreeSet<String>,
     /// Sandboxes that it is expected to use on each.
     pub(crate) weight: u32,
+    /// Workers that have its code on their disks.
+    pub(crate) near: BTreeSet<WorkerId>,
 }
 
 /// What is to be placed, and where it can go.
@@ -43,7 +47,7 @@ pub(crate) type Placement = BTreeMap<VersionKey, BTreeSet<WorkerId>>;
 /// Places every version on as many workers as it wants, or on all that can run it.
 ///
 /// It keeps `previous` where that is still possible, adds workers that have the most room, and takes away those that have
-/// the least. Every worker of the answer accepts versions and has an engine for them; no version has more workers than it
+/// the least. Among those with room it prefers a zone that the version is not in, and then a worker that has its code. Every worker of the answer accepts versions and has an engine for them; no version has more workers than it
 /// wants.
 pub(crate) fn place(problem: &Problem, previous: &Placement) -> Placement {
     let mut solution = kept(problem, previous);
@@ -84,12 +88,17 @@ fn kept(problem: &Problem, previous: &Placement) -> Placement {
 /// Equally empty workers that are compared before a version takes one of them.
 const CANDIDATES: usize = 8;
 
+/// A worker that has the code may be so much fuller than the emptiest one, in millionths of its capacity.
+const NEARBY: u64 = 125_000;
+
 /// The sandboxes that each worker is expected to have, and the workers in the order of their fill.
 #[derive(Debug)]
 struct Loads<'a> {
     workers: &'a BTreeMap<WorkerId, WorkerSpec>,
     sandboxes: BTreeMap<&'a WorkerId, u64>,
     by_fill: BTreeSet<(u64, &'a WorkerId)>,
+    /// How many zones accept versions.
+    zones: usize,
 }
 
 impl<'a> Loads<'a> {
@@ -103,7 +112,9 @@ impl<'a> Loads<'a> {
                 }
             }
         }
-        let mut loads = Self { workers: &problem.workers, sandboxes, by_fill: BTreeSet::new() };
+        let accepting = problem.workers.values().filter(|worker| worker.accepting);
+        let zones = accepting.map(|worker| &worker.zone).collect::<BTreeSet<_>>().len();
+        let mut loads = Self { workers: &problem.workers, sandboxes, by_fill: BTreeSet::new(), zones };
         loads.by_fill = problem.workers.keys().map(|id| (loads.fill(id), id)).collect();
         loads
     }
@@ -122,16 +133,33 @@ impl<'a> Loads<'a> {
         self.sandboxes.get(worker).copied().unwrap_or_default().saturating_mul(1_000_000) / capacity
     }
 
-    /// The emptiest worker that can hold one more version. Among equals each version has an order of its own, so that the
-    /// versions of one worker share their other workers with many.
+    /// The emptiest worker that can hold one more version: in a zone without it where there is one, and there one that has
+    /// its code where that is not much fuller. Among equals each version has an order of its own, so that the versions of
+    /// one worker share their other workers with many.
     fn emptiest(&self, version: &VersionKey, want: &Want, placed: &BTreeSet<WorkerId>) -> Option<WorkerId> {
-        let able = |(_, id): &&(u64, &WorkerId)| {
-            self.workers.get(*id).is_some_and(|worker| can_hold(worker, want)) && !placed.contains(*id)
-        };
-        let mut free = self.by_fill.iter().filter(able).peekable();
+        let used: BTreeSet<&str> = placed.iter().filter_map(|id| self.zone(id)).collect();
+        let able =
+            |id: &WorkerId| self.workers.get(id).is_some_and(|worker| can_hold(worker, want)) && !placed.contains(id);
+        let elsewhere = |id: &WorkerId| able(id) && self.zone(id).is_some_and(|zone| !used.contains(zone));
+        // With all zones used, or with only one, there is nothing to look for.
+        let found = (used.len() < self.zones).then(|| self.first(version, want, elsewhere)).flatten();
+        found.or_else(|| self.first(version, want, able))
+    }
+
+    /// The emptiest of the workers that are `able`, or one with the code that is hardly fuller.
+    fn first(&self, version: &VersionKey, want: &Want, able: impl Fn(&WorkerId) -> bool) -> Option<WorkerId> {
+        let mut free = self.by_fill.iter().filter(|(_, id)| able(id)).peekable();
         let least = free.peek()?.0;
+        let near = want.near.iter().filter(|id| able(id)).map(|id| (self.fill(id), id));
+        if let Some((_, id)) = near.filter(|(fill, _)| *fill <= least.saturating_add(NEARBY)).min() {
+            return Some(id.clone());
+        }
         let equals = free.take_while(|(fill, _)| *fill == least).take(CANDIDATES);
         equals.min_by_key(|(_, id)| order(id, version)).map(|(_, id)| (*id).clone())
+    }
+
+    fn zone(&self, worker: &WorkerId) -> Option<&'a str> {
+        self.workers.get(worker).map(|worker| worker.zone.as_str())
     }
 
     /// The fullest of the workers that hold a version.
@@ -190,7 +218,12 @@ fn next_move(problem: &Problem, solution: &Placement, loads: &Loads<'_>) -> Opti
         let Some(want) = problem.versions.get(version) else { return false };
         let step = weight(want).saturating_mul(1_000_000) / u64::from(target.capacity.max(1));
         let narrows = step.saturating_mul(2) <= gap;
-        narrows && workers.contains(*fullest) && !workers.contains(*emptiest) && can_hold(target, want)
+        if !narrows || !workers.contains(*fullest) || workers.contains(*emptiest) || !can_hold(target, want) {
+            return false;
+        }
+        // A move must not bring workers of a version together in one zone.
+        let mut others = workers.iter().filter(|id| id != fullest).filter_map(|id| loads.zone(id));
+        loads.zone(fullest) == Some(&target.zone) || others.all(|zone| zone != target.zone)
     };
     let (version, _) = solution.iter().find(movable)?;
     Some(Move { version: *version, from: (*fullest).clone(), to: (*emptiest).clone() })

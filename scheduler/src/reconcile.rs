@@ -8,6 +8,7 @@
 
 mod plan;
 mod publish;
+mod standbys;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use dunlin_process::shutdown::Shutdown;
-use dunlin_proto::ids::VersionKey;
+use dunlin_proto::ids::{VersionKey, WorkerId};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -97,6 +98,9 @@ pub(crate) struct Memory {
     pub(super) placement: Placement,
     /// Nothing has been decided yet: what workers hold is what was placed before.
     pub(super) begun: bool,
+    standbys: standbys::Standbys,
+    /// What each worker's assignment was made of.
+    made_of: BTreeMap<WorkerId, publish::Basis>,
 }
 
 /// Runs until the shutdown begins.
@@ -124,9 +128,11 @@ pub(crate) fn decide(board: &Board, catalog: &CatalogKeeper, memory: &mut Memory
     }
     let catalog = catalog.current();
     let mut cluster = board.cluster();
+    memory.standbys.renew(&cluster, &catalog, now);
     let plan = plan::plan(&mut cluster, &catalog, memory, now, now.saturating_duration_since(board.began));
-    publish::assign(&cluster, &catalog, &plan, board.epoch);
-    let (next, wanted) = (publish::placements(&cluster, &catalog, &plan, now), plan.wanted_workers);
+    publish::assign(&cluster, &catalog, &plan, memory, board.epoch);
+    let seats = memory.standbys.seated();
+    let (next, wanted) = (publish::placements(&cluster, &catalog, &plan, seats, now), plan.wanted_workers);
     drop(cluster);
     board.placements.send_if_modified(|current| publish::replace(current, next, board.epoch));
     board.wanted_workers.send_if_modified(|current| std::mem::replace(current, wanted) != wanted);

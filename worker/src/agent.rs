@@ -5,12 +5,18 @@
 
 mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     internal::v1::{
-        Assignment, SyncWorkerRequest, SyncWorkerResponse, WorkerHello, WorkerLoad, WorkerWelcome,
+        Assignment, AssignmentDelta, SyncWorkerRequest, SyncWorkerResponse, WorkerHello, WorkerLoad, WorkerWelcome,
         sync_service_client::SyncServiceClient, sync_worker_request::Report, sync_worker_response::Update,
     },
     metadata::AttachSecret,
@@ -35,6 +41,8 @@ const WELCOME: Duration = Duration::from_secs(5);
 /// Time before the stream is opened again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often changes of the assignment are written to disk.
+const REMEMBER: Duration = Duration::from_secs(2);
 /// How often to report where the scheduler does not say.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -49,6 +57,8 @@ enum Ended {
     Closed,
     #[error("the scheduler did not begin with a welcome")]
     NoWelcome,
+    #[error("the scheduler sent a change of another assignment than the one that is followed")]
+    WrongBase,
 }
 
 /// What keeps a worker in step with the scheduler.
@@ -59,6 +69,8 @@ pub(crate) struct Agent {
     pub(crate) holdings: Holdings,
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) remembered: Remembered,
+    /// The assignment has changed since it was remembered.
+    pub(crate) forgettable: AtomicBool,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -70,6 +82,7 @@ impl Agent {
         }
         if let Some(assignment) = self.remembered.assignment() {
             tracing::info!(versions = assignment.versions.len(), "resuming the last assignment");
+            self.artifacts.set_peers(Some(&assignment.peers));
             self.holdings.apply(&assignment);
         }
     }
@@ -77,6 +90,7 @@ impl Agent {
     /// Stays connected until the worker has `finished`; from the beginning of the shutdown on it reports that it leaves.
     pub(crate) async fn run(self, finished: CancellationToken) {
         tokio::select! { () = self.stay_connected() => {}, () = finished.cancelled() => {} }
+        self.remember().await;
     }
 
     async fn stay_connected(&self) {
@@ -111,10 +125,13 @@ impl Agent {
         self.welcome(&welcome).await;
         let mut ticks = interval(report_interval(&welcome));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut memories = interval(REMEMBER);
+        memories.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaving = self.shutdown.has_begun();
         loop {
             tokio::select! {
-                update = next(&mut updates) => self.update(update?).await,
+                update = next(&mut updates) => self.update(update?).await?,
+                _ = memories.tick() => self.remember().await,
                 _ = ticks.tick() => self.report(&reports, usage),
                 () = self.holdings.changed() => self.report(&reports, usage),
                 () = self.shutdown.begun(), if !leaving => {
@@ -125,10 +142,32 @@ impl Agent {
         }
     }
 
-    async fn update(&self, update: Update) {
+    async fn update(&self, update: Update) -> Result<(), Ended> {
         match update {
             Update::Welcome(welcome) => self.welcome(&welcome).await,
             Update::Assignment(assignment) => self.assignment(&assignment).await,
+            Update::AssignmentDelta(delta) => return self.delta(&delta),
+        }
+        Ok(())
+    }
+
+    /// Follows a change. Where it is not for what is held, the stream is opened again, which brings the whole.
+    fn delta(&self, delta: &AssignmentDelta) -> Result<(), Ended> {
+        if !self.holdings.change(delta) {
+            return Err(Ended::WrongBase);
+        }
+        let AssignmentDelta { version, versions, removed, drain, .. } = delta;
+        tracing::debug!(?version, changed = versions.len(), removed = removed.len(), drain, "assigned");
+        self.artifacts.set_peers(delta.peers_changed.then_some(&delta.peers[..]));
+        self.forgettable.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Remembers changes once in a while: with many functions an assignment is large, and changes come often.
+    async fn remember(&self) {
+        if self.forgettable.swap(false, Ordering::Relaxed) {
+            let assignment = Assignment { peers: self.artifacts.peers(), ..self.holdings.assignment() };
+            self.remembered.keep_assignment(&assignment).await;
         }
     }
 
@@ -153,14 +192,17 @@ impl Agent {
             return;
         }
         tracing::debug!(version = ?assignment.version, versions = assignment.versions.len(), drain = assignment.drain, "assigned");
+        self.artifacts.set_peers(Some(&assignment.peers));
+        self.forgettable.store(false, Ordering::Relaxed);
         self.remembered.keep_assignment(assignment).await;
     }
 
     fn report(&self, reports: &mpsc::Sender<SyncWorkerRequest>, usage: &mut Usage) {
-        let (assignment, versions) = self.holdings.report();
+        let held = self.holdings.report();
         let load = WorkerLoad {
-            assignment,
-            versions,
+            assignment: held.followed,
+            versions: held.versions,
+            stored: held.stored,
             memory_bytes: usage::memory_bytes(),
             cpu_millis: usage.cpu_millis(),
             leaving: self.shutdown.has_begun(),

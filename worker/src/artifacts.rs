@@ -1,4 +1,5 @@
-//! The worker's private cache of compiled code: one file a key, fetched from the scheduler, trusted only when sealed.
+//! The worker's private cache of compiled code: one file a key, fetched from the scheduler or, where that can't give it, from
+//! another worker; trusted only when sealed.
 //!
 //! Native code runs with the worker's rights, so nothing here is believed (threat T23): the seal must be signed by the
 //! cluster, the bytes must be those that were sealed, and the file must be our own plain one. Bytes are read once when they
@@ -6,25 +7,32 @@
 
 mod fetch;
 mod inspect;
+mod peers;
+mod serve;
 
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
 use dunlin_proto::{
-    ids::Digest,
-    internal::v1::{CompiledCode, artifact_service_client::ArtifactServiceClient},
+    ids::{Digest, VersionKey},
+    internal::v1::{CompiledCode, WorkerPeer, artifact_service_client::ArtifactServiceClient},
     metadata::AttachSecret,
     seal,
 };
 use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
 use inspect::{Inspection, Trusted};
+pub(crate) use peers::Peers;
+pub(crate) use serve::CodeService;
 
 /// A client of the scheduler's artifacts.
 pub(crate) type CodeClient = ArtifactServiceClient<InterceptedService<Channel, AttachSecret>>;
@@ -48,7 +56,7 @@ pub(crate) enum ArtifactError {
     #[error("fetch compiled code: {}", .0.message())]
     Fetch(#[source] Box<tonic::Status>),
     /// The scheduler went silent.
-    #[error("the scheduler sent no compiled code for {0:?}")]
+    #[error("no compiled code came for {0:?}")]
     Silent(std::time::Duration),
     /// The cache's folder is in trouble.
     #[error("use the code cache")]
@@ -62,6 +70,9 @@ pub(crate) struct Artifacts {
     max_bytes: u64,
     fingerprint: String,
     client: CodeClient,
+    peers: Peers,
+    /// A file has come since the cache was last made to fit.
+    grown: AtomicBool,
     /// Public keys of those who may seal code.
     keys: ArcSwap<Vec<Vec<u8>>>,
     entries: Mutex<HashMap<String, Entry>>,
@@ -80,7 +91,13 @@ impl Artifacts {
     ///
     /// # Errors
     /// The folder can't be read.
-    pub(crate) fn open(folder: PathBuf, max_bytes: u64, fingerprint: &str, client: CodeClient) -> io::Result<Self> {
+    pub(crate) fn open(
+        folder: PathBuf,
+        max_bytes: u64,
+        fingerprint: &str,
+        client: CodeClient,
+        peers: Peers,
+    ) -> io::Result<Self> {
         for file in fs::read_dir(&folder)? {
             let path = file?.path();
             if !path.file_name().and_then(|name| name.to_str()).is_some_and(is_key) {
@@ -89,7 +106,9 @@ impl Artifacts {
             }
         }
         let fingerprint = fingerprint.to_owned();
-        Ok(Self { folder, max_bytes, fingerprint, client, keys: ArcSwap::default(), entries: Mutex::default() })
+        // What an earlier process left may be too much already.
+        let (grown, keys, entries) = (AtomicBool::new(true), ArcSwap::default(), Mutex::default());
+        Ok(Self { folder, max_bytes, fingerprint, client, peers, grown, keys, entries })
     }
 
     /// From now on these keys, and no others, seal code.
@@ -97,22 +116,39 @@ impl Artifacts {
         self.keys.store(Arc::new(keys));
     }
 
-    /// Brings the code into the cache where it is missing or wrong, and returns the file to map.
+    /// From now on these workers may have code that the scheduler can't give; nothing says that they are the same.
+    pub(crate) fn set_peers(&self, peers: Option<&[WorkerPeer]>) {
+        if let Some(peers) = peers {
+            self.peers.replace(peers);
+        }
+    }
+
+    /// The workers that may have code.
+    pub(crate) fn peers(&self) -> Vec<WorkerPeer> {
+        self.peers.all()
+    }
+
+    /// Whether a file has come since this was last asked.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.grown.swap(false, Ordering::Relaxed)
+    }
+
+    /// Brings the code of a version into the cache where it is missing or wrong, and returns the file to map.
     ///
     /// # Errors
     /// The code is not for this worker, not sealed, or not to be had.
-    pub(crate) async fn obtain(&self, code: &CompiledCode) -> Result<PathBuf, ArtifactError> {
+    pub(crate) async fn obtain(&self, version: &VersionKey, code: &CompiledCode) -> Result<PathBuf, ArtifactError> {
         self.check_description(code)?;
         let flight = self.entry(&code.key);
         let mut trusted = flight.lock().await;
         let path = self.folder.join(&code.key);
         *trusted = match self.inspect(&path, code, trusted.take()).await? {
             Inspection::Trusted(file) => Some(file),
-            Inspection::Absent => Some(self.fetch(&path, code).await?),
+            Inspection::Absent => Some(self.fetch(&path, version, code).await?),
             Inspection::Rejected(reason) => {
                 tracing::warn!(key = %code.key, reason, "compiled code in the cache is not what it should be; fetching it again");
                 remove(&path)?;
-                Some(self.fetch(&path, code).await?)
+                Some(self.fetch(&path, version, code).await?)
             }
         };
         Ok(path)
@@ -166,8 +202,24 @@ impl Artifacts {
         Ok(work.await.map_err(io::Error::other)??)
     }
 
-    async fn fetch(&self, path: &Path, code: &CompiledCode) -> Result<Trusted, ArtifactError> {
-        fetch::fetch(self.client.clone(), &self.folder, path, code).await
+    /// Fetches from the scheduler, and where it is away or has lost the code, from the workers that hold the version.
+    async fn fetch(&self, path: &Path, version: &VersionKey, code: &CompiledCode) -> Result<Trusted, ArtifactError> {
+        self.grown.store(true, Ordering::Relaxed);
+        let first = fetch::fetch(self.client.clone(), &self.folder, path, code).await;
+        let Err(error) = first else { return first };
+        if matches!(error, ArtifactError::Disk(_)) {
+            return Err(error);
+        }
+        for (worker, client) in self.peers.holders(version) {
+            match fetch::fetch(client, &self.folder, path, code).await {
+                Ok(file) => {
+                    tracing::info!(key = %code.key, worker, cause = %error, "fetched code from another worker");
+                    return Ok(file);
+                }
+                Err(error) => tracing::debug!(key = %code.key, worker, %error, "another worker has no code either"),
+            }
+        }
+        Err(error)
     }
 
     fn entry(&self, key: &str) -> Arc<tokio::sync::Mutex<Option<Trusted>>> {

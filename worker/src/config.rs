@@ -34,6 +34,8 @@ pub struct Config {
     pub wasi03: bool,
     /// CPU that code is compiled for; all workers and the compiler must agree. Default `x86-64-v3` on x86-64.
     pub cpu: String,
+    /// What fails together with this worker, such as a rack or a building: versions are spread over zones. Default none.
+    pub zone: String,
     /// How long running invocations may go on after SIGTERM. Default 30s.
     #[serde(with = "duration")]
     pub grace: Duration,
@@ -68,6 +70,7 @@ impl Default for Config {
             capacity: 1000,
             wasi03: true,
             cpu: CpuBaseline::default().to_string(),
+            zone: String::new(),
             grace: Duration::from_secs(30),
             outbound_allow_private: Vec::new(),
             dns_server: Vec::new(),
@@ -94,6 +97,8 @@ impl Config {
             "listen is {listen}, but internal listeners must be on loopback, such as 127.0.0.1:7071"
         );
         ensure!((1..=10_000).contains(&self.capacity), "capacity is {} but must be 1 to 10000", self.capacity);
+        let fits = self.zone.len() <= 63 && self.zone.chars().all(|c| c.is_ascii_graphic());
+        ensure!(fits, "zone is {:?} but must have 63 printable characters at most, without spaces", self.zone);
         ensure!(self.log_bytes_per_namespace >= 64 << 10, "log_bytes_per_namespace must be 65536 at least");
         ensure!(self.log_bytes >= self.log_bytes_per_namespace, "log_bytes must not be below log_bytes_per_namespace");
         ensure!(self.log_rate_bytes >= 32 << 10, "log_rate_bytes must be 32768 at least, twice the longest line");
@@ -157,6 +162,9 @@ pub struct WorkerArgs {
     /// Whether to offer WASI 0.3
     #[arg(long, value_name = "BOOL")]
     pub wasi03: Option<bool>,
+    /// What fails together with this worker, such as a rack; versions are spread over zones
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
     /// How long running invocations may go on after SIGTERM, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration::serialize_option")]

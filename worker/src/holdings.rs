@@ -1,15 +1,20 @@
 //! The versions that this worker holds, made equal to what the scheduler assigned: fetched, checked, mapped, let go.
 //!
 //! An assignment is whole, so that applying it needs no history: what is new is loaded, what is not named is let go once its
-//! invocations are done. Every held version has one task, which loads it (trying again for ever) and then keeps its pool.
-//! Looking a version up takes no lock that all invocations share.
+//! invocations are done. A version on standby has its code on disk, checked and not loaded, until somebody calls it; ten
+//! thousand of them are normal, so that they cost little memory and no report. What becomes of one version is in
+//! `loading.rs`. Looking a version up takes no lock that all invocations share.
 
 mod held;
+mod loading;
 mod wanted;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,41 +22,30 @@ use arc_swap::ArcSwap;
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::VersionKey,
-    internal::v1::{Assignment, AssignmentVersion, LoadState, VersionLoad},
+    internal::v1::{AssignedVersion, Assignment, AssignmentDelta, AssignmentVersion, LoadState, VersionLoad},
 };
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::sleep};
 
-use crate::{
-    artifacts::{ArtifactError, Artifacts},
-    logs::Logs,
-    pool::{Capacity, Pool},
-    sandbox::{Runtime, SandboxError},
-};
+use crate::{artifacts::Artifacts, logs::Logs, pool::Capacity, sandbox::Runtime};
 
-use held::Status;
 pub(crate) use held::{Held, NotReady};
+use loading::Loader;
 use wanted::Wanted;
 
-/// Versions that are fetched and mapped at a time.
-const LOADS: usize = 4;
-/// Time before a version is tried again; doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often the code cache is made to fit, where it has grown.
+const TIDY: Duration = Duration::from_secs(5);
 
 type HeldVersions = HashMap<VersionKey, Arc<Held>>;
 
-/// Why a version can't run here; it is tried again.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    #[error("load compiled code")]
-    Task(#[from] tokio::task::JoinError),
+/// What is held, for the scheduler.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The assignment that is followed.
+    pub(crate) followed: Option<AssignmentVersion>,
+    /// What every version does, but for those on standby that nobody calls.
+    pub(crate) versions: Vec<VersionLoad>,
+    /// How many of those have their code on disk.
+    pub(crate) stored: u32,
 }
 
 /// What the worker holds. Clones share it.
@@ -60,20 +54,16 @@ pub(crate) struct Holdings(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    runtime: Arc<Runtime>,
-    artifacts: Arc<Artifacts>,
     logs: Arc<Logs>,
-    capacity: Arc<Capacity>,
+    loader: Arc<Loader>,
     shutdown: Shutdown,
-    held: ArcSwap<HeldVersions>,
+    held: Arc<ArcSwap<HeldVersions>>,
     /// What was assigned and can't be understood, as the scheduler is told.
     rejected: Mutex<Vec<VersionLoad>>,
     followed: Mutex<Option<AssignmentVersion>>,
-    loads: Semaphore,
+    drain: AtomicBool,
     /// Something became ready or failed.
-    changed: Notify,
-    /// What failed may go better now.
-    again: Notify,
+    changed: Arc<Notify>,
 }
 
 impl Holdings {
@@ -85,19 +75,11 @@ impl Holdings {
         capacity: Arc<Capacity>,
         shutdown: Shutdown,
     ) -> Self {
-        Self(Arc::new(Inner {
-            runtime,
-            artifacts,
-            logs,
-            capacity,
-            shutdown,
-            held: ArcSwap::default(),
-            rejected: Mutex::default(),
-            followed: Mutex::default(),
-            loads: Semaphore::new(LOADS),
-            changed: Notify::new(),
-            again: Notify::new(),
-        }))
+        let (held, changed) = (Arc::<ArcSwap<HeldVersions>>::default(), Arc::new(Notify::new()));
+        shutdown.spawn(tidy(held.clone(), artifacts.clone(), shutdown.clone()));
+        let loader = Arc::new(Loader::new(runtime, artifacts, capacity, changed.clone()));
+        let (rejected, followed, drain) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(Inner { logs, loader, shutdown, held, rejected, followed, drain, changed }))
     }
 
     /// A version, if it is held.
@@ -126,7 +108,7 @@ impl Holdings {
 
     /// Tries what failed again at once.
     pub(crate) fn try_again(&self) {
-        self.0.again.notify_waiters();
+        self.0.loader.again.notify_waiters();
     }
 
     /// Waits until a version became ready or failed. Cancel-safe.
@@ -134,36 +116,94 @@ impl Holdings {
         self.0.changed.notified().await;
     }
 
-    /// The assignment that is followed, and what every version does.
-    pub(crate) fn report(&self) -> (Option<AssignmentVersion>, Vec<VersionLoad>) {
+    /// Begins to make the holdings what a change makes of them; says false, and does nothing, where it is for another
+    /// assignment than the one that is followed.
+    pub(crate) fn change(&self, delta: &AssignmentDelta) -> bool {
+        let mut followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if followed.is_none() || *followed != delta.base {
+            return false;
+        }
+        *followed = delta.version;
+        let before = self.0.held.load_full();
+        let (mut after, mut rejected) = (HeldVersions::clone(&before), self.rejected().clone());
+        let named = delta.versions.iter().filter_map(|version| version.version.as_ref()).chain(&delta.removed);
+        for version in named {
+            rejected.retain(|load| load.version.as_ref() != Some(version));
+            VersionKey::try_from(version).map(|key| after.remove(&key)).ok();
+        }
+        for version in &delta.versions {
+            self.take(version, &before, &mut after, &mut rejected);
+        }
+        self.0.drain.store(delta.drain, Ordering::Relaxed);
+        self.publish(&before, after, rejected);
+        true
+    }
+
+    /// The assignment that is followed, without what could not be understood.
+    pub(crate) fn assignment(&self) -> Assignment {
+        let version = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = self.0.held.load().values().map(|held| held.assigned()).collect();
+        Assignment { version, versions, drain: self.0.drain.load(Ordering::Relaxed), peers: Vec::new() }
+    }
+
+    /// What is held and what it does.
+    pub(crate) fn report(&self) -> Report {
         let followed = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut loads: Vec<VersionLoad> = self.0.held.load().values().map(|held| held.load()).collect();
-        loads.extend(self.rejected().iter().cloned());
-        (followed, loads)
+        let (mut versions, mut stored) = (Vec::new(), 0);
+        for held in self.0.held.load().values() {
+            match held.load() {
+                Some(load) => versions.push(load),
+                None => stored += u32::from(held.is_stored()),
+            }
+        }
+        versions.extend(self.rejected().iter().cloned());
+        Report { followed, versions, stored }
     }
 
     fn replace(&self, assignment: &Assignment) {
         let before = self.0.held.load_full();
         let (mut after, mut rejected) = (HeldVersions::new(), Vec::new());
         for version in &assignment.versions {
-            let wanted = match Wanted::try_from(version) {
-                Ok(wanted) => wanted,
-                Err(error) => {
-                    tracing::error!(?version.version, error = &error as &dyn std::error::Error, "can't hold what makes no sense");
-                    let (version, state) = (version.version.clone(), LoadState::Failed.into());
-                    rejected.push(VersionLoad { version, state, error: error.to_string(), ..VersionLoad::default() });
-                    continue;
-                }
-            };
-            let held = before.get(&wanted.key).filter(|held| held.is(&wanted)).cloned();
-            let held = held.unwrap_or_else(|| self.hold(wanted));
-            held.set_standby(version.standby);
-            after.insert(held.key(), held);
+            self.take(version, &before, &mut after, &mut rejected);
         }
+        self.0.drain.store(assignment.drain, Ordering::Relaxed);
+        self.publish(&before, after, rejected);
+    }
+
+    /// Adds what a version asks for: what is held already as it is, otherwise something new.
+    fn take(
+        &self,
+        version: &AssignedVersion,
+        before: &HeldVersions,
+        after: &mut HeldVersions,
+        rejected: &mut Vec<VersionLoad>,
+    ) {
+        let wanted = match Wanted::try_from(version) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tracing::error!(?version.version, error = &error as &dyn std::error::Error, "can't hold what makes no sense");
+                let (version, state) = (version.version.clone(), LoadState::Failed.into());
+                return rejected.push(VersionLoad {
+                    version,
+                    state,
+                    error: error.to_string(),
+                    ..VersionLoad::default()
+                });
+            }
+        };
+        let held = before.get(&wanted.key).filter(|held| held.is(&wanted)).cloned();
+        if let Some(held) = &held {
+            held.set_standby(version.standby);
+        }
+        let held = held.unwrap_or_else(|| self.hold(wanted, version.standby));
+        after.insert(held.key(), held);
+    }
+
+    fn publish(&self, before: &HeldVersions, after: HeldVersions, rejected: Vec<VersionLoad>) {
         let after = Arc::new(after);
         *self.rejected() = rejected;
         self.0.held.store(after.clone());
-        for (key, held) in before.iter() {
+        for (key, held) in before {
             if !after.get(key).is_some_and(|kept| Arc::ptr_eq(kept, held)) {
                 held.let_go();
             }
@@ -176,16 +216,10 @@ impl Holdings {
     }
 
     /// Begins to hold a version.
-    fn hold(&self, wanted: Wanted) -> Arc<Held> {
+    fn hold(&self, wanted: Wanted, standby: bool) -> Arc<Held> {
         let tenant = self.0.logs.tenant(&wanted.namespace);
-        let held = Arc::new(Held::new(wanted, tenant));
-        let (inner, kept) = (self.0.clone(), held.clone());
-        self.0.shutdown.spawn(async move {
-            let loaded = tokio::select! { pool = inner.load(&kept) => Some(pool), () = kept.gone() => None };
-            if let Some(pool) = loaded {
-                pool.keep(kept.gone_token()).await;
-            }
-        });
+        let held = Arc::new(Held::new(wanted, tenant, standby));
+        self.0.shutdown.spawn(loading::keep(self.0.loader.clone(), held.clone()));
         held
     }
 
@@ -200,68 +234,17 @@ fn order(version: AssignmentVersion) -> (u64, u64) {
     (version.epoch, version.sequence)
 }
 
-impl Inner {
-    /// Loads a version, however often it has to be tried.
-    async fn load(&self, held: &Held) -> Pool {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.try_load(held).await {
-                Ok(pool) => {
-                    tracing::info!(version = %held.key(), function = %held.name(), "ready");
-                    held.set(Status::Ready(pool.clone()));
-                    self.changed.notify_one();
-                    self.evict().await;
-                    return pool;
-                }
-                Err(error) => self.failed(held, &error),
+/// Keeps the cache within its bounds: a look at every file, so not after each that comes.
+async fn tidy(held: Arc<ArcSwap<HeldVersions>>, artifacts: Arc<Artifacts>, shutdown: Shutdown) {
+    while !shutdown.has_begun() {
+        if artifacts.has_grown() {
+            let assigned: HashSet<String> = held.load().values().map(|held| held.wanted().code.key.clone()).collect();
+            let artifacts = artifacts.clone();
+            let done = tokio::task::spawn_blocking(move || artifacts.evict(&assigned)).await;
+            if let Err(error) = done.map_err(std::io::Error::other).flatten() {
+                tracing::warn!(error = &error as &dyn std::error::Error, "could not clear the code cache");
             }
-            let jitter = rand::random_range(0.5..1.0);
-            // Either way it is tried again.
-            let _ = timeout(pause.mul_f64(jitter), self.again.notified()).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        tokio::select! { () = sleep(TIDY) => {}, () = shutdown.begun() => {} }
     }
-
-    async fn try_load(&self, held: &Held) -> Result<Pool, LoadError> {
-        let _turn = self.loads.acquire().await;
-        let wanted = held.wanted();
-        let path = self.artifacts.obtain(&wanted.code).await?;
-        let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy.clone());
-        let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
-        Ok(Pool::new(program, wanted.scaling, held.is_standby(), self.capacity.clone()))
-    }
-
-    /// Says what went wrong, here once and to the scheduler with every report.
-    fn failed(&self, held: &Held, error: &LoadError) {
-        let reason = chain(error);
-        if held.set(Status::Failed(reason.clone())) {
-            tracing::warn!(version = %held.key(), function = %held.name(), reason, "can't run; trying again");
-            self.changed.notify_one();
-        }
-    }
-
-    /// Keeps the cache within its bounds.
-    async fn evict(&self) {
-        let held = self.held.load_full();
-        let assigned: HashSet<String> = held.values().map(|held| held.wanted().code.key.clone()).collect();
-        let artifacts = self.artifacts.clone();
-        let done = tokio::task::spawn_blocking(move || artifacts.evict(&assigned)).await;
-        if let Err(error) = done.map_err(std::io::Error::other).flatten() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "could not clear the code cache");
-        }
-    }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -61,6 +61,7 @@ pub(crate) fn hello(name: &WorkerId, address: SocketAddr, config: &Config, finge
             capacity: config.capacity,
         }],
         incarnation: Uuid::now_v7().to_string(),
+        zone: config.zone.clone(),
     }
 }
 

@@ -17,7 +17,12 @@ mod remembered;
 pub mod sandbox;
 mod session;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
@@ -25,8 +30,9 @@ use dunlin_proto::{
     INITIAL_CREDIT_BYTES,
     ids::WorkerId,
     internal::v1::{
-        artifact_service_client::ArtifactServiceClient, session_service_server::SessionServiceServer,
-        sync_service_client::SyncServiceClient, worker_log_service_server::WorkerLogServiceServer,
+        artifact_service_client::ArtifactServiceClient, artifact_service_server::ArtifactServiceServer,
+        session_service_server::SessionServiceServer, sync_service_client::SyncServiceClient,
+        worker_log_service_server::WorkerLogServiceServer,
     },
     local::Local,
     metadata::ClusterSecret,
@@ -40,7 +46,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use agent::Agent;
-use artifacts::Artifacts;
+use artifacts::{Artifacts, CodeService, Peers};
 use holdings::Holdings;
 use logs::{LogLimits, Logs, service::LogService};
 use pool::Capacity;
@@ -112,7 +118,9 @@ impl Worker {
         let logs = Arc::new(Logs::open(data.folder("logs")?, limits)?);
         let channel = scheduler(&config.scheduler)?;
         let client = ArtifactServiceClient::with_interceptor(channel.clone(), secret.attach());
-        let cache = Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client);
+        let peers = Peers::new(&name, secret.clone());
+        let cache =
+            Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client, peers);
         let artifacts = Arc::new(cache.context("open the code cache")?);
         Ok(Self { name, config, secret, listener, address, runtime, logs, artifacts, channel, data, local: None })
     }
@@ -159,7 +167,8 @@ impl Worker {
         if let Some(local) = &self.local {
             background.spawn(sessions.clone().serve_local(local.listen(self.address)));
         }
-        let (health, router) = router(&self.secret, self.config.capacity, sessions, logs).await;
+        let code = CodeService::new(self.artifacts.clone());
+        let (health, router) = router(&self.secret, self.config.capacity, sessions, logs, code).await;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let mut served = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, shutdown.begun()));
         let mut drained = std::pin::pin!(async {
@@ -206,6 +215,7 @@ impl Worker {
             holdings: holdings.clone(),
             artifacts: self.artifacts.clone(),
             remembered: Remembered::new(self.data.path()),
+            forgettable: AtomicBool::new(false),
             shutdown: shutdown.clone(),
         }
     }
@@ -217,6 +227,7 @@ async fn router(
     capacity: u32,
     sessions: Sessions,
     logs: LogService,
+    code: CodeService,
 ) -> (HealthReporter, tonic::transport::server::Router) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SessionServiceServer<Sessions>>().await;
@@ -230,6 +241,7 @@ async fn router(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(InterceptedService::new(sessions, secret.require()))
         .add_service(InterceptedService::new(logs, secret.require()))
+        .add_service(InterceptedService::new(ArtifactServiceServer::new(code), secret.require()))
         .add_service(InterceptedService::new(health_service, secret.require()));
     (health, router)
 }

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::sandbox::{Program, Sandbox, SandboxError};
 
+pub(crate) use keeper::Over;
 use line::Line;
 pub(crate) use wanted::Scaling;
 use wanted::{Demand, Peak};
@@ -141,7 +142,8 @@ impl Pool {
             started: 0,
             longest_wait: Duration::ZERO,
             peak: Peak::default(),
-            last_call: (!standby).then(Instant::now),
+            // Whoever loads it wants it, for a call or because it is to stand ready.
+            last_call: Some(Instant::now()),
         };
         Self(Arc::new(Shared {
             program,
@@ -193,6 +195,12 @@ impl Pool {
             queue_delay: std::mem::take(&mut state.longest_wait).max(waiting),
             started_total: state.started,
         }
+    }
+
+    /// Whether its code may be unloaded: it is on standby, and nobody has called for its idle time.
+    fn may_rest(&self, state: &State, demand: &Demand) -> bool {
+        let idle = demand.since_call.is_none_or(|since| since >= self.0.scaling.idle_timeout);
+        demand.standby && idle && state.in_flight == 0 && self.0.line.now(Instant::now()).0 == 0
     }
 
     fn try_admit(&self) -> Option<Slot> {

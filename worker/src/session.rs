@@ -219,6 +219,12 @@ impl Session {
             Some(Frame::Begin(begin)) => self.begin(invocation, begin),
             Some(Frame::Body(body)) => self.find(invocation)?.map_or(Ok(()), |inflight| inflight.inbox.push(body)),
             Some(Frame::Credit(bytes)) => self.find(invocation)?.map_or(Ok(()), |inflight| inflight.credit.add(bytes)),
+            Some(Frame::Ping(number)) => {
+                let pong = OpenSessionResponse { epoch: self.epoch, invocation: 0, frame: Some(Answer::Pong(number)) };
+                // Where messages wait already, they are the sign of life.
+                let _ = self.outlet.try_send(Ok(pong));
+                Ok(())
+            }
             Some(Frame::Cancel(cancel)) => {
                 if let Some(inflight) = self.find(invocation)? {
                     inflight.cancel(&cancel.reason);

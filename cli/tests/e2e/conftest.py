@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import guests  # noqa: E402
 from harness.cluster import Cluster, eventually  # noqa: E402
-from harness.logs import Logs, files_with  # noqa: E402
+from harness.logs import PANIC, Logs, files_with  # noqa: E402
 from harness.paths import BINARIES, REPO, TOOLS, Cli, plain_environment  # noqa: E402
 from harness.servers import Authority, Issuer, NameServer  # noqa: E402
 
@@ -212,3 +212,33 @@ def processes_survive(cluster):
     assert {name: cluster.pid(name) for name in before} == before
     dead = [name for name in before if not cluster.is_alive(name)]
     assert not dead, f"{dead} died"
+
+
+@pytest.fixture
+def broken(tmp_path_factory, request):
+    """Makes clusters that may be broken. No process of theirs may ever panic, whatever is done to it."""
+    made = []
+
+    def start(*options):
+        made.append(Cluster(tmp_path_factory.mktemp("faults"), *options))
+        return made[-1]
+
+    yield start
+    panics = []
+    for cluster in made:
+        for log in cluster.logs():
+            panics += [f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines() if log.stem != "postgres" and PANIC.search(line)]
+        cluster.stop()
+    assert not panics, "\n".join(panics)
+
+
+def deployed(cluster, wasm=None, name="fn", **options):
+    """A function that answers on both gateways; its path."""
+    api = cluster.api()
+    namespace = new_namespace(api)
+    api.deploy(namespace, name, wasm or guests.answer("alive"), **options)
+    path = f"/{namespace}/{name}/"
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            eventually(lambda: client.get(path).status_code == 200, what=f"{path} answering")
+    return path

@@ -10,44 +10,13 @@ import urllib.parse
 
 import pytest
 
-from conftest import new_namespace
+from conftest import deployed, new_namespace
 from harness import guests
 from harness.api import ApiError
 from harness.cluster import Cluster, eventually
-from harness.logs import PANIC
 from harness.servers import Cable
 
 DATABASE = os.environ.get("DUNLIN_TEST_POSTGRES")
-
-
-@pytest.fixture
-def broken(tmp_path_factory, request):
-    """Makes clusters that may be broken. No process of theirs may ever panic, whatever is done to it."""
-    made = []
-
-    def start(*options):
-        made.append(Cluster(tmp_path_factory.mktemp("faults"), *options))
-        return made[-1]
-
-    yield start
-    panics = []
-    for cluster in made:
-        for log in cluster.logs():
-            panics += [f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines() if log.stem != "postgres" and PANIC.search(line)]
-        cluster.stop()
-    assert not panics, "\n".join(panics)
-
-
-def deployed(cluster, wasm=None, name="fn", **options):
-    """A function that answers on both gateways; its path."""
-    api = cluster.api()
-    namespace = new_namespace(api)
-    api.deploy(namespace, name, wasm or guests.answer("alive"), **options)
-    path = f"/{namespace}/{name}/"
-    for gateway in (0, 1):
-        with cluster.http(gateway) as client:
-            eventually(lambda: client.get(path).status_code == 200, what=f"{path} answering")
-    return path
 
 
 class Caller:

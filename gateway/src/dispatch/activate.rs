@@ -1,14 +1,14 @@
 //! Asks the scheduler for a placement of a version that has none: once at a time for each version, however many wait.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use dashmap::{DashMap, Entry};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{ApiError, ErrorCode, ids::VersionKey, internal::v1::ActivateRequest};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::wire;
 use crate::{routes::Demand, upstream::Scheduler};
@@ -54,6 +54,21 @@ impl Activator {
         };
         let lost = || Err(ApiError::new(ErrorCode::Unavailable, "the gateway is stopping"));
         answer.wait_for(Option::is_some).await.map_or_else(|_| lost(), |answer| answer.clone().unwrap_or_else(lost))
+    }
+
+    /// Asks for a placement without waiting for it: calls run on standby workers meanwhile. At most once in [`PAUSE`].
+    pub(super) fn nudge(&self, version: VersionKey, demand: &Demand) {
+        let mut asked = demand.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_some_and(|asked| asked.elapsed() < PAUSE) {
+            return;
+        }
+        *asked = Some(Instant::now());
+        drop(asked);
+        let activator = self.clone();
+        self.0.shutdown.spawn(async move {
+            // Demand is reported anyway; this is only sooner.
+            let _ = activator.ask(version).await;
+        });
     }
 
     async fn question(self, version: VersionKey, sender: watch::Sender<Answer>) {

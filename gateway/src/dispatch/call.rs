@@ -94,7 +94,7 @@ impl Call {
             }
             Frame::End(end) => state.end(Event::End(end)),
             Frame::Refusal(refusal) => state.end(Event::Refusal(refusal)),
-            Frame::Hello(_) | Frame::Goaway(_) => state.end(Event::Lost),
+            Frame::Hello(_) | Frame::Goaway(_) | Frame::Pong(_) => state.end(Event::Lost),
         }
         let sender = if state.over { state.sender.take() } else { None };
         Arrived { wake: [state.receiver.take(), sender], over: state.over }

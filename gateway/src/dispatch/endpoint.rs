@@ -101,7 +101,7 @@ impl Endpoint {
                 Ok((session, incoming)) => {
                     backoff = Backoff::default();
                     self.set(slot, Some(session.clone()), &connector);
-                    session.run(incoming, &self.gone).await;
+                    session.run(incoming, &self.gone, &connector.changed).await;
                     self.set(slot, None, &connector);
                 }
                 Err(error) => {

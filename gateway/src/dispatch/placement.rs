@@ -7,7 +7,10 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use dunlin_process::shutdown::Shutdown;
-use dunlin_proto::ids::VersionKey;
+use dunlin_proto::{
+    ids::VersionKey,
+    standby::{SPARE, Seat, seats},
+};
 use tokio::sync::watch;
 
 use super::endpoint::{Connector, Endpoint};
@@ -21,6 +24,8 @@ pub(crate) struct Announced {
     pub(crate) endpoints: Vec<(String, String, String)>,
     /// The ids of the endpoints that have a version ready.
     pub(crate) versions: Vec<(VersionKey, Vec<String>)>,
+    /// Name and zone of each worker that holds versions on standby.
+    pub(crate) seats: Vec<(String, String)>,
     /// Name and address of each gateway.
     pub(crate) gateways: Vec<Peer>,
 }
@@ -40,11 +45,46 @@ pub(crate) struct Placements {
     version: (u64, u64),
     endpoints: HashMap<String, Arc<Endpoint>>,
     versions: HashMap<VersionKey, Arc<[Arc<Endpoint>]>>,
+    standbys: Arc<Standbys>,
     /// The gateways, for questions to all of them.
     pub(crate) gateways: Vec<Peer>,
 }
 
+/// The workers that hold versions on standby, and how they are reached.
+#[derive(Debug, Default)]
+struct Standbys {
+    seats: Vec<Seat>,
+    /// Of each seat, in the same order; none where the worker is lost for now.
+    endpoints: Vec<Vec<Arc<Endpoint>>>,
+}
+
+impl Standbys {
+    fn new(seated: &[(String, String)], endpoints: &HashMap<String, Arc<Endpoint>>) -> Self {
+        let mut by_worker: HashMap<&str, Vec<Arc<Endpoint>>> = HashMap::new();
+        for endpoint in endpoints.values() {
+            by_worker.entry(&endpoint.worker).or_default().push(endpoint.clone());
+        }
+        Self {
+            seats: seated.iter().map(|(worker, zone)| Seat::new(worker, zone)).collect(),
+            endpoints: seated.iter().map(|(worker, _)| by_worker.remove(&**worker).unwrap_or_default()).collect(),
+        }
+    }
+}
+
 impl Placements {
+    /// The endpoints that hold a version on standby when so many workers do, and those that may where this list is old.
+    pub(super) fn standbys(&self, version: VersionKey, count: usize) -> [Vec<Arc<Endpoint>>; 2] {
+        if count == 0 {
+            return Default::default();
+        }
+        let order = seats(&version, &self.standbys.seats, count + SPARE);
+        let (holders, spare) = order.split_at_checked(count).unwrap_or((&order, &[]));
+        [holders, spare].map(|seats| {
+            let endpoints = seats.iter().filter_map(|seat| self.standbys.endpoints.get(*seat));
+            endpoints.flatten().cloned().collect()
+        })
+    }
+
     /// The endpoints that have a version ready.
     pub(crate) fn of(&self, version: VersionKey) -> Option<&Arc<[Arc<Endpoint>]>> {
         self.versions.get(&version)
@@ -92,6 +132,7 @@ impl Directory {
             version: (0, 0),
             endpoints: old.endpoints.clone(),
             versions: old.versions.clone(),
+            standbys: old.standbys.clone(),
             gateways: old.gateways.clone(),
         }));
     }
@@ -110,7 +151,9 @@ impl Directory {
         let ready = |ids: &[String]| -> Arc<[_]> { ids.iter().filter_map(|id| endpoints.get(id).cloned()).collect() };
         let versions = announced.versions.iter().map(|(version, ids)| (*version, ready(ids)));
         let versions = versions.filter(|(_, ready)| !ready.is_empty()).collect();
-        let new = Placements { version: announced.version, endpoints, versions, gateways: announced.gateways };
+        let standbys = Arc::new(Standbys::new(&announced.seats, &endpoints));
+        let (version, gateways) = (announced.version, announced.gateways);
+        let new = Placements { version, endpoints, versions, standbys, gateways };
         let kept: HashSet<_> = new.endpoints.values().map(Arc::as_ptr).collect();
         self.0.current.store(Arc::new(new));
         for endpoint in old.endpoints.values().filter(|endpoint| !kept.contains(&Arc::as_ptr(endpoint))) {
@@ -158,8 +201,37 @@ mod tests {
             version,
             endpoints: endpoints.iter().map(endpoint).collect(),
             versions: vec![(key, ids)],
+            seats: Vec::new(),
             gateways: Vec::new(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_standby_is_found_where_the_scheduler_put_it_also_when_another_one_is_lost() {
+        let directory = directory();
+        let key = VersionKey { function: FunctionUid::new(), number: VersionNumber::FIRST };
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        let seated: Vec<_> = names.iter().map(|name| Seat::new(name, "")).collect();
+        let order: Vec<_> = seats(&key, &seated, 4).into_iter().map(|index| names[index].clone()).collect();
+        let announce = |sequence, alive: &dyn Fn(&String) -> bool| {
+            let endpoints = names.iter().filter(|name| alive(name));
+            directory.announce(Announced {
+                version: (1, sequence),
+                endpoints: endpoints.map(|name| (name.clone(), name.clone(), "127.0.0.1:1".to_owned())).collect(),
+                seats: names.iter().map(|name| (name.clone(), String::new())).collect(),
+                ..Announced::default()
+            });
+            let workers =
+                |endpoints: &Vec<Arc<Endpoint>>| endpoints.iter().map(|e| e.worker.clone()).collect::<Vec<_>>();
+            directory.load().standbys(key, 2).each_ref().map(workers)
+        };
+        assert_eq!(announce(1, &|_| true), [order[..2].to_vec(), order[2..].to_vec()]);
+        assert_eq!(announce(2, &|name| *name != order[0]), [order[1..2].to_vec(), order[2..].to_vec()]);
+        assert_eq!(
+            directory.load().standbys(key, 0).each_ref().map(Vec::len),
+            [0, 0],
+            "without traffic there are none"
+        );
     }
 
     #[tokio::test]

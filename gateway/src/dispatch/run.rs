@@ -12,7 +12,7 @@ use dunlin_proto::{
     internal::v1::{Begin, End, Head},
     model::to_wire_duration,
 };
-use http::{HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -27,10 +27,13 @@ use super::{
     session::Session,
     wire,
 };
-use crate::{config::DispatchConfig, records::Records};
+use crate::{config::DispatchConfig, records::Records, routes::Version};
 
 /// How long the worker's own account of a deadline is waited for.
 const SLACK: Duration = Duration::from_millis(100);
+/// So many calls of a version that run on standby workers are reason enough to ask for a placement at once; fewer show in
+/// the report of demand, if they last.
+const CROWD: u32 = 4;
 /// The pause before endpoints that all refused are asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -116,6 +119,22 @@ fn saturated() -> ApiError {
         .retry_after(Duration::from_secs(1))
 }
 
+/// Why an endpoint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It has the version ready.
+    Placed,
+    /// It has the version on its disk, if the gateway is right.
+    Standby,
+}
+
+/// Where an invocation can go.
+struct Found {
+    endpoint: Arc<Endpoint>,
+    session: Arc<Session>,
+    role: Role,
+}
+
 struct Course<'a> {
     inner: &'a Inner,
     invocation: Invocation,
@@ -123,8 +142,8 @@ struct Course<'a> {
     /// Until when it waits for workers, from the first time that it has to.
     patience: Option<Instant>,
     pump: Pump,
-    /// Endpoints that refused, or lost it before it began.
-    refused: Vec<Arc<Endpoint>>,
+    /// Endpoints that refused, or lost it before it began, and in which role.
+    refused: Vec<(Arc<Endpoint>, Role)>,
     /// What the last of them said.
     refusal: Option<ApiError>,
 }
@@ -139,36 +158,58 @@ impl<'a> Course<'a> {
 
     async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Box<Failure>> {
         loop {
-            let (endpoint, session) = self.session().await?;
+            let Found { endpoint, session, role } = self.session().await?;
             let begin = self.begin().await?;
             // A session that has just closed is not found again.
             let Ok(call) = session.begin(begin, endpoint.count()) else { continue };
             ledger.sent_to(&endpoint.worker);
+            if role == Role::Standby {
+                self.ask_for_more();
+            }
             match self.first(call, ledger).await? {
                 First::Head(head, call) => return Ok((head, call)),
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
-                    self.refused.push(endpoint);
+                    self.refused.push((endpoint, role));
                     self.refusal = Some(refusal);
                 }
             }
         }
     }
 
-    /// An endpoint that has the version ready, can be reached and has not refused.
-    fn find(&self) -> Option<(Arc<Endpoint>, Arc<Session>)> {
+    /// An endpoint that can be reached and has not refused: one that has the version ready, otherwise one that has it on
+    /// standby. The latter needs no scheduler, and no more time than loading takes.
+    fn find(&self) -> Option<Found> {
         let placements = self.inner.directory.load();
-        let endpoints = placements.of(self.invocation.version.key)?;
+        let Version { key, standbys, .. } = &*self.invocation.version;
+        let placed = placements.of(*key).and_then(|endpoints| self.choose(endpoints, Role::Placed));
+        placed.or_else(|| {
+            let standbys = placements.standbys(*key, *standbys);
+            standbys.iter().find_map(|endpoints| self.choose(endpoints, Role::Standby))
+        })
+    }
+
+    fn choose(&self, endpoints: &[Arc<Endpoint>], role: Role) -> Option<Found> {
+        // What had to be loaded first may be ready by now; the other way round there is no hope.
+        let counts = |as_what: Role| role == Role::Standby || as_what == Role::Placed;
         let load = |index: usize| {
             let endpoint = endpoints.get(index)?;
-            let refused = self.refused.iter().any(|refused| Arc::ptr_eq(refused, endpoint));
+            let refused = self.refused.iter().any(|(refused, role)| counts(*role) && Arc::ptr_eq(refused, endpoint));
             if refused { None } else { endpoint.load() }
         };
         let endpoint = endpoints.get(pick(endpoints.len(), load, rand::random())?)?;
-        Some((endpoint.clone(), endpoint.session()?))
+        Some(Found { endpoint: endpoint.clone(), session: endpoint.session()?, role })
     }
 
-    async fn session(&mut self) -> Result<(Arc<Endpoint>, Arc<Session>), ApiError> {
+    /// Tells the scheduler of a crowd on standby workers.
+    fn ask_for_more(&self) {
+        let Version { key, demand, .. } = &*self.invocation.version;
+        if demand.now().0 >= CROWD {
+            self.inner.activator.nudge(*key, demand);
+        }
+    }
+
+    async fn session(&mut self) -> Result<Found, ApiError> {
         if let Some(found) = self.find() {
             return Ok(found);
         }
@@ -192,7 +233,7 @@ impl<'a> Course<'a> {
     }
 
     /// Waits until there is an endpoint, however long that takes.
-    async fn wait(&mut self) -> Result<(Arc<Endpoint>, Arc<Session>), ApiError> {
+    async fn wait(&mut self) -> Result<Found, ApiError> {
         let mut changes = self.inner.directory.changes();
         let version = self.invocation.version.key;
         loop {
@@ -326,7 +367,7 @@ fn accepts_trailers(request: &Parts) -> bool {
         let te = request.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
         te.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
     };
-    request.version == Version::HTTP_2 || (request.version == Version::HTTP_11 && says_so())
+    request.version == http::Version::HTTP_2 || (request.version == http::Version::HTTP_11 && says_so())
 }
 
 /// Sends the rest of a body whose function has begun to answer.

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use dunlin_proto::{
-    PROTOCOL_VERSION,
+    FEATURE_PING, PROTOCOL_VERSION,
     internal::v1::{
         Begin, End, OpenSessionRequest, OpenSessionResponse, SessionHello, open_session_request,
         open_session_response::Frame, session_service_client::SessionServiceClient,
@@ -23,6 +23,10 @@ use dunlin_proto::{
     local::Responses,
 };
 use futures::{FutureExt, StreamExt};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -41,6 +45,13 @@ use super::{
 const WINDOW: u32 = 1 << 30;
 /// How long opening a session may take.
 const OPENING: Duration = Duration::from_secs(3);
+/// Silence after which a worker with calls is asked for a sign of life.
+const DOUBT: Duration = Duration::from_millis(250);
+/// Silence after which it gets nothing new until it is heard again: it may be frozen, or cut off. What it has already may
+/// run, so that it is lost only with the connection.
+const SILENCE: Duration = Duration::from_millis(750);
+/// How often silence is looked for.
+const LOOK: Duration = Duration::from_millis(125);
 /// Messages taken in before their receivers are woken, at the most.
 const BATCH: usize = 256;
 
@@ -53,6 +64,13 @@ pub(super) struct Session {
     outbound: Outbound,
     /// It takes no new calls.
     draining: AtomicBool,
+    /// It has calls and has been silent for too long.
+    silent: AtomicBool,
+    /// When the worker was last heard, in milliseconds since `opened`.
+    heard: AtomicU64,
+    opened: Instant,
+    /// Whether the worker answers pings.
+    pings: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -89,10 +107,14 @@ async fn handshake(connector: &Connector, endpoint: &str, address: &str) -> anyh
         calls: Mutex::default(),
         outbound: Outbound::default(),
         draining: AtomicBool::new(false),
+        silent: AtomicBool::new(false),
+        heard: AtomicU64::new(0),
+        opened: Instant::now(),
+        pings: AtomicBool::new(false),
     });
     let hello = SessionHello {
         protocol_version: PROTOCOL_VERSION,
-        features: Vec::new(),
+        features: vec![FEATURE_PING.to_owned()],
         peer: connector.gateway.to_string(),
         epoch,
         endpoint: endpoint.to_owned(),
@@ -103,6 +125,7 @@ async fn handshake(connector: &Connector, endpoint: &str, address: &str) -> anyh
     let Some(Frame::Hello(hello)) = first.frame else { bail!("the worker's first message is not a hello") };
     ensure!(hello.protocol_version == PROTOCOL_VERSION, "the worker speaks version {}", hello.protocol_version);
     ensure!(hello.epoch == epoch && hello.endpoint == endpoint, "the worker answers for {}", hello.endpoint);
+    session.pings.store(hello.features.iter().any(|feature| feature == FEATURE_PING), Ordering::Relaxed);
     Ok((session, incoming))
 }
 
@@ -135,7 +158,11 @@ impl Session {
 
     /// Whether it takes new calls.
     pub(super) fn is_open(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.is_draining() && !self.silent.load(Ordering::Relaxed)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Invocations on it.
@@ -182,12 +209,15 @@ impl Session {
     }
 
     /// Reads until the stream ends, or until `stop` and the last call's end. Every call that is left is lost.
-    pub(super) async fn run(&self, mut incoming: Responses, stop: &CancellationToken) {
+    ///
+    /// `changed` is told when the worker falls silent, and when it is heard again.
+    pub(super) async fn run(&self, mut incoming: Responses, stop: &CancellationToken, changed: &watch::Sender<u64>) {
         let ended = tokio::select! {
-            ended = self.read(&mut incoming) => ended,
+            ended = self.read(&mut incoming, changed) => ended,
+            () = self.listen(changed) => Ok(()),
             () = stop.cancelled() => {
                 self.draining.store(true, Ordering::Relaxed);
-                if self.load() == 0 { Ok(()) } else { self.read(&mut incoming).await }
+                if self.load() == 0 { Ok(()) } else { self.read(&mut incoming, changed).await }
             }
         };
         if let Err(error) = ended {
@@ -196,15 +226,52 @@ impl Session {
         self.close();
     }
 
+    /// Looks for silence for ever: where calls run and nothing is heard, it asks, and then takes no new calls.
+    async fn listen(&self, changed: &watch::Sender<u64>) {
+        if !self.pings.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut busy = Instant::now();
+        loop {
+            let look = looks.tick().await;
+            if self.load() == 0 && !self.silent.load(Ordering::Relaxed) {
+                busy = look;
+                continue;
+            }
+            // Before its first call it had no reason to speak.
+            let heard = self.opened + Duration::from_millis(self.heard.load(Ordering::Relaxed));
+            let silence = look.saturating_duration_since(heard.max(busy));
+            if silence >= DOUBT {
+                self.send(0, open_session_request::Frame::Ping(0));
+            }
+            if silence >= SILENCE && !self.silent.swap(true, Ordering::Relaxed) {
+                tracing::warn!(?silence, "a worker with invocations is silent; it gets no new ones for now");
+                changed.send_modify(|version| *version += 1);
+            }
+        }
+    }
+
+    /// The worker has been heard.
+    fn hear(&self, changed: &watch::Sender<u64>) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now, Ordering::Relaxed);
+        if self.silent.load(Ordering::Relaxed) && self.silent.swap(false, Ordering::Relaxed) {
+            changed.send_modify(|version| *version += 1);
+        }
+    }
+
     /// Reads until the session has drained. Cancel-safe.
-    async fn read(&self, incoming: &mut Responses) -> anyhow::Result<()> {
+    async fn read(&self, incoming: &mut Responses, changed: &watch::Sender<u64>) -> anyhow::Result<()> {
         let mut wake = Vec::new();
         loop {
             let first = incoming.next().await;
+            self.hear(changed);
             let taken = self.take(first, incoming, &mut wake);
             wake.drain(..).for_each(Waker::wake);
             taken?;
-            if !self.is_open() && self.load() == 0 {
+            if self.is_draining() && self.load() == 0 {
                 return Ok(());
             }
         }
@@ -234,6 +301,9 @@ impl Session {
     fn route(&self, message: OpenSessionResponse, wake: &mut Vec<Waker>) -> anyhow::Result<()> {
         ensure!(message.epoch == self.epoch, "the worker sent a message of another epoch");
         let frame = message.frame.context("the worker sent an empty message")?;
+        if matches!(frame, Frame::Pong(_)) {
+            return Ok(());
+        }
         if let Frame::Goaway(goaway) = frame {
             tracing::info!(reason = %goaway.reason, "worker takes no more invocations");
             self.draining.store(true, Ordering::Relaxed);

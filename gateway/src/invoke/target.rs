@@ -137,6 +137,7 @@ mod tests {
                     timeout: Duration::ZERO,
                     request_body_bytes: 1,
                     response_body_bytes: 1,
+                    standbys: 2,
                     demand,
                 }),
             )

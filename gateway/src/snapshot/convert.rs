@@ -47,6 +47,7 @@ fn function(wire: &FunctionConfig, demand: &HashMap<VersionKey, Arc<Demand>>) ->
             timeout: from_wire_duration(wire.timeout),
             request_body_bytes: wire.request_body_bytes,
             response_body_bytes: wire.response_body_bytes,
+            standbys: wire.standbys.min(8) as usize,
             demand: demand.get(&key).cloned().unwrap_or_default(),
         };
         Ok((wire.number, Arc::new(version)))
@@ -85,6 +86,7 @@ pub(super) fn announced(placements: &Placements) -> Announced {
         version: (placements.epoch, placements.sequence),
         endpoints: endpoints.map(|e| (e.id.clone(), e.worker.clone(), e.address.clone())).collect(),
         versions: versions.collect(),
+        seats: placements.seats.iter().map(|seat| (seat.worker.clone(), seat.zone.clone())).collect(),
         gateways: gateways.map(|g| Peer { gateway: g.gateway.clone(), address: g.address.clone() }).collect(),
     }
 }

@@ -13,8 +13,8 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{Digest, FunctionUid},
     internal::v1::{
-        ConfigSnapshot, FunctionConfig, KeyConfig, PlacedEndpoint, Placements, TokenKey, TrafficShare, VersionConfig,
-        VersionPlacement, VersionRef,
+        ConfigSnapshot, FunctionConfig, KeyConfig, PlacedEndpoint, Placements, StandbySeat, TokenKey, TrafficShare,
+        VersionConfig, VersionPlacement, VersionRef,
     },
     metadata::ClusterSecret,
 };
@@ -124,6 +124,14 @@ impl Cluster {
         send(self.addresses.functions, method, &format!("/shop/{PUBLIC}{path}"), headers, body).await
     }
 
+    /// The function runs nowhere, but these workers may hold it on standby.
+    pub(crate) fn seat(&self, sequence: u64, workers: &[Worker]) {
+        let seats = workers.iter().map(|worker| StandbySeat { worker: worker.name.clone(), ..Default::default() });
+        let placed = placements(sequence, self.uid, workers);
+        let seated = Placements { versions: Vec::new(), seats: seats.collect(), ..placed };
+        self.scheduler.placements.send_replace(seated);
+    }
+
     /// Changes where the function runs.
     pub(crate) fn place(&self, sequence: u64, workers: &[Worker]) {
         self.scheduler.placements.send_replace(placements(sequence, self.uid, workers));
@@ -170,6 +178,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         timeout: Some(timeout.try_into().unwrap()),
         request_body_bytes: 1 << 20,
         response_body_bytes: 64 << 20,
+        standbys: 2,
     };
     let function = |name: &str, public, uid: String| FunctionConfig {
         uid,
@@ -207,7 +216,13 @@ fn placements(sequence: u64, uid: FunctionUid, workers: &[Worker]) -> Placements
         endpoints: workers.iter().map(|worker| format!("{}/0", worker.name)).collect(),
     };
     let versions = if workers.is_empty() { Vec::new() } else { vec![placed(1), placed(2)] };
-    Placements { epoch: 1, sequence, endpoints: workers.iter().map(endpoint).collect(), versions, gateways: Vec::new() }
+    Placements {
+        epoch: 1,
+        sequence,
+        endpoints: workers.iter().map(endpoint).collect(),
+        versions,
+        ..Placements::default()
+    }
 }
 
 /// Waits until something is true, for five seconds at the most.

@@ -10,5 +10,6 @@ mod connections;
 mod limits;
 mod routing;
 mod smuggling;
+mod standby;
 mod streaming;
 mod workers;

@@ -9,7 +9,7 @@ use dunlin_proto::{
 use futures::future::join_all;
 use tonic::transport::Endpoint;
 
-use crate::harness::{Cluster, Plan, Worker, eventually, secret};
+use crate::harness::{Cluster, PUBLIC, Plan, Worker, eventually, raw, secret};
 
 #[tokio::test]
 async fn a_function_that_fails_is_a_502_that_says_why() {
@@ -31,6 +31,36 @@ async fn a_function_that_fails_is_a_502_that_says_why() {
         1,
         "never twice"
     );
+}
+
+#[tokio::test]
+async fn t47_a_worker_that_sends_garbage_loses_its_session_and_no_other_worker_does() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    for path in ["/other-epoch", "/no-frame"] {
+        // A call that runs elsewhere is not touched.
+        let (bad, good) = futures::join!(
+            cluster.call("GET", path, &[], ""),
+            join_all((0..10).map(|_| cluster.call("GET", "/", &[], "")))
+        );
+        assert_eq!((bad.status, bad.code().as_str()), (502, "worker_lost"), "{path}");
+        // Those on the same session may be lost with it, but say so.
+        assert!(good.iter().all(|answer| answer.status == 200 || answer.code() == "worker_lost"), "{path}");
+        assert!(good.iter().any(|answer| answer.status == 200));
+        for _ in 0..10 {
+            assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200, "after {path}");
+        }
+    }
+    for _ in 0..4 {
+        assert_eq!(cluster.call("GET", "/for-others", &[], "").await.text(), "mine");
+    }
+    // A body beyond its credit ends its own call alone.
+    let sessions = || cluster.workers.iter().map(|worker| worker.seen.sessions.load(Ordering::SeqCst)).sum::<u64>();
+    eventually("all sessions are back", async || sessions() >= 4).await;
+    let before = sessions();
+    let request = format!("GET /shop/{PUBLIC}/too-much HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (answer, closed) = raw(cluster.functions(), request.as_bytes()).await;
+    assert!(closed && !answer.ends_with("\r\n0\r\n\r\n"), "the caller sees that it is cut off");
+    assert_eq!((cluster.call("GET", "/", &[], "").await.status, sessions()), (200, before));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ fn hello(worker: &str, incarnation: &str) -> WorkerHello {
         incarnation: incarnation.into(),
         software_version: "1".into(),
         endpoints: vec![endpoint],
+        zone: String::new(),
     }
 }
 

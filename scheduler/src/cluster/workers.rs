@@ -9,7 +9,7 @@ use std::{
 use dunlin_proto::ids::{VersionKey, WorkerId};
 use tokio::{sync::watch, time::Instant};
 
-use super::{Assignment, SILENCE, Session};
+use super::{Assignment, SILENCE, Seated, Session};
 use crate::model::Time;
 
 /// A set of sandboxes with one engine.
@@ -36,6 +36,8 @@ pub(crate) struct WorkerHello {
     pub(crate) software_version: String,
     /// Where gateways reach its sandboxes; one at least.
     pub(crate) endpoints: Vec<EndpointSpec>,
+    /// What fails together with it; may be empty.
+    pub(crate) zone: String,
 }
 
 /// Whether a version can run on a worker.
@@ -75,6 +77,8 @@ pub(crate) struct WorkerReport {
     pub(crate) cpu_millis: u32,
     /// It finishes what runs, and ends.
     pub(crate) leaving: bool,
+    /// Versions on standby that it has on its disk, not loaded.
+    pub(crate) stored: u32,
 }
 
 /// A worker that has joined.
@@ -124,6 +128,13 @@ impl WorkerView {
     /// Whether it has not been heard for too long.
     pub(crate) fn is_silent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) > SILENCE
+    }
+
+    /// Its seat among those that hold versions on standby.
+    pub(super) fn seat(&self) -> Option<Seated> {
+        let WorkerHello { worker, zone, endpoints, .. } = &self.hello;
+        let address = endpoints.first()?.address.clone();
+        Some(Seated { worker: worker.clone(), zone: zone.clone(), address })
     }
 
     /// Sandboxes that it can have at once.

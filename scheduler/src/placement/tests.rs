@@ -14,7 +14,7 @@ fn engines(names: &[&str]) -> BTreeSet<String> {
 }
 
 fn spec(capacity: u32) -> WorkerSpec {
-    WorkerSpec { capacity, engines: engines(&["e"]), accepting: true }
+    WorkerSpec { capacity, engines: engines(&["e"]), zone: String::new(), accepting: true }
 }
 
 fn version(number: u128) -> VersionKey {
@@ -23,7 +23,7 @@ fn version(number: u128) -> VersionKey {
 }
 
 fn want(workers: u32) -> Want {
-    Want { workers, engines: engines(&["e"]), weight: 1 }
+    Want { workers, engines: engines(&["e"]), weight: 1, near: BTreeSet::new() }
 }
 
 fn problem(workers: usize, versions: &[u32]) -> Problem {
@@ -98,6 +98,49 @@ fn one_answer_moves_all_that_is_worth_moving() {
 }
 
 #[test]
+fn a_worker_that_has_the_code_is_preferred_unless_it_is_much_fuller() {
+    let mut problem = problem(5, &[2; 10]);
+    for want in problem.versions.values_mut() {
+        want.near = [worker(3), worker(4)].into();
+    }
+    let placed = place(&problem, &Placement::new());
+    assert!(placed.values().all(|workers| *workers == [worker(3), worker(4)].into()));
+    for want in problem.versions.values_mut() {
+        want.weight = 10;
+    }
+    let placed = place(&problem, &Placement::new());
+    let held = placed.values().filter(|workers| workers.contains(&worker(3))).count();
+    assert!((3..8).contains(&held), "the others are empty: {held}");
+}
+
+#[test]
+fn workers_of_a_version_are_in_as_many_zones_as_there_are() {
+    let mut problem = problem(9, &[2, 3, 5, 3, 2, 2]);
+    for (number, spec) in problem.workers.values_mut().enumerate() {
+        spec.zone = format!("zone-{}", number % 3);
+    }
+    // The code is where it would have to share a zone.
+    problem.versions.values_mut().for_each(|want| want.near = [worker(0), worker(3), worker(6)].into());
+    let placed = place(&problem, &Placement::new());
+    for (version, workers) in &placed {
+        let zones: BTreeSet<_> = workers.iter().map(|id| problem.workers[id].zone.clone()).collect();
+        assert_eq!(zones.len(), workers.len().min(3), "{version}");
+    }
+}
+
+#[test]
+fn t47_a_worker_that_claims_too_much_gets_no_more_than_one_place_in_each_version() {
+    let mut problem = problem(4, &[2; 40]);
+    problem.workers.insert(worker(0), spec(100_000));
+    let placed = place(&problem, &Placement::new());
+    assert!(placed.values().all(|workers| workers.len() == 2), "each has an honest one beside it");
+    for number in 1..4 {
+        let held = placed.values().filter(|workers| workers.contains(&worker(number))).count();
+        assert!((10..=17).contains(&held), "honest worker {number} holds {held}");
+    }
+}
+
+#[test]
 fn what_wants_nothing_is_let_go() {
     let before = place(&problem(2, &[2]), &Placement::new());
     assert!(place(&problem(2, &[0]), &before).is_empty());
@@ -106,18 +149,19 @@ fn what_wants_nothing_is_let_go() {
 
 prop_compose! {
     fn any_problem()(
-        workers in prop::collection::vec((1_u32..200, 0_u8..4, prop::bool::weighted(0.8)), 0..8),
-        versions in prop::collection::vec((0_u32..6, 0_u8..4, 0_u32..50), 0..20),
+        workers in prop::collection::vec((1_u32..200, 0_u8..4, prop::bool::weighted(0.8), 0_u8..3), 0..8),
+        versions in prop::collection::vec((0_u32..6, 0_u8..4, 0_u32..50, prop::option::of(0_usize..9)), 0..20),
     ) -> Problem {
         // Two engines: bit 0 and bit 1.
         let engines = |bits: u8| ["a", "b"].iter().enumerate()
             .filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| (*name).to_owned()).collect();
         Problem {
-            workers: workers.into_iter().enumerate().map(|(number, (capacity, bits, accepting))| {
-                (worker(number), WorkerSpec { capacity, engines: engines(bits), accepting })
+            workers: workers.into_iter().enumerate().map(|(number, (capacity, bits, accepting, zone))| {
+                (worker(number), WorkerSpec { capacity, engines: engines(bits), zone: zone.to_string(), accepting })
             }).collect(),
-            versions: versions.into_iter().enumerate().map(|(number, (workers, bits, weight))| {
-                (version(number as u128), Want { workers, engines: engines(bits), weight })
+            versions: versions.into_iter().enumerate().map(|(number, (workers, bits, weight, near))| {
+                let near = near.into_iter().map(worker).collect();
+                (version(number as u128), Want { workers, engines: engines(bits), weight, near })
             }).collect(),
         }
     }

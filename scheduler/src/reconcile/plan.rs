@@ -43,7 +43,7 @@ pub(super) fn plan(
         adopt(cluster, catalog, memory, &mut stats);
     }
     memory.scales = scales(catalog, &stats, &memory.scales, since);
-    let problem = problem(cluster, catalog, &stats, &memory.scales, now);
+    let problem = problem(cluster, catalog, memory, &stats, now);
     memory.placement = place(&problem, &memory.placement);
     let total = stats.values().map(|stats| u64::from(stats.in_flight) + u64::from(stats.queued)).sum();
     let wanted_workers = autoscale::wanted_workers(memory.scales.values(), total, mean_capacity(&problem));
@@ -115,7 +115,7 @@ fn scales(
         for (number, version) in &function.versions {
             let key = version.key();
             let (stats, state) = (stats.get(&key), before.get(&key));
-            let serves = function.record.traffic.iter().any(|share| share.0 == *number);
+            let serves = function.serves(*number);
             let policy =
                 Policy { min_workers: if serves { version.spec.scaling.min_workers } else { 0 }, ..policy(version) };
             if stats.is_none() && state.is_none() && policy.min_workers == 0 {
@@ -133,13 +133,14 @@ fn scales(
 fn problem(
     cluster: &Cluster,
     catalog: &Catalog,
+    memory: &Memory,
     stats: &BTreeMap<VersionKey, Stats>,
-    scales: &BTreeMap<VersionKey, State>,
     now: Instant,
 ) -> Problem {
     let worker = |(id, view): (&WorkerId, &crate::cluster::WorkerView)| {
         let (capacity, engines) = (view.capacity(), view.engines());
-        (id.clone(), WorkerSpec { capacity, engines, accepting: cluster.accepts(id, now) })
+        let zone = view.hello.zone.clone();
+        (id.clone(), WorkerSpec { capacity, engines, zone, accepting: cluster.accepts(id, now) })
     };
     let version = |(key, state): (&VersionKey, &State)| {
         let version = catalog.version(key)?;
@@ -147,11 +148,12 @@ fn problem(
         let demand = stats.get(key).map_or(0, |stats| stats.in_flight.saturating_add(stats.queued));
         let most = version.spec.scaling.max_sandboxes;
         let weight = (demand / state.desired.max(1)).clamp(1, most).max(version.spec.scaling.min_sandboxes);
-        Some((*key, Want { workers: state.desired, engines, weight }))
+        let near = memory.standbys.holders(catalog, version);
+        Some((*key, Want { workers: state.desired, engines, weight, near }))
     };
     Problem {
         workers: cluster.workers().iter().map(worker).collect(),
-        versions: scales.iter().filter_map(version).collect(),
+        versions: memory.scales.iter().filter_map(version).collect(),
     }
 }
 

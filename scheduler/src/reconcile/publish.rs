@@ -8,10 +8,10 @@ use std::{
 use dunlin_proto::ids::{VersionKey, WorkerId};
 use tokio::time::Instant;
 
-use super::plan::Plan;
+use super::{Memory, plan::Plan};
 use crate::{
     catalog::Catalog,
-    cluster::{Assigned, Assignment, Cluster, WorkerView},
+    cluster::{Assigned, Assignment, Cluster, Seated, WorkerView},
 };
 
 /// An endpoint that takes invocations.
@@ -39,36 +39,89 @@ pub(crate) struct Placements {
     /// Ids of endpoints by version.
     pub(crate) versions: BTreeMap<VersionKey, BTreeSet<String>>,
     pub(crate) gateways: Vec<Peer>,
+    /// Who holds versions on standby.
+    pub(crate) seats: Arc<Vec<Seated>>,
 }
 
-/// Tells every worker what it shall hold, where that changed.
-pub(super) fn assign(cluster: &Cluster, catalog: &Catalog, plan: &Plan, epoch: u64) {
-    for (id, worker) in cluster.workers() {
-        let held = plan.holds.get(id).into_iter().flatten();
-        let versions: BTreeMap<_, _> = held.filter_map(|version| assigned(worker, catalog, version)).collect();
-        // It refuses calls from then on, so others must have taken over.
-        let drain = cluster.is_drained(id) && versions.is_empty();
-        worker.assignment.send_if_modified(|current| {
-            if current.version.0 == epoch && current.versions == versions && current.drain == drain {
-                return false;
-            }
-            *current = Arc::new(Assignment { version: (epoch, current.version.1 + 1), versions, drain });
-            true
-        });
+/// What an assignment was made of: while it is the same, there is nothing to compare and nothing to send.
+#[derive(Debug)]
+pub(super) struct Basis {
+    catalog: Arc<Catalog>,
+    standbys: Arc<BTreeSet<VersionKey>>,
+    peers: Arc<Vec<Seated>>,
+    holds: BTreeSet<VersionKey>,
+    engines: BTreeSet<String>,
+    drained: bool,
+}
+
+impl Basis {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.catalog, &other.catalog)
+            && Arc::ptr_eq(&self.standbys, &other.standbys)
+            && Arc::ptr_eq(&self.peers, &other.peers)
+            && (&self.holds, &self.engines, self.drained) == (&other.holds, &other.engines, other.drained)
     }
 }
 
+/// Tells every worker what it shall hold, where that changed.
+pub(super) fn assign(cluster: &Cluster, catalog: &Arc<Catalog>, plan: &Plan, memory: &mut Memory, epoch: u64) {
+    let Memory { standbys, made_of, .. } = memory;
+    made_of.retain(|id, _| cluster.workers().contains_key(id));
+    for (id, worker) in cluster.workers() {
+        let basis = Basis {
+            catalog: catalog.clone(),
+            standbys: standbys.of(id),
+            peers: standbys.seated().clone(),
+            holds: plan.holds.get(id).cloned().unwrap_or_default(),
+            engines: worker.engines(),
+            drained: cluster.is_drained(id),
+        };
+        let sent = worker.assignment.borrow().version.0 == epoch;
+        if sent && made_of.get(id).is_some_and(|before| before.is(&basis)) {
+            continue;
+        }
+        send(worker, &basis, epoch);
+        made_of.insert(id.clone(), basis);
+    }
+}
+
+/// Gives a worker another assignment, where it differs from the one that it has.
+fn send(worker: &WorkerView, basis: &Basis, epoch: u64) {
+    let standby = basis.standbys.iter().map(|version| (version, true));
+    // What is held anyway is not on standby, so it comes later.
+    let held = standby.chain(basis.holds.iter().map(|version| (version, false)));
+    let assigned = |(version, standby)| assigned(worker, &basis.catalog, version, standby);
+    let versions: BTreeMap<_, _> = held.filter_map(assigned).collect();
+    // It refuses calls from then on, so others must have taken over.
+    let drain = basis.drained && versions.is_empty();
+    let peers = basis.peers.clone();
+    worker.assignment.send_if_modified(|current| {
+        let same = current.versions == versions && current.drain == drain && current.peers == peers;
+        if current.version.0 == epoch && same {
+            return false;
+        }
+        *current = Arc::new(Assignment { version: (epoch, current.version.1 + 1), versions, drain, peers });
+        true
+    });
+}
+
 /// A version with the code for the first of the worker's engines that has one.
-fn assigned(worker: &WorkerView, catalog: &Catalog, key: &VersionKey) -> Option<(VersionKey, Assigned)> {
+fn assigned(worker: &WorkerView, catalog: &Catalog, key: &VersionKey, standby: bool) -> Option<(VersionKey, Assigned)> {
     let version = catalog.version(key)?;
     let codes = catalog.codes(version)?;
     let code = worker.hello.endpoints.iter().find_map(|endpoint| codes.get(&endpoint.fingerprint))?;
-    Some((*key, Assigned { version: version.clone(), code: code.clone() }))
+    Some((*key, Assigned { version: version.clone(), code: code.clone(), standby }))
 }
 
 /// Where versions run: on workers that are alive, shall hold them and have them ready. A drained worker counts only for
 /// what nobody else has ready.
-pub(super) fn placements(cluster: &Cluster, catalog: &Catalog, plan: &Plan, now: Instant) -> Placements {
+pub(super) fn placements(
+    cluster: &Cluster,
+    catalog: &Catalog,
+    plan: &Plan,
+    seats: &Arc<Vec<Seated>>,
+    now: Instant,
+) -> Placements {
     let mut versions: BTreeMap<VersionKey, BTreeSet<String>> = BTreeMap::new();
     let alive = |(id, worker): &(&WorkerId, &WorkerView)| {
         let stays = worker.report.as_ref().is_some_and(|report| !report.leaving);
@@ -100,7 +153,7 @@ pub(super) fn placements(cluster: &Cluster, catalog: &Catalog, plan: &Plan, now:
         address: view.hello.peer_address.clone(),
     };
     let gateways = cluster.gateways().values().map(peer).collect();
-    Placements { epoch: 0, sequence: 0, endpoints, versions, gateways }
+    Placements { epoch: 0, sequence: 0, endpoints, versions, gateways, seats: seats.clone() }
 }
 
 fn runs_on(catalog: &Catalog, version: &VersionKey, fingerprint: &str) -> bool {

@@ -73,7 +73,7 @@ fn catalog(min_workers: u32) -> Catalog {
 /// A cluster, its catalog and what the loop remembers.
 struct Table {
     cluster: Cluster,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     memory: Memory,
     start: Instant,
     sessions: BTreeMap<WorkerId, Session>,
@@ -83,7 +83,7 @@ impl Table {
     fn new(min_workers: u32) -> Self {
         Self {
             cluster: Cluster::default(),
-            catalog: catalog(min_workers),
+            catalog: Arc::new(catalog(min_workers)),
             memory: Memory::default(),
             start: Instant::now(),
             sessions: BTreeMap::new(),
@@ -106,6 +106,7 @@ impl Table {
             incarnation: "1".into(),
             software_version: "1".into(),
             endpoints: vec![endpoint],
+            zone: String::new(),
         };
         let now = self.at(millis);
         let (session, _) = self.cluster.worker_join(hello, now, Time(0)).unwrap();
@@ -126,11 +127,23 @@ impl Table {
     fn decide(&mut self, millis: u64) -> (Vec<String>, Vec<String>) {
         let now = self.at(millis);
         let since = now - self.start;
+        self.memory.standbys.renew(&self.cluster, &self.catalog, now);
         let plan = plan::plan(&mut self.cluster, &self.catalog, &mut self.memory, now, since);
-        publish::assign(&self.cluster, &self.catalog, &plan, 3);
-        let placements = publish::placements(&self.cluster, &self.catalog, &plan, now);
+        publish::assign(&self.cluster, &self.catalog, &plan, &mut self.memory, 3);
+        let seats = self.memory.standbys.seated();
+        let placements = publish::placements(&self.cluster, &self.catalog, &plan, seats, now);
         let holds = plan.holds.iter().filter(|(_, versions)| versions.contains(&key())).map(|(id, _)| id.to_string());
         (holds.collect(), placements.versions.get(&key()).into_iter().flatten().cloned().collect())
+    }
+}
+
+impl Table {
+    /// The workers that shall keep the version on standby.
+    fn standbys(&self) -> Vec<String> {
+        let stands = |view: &crate::cluster::WorkerView| {
+            view.assignment.borrow().versions.get(&key()).is_some_and(|assigned| assigned.standby)
+        };
+        self.cluster.workers().iter().filter(|(_, view)| stands(view)).map(|(id, _)| id.to_string()).collect()
     }
 }
 
@@ -231,6 +244,46 @@ fn an_assignment_is_sent_only_when_it_changed() {
     table.cluster.set_drained(&a, true);
     table.decide(500);
     assert_eq!(sequence(&table), first + 1);
+}
+
+#[test]
+fn a_version_that_nobody_calls_is_on_standby_on_two_workers_that_can_run_it() {
+    let mut table = Table::new(0);
+    for (name, engine) in [("a", "e"), ("b", "e"), ("c", "e"), ("d", "other")] {
+        table.join(name, engine, 0);
+    }
+    assert_eq!(table.decide(0), (names(&[]), names(&[])));
+    let two = table.standbys();
+    assert!(two.len() == 2 && !two.contains(&"d".to_owned()), "{two:?}");
+    // Called, it runs where its code is, and nowhere else.
+    table.cluster.activate(key());
+    let (holds, _) = table.decide(100);
+    assert_eq!((holds, table.standbys()), (two.clone(), names(&[])));
+    for name in ["a", "b", "c", "d"] {
+        table.report(name, None, 60_000);
+    }
+    assert_eq!(table.decide(60_200).0, names(&[]));
+    assert_eq!(table.standbys(), two);
+}
+
+#[test]
+fn a_standby_survives_a_restart_and_moves_after_a_loss() {
+    let mut table = Table::new(0);
+    for name in ["a", "b", "c"] {
+        table.join(name, "e", 0);
+    }
+    table.decide(0);
+    let two = table.standbys();
+    let (lost, kept) = (two[0].clone(), two[1].clone());
+    let others: Vec<_> = ["a", "b", "c"].into_iter().filter(|name| **name != *lost).collect();
+    others.iter().for_each(|name| table.report(name, None, 29_000));
+    table.decide(29_000);
+    assert_eq!(table.standbys(), two, "it may only be restarting");
+    table.decide(31_000);
+    assert_eq!(table.standbys(), names(&others), "{kept} keeps what it has");
+    table.cluster.set_drained(&others[0].parse().unwrap(), true);
+    table.decide(31_001);
+    assert_eq!(table.standbys(), names(&others[1..]));
 }
 
 #[test]

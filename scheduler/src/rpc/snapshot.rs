@@ -81,17 +81,18 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         function: record.name.to_string(),
         public: record.public,
         traffic: record.traffic.iter().map(share).collect(),
-        versions: function.versions.values().map(|record| version(record)).collect(),
+        versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
     }
 }
 
-fn version(version: &VersionRecord) -> wire::VersionConfig {
+fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {
     let limits = &version.spec.limits;
     wire::VersionConfig {
         number: version.number.get(),
         timeout: Some(to_wire_duration(limits.timeout)),
         request_body_bytes: limits.request_body_bytes,
         response_body_bytes: limits.response_body_bytes,
+        standbys,
     }
 }
 

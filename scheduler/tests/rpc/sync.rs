@@ -128,6 +128,44 @@ async fn a_version_without_traffic_is_placed_when_somebody_asks_for_it() {
 }
 
 #[tokio::test]
+async fn a_version_with_traffic_is_on_standby_on_the_two_workers_that_gateways_work_out() {
+    let cluster = Cluster::start().await;
+    let mut joined = Vec::new();
+    for name in ["w1", "w2", "w3"] {
+        joined.push(SimWorker::join(&cluster, name).await);
+    }
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    cluster.eventually("all accept", async |cluster| workers(cluster).await.len() == 3).await;
+    let scaling =
+        v1::Scaling { idle_timeout: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..Default::default() };
+    let digest = cluster.upload("default", "hello").await;
+    let spec = Some(v1::VersionSpec { scaling: Some(scaling), ..Default::default() });
+    let request = v1::CreateVersionRequest { spec, ..crate::harness::create(TILL, digest) };
+    for _ in 0..2 {
+        cluster.deploy(request.clone()).await.1.unwrap();
+    }
+    gateway.eventually(&cluster, "idle versions are let go", |g| g.endpoints(2).is_empty()).await;
+    let received = gateway.received();
+    let standbys: Vec<_> = received.config.functions[0].versions.iter().map(|version| version.standbys).collect();
+    assert_eq!(standbys, [0, 2], "the old version has no traffic");
+    let seats: Vec<_> = received.placements.last().unwrap().seats.iter().map(|seat| seat.worker.clone()).collect();
+    assert_eq!(seats, ["w1", "w2", "w3"]);
+    let key = dunlin_proto::ids::VersionKey::try_from(&gateway.version(2)).unwrap();
+    let seated: Vec<_> = seats.iter().map(|worker| dunlin_proto::standby::Seat::new(worker, "")).collect();
+    let mut worked_out = dunlin_proto::standby::seats(&key, &seated, 2);
+    worked_out.sort_unstable();
+    cluster
+        .eventually("they hold it, and the third one nothing", async |_| {
+            let holds = |worker: &SimWorker| worker.assigned().iter().any(|assigned| assigned.standby);
+            let holders: Vec<_> = (0..3).filter(|index| holds(&joined[*index])).collect();
+            holders == worked_out && joined.iter().all(|worker| worker.held().is_empty())
+        })
+        .await;
+    let last = joined[worked_out[0]].seen.lock().unwrap().assignments.last().cloned().unwrap();
+    assert_eq!((last.versions.len(), last.peers.len()), (1, 3));
+}
+
+#[tokio::test]
 async fn a_drained_worker_hands_over_before_it_lets_go() {
     let cluster = Cluster::start().await;
     let w1 = SimWorker::join(&cluster, "w1").await;

@@ -85,7 +85,7 @@ pub(super) fn inspect(path: &Path, code: &CompiledCode, known: Option<Trusted>) 
 }
 
 /// Opens for reading; fails on a link, and does not wait for the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)

@@ -1,4 +1,4 @@
-//! One held version: being loaded, ready with a pool, or failed for now.
+//! One held version: being loaded, on disk until it is called, ready with a pool, or failed for now.
 
 use std::sync::{
     Arc,
@@ -7,12 +7,12 @@ use std::sync::{
 
 use dunlin_proto::{
     ids::VersionKey,
-    internal::v1::{LoadState, VersionLoad},
+    internal::v1::{AssignedVersion, LoadState, VersionLoad},
     model::to_wire_duration,
     names::FunctionRef,
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Status {
     Loading,
+    /// On standby: on disk and checked, but not loaded.
+    Stored,
     Ready(Pool),
     Failed(String),
 }
@@ -49,17 +51,28 @@ pub(crate) struct Held {
     wanted: Wanted,
     tenant: Arc<Tenant>,
     standby: AtomicBool,
+    /// Somebody calls it although it is on standby.
+    called: AtomicBool,
+    /// Rings when it may be wanted.
+    wake: Notify,
     status: watch::Sender<Status>,
     gone: CancellationToken,
 }
 
 impl Held {
-    pub(super) fn new(wanted: Wanted, tenant: Arc<Tenant>) -> Self {
-        let status = watch::Sender::new(Status::Loading);
-        Self { wanted, tenant, standby: AtomicBool::new(false), status, gone: CancellationToken::new() }
+    pub(super) fn new(wanted: Wanted, tenant: Arc<Tenant>, standby: bool) -> Self {
+        Self {
+            wanted,
+            tenant,
+            standby: AtomicBool::new(standby),
+            called: AtomicBool::new(false),
+            wake: Notify::new(),
+            status: watch::Sender::new(Status::Loading),
+            gone: CancellationToken::new(),
+        }
     }
 
-    /// Its pool, as soon as it is loaded.
+    /// Its pool, as soon as it is loaded; a version on standby is loaded for it.
     ///
     /// # Errors
     /// It failed, was let go, or `deadline` is over.
@@ -67,12 +80,15 @@ impl Held {
         if let Status::Ready(pool) = &*self.status.borrow() {
             return Ok(pool.clone());
         }
+        self.called.store(true, Ordering::Release);
+        self.wake.notify_one();
         let mut status = self.status.subscribe();
-        let settled = timeout_at(deadline, status.wait_for(|status| !matches!(status, Status::Loading)));
+        let settled = |status: &Status| matches!(status, Status::Ready(_) | Status::Failed(_));
+        let settled = timeout_at(deadline, status.wait_for(settled));
         let settled = tokio::select! { settled = settled => settled, () = self.gone() => return Err(NotReady::Gone) };
         match settled.map(|status| status.map(|status| status.clone())) {
             Ok(Ok(Status::Ready(pool))) => Ok(pool),
-            Ok(Ok(Status::Failed(_) | Status::Loading) | Err(_)) => Err(NotReady::Failed),
+            Ok(Ok(_) | Err(_)) => Err(NotReady::Failed),
             Err(_) => Err(NotReady::Late),
         }
     }
@@ -109,6 +125,35 @@ impl Held {
         if let Status::Ready(pool) = &*self.status.borrow() {
             pool.set_standby(standby);
         }
+        self.wake.notify_one();
+    }
+
+    /// Whether it has to be loaded.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.is_standby() || self.called.load(Ordering::Acquire)
+    }
+
+    /// Waits until it has to be loaded. Cancel-safe.
+    pub(super) async fn wanted_now(&self) {
+        while !self.is_wanted() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Whether it is on disk and not loaded.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(*self.status.borrow(), Status::Stored)
+    }
+
+    /// Unloads it; the next call loads it again. Who has its pool already may use it.
+    pub(super) fn rest(&self) {
+        self.called.store(false, Ordering::Release);
+        self.status.send_replace(Status::Stored);
+    }
+
+    /// The message that asked for it.
+    pub(super) fn assigned(&self) -> AssignedVersion {
+        self.wanted.assigned(self.is_standby())
     }
 
     /// Changes the status; says whether that is news.
@@ -133,14 +178,16 @@ impl Held {
         self.gone.clone()
     }
 
-    /// What it does, for the scheduler.
-    pub(super) fn load(&self) -> VersionLoad {
+    /// What it does, for the scheduler; nothing worth a word while it is on standby and nobody calls it.
+    pub(super) fn load(&self) -> Option<VersionLoad> {
         let (state, error, load) = match &*self.status.borrow() {
+            Status::Loading | Status::Stored if !self.is_wanted() => return None,
+            Status::Stored => (LoadState::Loading, String::new(), PoolLoad::default()),
             Status::Loading => (LoadState::Loading, String::new(), PoolLoad::default()),
             Status::Failed(reason) => (LoadState::Failed, reason.clone(), PoolLoad::default()),
             Status::Ready(pool) => (LoadState::Ready, String::new(), pool.load()),
         };
-        VersionLoad {
+        Some(VersionLoad {
             version: Some(self.wanted.key.into()),
             state: state.into(),
             error,
@@ -149,6 +196,6 @@ impl Held {
             prepared: load.prepared,
             queue_delay: Some(to_wire_duration(load.queue_delay)),
             started_total: load.started_total,
-        }
+        })
     }
 }

@@ -28,6 +28,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The message that asked for it.
+    pub(crate) fn assigned(&self, standby: bool) -> AssignedVersion {
+        AssignedVersion { standby, ..self.message.clone() }
+    }
+
     /// Whether both are the same but for being on standby.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.message == other.message

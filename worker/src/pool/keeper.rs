@@ -16,8 +16,19 @@ const LOOK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Why a pool is kept no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The version is no longer held.
+    Gone,
+    /// It is on standby and nobody calls it: its code need not be loaded.
+    Idle,
+}
+
 /// What to do next.
 enum Step {
+    /// Nothing any more.
+    Rest,
     /// Make one; here is its share of the capacity.
     Prepare(OwnedSemaphorePermit),
     /// Let go of these, oldest first.
@@ -27,12 +38,13 @@ enum Step {
 }
 
 impl Pool {
-    /// Keeps sandboxes ready until the version is `gone`, then lets go of those that are left.
-    pub(crate) async fn keep(self, gone: CancellationToken) {
+    /// Keeps sandboxes ready until the version is `gone` or nobody calls it any more, then lets go of those that are left.
+    pub(crate) async fn keep(self, gone: CancellationToken) -> Over {
         let keeping = async {
             let mut pause = FIRST_PAUSE;
             loop {
                 match self.next_step() {
+                    Step::Rest => return,
                     Step::Prepare(share) => self.prepare(share, &mut pause).await,
                     Step::Release(sandboxes) => drop(sandboxes),
                     Step::Wait { watch: true } => {
@@ -43,14 +55,18 @@ impl Pool {
                 }
             }
         };
-        tokio::select! { () = keeping => {}, () = gone.cancelled() => {} }
+        let over = tokio::select! { () = keeping => Over::Idle, () = gone.cancelled() => Over::Gone };
         let left = std::mem::take(&mut self.lock().prepared);
         drop(left);
+        over
     }
 
     fn next_step(&self) -> Step {
         let mut state = self.lock();
         let demand = self.demand(&mut state, Instant::now());
+        if self.may_rest(&state, &demand) {
+            return Step::Rest;
+        }
         let (wanted, have) = (wanted(&self.0.scaling, &demand) as usize, state.prepared.len());
         if have > wanted {
             return Step::Release(state.prepared.drain(..have - wanted).collect());
@@ -59,7 +75,7 @@ impl Pool {
         match share {
             Some(Some(share)) => Step::Prepare(share),
             Some(None) => Step::Wait { watch: true },
-            None => Step::Wait { watch: have > self.0.scaling.min as usize || demand.peak > 0 },
+            None => Step::Wait { watch: demand.standby || have > self.0.scaling.min as usize || demand.peak > 0 },
         }
     }
 

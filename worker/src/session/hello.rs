@@ -1,15 +1,15 @@
 //! The first message of a session, and its answer. Pure.
 
 use dunlin_proto::{
-    PROTOCOL_VERSION,
+    FEATURE_PING, PROTOCOL_VERSION,
     internal::v1::{OpenSessionRequest, SessionHello, open_session_request::Frame},
 };
 use tonic::Status;
 
 use super::Context;
 
-/// Optional features of the protocol that this worker has; none exist yet.
-const FEATURES: [&str; 0] = [];
+/// Optional features of the protocol that this worker has.
+const FEATURES: [&str; 1] = [FEATURE_PING];
 
 /// A gateway that said hello.
 #[derive(Debug)]

@@ -17,9 +17,10 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{Digest, FunctionUid, VersionKey, VersionNumber},
     internal::v1::{
-        ActivateRequest, ActivateResponse, AssignedVersion, Assignment, AssignmentVersion, CompiledCode,
-        FetchCodeRequest, FetchCodeResponse, InvocationPolicy, LoadState, SyncGatewayRequest, SyncGatewayResponse,
-        SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello, WorkerLoad, WorkerWelcome,
+        ActivateRequest, ActivateResponse, AssignedVersion, Assignment, AssignmentDelta, AssignmentVersion,
+        CompiledCode, FetchCodeRequest, FetchCodeResponse, InvocationPolicy, LoadState, SyncGatewayRequest,
+        SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello, WorkerLoad, WorkerPeer,
+        WorkerWelcome,
         artifact_service_server::{ArtifactService, ArtifactServiceServer},
         sync_service_server::{SyncService, SyncServiceServer},
         sync_worker_request::Report,
@@ -59,6 +60,7 @@ pub(crate) struct State {
     key: Ed25519KeyPair,
     code: Mutex<HashMap<String, Vec<u8>>>,
     assignment: watch::Sender<Assignment>,
+    deltas: watch::Sender<AssignmentDelta>,
     pub(crate) hellos: Mutex<Vec<WorkerHello>>,
     pub(crate) load: Mutex<WorkerLoad>,
     pub(crate) fetches: AtomicUsize,
@@ -72,6 +74,11 @@ impl Scheduler {
     /// Sends this assignment, whatever came before.
     pub(crate) fn send(&self, assignment: Assignment) {
         self.0.assignment.send_replace(assignment);
+    }
+
+    /// Sends this change to whoever is connected.
+    pub(crate) fn send_delta(&self, delta: AssignmentDelta) {
+        self.0.deltas.send_replace(delta);
     }
 
     /// Loses all code.
@@ -100,6 +107,7 @@ impl SyncService for Scheduler {
         Shutdown::default().spawn(async move {
             let mut assignments = state.assignment.subscribe();
             assignments.mark_changed();
+            let mut deltas = state.deltas.subscribe();
             let mut welcomed = false;
             loop {
                 let update = tokio::select! {
@@ -120,6 +128,10 @@ impl SyncService for Scheduler {
                     changed = assignments.changed(), if welcomed => {
                         changed.unwrap();
                         Update::Assignment(assignments.borrow_and_update().clone())
+                    }
+                    changed = deltas.changed(), if welcomed => {
+                        changed.unwrap();
+                        Update::AssignmentDelta(deltas.borrow_and_update().clone())
                     }
                 };
                 if state.silent.load(Ordering::SeqCst) {
@@ -172,7 +184,9 @@ pub(crate) struct Cluster {
     worker: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
     pub(crate) address: SocketAddr,
     versions: Vec<AssignedVersion>,
-    sequence: u64,
+    /// The workers that every worker is told of.
+    pub(crate) peers: Vec<WorkerPeer>,
+    pub(crate) sequence: u64,
 }
 
 impl Cluster {
@@ -182,6 +196,7 @@ impl Cluster {
             key: Ed25519KeyPair::generate().unwrap(),
             code: Mutex::default(),
             assignment: watch::Sender::new(Assignment::default()),
+            deltas: watch::Sender::default(),
             hellos: Mutex::default(),
             load: Mutex::default(),
             fetches: AtomicUsize::new(0),
@@ -197,6 +212,7 @@ impl Cluster {
             worker: None,
             address: ([127, 0, 0, 1], 0).into(),
             versions: Vec::new(),
+            peers: Vec::new(),
             sequence: 0,
         };
         cluster.start_scheduler().await;
@@ -308,6 +324,18 @@ impl Cluster {
         self.assign(version).await
     }
 
+    /// Assigns one more version that is only kept on disk, and waits until it is.
+    pub(crate) async fn stand_by(&mut self, function: &str, guest: &'static str) -> AssignedVersion {
+        let idle_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let version = AssignedVersion { standby: true, idle_timeout, ..self.version(function, guest) };
+        self.versions.push(version.clone());
+        self.publish();
+        let stored = u32::try_from(self.versions.iter().filter(|version| version.standby).count()).unwrap();
+        let scheduler = self.scheduler.clone();
+        eventually("it is on disk", || scheduler.0.load.lock().unwrap().stored == stored).await;
+        version
+    }
+
     /// Assigns these versions and nothing else.
     pub(crate) fn assign_only(&mut self, versions: Vec<AssignedVersion>) {
         self.versions = versions;
@@ -317,7 +345,12 @@ impl Cluster {
     fn publish(&mut self) {
         self.sequence += 1;
         let version = Some(AssignmentVersion { epoch: 1, sequence: self.sequence });
-        self.scheduler.0.assignment.send_replace(Assignment { version, versions: self.versions.clone(), drain: false });
+        self.scheduler.0.assignment.send_replace(Assignment {
+            version,
+            versions: self.versions.clone(),
+            peers: self.peers.clone(),
+            ..Assignment::default()
+        });
     }
 
     /// What the worker last reported of a version.

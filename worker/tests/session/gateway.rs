@@ -72,9 +72,15 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let (sender, mut answers, first) = open(address, message(0, Ask::Hello(hello("w1/1")))).await.unwrap();
+        Self::connect_to(address, "w1/1").await
+    }
+
+    /// Opens a session with another worker than the first.
+    pub(crate) async fn connect_to(address: SocketAddr, endpoint: &str) -> Self {
+        let (sender, mut answers, first) = open(address, message(0, Ask::Hello(hello(endpoint)))).await.unwrap();
         let Some(Frame::Hello(answer)) = first.frame else { panic!("no hello") };
-        assert_eq!((answer.epoch, answer.peer.as_str(), answer.endpoint.as_str()), (EPOCH, "w1", "w1/1"));
+        assert_eq!((answer.epoch, answer.endpoint.as_str()), (EPOCH, endpoint));
+        assert_eq!(endpoint.split_once('/').unwrap().0, answer.peer);
         assert!(answer.features.is_empty(), "features that the worker does not have");
         let calls = Calls::default();
         let (ended, end) = watch::channel(None);

@@ -90,7 +90,7 @@ async fn a_stale_assignment_is_ignored() {
     let mut cluster = Cluster::with_worker().await;
     let hello = cluster.deploy("hello", guests::HELLO).await;
     let later = AssignmentVersion { epoch: 2, sequence: 1 };
-    let assignment = |version, versions| Assignment { version: Some(version), versions, drain: false };
+    let assignment = |version, versions| Assignment { version: Some(version), versions, ..Assignment::default() };
     cluster.scheduler.send(assignment(later, vec![hello.clone()]));
     eventually("it follows", || cluster.scheduler.0.load.lock().unwrap().assignment == Some(later)).await;
     cluster.scheduler.send(assignment(AssignmentVersion { epoch: 1, sequence: 900 }, Vec::new()));
@@ -154,21 +154,6 @@ async fn a_version_that_failed_is_tried_until_it_loads() {
     cluster.scheduler.give_code(code);
     eventually("it is ready", || state_of(&cluster.scheduler, &hello) == Some(LoadState::Ready)).await;
     assert_eq!(Gateway::connect(cluster.address).await.call(&hello, b"").await.body, b"hello");
-}
-
-#[tokio::test]
-async fn a_standby_has_nothing_prepared_but_takes_calls() {
-    let mut cluster = Cluster::with_worker().await;
-    let mut version = cluster.version("hello", guests::HELLO);
-    (version.standby, version.min_sandboxes) = (true, 2);
-    let hello = cluster.assign(version).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(cluster.load_of(&hello).unwrap().prepared, 0);
-    assert_eq!(Gateway::connect(cluster.address).await.call(&hello, b"").await.body, b"hello");
-    let mut active = hello.clone();
-    active.standby = false;
-    cluster.assign_only(vec![active]);
-    eventually("sandboxes stand ready", || cluster.load_of(&hello).is_some_and(|load| load.prepared >= 2)).await;
 }
 
 #[tokio::test]

@@ -10,4 +10,5 @@ mod gateway;
 mod guests;
 mod holding;
 mod logs;
+mod standby;
 mod stopping;

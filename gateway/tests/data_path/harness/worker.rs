@@ -47,6 +47,10 @@ pub(crate) struct Seen {
     pub(crate) sessions: AtomicU64,
     /// Refuses everything.
     pub(crate) full: watch::Sender<bool>,
+    /// Has no version.
+    pub(crate) lacks: watch::Sender<bool>,
+    /// Reads and says nothing, like a process that has been stopped.
+    pub(crate) frozen: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -133,6 +137,7 @@ impl Service {
                 message = incoming.next() => message?.ok()?,
                 _ = dies.recv() => return None,
             };
+            self.seen.frozen.subscribe().wait_for(|frozen| !frozen).await.ok()?;
             assert_eq!(message.epoch, epoch);
             match message.frame? {
                 In::Begin(begin) => {
@@ -154,6 +159,10 @@ impl Service {
                 In::Cancel(cancel) => {
                     self.seen.cancels.lock().unwrap().push(cancel.reason.clone());
                     self.pass(&calls, message.invocation, In::Cancel(cancel)).await;
+                }
+                In::Ping(number) => {
+                    let frame = Some(Out::Pong(number));
+                    outgoing.send(Ok(OpenSessionResponse { epoch, invocation: 0, frame })).await.ok()?;
                 }
                 frame => self.pass(&calls, message.invocation, frame).await,
             }
@@ -194,6 +203,17 @@ impl Call {
         let _ = self.outgoing.send(Ok(message)).await;
     }
 
+    /// What ends this call, in a message that can be bent.
+    fn message(&self) -> OpenSessionResponse {
+        let frame = Some(Out::End(End::default()));
+        OpenSessionResponse { epoch: self.epoch, invocation: self.number, frame }
+    }
+
+    async fn garbage(&self, message: OpenSessionResponse) {
+        // The gateway may have left.
+        let _ = self.outgoing.send(Ok(message)).await;
+    }
+
     async fn head(&self, status: u32, headers: &[(&str, &str)]) {
         let header =
             |(name, value): &(&str, &str)| Header { name: (*name).to_owned(), value: Bytes::from((*value).to_owned()) };
@@ -225,6 +245,10 @@ impl Call {
     async fn run(mut self, begin: Begin) {
         if *self.seen.full.borrow() {
             return self.refuse("unavailable").await;
+        }
+        if *self.seen.lacks.borrow() {
+            let refusal = Refusal { code: "unavailable".into(), message: "not here".into(), retry_after_millis: 0 };
+            return self.send(Out::Refusal(refusal)).await;
         }
         let path = begin.path_and_query.split('?').next().unwrap_or_default().to_owned();
         match path.as_str() {
@@ -278,6 +302,21 @@ impl Call {
             "/slow-stream" => self.slow_stream().await,
             "/busy" => self.refuse("too_many_requests").await,
             "/die" => drop(self.died.send(()).await),
+            "/other-epoch" => self.garbage(OpenSessionResponse { epoch: self.epoch ^ 1, ..self.message() }).await,
+            "/no-frame" => self.garbage(OpenSessionResponse { frame: None, ..self.message() }).await,
+            "/too-much" => {
+                self.head(200, &[]).await;
+                for _ in 0..6 {
+                    self.send(Out::Body(Body { data: vec![b'x'; 64 << 10].into(), ..Body::default() })).await;
+                }
+            }
+            "/for-others" => {
+                // Ends calls that it was never given, and then its own.
+                for number in [0, self.number + 1, u64::MAX] {
+                    self.garbage(OpenSessionResponse { invocation: number, ..self.message() }).await;
+                }
+                self.answer("mine").await;
+            }
             "/leave" => {
                 let goaway = OpenSessionResponse {
                     epoch: self.epoch,

@@ -119,11 +119,14 @@ fn to_wire(placements: &Placements) -> wire::Placements {
         gateway: peer.gateway.clone(),
         address: peer.address.clone(),
     };
+    let seat =
+        |seat: &crate::cluster::Seated| wire::StandbySeat { worker: seat.worker.to_string(), zone: seat.zone.clone() };
     wire::Placements {
         epoch: placements.epoch,
         sequence: placements.sequence,
         endpoints: placements.endpoints.iter().map(endpoint).collect(),
         versions: placements.versions.iter().map(version).collect(),
         gateways: placements.gateways.iter().map(peer).collect(),
+        seats: placements.seats.iter().map(seat).collect(),
     }
 }

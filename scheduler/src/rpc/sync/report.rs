@@ -71,7 +71,13 @@ pub(super) fn worker_hello(wire: wire::WorkerHello) -> Result<WorkerHello, ApiEr
         incarnation: short("hello.incarnation", &wire.incarnation, 64)?,
         software_version: short("hello.software_version", &wire.software_version, 64)?,
         endpoints: wire.endpoints.into_iter().map(endpoint).collect::<Result<_, _>>()?,
+        zone: zone(&wire.zone)?,
     })
+}
+
+/// A zone's name, or nothing.
+fn zone(text: &str) -> Result<String, ApiError> {
+    if text.is_empty() { Ok(String::new()) } else { short("hello.zone", text, 63) }
 }
 
 pub(super) fn gateway_hello(wire: &wire::GatewayHello) -> Result<GatewayHello, ApiError> {
@@ -96,6 +102,7 @@ pub(super) fn worker_load(wire: wire::WorkerLoad, catalog: &Catalog) -> WorkerRe
         memory_bytes: wire.memory_bytes,
         cpu_millis: wire.cpu_millis,
         leaving: wire.leaving,
+        stored: wire.stored,
     }
 }
 
@@ -144,6 +151,7 @@ mod tests {
             software_version: "0.1.0".into(),
             endpoints: vec![endpoint],
             incarnation: "1".into(),
+            zone: String::new(),
         };
         change(&mut hello);
         worker_hello(hello)
@@ -154,7 +162,7 @@ mod tests {
     #[test]
     fn t47_a_workers_claims_are_bounded() {
         assert_eq!(hello(|_| ()).unwrap().endpoints[0].capacity, MOST_CAPACITY);
-        let wrong: [Lie; 8] = [
+        let wrong: [Lie; 9] = [
             (|h| h.worker = "../w".into(), "hello.worker"),
             (|h| h.endpoints.clear(), "hello.endpoints"),
             (|h| h.endpoints[0].id = "other/0".into(), "hello.endpoints.id"),
@@ -163,6 +171,7 @@ mod tests {
             (|h| h.endpoints[0].fingerprint = "x".repeat(201), "hello.endpoints.fingerprint"),
             (|h| h.incarnation.clear(), "hello.incarnation"),
             (|h| h.software_version = "a\nb".into(), "hello.software_version"),
+            (|h| h.zone = "rack\n1".into(), "hello.zone"),
         ];
         for (change, field) in wrong {
             assert_eq!(hello(change).unwrap_err().field.as_deref(), Some(field));

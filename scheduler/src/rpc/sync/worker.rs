@@ -111,11 +111,13 @@ fn updates(
             report_interval: Some(to_wire_duration(REPORT_INTERVAL)),
             code_keys: vec![app.codes.workshop.signer.public_key()],
         }));
+        let mut sent: Option<Arc<Assignment>> = None;
         loop {
             let now = assignment.borrow_and_update().clone();
             // Nothing has been decided yet in the first moments of a scheduler.
             if now.version.1 > 0 {
-                yield say(Update::Assignment(to_wire(&now)));
+                yield say(update(sent.as_deref(), &now));
+                sent = Some(now);
             }
             tokio::select! {
                 changed = assignment.changed() => if changed.is_err() { return },
@@ -125,17 +127,55 @@ fn updates(
     }
 }
 
+/// What the worker must learn: everything at first, then the change from what this stream sent last.
+fn update(sent: Option<&Assignment>, now: &Assignment) -> Update {
+    match sent {
+        Some(sent) => Update::AssignmentDelta(difference(sent, now)),
+        None => Update::Assignment(to_wire(now)),
+    }
+}
+
 fn to_wire(assignment: &Assignment) -> wire::Assignment {
-    let (epoch, sequence) = assignment.version;
     wire::Assignment {
-        version: Some(wire::AssignmentVersion { epoch, sequence }),
+        version: Some(number(assignment)),
         versions: assignment.versions.values().map(assigned).collect(),
         drain: assignment.drain,
+        peers: peers(assignment),
+    }
+}
+
+fn number(assignment: &Assignment) -> wire::AssignmentVersion {
+    let (epoch, sequence) = assignment.version;
+    wire::AssignmentVersion { epoch, sequence }
+}
+
+fn peers(assignment: &Assignment) -> Vec<wire::WorkerPeer> {
+    let peer = |seated: &crate::cluster::Seated| wire::WorkerPeer {
+        worker: seated.worker.to_string(),
+        zone: seated.zone.clone(),
+        address: seated.address.clone(),
+    };
+    assignment.peers.iter().map(peer).collect()
+}
+
+/// What turns one assignment into another.
+fn difference(before: &Assignment, after: &Assignment) -> wire::AssignmentDelta {
+    let news = after.versions.iter().filter(|(key, now)| before.versions.get(key) != Some(now));
+    let gone = before.versions.keys().filter(|key| !after.versions.contains_key(key));
+    let peers_changed = before.peers != after.peers;
+    wire::AssignmentDelta {
+        base: Some(number(before)),
+        version: Some(number(after)),
+        versions: news.map(|(_, now)| assigned(now)).collect(),
+        removed: gone.map(|key| (*key).into()).collect(),
+        drain: after.drain,
+        peers_changed,
+        peers: if peers_changed { peers(after) } else { Vec::new() },
     }
 }
 
 fn assigned(assigned: &Assigned) -> wire::AssignedVersion {
-    let Assigned { version, code } = assigned;
+    let Assigned { version, code, standby } = assigned;
     let scaling = &version.spec.scaling;
     wire::AssignedVersion {
         version: Some(version.key().into()),
@@ -147,6 +187,6 @@ fn assigned(assigned: &Assigned) -> wire::AssignedVersion {
         min_sandboxes: scaling.min_sandboxes,
         max_sandboxes: scaling.max_sandboxes,
         idle_timeout: Some(to_wire_duration(scaling.idle_timeout)),
-        standby: false,
+        standby: *standby,
     }
 }

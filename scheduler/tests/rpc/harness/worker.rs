@@ -7,8 +7,8 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    AssignedVersion, Assignment, Endpoint, SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello, WorkerLoad,
-    sync_worker_request::Report, sync_worker_response::Update,
+    AssignedVersion, Assignment, AssignmentDelta, Endpoint, SyncWorkerRequest, SyncWorkerResponse, VersionLoad,
+    VersionRef, WorkerHello, WorkerLoad, sync_worker_request::Report, sync_worker_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,6 +52,7 @@ pub(crate) fn hello(name: &str, incarnation: &str, engine: &str) -> WorkerHello 
         protocol_version: 1,
         software_version: "0.1.0".into(),
         endpoints: vec![endpoint],
+        zone: String::new(),
         incarnation: incarnation.into(),
     }
 }
@@ -94,8 +95,13 @@ impl SimWorker {
         change(&mut self.seen.lock().unwrap());
     }
 
-    /// The versions that it shall hold.
+    /// The versions that it shall hold loaded.
     pub(crate) fn held(&self) -> Vec<AssignedVersion> {
+        self.assigned().into_iter().filter(|assigned| !assigned.standby).collect()
+    }
+
+    /// The versions that it shall hold, loaded or on standby.
+    pub(crate) fn assigned(&self) -> Vec<AssignedVersion> {
         self.seen.lock().unwrap().assignments.last().map(|last| last.versions.clone()).unwrap_or_default()
     }
 }
@@ -138,7 +144,26 @@ fn note(seen: &Mutex<Seen>, update: SyncWorkerResponse) {
     match update.update.unwrap() {
         Update::Welcome(welcome) => seen.code_keys = welcome.code_keys.iter().map(|key| key.to_vec()).collect(),
         Update::Assignment(assignment) => seen.assignments.push(assignment),
+        Update::AssignmentDelta(delta) => {
+            let changed = change(seen.assignments.last().cloned().unwrap(), delta);
+            seen.assignments.push(changed);
+        }
     }
+}
+
+/// The assignment after a change, which must be for exactly this one.
+fn change(mut assignment: Assignment, delta: AssignmentDelta) -> Assignment {
+    assert_eq!(assignment.version, delta.base);
+    let named = |version: &Option<VersionRef>| {
+        let changed = delta.versions.iter().any(|changed| changed.version == *version);
+        changed || version.as_ref().is_some_and(|version| delta.removed.contains(version))
+    };
+    assignment.versions.retain(|assigned| !named(&assigned.version));
+    assignment.versions.extend(delta.versions.clone());
+    if delta.peers_changed {
+        assignment.peers = delta.peers;
+    }
+    Assignment { version: delta.version, drain: delta.drain, ..assignment }
 }
 
 fn load(seen: &Seen) -> Option<WorkerLoad> {
@@ -154,7 +179,7 @@ fn load(seen: &Seen) -> Option<WorkerLoad> {
     };
     let held = seen.assignments.last().map(|last| last.versions.clone()).unwrap_or_default();
     let mut versions = BTreeMap::new();
-    for assigned in held {
+    for assigned in held.into_iter().filter(|assigned| !assigned.standby) {
         let version = assigned.version.unwrap();
         let load = VersionLoad {
             version: Some(version.clone()),

@@ -1,0 +1,155 @@
+//! What becomes of one held version: fetched and checked, loaded where it is wanted, kept, and unloaded when it is on standby
+//! and nobody calls. Everything that fails is tried again.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
+
+use super::held::{Held, Status};
+use crate::{
+    artifacts::{ArtifactError, Artifacts},
+    pool::{Capacity, Over, Pool},
+    sandbox::{Runtime, SandboxError},
+};
+
+/// Versions that are fetched for standby at a time; the first of those that are wanted now never wait for them.
+const STORES: usize = 4;
+/// Versions that are loaded at a time.
+const LOADS: usize = 8;
+/// Time before a version is tried again; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Why a version can't run here; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("load compiled code")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What loading takes.
+#[derive(Debug)]
+pub(super) struct Loader {
+    runtime: Arc<Runtime>,
+    artifacts: Arc<Artifacts>,
+    capacity: Arc<Capacity>,
+    stores: Semaphore,
+    loads: Semaphore,
+    /// Told when something became ready or failed.
+    changed: Arc<Notify>,
+    /// What failed may go better now.
+    pub(super) again: Notify,
+}
+
+/// Keeps a version until it is let go.
+pub(super) async fn keep(loader: Arc<Loader>, held: Arc<Held>) {
+    loop {
+        let pool = tokio::select! { pool = loader.ready(&held) => pool, () = held.gone() => return };
+        let over = Box::pin(pool.keep(held.gone_token())).await;
+        if over == Over::Gone {
+            return;
+        }
+        held.rest();
+        tracing::debug!(version = %held.key(), function = %held.name(), "unloaded");
+        loader.changed.notify_one();
+    }
+}
+
+impl Loader {
+    pub(super) fn new(
+        runtime: Arc<Runtime>,
+        artifacts: Arc<Artifacts>,
+        capacity: Arc<Capacity>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let (stores, loads) = (Semaphore::new(STORES), Semaphore::new(LOADS));
+        Self { runtime, artifacts, capacity, stores, loads, changed, again: Notify::new() }
+    }
+
+    /// Waits until the version is wanted, with its code on disk, and loads it. What is large is on the heap only while it
+    /// is needed: most versions do nothing but wait.
+    async fn ready(&self, held: &Held) -> Pool {
+        if !held.is_wanted() {
+            let storing = Box::pin(self.stored(held));
+            tokio::select! { () = storing => {}, () = held.wanted_now() => {} }
+        }
+        held.wanted_now().await;
+        Box::pin(self.loaded(held)).await
+    }
+
+    /// Tries until the code is on disk.
+    async fn stored(&self, held: &Held) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.store(held).await {
+            self.failed(held, &error, &mut pause).await;
+        }
+    }
+
+    /// Tries until the version is loaded.
+    async fn loaded(&self, held: &Held) -> Pool {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.load(held).await {
+                Ok(pool) => return pool,
+                Err(error) => self.failed(held, &error, &mut pause).await,
+            }
+        }
+    }
+
+    /// Brings the code to the disk.
+    async fn store(&self, held: &Held) -> Result<(), LoadError> {
+        let _turn = self.stores.acquire().await;
+        self.artifacts.obtain(&held.key(), &held.wanted().code).await?;
+        held.set(Status::Stored);
+        Ok(())
+    }
+
+    async fn load(&self, held: &Held) -> Result<Pool, LoadError> {
+        let _turn = self.loads.acquire().await;
+        let wanted = held.wanted();
+        let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
+        let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy.clone());
+        let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
+        let pool = Pool::new(program, wanted.scaling, held.is_standby(), self.capacity.clone());
+        held.set(Status::Ready(pool.clone()));
+        if !held.is_standby() {
+            tracing::info!(version = %held.key(), function = %held.name(), "ready");
+        }
+        self.changed.notify_one();
+        Ok(pool)
+    }
+
+    /// Says what went wrong, here once and to the scheduler with every report, and waits before the next try.
+    async fn failed(&self, held: &Held, error: &LoadError, pause: &mut Duration) {
+        let reason = chain(error);
+        if held.set(Status::Failed(reason.clone())) {
+            tracing::warn!(version = %held.key(), function = %held.name(), reason, "can't run; trying again");
+            self.changed.notify_one();
+        }
+        let jitter = rand::random_range(0.5..1.0);
+        // Either way it is tried again.
+        let _ = timeout(pause.mul_f64(jitter), self.again.notified()).await;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}
