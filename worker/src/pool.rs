@@ -1,11 +1,14 @@
 //! The sandboxes of one version on this worker: who gets one now, who waits, and how many stand ready.
 //!
 //! Admission counts invocations against the version's `max_sandboxes` and the worker's capacity; whoever finds neither free
-//! waits in line, in order, no longer than its deadline, and only while the line is short. A keeper task makes sandboxes
-//! before they are asked for; how many is decided in `wanted.rs`. A sandbox is used once, whatever became of it.
+//! waits in the worker's queue (`queue.rs`), no longer than its deadline. A keeper task makes sandboxes before they are asked
+//! for; how many is decided in `wanted.rs`. A sandbox is used once, whatever became of it.
 
+mod capacity;
 mod keeper;
 mod line;
+mod queue;
+mod turns;
 mod wanted;
 
 use std::{
@@ -17,49 +20,35 @@ use std::{
     time::Duration,
 };
 
+use dunlin_proto::ids::Namespace;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit},
     time::{Instant, timeout_at},
 };
 
 use crate::sandbox::{Program, Sandbox, SandboxError};
 
+pub(crate) use capacity::Capacity;
+use capacity::{Permit, Place};
 pub(crate) use keeper::Over;
-use line::Line;
+use line::Refusal;
 pub(crate) use wanted::Scaling;
 use wanted::{Demand, Peak};
 
-/// Invocations that may wait for a sandbox, for each that may run.
-const WAITING_PER_RUNNING: usize = 2;
 /// When somebody who found the line full may try again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
-
-/// What all versions on this worker share: how many sandboxes it can have.
-#[derive(Debug)]
-pub(crate) struct Capacity {
-    running: Arc<Semaphore>,
-    prepared: Arc<Semaphore>,
-}
-
-impl Capacity {
-    /// So many that run at once, and beside them so many that stand ready.
-    pub(crate) fn new(running: u32, prepared: u32) -> Self {
-        let semaphore = |count: u32| Arc::new(Semaphore::new(count as usize));
-        Self { running: semaphore(running), prepared: semaphore(prepared) }
-    }
-}
 
 /// Why there is no sandbox; no guest code of the invocation has run, except for [`NoSandbox::Failed`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoSandbox {
-    /// The function has as many as it may have, and as many as may wait are waiting.
+    /// The function has as many as it may have, and too many wait.
     #[error("the function has reached its limit of {max} sandboxes on a worker, and {waiting} invocations wait")]
     FunctionFull { max: u32, waiting: usize },
-    /// The worker has as many as it can have, and as many as may wait are waiting.
+    /// The worker has as many as it can have, and too many wait.
     #[error("the worker is busy and {waiting} invocations of the function wait")]
     WorkerFull { waiting: usize },
-    /// The invocation's time was up before it had a sandbox.
-    #[error("the invocation's time was up while it waited for a sandbox")]
+    /// The invocation's time is up, or would be before it had a sandbox.
+    #[error("the invocation's time was up, or would have been, before there was a sandbox for it")]
     Late,
     /// It could not be made.
     #[error(transparent)]
@@ -88,8 +77,7 @@ struct Shared {
     /// Nothing is prepared for a version that is only here in case another worker fails.
     standby: AtomicBool,
     capacity: Arc<Capacity>,
-    admission: Arc<Semaphore>,
-    line: Line,
+    place: Place,
     state: Mutex<State>,
     /// Tells the keeper that what is wanted may have changed.
     changed: Notify,
@@ -128,14 +116,18 @@ pub(crate) struct Checkout {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Pool,
-    _admission: OwnedSemaphorePermit,
-    _share: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Pool {
-    /// A pool with nothing prepared yet; [`Pool::keep`] has to run beside it.
-    pub(crate) fn new(program: Program, scaling: Scaling, standby: bool, capacity: Arc<Capacity>) -> Self {
-        let max = scaling.max.max(1) as usize;
+    /// A pool of a namespace's version with nothing prepared yet; [`Pool::keep`] has to run beside it.
+    pub(crate) fn new(
+        program: Program,
+        scaling: Scaling,
+        standby: bool,
+        namespace: &Namespace,
+        capacity: Arc<Capacity>,
+    ) -> Self {
         let state = State {
             prepared: VecDeque::new(),
             in_flight: 0,
@@ -149,9 +141,8 @@ impl Pool {
             program,
             scaling,
             standby: AtomicBool::new(standby),
+            place: capacity.place(namespace, scaling.max.max(1)),
             capacity,
-            admission: Arc::new(Semaphore::new(max)),
-            line: Line::new(max * WAITING_PER_RUNNING),
             state: Mutex::new(state),
             changed: Notify::new(),
         }))
@@ -160,13 +151,11 @@ impl Pool {
     /// A fresh sandbox, now or when it is this invocation's turn. Cancel-safe: who leaves loses only its place in line.
     ///
     /// # Errors
-    /// The line is full, `deadline` is over, or no sandbox can be made.
+    /// Too many wait, `deadline` is over or will be before its turn, or no sandbox can be made.
     pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout, NoSandbox> {
         let began = Instant::now();
-        let slot = match self.try_admit() {
-            Some(slot) => slot,
-            None => self.wait_for_turn(deadline).await?,
-        };
+        let permit = self.0.place.permit(deadline).await.map_err(|refusal| self.no_turn(refusal))?;
+        let slot = self.slot(permit);
         let queued = began.elapsed();
         if let Some(ready) = self.take(queued) {
             return Ok(Checkout { sandbox: ready.sandbox, slot, start: Duration::ZERO });
@@ -186,7 +175,7 @@ impl Pool {
 
     /// What it does, for the scheduler; begins the measurement of waiting anew.
     pub(crate) fn load(&self) -> PoolLoad {
-        let (queued, waiting) = self.0.line.now(Instant::now());
+        let (queued, waiting) = self.0.place.waiting(Instant::now());
         let mut state = self.lock();
         PoolLoad {
             in_flight: state.in_flight,
@@ -200,43 +189,27 @@ impl Pool {
     /// Whether its code may be unloaded: it is on standby, and nobody has called for its idle time.
     fn may_rest(&self, state: &State, demand: &Demand) -> bool {
         let idle = demand.since_call.is_none_or(|since| since >= self.0.scaling.idle_timeout);
-        demand.standby && idle && state.in_flight == 0 && self.0.line.now(Instant::now()).0 == 0
+        demand.standby && idle && state.in_flight == 0 && self.0.place.waiting(Instant::now()).0 == 0
     }
 
-    fn try_admit(&self) -> Option<Slot> {
-        let admission = self.0.admission.clone().try_acquire_owned().ok()?;
-        let share = self.0.capacity.running.clone().try_acquire_owned().ok()?;
-        Some(self.slot(admission, share))
-    }
-
-    async fn wait_for_turn(&self, deadline: Instant) -> Result<Slot, NoSandbox> {
-        let _place = self.0.line.join(Instant::now()).map_err(|waiting| self.full(waiting))?;
-        let turn = async {
-            let admission = self.0.admission.clone().acquire_owned().await;
-            (admission, self.0.capacity.running.clone().acquire_owned().await)
-        };
-        match timeout_at(deadline, turn).await {
-            Ok((Ok(admission), Ok(share))) => Ok(self.slot(admission, share)),
-            // The semaphores are never closed, so that this is the deadline.
-            Ok(_) | Err(_) => Err(NoSandbox::Late),
+    /// Why it gets no turn: its time is up, the function is at its own limit, or others have taken the worker.
+    fn no_turn(&self, refusal: Refusal) -> NoSandbox {
+        let (max, (waiting, _)) = (self.0.scaling.max, self.0.place.waiting(Instant::now()));
+        match refusal {
+            Refusal::Late => NoSandbox::Late,
+            Refusal::Full if self.0.place.is_at_limit() => NoSandbox::FunctionFull { max, waiting },
+            Refusal::Full => NoSandbox::WorkerFull { waiting },
         }
     }
 
-    /// Why the line is full: the function is at its own limit, or others have taken the worker.
-    fn full(&self, waiting: usize) -> NoSandbox {
-        let max = self.0.scaling.max;
-        let at_limit = self.lock().in_flight >= max;
-        if at_limit { NoSandbox::FunctionFull { max, waiting } } else { NoSandbox::WorkerFull { waiting } }
-    }
-
-    fn slot(&self, admission: OwnedSemaphorePermit, share: OwnedSemaphorePermit) -> Slot {
+    fn slot(&self, permit: Permit) -> Slot {
         let mut state = self.lock();
         state.in_flight += 1;
         let in_flight = state.in_flight;
         state.peak.note(in_flight, Instant::now());
         drop(state);
         // The keeper learns of it when the call takes its sandbox.
-        Slot { pool: self.clone(), _admission: admission, _share: share }
+        Slot { pool: self.clone(), _permit: permit }
     }
 
     /// Counts a call and takes a sandbox that stands ready.

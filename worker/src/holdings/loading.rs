@@ -117,7 +117,7 @@ impl Loader {
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy.clone());
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
-        let pool = Pool::new(program, wanted.scaling, held.is_standby(), self.capacity.clone());
+        let pool = Pool::new(program, wanted.scaling, held.is_standby(), &wanted.namespace, self.capacity.clone());
         held.set(Status::Ready(pool.clone()));
         if !held.is_standby() {
             tracing::info!(version = %held.key(), function = %held.name(), "ready");

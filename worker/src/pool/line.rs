@@ -1,67 +1,188 @@
-//! The line of those who wait for a sandbox: how many, and since when the first of them. Their order is the semaphores'.
+//! The line of one version: who waits for a sandbox, who is next, and who waits in vain. No clock, no effect: time is an
+//! argument. How versions and namespaces share the worker is not known here.
+//!
+//! In good times the first to come is the first served. Where the oldest has waited too long for a whole interval, and the
+//! line got no shorter meanwhile, more is asked than can be served (after CoDel, RFC 8289): then the newest goes first, whose
+//! caller is the likeliest to be there still, and who has waited for longer than the interval is sent away. A burst that is
+//! being worked off is no overload.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// A line of bounded length.
+/// Invocations that may wait, for each that may run.
+const WAITING_PER_RUNNING: usize = 10;
+/// The shortest and the longest interval; between them it is twice the time that an invocation holds its sandbox.
+const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The part of the interval that the oldest may wait for ever: 5 ms of 100.
+const TARGET: u32 = 20;
+
+/// Why somebody who waits gets no sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Too many wait, or it has waited for too long while others came.
+    Full,
+    /// Its time is up, or will be before its turn.
+    Late,
+}
+
+/// Somebody who waits.
 #[derive(Debug)]
-pub(super) struct Line {
-    longest: usize,
-    waiting: Mutex<Waiting>,
+pub(super) struct Waiter<T> {
+    pub(super) ticket: u64,
+    pub(super) since: Instant,
+    pub(super) deadline: Instant,
+    /// How it learns what became of it.
+    pub(super) caller: T,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
-    since: BTreeMap<u64, Instant>,
-}
-
-/// A place in line, left when it is dropped.
+/// Those who wait for a version, the oldest first, and how many of its invocations run.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    line: &'a Line,
-    ticket: u64,
+pub(super) struct Line<T> {
+    max: u32,
+    running: u32,
+    /// How long an invocation holds its sandbox, on a moving average; zero before the first.
+    hold: Duration,
+    waiters: VecDeque<Waiter<T>>,
+    pressure: Pressure,
 }
 
-impl Line {
-    pub(super) fn new(longest: usize) -> Self {
-        Self { longest, waiting: Mutex::default() }
+impl<T> Line<T> {
+    /// Nobody waits; `max` may run at once.
+    pub(super) fn new(max: u32) -> Self {
+        Self { max, running: 0, hold: Duration::ZERO, waiters: VecDeque::new(), pressure: Pressure::default() }
     }
 
-    /// Goes to the end of the line.
+    /// Whether one more may run.
+    pub(super) fn has_room(&self) -> bool {
+        self.running < self.max
+    }
+
+    /// Those who wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// How long an invocation holds its sandbox.
+    pub(super) fn hold(&self) -> Duration {
+        self.hold
+    }
+
+    /// How long the first of those who wait has done so.
+    pub(super) fn oldest(&self, now: Instant) -> Duration {
+        self.waiters.front().map(|first| now.saturating_duration_since(first.since)).unwrap_or_default()
+    }
+
+    /// Whether more is asked than can be served.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.pressure.overloaded
+    }
+
+    /// One more runs.
+    pub(super) fn begin(&mut self) {
+        self.running += 1;
+    }
+
+    /// One of those that ran, for so long, runs no more.
+    pub(super) fn end(&mut self, held: Duration) {
+        self.running = self.running.saturating_sub(1);
+        self.hold = if self.hold.is_zero() { held } else { (self.hold * 7 + held) / 8 };
+    }
+
+    /// Lets somebody join at the end; who has waited for too long is sent away to make room.
     ///
     /// # Errors
-    /// It is full; says how many wait.
-    pub(super) fn join(&self, now: Instant) -> Result<Place<'_>, usize> {
-        let mut waiting = self.lock();
-        if waiting.since.len() >= self.longest {
-            return Err(waiting.since.len());
+    /// It would wait in vain.
+    pub(super) fn join(&mut self, waiter: Waiter<T>, now: Instant, away: &mut Vec<T>) -> Result<(), Refusal> {
+        self.send_away(now, away);
+        if waiter.deadline <= now + self.expected_wait() {
+            return Err(Refusal::Late);
         }
-        let ticket = waiting.next;
-        waiting.next += 1;
-        waiting.since.insert(ticket, now);
-        Ok(Place { line: self, ticket })
+        if self.waiters.len() >= (self.max as usize).saturating_mul(WAITING_PER_RUNNING) {
+            if !self.is_overloaded() {
+                return Err(Refusal::Full);
+            }
+            away.extend(self.waiters.pop_front().map(|oldest| oldest.caller));
+        }
+        self.waiters.push_back(waiter);
+        self.look(now);
+        Ok(())
     }
 
-    /// How many wait, and how long the first of them has.
-    pub(super) fn now(&self, now: Instant) -> (usize, Duration) {
-        let waiting = self.lock();
-        let first = waiting.since.first_key_value().map(|(_, since)| now.saturating_duration_since(*since));
-        (waiting.since.len(), first.unwrap_or_default())
+    /// The next one; in `late` those whose time was up before.
+    pub(super) fn next(&mut self, now: Instant, away: &mut Vec<T>, late: &mut Vec<T>) -> Option<Waiter<T>> {
+        self.send_away(now, away);
+        loop {
+            let next = if self.is_overloaded() { self.waiters.pop_back() } else { self.waiters.pop_front() };
+            self.look(now);
+            match next {
+                Some(waiter) if waiter.deadline <= now => late.push(waiter.caller),
+                next => return next,
+            }
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Somebody leaves; says whether it still waited.
+    pub(super) fn leave(&mut self, ticket: u64, now: Instant) -> bool {
+        let found = self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket);
+        let left = found.ok().and_then(|at| self.waiters.remove(at)).is_some();
+        self.look(now);
+        left
+    }
+
+    /// Gives up a place to another version: that of the one who would be served last.
+    pub(super) fn give_up(&mut self) -> Option<T> {
+        let last = if self.is_overloaded() { self.waiters.pop_front() } else { self.waiters.pop_back() };
+        last.map(|waiter| waiter.caller)
+    }
+
+    /// Those who came while more was asked than could be served, and have waited for the whole interval.
+    fn send_away(&mut self, now: Instant, away: &mut Vec<T>) {
+        self.look(now);
+        let interval = self.interval();
+        while self.is_overloaded() && self.oldest(now) > interval {
+            away.extend(self.waiters.pop_front().map(|oldest| oldest.caller));
+            self.look(now);
+        }
+    }
+
+    /// How long one who joins now will wait: zero where nothing is known, and in overload, where the newest goes first.
+    fn expected_wait(&self) -> Duration {
+        if self.is_overloaded() || self.running == 0 {
+            return Duration::ZERO;
+        }
+        self.hold.saturating_mul(u32::try_from(self.waiters.len()).unwrap_or(u32::MAX)) / self.running
+    }
+
+    fn interval(&self) -> Duration {
+        (self.hold * 2).clamp(INTERVAL.0, INTERVAL.1)
+    }
+
+    fn look(&mut self, now: Instant) {
+        let (oldest, interval) = (self.oldest(now), self.interval());
+        self.pressure.look(oldest, self.waiters.len(), interval, now);
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.line.lock().since.remove(&self.ticket);
+/// Whether more is asked of a line than it can serve.
+#[derive(Debug, Default)]
+struct Pressure {
+    /// Since when the oldest waits too long, and how many waited then.
+    since: Option<(Instant, usize)>,
+    overloaded: bool,
+}
+
+impl Pressure {
+    /// Takes in how long the oldest has waited, and how many wait.
+    fn look(&mut self, oldest: Duration, waiting: usize, interval: Duration, now: Instant) {
+        if waiting == 0 || oldest <= interval / TARGET {
+            *self = Self::default();
+            return;
+        }
+        let (since, before) = *self.since.get_or_insert((now, waiting));
+        if now.saturating_duration_since(since) >= interval {
+            self.overloaded |= waiting >= before;
+            self.since = Some((now, waiting));
+        }
     }
 }

@@ -214,11 +214,11 @@ async fn who_finds_the_functions_line_full_is_refused_and_told_when_to_come_back
     let echo = cluster.assign(small).await;
     let mut gateway = Gateway::connect(cluster.address).await;
     let mut calls = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..22 {
         calls.push(gateway.begin(&echo, b"", false).await);
     }
-    eventually("two run and four wait", || {
-        cluster.load_of(&echo).is_some_and(|load| (load.in_flight, load.queued) == (2, 4))
+    eventually("two run and twenty wait", || {
+        cluster.load_of(&echo).is_some_and(|load| (load.in_flight, load.queued) == (2, 20))
     })
     .await;
     let refusal = gateway.call(&echo, b"").await.refusal.expect("there is no room");
@@ -283,8 +283,11 @@ async fn who_finds_the_worker_full_is_told_that_it_is_not_the_functions_limit() 
     let mut gateway = Gateway::connect(cluster.address).await;
     let busy = gateway.begin(&other, b"", false).await;
     eventually("the worker is taken", || cluster.load_of(&other).is_some_and(|load| load.in_flight == 1)).await;
-    let waiting = [gateway.begin(&echo, b"", true).await, gateway.begin(&echo, b"", true).await];
-    eventually("two wait", || cluster.load_of(&echo).is_some_and(|load| load.queued == 2)).await;
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(gateway.begin(&echo, b"", true).await);
+    }
+    eventually("ten wait", || cluster.load_of(&echo).is_some_and(|load| load.queued == 10)).await;
     let refusal = gateway.call(&echo, b"").await.refusal.expect("there is no room");
     assert_eq!((refusal.code.as_str(), refusal.retry_after_millis > 0), ("unavailable", true), "{refusal:?}");
     busy.body(b"", true).await;

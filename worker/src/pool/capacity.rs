@@ -1,0 +1,153 @@
+//! What the worker can run at once, given out to those who ask and those who wait. It decides nothing: `queue.rs` does, and
+//! this tells the callers.
+//!
+//! With a slot free it costs one short lock to get it and one to give it back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dunlin_proto::ids::Namespace;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    line::Refusal,
+    queue::{Queue, Told, Verdict},
+    turns::LineId,
+};
+
+/// Invocations of all versions that may wait, for each that may run.
+const WAITING_PER_SLOT: usize = 10;
+
+/// What one who waits is told.
+type Answer = Result<Permit, Refusal>;
+
+/// What all versions on this worker share: how many sandboxes it can have.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    queue: Mutex<Queue<oneshot::Sender<Answer>>>,
+    /// Sandboxes that may stand ready.
+    pub(super) prepared: Arc<Semaphore>,
+}
+
+/// A version's line in the worker's queue, given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    capacity: Arc<Capacity>,
+    line: LineId,
+}
+
+/// The right to run an invocation. Dropping it lets the next one in.
+#[derive(Debug)]
+pub(super) struct Permit {
+    capacity: Arc<Capacity>,
+    line: LineId,
+    since: Instant,
+}
+
+/// Somebody who waits; leaves the line when it is dropped.
+struct Waiting<'a> {
+    place: &'a Place,
+    ticket: u64,
+}
+
+/// What one who asks gets.
+enum Asked<'a> {
+    Now(Permit),
+    Wait(Waiting<'a>, oneshot::Receiver<Answer>),
+}
+
+impl Capacity {
+    /// So many that run at once, and beside them so many that stand ready.
+    pub(crate) fn new(running: u32, prepared: u32) -> Self {
+        let longest = (running as usize).saturating_mul(WAITING_PER_SLOT);
+        Self { queue: Mutex::new(Queue::new(running, longest)), prepared: Arc::new(Semaphore::new(prepared as usize)) }
+    }
+
+    /// A line for a version of a namespace, of which `max` run at once.
+    pub(super) fn place(self: &Arc<Self>, namespace: &Namespace, max: u32) -> Place {
+        Place { capacity: self.clone(), line: self.lock().open(namespace, max) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Answer>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn permit(self: &Arc<Self>, line: LineId, since: Instant) -> Permit {
+        Permit { capacity: self.clone(), line, since }
+    }
+
+    /// Tells those who wait. A permit that nobody takes any more is dropped, and so goes to the next one.
+    fn tell(self: &Arc<Self>, told: Told<oneshot::Sender<Answer>>, now: Instant) {
+        for (caller, line, verdict) in told {
+            let answer = match verdict {
+                Verdict::Go => Ok(self.permit(line, now)),
+                Verdict::Refused(refusal) => Err(refusal),
+            };
+            drop(caller.send(answer));
+        }
+    }
+}
+
+impl Place {
+    /// A permit at once, or when it is this one's turn. Cancel-safe: who leaves loses only its place in line.
+    ///
+    /// # Errors
+    /// It would wait in vain, or has.
+    pub(super) async fn permit(&self, deadline: Instant) -> Answer {
+        let (_waiting, answer) = match self.ask(deadline)? {
+            Asked::Now(permit) => return Ok(permit),
+            Asked::Wait(waiting, answer) => (waiting, answer),
+        };
+        // Nobody drops the other end without a word, so that this is the deadline.
+        timeout_at(deadline, answer).await.ok().and_then(Result::ok).unwrap_or(Err(Refusal::Late))
+    }
+
+    fn ask(&self, deadline: Instant) -> Result<Asked<'_>, Refusal> {
+        let (now, mut told) = (Instant::now(), Vec::new());
+        let mut queue = self.capacity.lock();
+        if queue.enter(self.line) {
+            drop(queue);
+            return Ok(Asked::Now(self.capacity.permit(self.line, now)));
+        }
+        let (caller, answer) = oneshot::channel();
+        let joined = queue.join(self.line, caller, deadline, now, &mut told);
+        drop(queue);
+        self.capacity.tell(told, now);
+        Ok(Asked::Wait(Waiting { place: self, ticket: joined? }, answer))
+    }
+
+    /// How many wait, and how long the first of them has.
+    pub(super) fn waiting(&self, now: Instant) -> (usize, Duration) {
+        self.capacity.lock().waiting(self.line, now)
+    }
+
+    /// Whether as many run as the version may have.
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.capacity.lock().is_at_limit(self.line)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.capacity.lock().close(self.line);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.place.capacity.lock().leave(self.place.line, self.ticket, Instant::now());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let (now, mut told) = (Instant::now(), Vec::new());
+        self.capacity.lock().release(self.line, now.saturating_duration_since(self.since), now, &mut told);
+        self.capacity.tell(told, now);
+    }
+}
