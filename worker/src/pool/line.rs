@@ -1,10 +1,10 @@
 //! The line of one version: who waits for a sandbox, who is next, and who waits in vain. No clock, no effect: time is an
 //! argument. How versions and namespaces share the worker is not known here.
 //!
-//! In good times the first to come is the first served. Where the oldest has waited too long for a whole interval, and the
-//! line got no shorter meanwhile, more is asked than can be served (after CoDel, RFC 8289): then the newest goes first, whose
-//! caller is the likeliest to be there still, and who has waited for longer than the interval is sent away. A burst that is
-//! being worked off is no overload.
+//! In good times the first to come is the first served. Where the oldest always waits too long (CoDel, RFC 8289), and more
+//! have come than were served for longer than a burst lasts, the newest goes first, whose caller is the likeliest to be there still,
+//! and who has waited for longer than the interval is sent away. A burst that is being worked off is no overload, nor are
+//! callers who always wait for their answers, however many.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 const WAITING_PER_RUNNING: usize = 10;
 /// The shortest and the longest interval; between them it is twice the time that an invocation holds its sandbox.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long more may be asked than can be served before it is no burst any more.
+const BURST: Duration = Duration::from_millis(800);
 /// The part of the interval that the oldest may wait for ever: 5 ms of 100.
 const TARGET: u32 = 20;
 
@@ -74,7 +76,7 @@ impl<T> Line<T> {
     }
 
     /// Whether more is asked than can be served.
-    pub(super) fn is_overloaded(&self) -> bool {
+    fn is_overloaded(&self) -> bool {
         self.pressure.overloaded
     }
 
@@ -95,6 +97,7 @@ impl<T> Line<T> {
     /// It would wait in vain.
     pub(super) fn join(&mut self, waiter: Waiter<T>, now: Instant, away: &mut Vec<T>) -> Result<(), Refusal> {
         self.send_away(now, away);
+        self.pressure.counts.asked += 1;
         if waiter.deadline <= now + self.expected_wait() {
             return Err(Refusal::Late);
         }
@@ -117,7 +120,10 @@ impl<T> Line<T> {
             self.look(now);
             match next {
                 Some(waiter) if waiter.deadline <= now => late.push(waiter.caller),
-                next => return next,
+                next => {
+                    self.pressure.counts.served += u32::from(next.is_some());
+                    return next;
+                }
             }
         }
     }
@@ -136,11 +142,11 @@ impl<T> Line<T> {
         last.map(|waiter| waiter.caller)
     }
 
-    /// Those who came while more was asked than could be served, and have waited for the whole interval.
+    /// Sends those away who have waited for the whole interval, where more was asked than could be served.
     fn send_away(&mut self, now: Instant, away: &mut Vec<T>) {
         self.look(now);
         let interval = self.interval();
-        while self.is_overloaded() && self.oldest(now) > interval {
+        while self.pressure.sheds && self.oldest(now) > interval {
             away.extend(self.waiters.pop_front().map(|oldest| oldest.caller));
             self.look(now);
         }
@@ -167,9 +173,23 @@ impl<T> Line<T> {
 /// Whether more is asked of a line than it can serve.
 #[derive(Debug, Default)]
 struct Pressure {
-    /// Since when the oldest waits too long, and how many waited then.
-    since: Option<(Instant, usize)>,
+    /// Since when the oldest always waited too long, or it was last decided what that means.
+    since: Option<Instant>,
+    /// Who came and who was served since then, but for the newest interval.
+    before: Counts,
+    /// The beginning of the newest interval, and who came and who was served in it.
+    recent: Option<Instant>,
+    counts: Counts,
+    /// More was asked than could be served.
     overloaded: bool,
+    /// It was at some time since the oldest began to wait too long.
+    sheds: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    asked: u32,
+    served: u32,
 }
 
 impl Pressure {
@@ -179,10 +199,27 @@ impl Pressure {
             *self = Self::default();
             return;
         }
-        let (since, before) = *self.since.get_or_insert((now, waiting));
-        if now.saturating_duration_since(since) >= interval {
-            self.overloaded |= waiting >= before;
-            self.since = Some((now, waiting));
+        let Some((since, recent)) = self.since.zip(self.recent) else {
+            *self = Self { since: Some(now), recent: Some(now), ..Self::default() };
+            return;
+        };
+        if now.saturating_duration_since(recent) < interval {
+            return;
         }
+        let newest = std::mem::take(&mut self.counts);
+        self.before.asked += newest.asked;
+        self.before.served += newest.served;
+        self.recent = Some(now);
+        if now.saturating_duration_since(since) >= interval.max(BURST) {
+            self.decide(newest);
+            (self.since, self.before) = (Some(now), Counts::default());
+        }
+    }
+
+    /// More was asked if it was so on the whole, by a twentieth at least, and still is.
+    fn decide(&mut self, newest: Counts) {
+        let on_the_whole = u64::from(self.before.asked) * 20 > u64::from(self.before.served) * 21;
+        self.overloaded = on_the_whole && newest.asked > newest.served;
+        self.sheds |= self.overloaded;
     }
 }
