@@ -1,5 +1,7 @@
 //! How many workers a version wants: a pure function of its policy, what is asked of it now, and what was asked before.
-//! Up at once, down after a quiet minute, to nothing once it has been idle. Time is the caller's, counted from any origin.
+//! Up at once where anybody waits or twice as much is asked, down after a quiet minute, to nothing once it has been idle.
+//! In between it follows the average of two seconds: what runs at the moment of a report is noise for short invocations.
+//! Time is the caller's, counted from any origin.
 
 use std::time::Duration;
 
@@ -11,6 +13,12 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// A longer wait for a sandbox means that the workers are too few.
 const DELAY: Duration = Duration::from_millis(20);
+
+/// Over which time the demand is averaged.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// How many times the average is no noise but a burst.
+const BURST: u64 = 2;
 
 /// How much of what a worker may run at once is planned for, in percent; the rest takes bursts.
 const TARGET_PERCENT: u64 = 80;
@@ -44,6 +52,10 @@ impl Stats {
     fn demand(&self) -> u32 {
         self.in_flight.saturating_add(self.queued)
     }
+
+    fn waits(&self) -> bool {
+        self.queued > 0 || self.queue_delay > DELAY
+    }
 }
 
 /// What a version wanted until now.
@@ -57,6 +69,33 @@ pub(crate) struct State {
     used: Option<Duration>,
     /// Since when it asks for less, and the most that it asked for since.
     lull: Option<(Duration, u32)>,
+    average: Average,
+}
+
+/// The demand on a moving average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Average {
+    /// In thousandths of an invocation.
+    millis: u64,
+    at: Duration,
+}
+
+impl Average {
+    /// The average after so much was asked; `before` is what this returned the last time.
+    fn after(before: Option<Self>, demand: u32, now: Duration) -> Self {
+        let asked = u64::from(demand).saturating_mul(1_000);
+        let Some(before) = before else { return Self { millis: asked, at: now } };
+        let since = now.saturating_sub(before.at).as_millis().min(u128::from(u32::MAX));
+        let whole = since.saturating_add(WINDOW.as_millis());
+        let old = u128::from(before.millis).saturating_mul(WINDOW.as_millis());
+        let sum = u128::from(asked).saturating_mul(since).saturating_add(old);
+        Self { millis: sum.checked_div(whole).and_then(|mean| u64::try_from(mean).ok()).unwrap_or(asked), at: now }
+    }
+
+    /// Invocations, rounded; less than a twentieth of one is none.
+    fn invocations(self) -> u64 {
+        if self.millis < 50 { 0 } else { self.millis.div_ceil(1_000) }
+    }
 }
 
 impl State {
@@ -71,17 +110,22 @@ pub(crate) fn decide(policy: &Policy, stats: &Stats, before: Option<&State>, now
     let in_use = stats.demand() > 0 || stats.activated;
     let used = if in_use { Some(now) } else { before.and_then(|before| before.used) };
     let idle = used.is_none_or(|used| now.saturating_sub(used) >= policy.idle_timeout);
-    let by_load = by_load(policy, stats, before.map_or(0, |before| before.desired));
+    let average = Average::after(before.map(|before| before.average), stats.demand(), now);
+    let by_load = by_load(policy, stats, average, before.map_or(0, |before| before.desired));
     let bounded = |workers: u32| workers.max(policy.min_workers).min(policy.max_workers.unwrap_or(u32::MAX));
     if idle {
-        return State { desired: policy.min_workers, by_load: 0, used: None, lull: None };
+        return State { desired: policy.min_workers, by_load: 0, used: None, lull: None, average };
     }
     let wanted = bounded(by_load.max(SURVIVAL));
     let (desired, lull) = match before {
-        Some(before) if wanted < before.desired => quieten(before, wanted, now),
+        // The average only fades: what is asked now tells sooner that less is enough, and the most of a minute is no noise.
+        Some(before) if wanted < before.desired => {
+            let calm = enough(policy, average.invocations().min(u64::from(stats.demand())));
+            quieten(before, bounded(calm.max(SURVIVAL)), now)
+        }
         _ => (wanted, None),
     };
-    State { desired: bounded(desired), by_load, used, lull }
+    State { desired: bounded(desired), by_load, used, lull, average }
 }
 
 /// Keeps what it had until less has been asked for a minute, then falls to the most asked for in that minute.
@@ -92,16 +136,17 @@ fn quieten(before: &State, wanted: u32, now: Duration) -> (u32, Option<(Duration
 
 /// The workers that the load asks for: enough to run it, and one more while anybody waits although all that were wanted
 /// are there.
-fn by_load(policy: &Policy, stats: &Stats, desired: u32) -> u32 {
-    if stats.demand() == 0 {
-        return 0;
-    }
+fn by_load(policy: &Policy, stats: &Stats, average: Average, desired: u32) -> u32 {
+    let (now, mean) = (u64::from(stats.demand()), average.invocations());
+    let load = if stats.waits() || now > mean.saturating_mul(BURST) { now } else { mean };
+    let more = if stats.waits() && stats.ready >= desired.max(1) { stats.ready.saturating_add(1) } else { 0 };
+    enough(policy, load).max(more)
+}
+
+/// The workers that so many invocations at once need.
+fn enough(policy: &Policy, load: u64) -> u32 {
     let share = u64::from(policy.per_worker.max(1)).saturating_mul(TARGET_PERCENT);
-    let enough = u64::from(stats.demand()).saturating_mul(100).div_ceil(share.max(1));
-    let enough = u32::try_from(enough).unwrap_or(u32::MAX);
-    let waits = stats.queued > 0 || stats.queue_delay > DELAY;
-    let more = if waits && stats.ready >= desired.max(1) { stats.ready.saturating_add(1) } else { 0 };
-    enough.max(more)
+    u32::try_from(load.saturating_mul(100).div_ceil(share.max(1))).unwrap_or(u32::MAX)
 }
 
 /// How many workers the cluster should have: enough sandboxes for all that is asked, and as many as the version that asks

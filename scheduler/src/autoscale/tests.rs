@@ -131,3 +131,5 @@ fn the_cluster_wants_room_for_all_and_workers_for_the_greediest() {
     assert_eq!(wanted_workers([&calm].into_iter(), 8000, 1000), 10);
     assert_eq!(wanted_workers([].into_iter(), 0, 1000), 0);
 }
+
+mod curves;
