@@ -122,13 +122,23 @@ fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
 }
 
 fn scaling(section: Section<'_>) -> Result<v1::Scaling, Failure> {
-    let section = section.with_fields(&["min", "max", "idle_timeout", "min_workers", "max_workers"])?;
+    let section = section.with_fields(&[
+        "min",
+        "max",
+        "idle_timeout",
+        "min_workers",
+        "max_workers",
+        "max_concurrency",
+        "reserved_concurrency",
+    ])?;
     Ok(v1::Scaling {
         min_sandboxes: section.count("min")?,
         max_sandboxes: section.count("max")?,
         idle_timeout: section.parsed("idle_timeout", units::parse_duration)?.map(model::to_wire_duration),
         min_workers: section.count("min_workers")?,
         max_workers: section.count("max_workers")?,
+        max_concurrency: section.count("max_concurrency")?,
+        reserved_concurrency: section.count("reserved_concurrency")?,
     })
 }
 
@@ -144,7 +154,7 @@ fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// Where the fields of the API that may be out of range are in the manifest.
-const RANGES: [(&str, &str, &str); 12] = [
+const RANGES: [(&str, &str, &str); 14] = [
     ("spec.limits.memory_bytes", "limits", "memory"),
     ("spec.limits.cpu_time", "limits", "cpu"),
     ("spec.limits.timeout", "limits", "timeout"),
@@ -156,6 +166,8 @@ const RANGES: [(&str, &str, &str); 12] = [
     ("spec.scaling.idle_timeout", "scaling", "idle_timeout"),
     ("spec.scaling.min_workers", "scaling", "min_workers"),
     ("spec.scaling.max_workers", "scaling", "max_workers"),
+    ("spec.scaling.max_concurrency", "scaling", "max_concurrency"),
+    ("spec.scaling.reserved_concurrency", "scaling", "reserved_concurrency"),
     ("spec.environment", "", "environment"),
 ];
 

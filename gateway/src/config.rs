@@ -83,9 +83,10 @@ pub struct LimitsConfig {
 pub struct DispatchConfig {
     /// Sessions to each endpoint. Default 2.
     pub sessions: usize,
-    /// Invocations that run or wait at once in this gateway. Default 10000.
+    /// Invocations that run or wait at once in this gateway. One namespace has four times what is left at the most, so that
+    /// a flood of its calls leaves a fifth to others. Default 10000.
     pub in_flight: usize,
-    /// Invocations of one version that wait for a placement. Default 1000.
+    /// Invocations of one version that wait for a placement. Default 2000.
     pub queue: usize,
     /// How long an invocation waits for a placement at the most. Default 10s.
     #[serde(with = "duration")]
@@ -145,7 +146,7 @@ impl Default for LimitsConfig {
 
 impl Default for DispatchConfig {
     fn default() -> Self {
-        Self { sessions: 2, in_flight: 10_000, queue: 1_000, queue_timeout: Duration::from_secs(10) }
+        Self { sessions: 2, in_flight: 10_000, queue: 2_000, queue_timeout: Duration::from_secs(10) }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 mod run;
 mod session;
+pub(crate) mod throttle;
 pub(crate) mod wire;
 
 use std::{net::IpAddr, sync::Arc};

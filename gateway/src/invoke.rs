@@ -94,6 +94,8 @@ impl Functions {
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));
         }
+        // Room for it: who is refused here costs nothing more.
+        context.dispatcher.admits(&function, &version)?;
         // Authenticate.
         let consumed = if function.public {
             Vec::new()

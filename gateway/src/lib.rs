@@ -11,6 +11,7 @@ mod dispatch;
 mod edge;
 mod error;
 mod invoke;
+mod quota;
 mod records;
 mod routes;
 mod snapshot;

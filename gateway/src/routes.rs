@@ -8,7 +8,7 @@ pub(crate) mod path;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime},
@@ -20,6 +20,8 @@ use dunlin_proto::{
     names::FunctionRef,
 };
 use tokio::time::Instant;
+
+use crate::{dispatch::throttle::Throttle, quota::Quota};
 
 /// The newest table; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +65,8 @@ pub(crate) struct Function {
     pub(crate) traffic: Vec<Share>,
     /// The versions that can be called, by their numbers.
     pub(crate) versions: BTreeMap<u32, Arc<Version>>,
+    /// How many invocations it may have at once.
+    pub(crate) quota: Quota,
 }
 
 /// A share of a function's calls.
@@ -100,9 +104,15 @@ pub(crate) struct Demand {
     pub(crate) queued: AtomicU32,
     /// When a placement was last asked for on behalf of calls that run on standby workers.
     pub(crate) asked: Mutex<Option<Instant>>,
+    throttle: Mutex<Throttle>,
 }
 
 impl Demand {
+    /// What workers took and refused lately; hold it only briefly.
+    pub(crate) fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Invocations that run, and those that wait.
     pub(crate) fn now(&self) -> (u32, u32) {
         (self.in_flight.load(Ordering::Relaxed), self.queued.load(Ordering::Relaxed))

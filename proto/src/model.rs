@@ -62,9 +62,18 @@ pub struct Scaling {
     pub min_workers: u32,
     /// Workers that hold it at the most.
     pub max_workers: Option<u32>,
+    /// Invocations of the function at once in the whole cluster.
+    #[serde(default)]
+    pub max_concurrency: Option<u32>,
+    /// Of the namespace's bound of them, what no other function takes.
+    #[serde(default)]
+    pub reserved_concurrency: u32,
 }
 
 impl Scaling {
+    /// The largest bound of invocations at once, of a function or a namespace.
+    pub const MAX_CONCURRENCY: u32 = 1_000_000;
+
     /// The most sandboxes of a version on a worker.
     pub const MAX_SANDBOXES: u32 = 10_000;
 }
@@ -77,6 +86,8 @@ impl Default for Scaling {
             idle_timeout: Duration::from_secs(60),
             min_workers: 0,
             max_workers: None,
+            max_concurrency: None,
+            reserved_concurrency: 0,
         }
     }
 }
@@ -105,6 +116,14 @@ fn within<T: Copy + PartialOrd + std::fmt::Debug>(field: &str, value: T, min: T,
         return Err(ApiError::invalid(field, format!("{field} is {value:?} but must lie between {min:?} and {max:?}")));
     }
     Ok(value)
+}
+
+/// Checks a bound of invocations at once, where there is one.
+///
+/// # Errors
+/// It is larger than [`Scaling::MAX_CONCURRENCY`]; the error names the field.
+pub fn concurrency(field: &str, value: Option<u32>) -> Result<Option<u32>, ApiError> {
+    value.map(|value| within(field, value, 0, Scaling::MAX_CONCURRENCY)).transpose()
 }
 
 /// The duration of a message, or the default where there is none.
@@ -165,6 +184,9 @@ impl TryFrom<v1::Scaling> for Scaling {
         )?;
         let min_workers = within("spec.scaling.min_workers", wire.min_workers.unwrap_or(0), 0, 1_000)?;
         let idle = duration("spec.scaling.idle_timeout", wire.idle_timeout, default.idle_timeout)?;
+        let max_concurrency = concurrency("spec.scaling.max_concurrency", wire.max_concurrency)?;
+        let reservable = max_concurrency.unwrap_or(Self::MAX_CONCURRENCY);
+        let reserved = wire.reserved_concurrency.unwrap_or(0);
         Ok(Self {
             min_sandboxes: within("spec.scaling.min_sandboxes", wire.min_sandboxes.unwrap_or(0), 0, max)?,
             max_sandboxes: max,
@@ -179,6 +201,8 @@ impl TryFrom<v1::Scaling> for Scaling {
                 .max_workers
                 .map(|most| within("spec.scaling.max_workers", most, min_workers.max(1), 1_000))
                 .transpose()?,
+            max_concurrency,
+            reserved_concurrency: within("spec.scaling.reserved_concurrency", reserved, 0, reservable)?,
         })
     }
 }
@@ -261,6 +285,8 @@ impl From<VersionSpec> for v1::VersionSpec {
                 idle_timeout: Some(to_wire_duration(scaling.idle_timeout)),
                 min_workers: Some(scaling.min_workers),
                 max_workers: scaling.max_workers,
+                max_concurrency: scaling.max_concurrency,
+                reserved_concurrency: Some(scaling.reserved_concurrency),
             }),
             environment: environment.into_iter().collect(),
             allowed_outbound_hosts,
@@ -333,6 +359,7 @@ mod tests {
         let mut spec = VersionSpec::default();
         spec.environment.insert("GREETING".into(), "hello".into());
         spec.scaling.max_workers = Some(4);
+        (spec.scaling.max_concurrency, spec.scaling.reserved_concurrency) = (Some(9), 3);
         assert_eq!(VersionSpec::try_from(v1::VersionSpec::from(spec.clone())).unwrap(), spec);
         assert_eq!(Limits::from(&wire::InvocationPolicy::from(&spec)), spec.limits);
     }
@@ -350,6 +377,20 @@ mod tests {
         ] {
             assert_eq!(result.unwrap_err().field.as_deref(), Some(field));
         }
+    }
+
+    #[test]
+    fn a_function_reserves_no_more_than_it_may_use() {
+        let scaling = |max_concurrency, reserved_concurrency| {
+            Scaling::try_from(v1::Scaling { max_concurrency, reserved_concurrency, ..v1::Scaling::default() })
+        };
+        let good = scaling(Some(5), Some(5)).unwrap();
+        assert_eq!((good.max_concurrency, good.reserved_concurrency), (Some(5), 5));
+        assert_eq!(scaling(Some(0), None).unwrap().max_concurrency, Some(0));
+        let field = |max, reserved| scaling(max, reserved).unwrap_err().field.unwrap();
+        assert_eq!(field(Some(5), Some(6)), "spec.scaling.reserved_concurrency");
+        assert_eq!(field(Some(2_000_000), None), "spec.scaling.max_concurrency");
+        assert_eq!(field(None, Some(2_000_000)), "spec.scaling.reserved_concurrency");
     }
 
     #[test]

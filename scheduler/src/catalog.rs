@@ -48,6 +48,8 @@ pub(crate) struct Catalog {
     /// The configuration's version.
     pub(crate) version: u64,
     pub(crate) namespaces: BTreeSet<Namespace>,
+    /// How many invocations at once the namespaces may have that are bounded.
+    pub(crate) limits: BTreeMap<Namespace, u32>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
     pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
     /// By artifact, then by engine.
@@ -70,7 +72,9 @@ impl Catalog {
             codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
         }
         let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
-        Self { version: rows.version, namespaces: rows.namespaces.into_iter().collect(), functions, keys, codes }
+        let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
+        let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
+        Self { version: rows.version, namespaces, limits, functions, keys, codes }
     }
 
     /// The version, where it still exists.

@@ -36,6 +36,8 @@ pub(crate) struct NamespaceRecord {
     pub(crate) description: String,
     /// When it was made.
     pub(crate) create_time: Time,
+    /// Invocations of all its functions at once in the whole cluster.
+    pub(crate) max_concurrency: Option<u32>,
 }
 
 /// A share of a function's calls.

@@ -12,6 +12,7 @@ mod functions;
 mod keys;
 mod namespaces;
 mod requests;
+mod reservations;
 mod row;
 mod versions;
 mod workers;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     catalog::CatalogRows,
     functions::FunctionChange,
     keys::KeyCursor,
+    namespaces::NamespaceChange,
     requests::{RequestKey, Scope},
     versions::NewVersion,
     workers::WorkerRecord,

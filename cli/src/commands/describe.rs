@@ -145,6 +145,7 @@ fn grants(version: &VersionView) -> Vec<(&'static str, String)> {
         ("Note", or_dash(&version.note)),
         ("Limits", version.spec.limits_text()),
         ("Scaling", version.spec.scaling_text()),
+        ("Concurrency", version.spec.concurrency_text()),
         ("Environment", or_dash(&environment.collect::<Vec<_>>().join(" "))),
         ("Outbound", or_dash(&version.spec.allowed_outbound_hosts.join(" "))),
     ]

@@ -24,6 +24,21 @@ pub(crate) enum NamespaceCommand {
         /// What it is for
         #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
         description: String,
+        /// Calls of all its functions that may run or wait at once, in the whole cluster; no bound by default
+        #[arg(long, value_name = "COUNT")]
+        max_concurrency: Option<u32>,
+    },
+    /// Change a namespace
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// Its name
+        name: Namespace,
+        /// What it is for
+        #[arg(long, value_name = "TEXT", group = "change")]
+        description: Option<String>,
+        /// Calls of all its functions that may run or wait at once, in the whole cluster; `none` removes the bound
+        #[arg(long, value_name = "COUNT", group = "change")]
+        max_concurrency: Option<Bound>,
     },
     /// List the namespaces that you have a role in
     #[command(visible_alias = "ls")]
@@ -38,27 +53,80 @@ pub(crate) enum NamespaceCommand {
     },
 }
 
+/// A bound, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound(Option<u32>);
+
+impl std::str::FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            number => number.parse().map(|most| Self(Some(most))).map_err(|_| "must be a number or `none`".to_owned()),
+        }
+    }
+}
+
 /// Runs it.
 pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        NamespaceCommand::Create { name, description } => create(&client, session, &name, description).await,
+        NamespaceCommand::Create { name, description, max_concurrency } => {
+            create(&client, session, &name, description, max_concurrency).await
+        }
+        NamespaceCommand::Update { name, description, max_concurrency } => {
+            update(&client, session, name, description, max_concurrency).await
+        }
         NamespaceCommand::List => list(&client, session).await,
         NamespaceCommand::Delete { name, yes } => delete(&client, session, name, yes).await,
     }
 }
 
-async fn create(client: &Client, session: &Session, name: &Namespace, description: String) -> Result<(), Failure> {
+async fn create(
+    client: &Client,
+    session: &Session,
+    name: &Namespace,
+    description: String,
+    max_concurrency: Option<u32>,
+) -> Result<(), Failure> {
     let request = v1::CreateNamespaceRequest {
         namespace_id: name.to_string(),
         description,
         request_id: RequestId::new().to_string(),
+        max_concurrency,
     };
     let made = answer(client.namespaces().create_namespace(request).await)?;
     if session.output.is_json() {
         return session.output.json(&NamespaceView::from(made.namespace.unwrap_or_default()));
     }
     session.output.note(format!("made namespace {name}"));
+    Ok(())
+}
+
+async fn update(
+    client: &Client,
+    session: &Session,
+    namespace: Namespace,
+    description: Option<String>,
+    max_concurrency: Option<Bound>,
+) -> Result<(), Failure> {
+    let fields = [("description", description.is_some()), ("max_concurrency", max_concurrency.is_some())];
+    let paths = fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()).collect();
+    let changed = v1::Namespace {
+        name: NamespaceRef { namespace }.to_string(),
+        description: description.unwrap_or_default(),
+        max_concurrency: max_concurrency.and_then(|Bound(most)| most),
+        ..v1::Namespace::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths });
+    let request = v1::UpdateNamespaceRequest { namespace: Some(changed), update_mask };
+    let changed =
+        NamespaceView::from(answer(client.namespaces().update_namespace(request).await)?.namespace.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&changed);
+    }
+    session.output.note(format!("changed namespace {}", changed.name));
     Ok(())
 }
 

@@ -33,6 +33,8 @@ max = 0x20
 idle_timeout = "2m"
 min_workers = 1
 max_workers = 3
+max_concurrency = 50
+reserved_concurrency = 5
 "#;
 
 #[test]
@@ -50,6 +52,7 @@ fn a_whole_manifest_is_read() {
     assert_eq!(spec.limits.response_body_bytes, 0);
     assert_eq!((spec.scaling.min_sandboxes, spec.scaling.max_sandboxes), (1, 32));
     assert_eq!(spec.scaling.max_workers, Some(3));
+    assert_eq!((spec.scaling.max_concurrency, spec.scaling.reserved_concurrency), (Some(50), 5));
     assert_eq!(spec.environment.get("LEVEL").map(String::as_str), Some("3"));
     assert_eq!(spec.allowed_outbound_hosts.len(), 2);
 }

@@ -215,6 +215,7 @@ async fn make_namespace(client: &Client, function: &FunctionRef) -> Result<(), F
         found => return found.map(drop),
     }
     let request = v1::CreateNamespaceRequest {
+        max_concurrency: None,
         namespace_id: function.namespace.to_string(),
         description: "For whoever names no other".to_owned(),
         request_id: RequestId::new().to_string(),

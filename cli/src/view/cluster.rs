@@ -101,6 +101,7 @@ pub(crate) struct NamespaceView {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) function_count: u32,
+    pub(crate) max_concurrency: Option<u32>,
     pub(crate) create_time: Option<Time>,
 }
 
@@ -111,6 +112,7 @@ impl From<v1::Namespace> for NamespaceView {
             resource: namespace.name,
             description: namespace.description,
             function_count: namespace.function_count,
+            max_concurrency: namespace.max_concurrency,
             create_time: Time::from_wire(namespace.create_time),
         }
     }
@@ -120,6 +122,7 @@ impl From<v1::Namespace> for NamespaceView {
 pub(crate) const NAMESPACES: &[Column<NamespaceView>] = &[
     Column::new("NAME", |namespace| namespace.name.clone()),
     Column::new("FUNCTIONS", |namespace| namespace.function_count.to_string()),
+    Column::new("CONCURRENCY", |namespace| namespace.max_concurrency.map_or("-".to_owned(), |most| most.to_string())),
     Column::new("CREATED", |namespace| age(namespace.create_time)),
     Column::new("DESCRIPTION", |namespace| or_dash(&namespace.description)),
 ];

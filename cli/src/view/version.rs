@@ -43,6 +43,8 @@ pub(crate) struct SpecView {
     pub(crate) idle_timeout_ms: Millis,
     pub(crate) min_workers: u32,
     pub(crate) max_workers: Option<u32>,
+    pub(crate) max_concurrency: Option<u32>,
+    pub(crate) reserved_concurrency: u32,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) allowed_outbound_hosts: Vec<String>,
 }
@@ -64,6 +66,8 @@ impl From<v1::VersionSpec> for SpecView {
             idle_timeout_ms: Millis(scaling.idle_timeout),
             min_workers: scaling.min_workers,
             max_workers: scaling.max_workers,
+            max_concurrency: scaling.max_concurrency,
+            reserved_concurrency: scaling.reserved_concurrency,
             environment,
             allowed_outbound_hosts,
         }
@@ -94,6 +98,17 @@ impl SpecView {
             units::setting(self.idle_timeout_ms.0),
             self.min_workers,
         )
+    }
+}
+
+impl SpecView {
+    /// How many calls at once it may have, in one line.
+    pub(crate) fn concurrency_text(&self) -> String {
+        let most = self.max_concurrency.map_or_else(|| "as many as the namespace".to_owned(), |most| most.to_string());
+        match self.reserved_concurrency {
+            0 => format!("{most} calls at once"),
+            reserved => format!("{most} calls at once, {reserved} of the namespace's reserved"),
+        }
     }
 }
 

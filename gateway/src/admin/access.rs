@@ -66,6 +66,7 @@ operations! {
     GetNamespace "NamespaceService" Need::In(Role::Viewer),
     // Shows those namespaces alone in which the token has a role.
     ListNamespaces "NamespaceService" Need::Token,
+    UpdateNamespace "NamespaceService" Need::In(Role::Operator),
     DeleteNamespace "NamespaceService" Need::In(Role::Operator),
     // In every namespace that the new token is for.
     CreateToken "TokenService" Need::In(Role::Admin),

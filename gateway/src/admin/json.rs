@@ -42,7 +42,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(cluster::get_worker))
             .routes(routes!(cluster::drain_worker))
             .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
-            .routes(routes!(namespaces::get_namespace, namespaces::delete_namespace))
+            .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))
             .routes(routes!(access::revoke_key))
             .routes(routes!(functions::list_functions))

@@ -11,7 +11,7 @@ mod time;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
-pub(crate) use function::{Function, FunctionList, Rollback, TrafficTarget, Version, VersionList};
+pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
 pub(crate) use time::Time;
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Invocation;
 use crate::{
+    quota::Taken,
     records::{Receipt, Record, Records},
     routes::Demand,
 };
@@ -50,21 +51,24 @@ impl Drop for Running {
     }
 }
 
-/// One of the invocations that this gateway takes at once.
+/// One of the invocations that this gateway takes at once, and its place under its function's limits.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub(super) struct Slot {
+    all: Arc<AtomicUsize>,
+    _taken: Taken,
+}
 
 impl Slot {
-    /// Takes a slot, where fewer than `most` are taken.
-    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let slot = Self(taken.clone());
-        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    /// Takes a slot for an invocation with a place under its limits, where fewer than `most` are taken.
+    pub(super) fn take(all: &Arc<AtomicUsize>, most: usize, taken: Taken) -> Option<Self> {
+        let slot = Self { all: all.clone(), _taken: taken };
+        (all.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,10 @@
 //! The course of one invocation: a session, a beginning, the answer's head; and another session where it is safe.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,12 @@ use super::{
     session::Session,
     wire,
 };
-use crate::{config::DispatchConfig, records::Records, routes::Version};
+use crate::{
+    config::DispatchConfig,
+    quota::Part,
+    records::Records,
+    routes::{Function, Version},
+};
 
 /// How long the worker's own account of a deadline is waited for.
 const SLACK: Duration = Duration::from_millis(100);
@@ -36,6 +44,9 @@ const SLACK: Duration = Duration::from_millis(100);
 const CROWD: u32 = 4;
 /// The pause before endpoints that all refused are asked again.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// When a caller may come back whose time would have been up before its turn.
+const LATER: Duration = Duration::from_secs(1);
 
 /// Sends invocations to workers. Clones share everything.
 #[derive(Debug, Clone)]
@@ -66,6 +77,19 @@ impl Dispatcher {
         Self(Arc::new(Inner { gateway, directory, activator, records, config, taken: Arc::default(), shutdown }))
     }
 
+    /// Whether an invocation would be taken now, asked before anything is spent on it.
+    ///
+    /// # Errors
+    /// `Unavailable`: the gateway is full, or workers had no room for the version lately; `TooManyRequests`: a limit of the
+    /// function or its namespace is reached.
+    pub(crate) fn admits(&self, function: &Function, version: &Version) -> Result<(), ApiError> {
+        match function.quota.is_bounded() {
+            true => drop(self.0.slot(function)?),
+            false => self.0.has_room(function)?,
+        }
+        version.demand.throttle().refuses(rand::random(), Instant::now()).map_or(Ok(()), Err)
+    }
+
     /// Where versions run.
     pub(crate) fn directory(&self) -> &Directory {
         &self.0.directory
@@ -89,6 +113,8 @@ enum First {
     Head(Head, CallHandle),
     /// Guest code never started.
     Again(ApiError),
+    /// Guest code never started, since the endpoint has too much to do.
+    Full(ApiError),
 }
 
 pub(super) async fn invoke(
@@ -96,7 +122,7 @@ pub(super) async fn invoke(
     invocation: Invocation,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let inner = &*dispatcher.0;
-    let slot = Slot::take(&inner.taken, inner.config.in_flight).ok_or_else(saturated)?;
+    let slot = inner.slot(&invocation.function)?;
     let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, slot);
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
@@ -135,6 +161,25 @@ struct Found {
     role: Role,
 }
 
+impl Inner {
+    /// Whether there is room for a function's invocation besides those of others.
+    fn has_room(&self, function: &Function) -> Result<(), ApiError> {
+        let (taken, most) = (self.taken.load(Ordering::Relaxed), self.config.in_flight);
+        if function.quota.leaves_room(taken, most) { Ok(()) } else { Err(saturated()) }
+    }
+
+    /// A slot for a function's invocation, under all limits.
+    fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
+        self.has_room(function)?;
+        let placements = self.directory.load();
+        // Without a limit it does not matter which part of it is this gateway's.
+        let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };
+        let part = Part::of(gateways.iter().map(|peer| peer.gateway.as_str()), self.gateway.as_str());
+        let taken = function.quota.take(part, &function.name)?;
+        Slot::take(&self.taken, self.config.in_flight, taken).ok_or_else(saturated)
+    }
+}
+
 struct Course<'a> {
     inner: &'a Inner,
     invocation: Invocation,
@@ -167,7 +212,14 @@ impl<'a> Course<'a> {
                 self.ask_for_more();
             }
             match self.first(call, ledger).await? {
-                First::Head(head, call) => return Ok((head, call)),
+                First::Head(head, call) => {
+                    self.invocation.version.demand.throttle().taken(Instant::now());
+                    return Ok((head, call));
+                }
+                First::Full(refusal) => {
+                    self.refused.push((endpoint, role));
+                    self.refusal = Some(self.may_try_again(refusal)?);
+                }
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
                     self.refused.push((endpoint, role));
@@ -175,6 +227,17 @@ impl<'a> Course<'a> {
                 }
             }
         }
+    }
+
+    /// Whether another endpoint is asked although one had no room; gives the refusal back where it is the answer.
+    fn may_try_again(&self, refusal: ApiError) -> Result<ApiError, ApiError> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(out_of_time(Stage::Worker));
+        }
+        let mut throttle = self.invocation.version.demand.throttle();
+        throttle.refused(&refusal, now);
+        if self.find().is_some() && throttle.may_try_again(now) { Ok(refusal) } else { Err(refusal) }
     }
 
     /// An endpoint that can be reached and has not refused: one that has the version ready, otherwise one that has it on
@@ -398,10 +461,15 @@ fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, B
 
 /// A refusal that blames the request would be repeated by every other worker.
 fn refused(refusal: ApiError) -> Result<First, Box<Failure>> {
-    use ErrorCode::{HeadersTooLarge, InvalidArgument, PayloadTooLarge, TooManyRequests, Unavailable};
+    use ErrorCode::{
+        DeadlineExceeded, HeadersTooLarge, InvalidArgument, PayloadTooLarge, TooManyRequests, Unavailable,
+    };
     match refusal.code {
         InvalidArgument | PayloadTooLarge | HeadersTooLarge => Err(refusal.into()),
+        // It says when to come back where it has too much to do.
+        Unavailable | TooManyRequests if refusal.retry_after.is_some() => Ok(First::Full(refusal)),
         Unavailable | TooManyRequests => Ok(First::Again(refusal)),
+        DeadlineExceeded => Ok(First::Full(ApiError { code: Unavailable, ..refusal }.retry_after(LATER))),
         _ => Ok(First::Again(ApiError { code: Unavailable, ..refusal })),
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             public: true,
             traffic: vec![Share { version: VersionNumber::FIRST, percent: 100 }],
             versions: [version(1), version(2)].into(),
+            quota: crate::quota::Quota::default(),
         };
         Table::new(3, vec![function], HashMap::new())
     }

@@ -16,15 +16,18 @@ use crate::{
         placement::{Announced, Peer},
         wire,
     },
+    quota::{Quota, Tenant, Usage},
     routes::{Demand, Function, Key, Share, Table, Version},
 };
 
 /// The table of a configuration; the demand of versions that stay is kept.
 pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
+    let mut quotas = Quotas::new(config, old);
     let functions = config.functions.iter().filter_map(|wire| {
+        let quota = quotas.of(wire);
         let function =
-            function(wire, &demand).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
+            function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
         usable(function)
     });
     let keys = config.keys.iter().filter_map(|wire| usable(key(wire).with_context(|| format!("key {:?}", wire.id))));
@@ -38,7 +41,54 @@ fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
     entry.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "left out of the configuration")).ok()
 }
 
-fn function(wire: &FunctionConfig, demand: &HashMap<VersionKey, Arc<Demand>>) -> anyhow::Result<Function> {
+/// The limits of a configuration, with the counters of the table before it.
+struct Quotas<'a> {
+    limits: HashMap<&'a str, u32>,
+    reserved: HashMap<&'a str, u32>,
+    tenants: HashMap<String, Arc<Tenant>>,
+    usage: HashMap<FunctionUid, Arc<Usage>>,
+}
+
+impl<'a> Quotas<'a> {
+    fn new(config: &'a ConfigSnapshot, old: &Table) -> Self {
+        let limits = config.limits.iter().flat_map(|limits| &limits.limits);
+        let mut reserved: HashMap<_, u32> = HashMap::new();
+        for function in &config.functions {
+            let sum = reserved.entry(function.namespace.as_str()).or_default();
+            *sum = sum.saturating_add(function.reserved_concurrency);
+        }
+        let tenant = |function: &Arc<Function>| (function.name.namespace.to_string(), function.quota.tenant.clone());
+        let usage = |function: &Arc<Function>| {
+            let version = function.versions.values().next()?;
+            Some((version.key.function, function.quota.usage.clone()))
+        };
+        Self {
+            limits: limits.map(|limit| (limit.namespace.as_str(), limit.max_concurrency)).collect(),
+            reserved,
+            tenants: old.functions().map(tenant).collect(),
+            usage: old.functions().filter_map(usage).collect(),
+        }
+    }
+
+    fn of(&mut self, wire: &FunctionConfig) -> Quota {
+        let namespace = wire.namespace.as_str();
+        let usage = wire.uid.parse::<FunctionUid>().ok().and_then(|uid| self.usage.get(&uid));
+        Quota {
+            max: wire.max_concurrency,
+            reserved: wire.reserved_concurrency,
+            namespace_max: self.limits.get(namespace).copied(),
+            namespace_reserved: self.reserved.get(namespace).copied().unwrap_or_default(),
+            usage: usage.cloned().unwrap_or_default(),
+            tenant: self.tenants.entry(namespace.to_owned()).or_default().clone(),
+        }
+    }
+}
+
+fn function(
+    wire: &FunctionConfig,
+    demand: &HashMap<VersionKey, Arc<Demand>>,
+    quota: Quota,
+) -> anyhow::Result<Function> {
     let uid: FunctionUid = wire.uid.parse()?;
     let version = |wire: &VersionConfig| -> anyhow::Result<_> {
         let key = VersionKey { function: uid, number: wire.number.try_into()? };
@@ -60,6 +110,7 @@ fn function(wire: &FunctionConfig, demand: &HashMap<VersionKey, Arc<Demand>>) ->
         public: wire.public,
         traffic: wire.traffic.iter().map(share).collect::<anyhow::Result<_>>()?,
         versions: wire.versions.iter().map(version).collect::<anyhow::Result<_>>()?,
+        quota,
     })
 }
 
@@ -95,6 +146,8 @@ pub(super) fn announced(placements: &Placements) -> Announced {
 mod tests {
     use std::sync::atomic::Ordering;
 
+    use dunlin_proto::internal::v1::{NamespaceLimit, NamespaceLimits};
+
     use super::*;
 
     fn config(uid: &str, namespace: &str) -> FunctionConfig {
@@ -105,6 +158,8 @@ mod tests {
             public: true,
             traffic: vec![TrafficShare { version: 1, percent: 100 }],
             versions: vec![VersionConfig { number: 1, ..VersionConfig::default() }],
+            max_concurrency: None,
+            reserved_concurrency: 0,
         }
     }
 
@@ -129,6 +184,31 @@ mod tests {
         assert_eq!(table.functions().count(), 1);
         assert!(table.function("shop", "pay").is_some() && table.function("bank", "pay").is_none());
         assert!(table.key("abcdefghijkl").is_some() && table.key("abcdefghijk2").is_none());
+    }
+
+    #[test]
+    fn limits_are_of_the_namespace_and_what_is_counted_survives() {
+        let mut functions: Vec<_> = ["a", "b"]
+            .map(|name| {
+                let config = config(&FunctionUid::new().to_string(), "shop");
+                FunctionConfig { function: name.to_owned(), reserved_concurrency: 2, ..config }
+            })
+            .into();
+        functions[0].max_concurrency = Some(7);
+        let limit = NamespaceLimit { namespace: "shop".to_owned(), max_concurrency: 9 };
+        let limits = Some(NamespaceLimits { limits: vec![limit] });
+        let whole = ConfigSnapshot { functions, limits, ..ConfigSnapshot::default() };
+        let first = table(&whole, &Table::default());
+        let second = table(&whole, &first);
+        let quota = |table: &Table, name| {
+            let quota = &table.function("shop", name).unwrap().quota;
+            assert_eq!((quota.namespace_max, quota.namespace_reserved, quota.reserved), (Some(9), 4, 2));
+            (quota.max, quota.tenant.clone(), quota.usage.clone())
+        };
+        let (one, other, later) = (quota(&first, "a"), quota(&first, "b"), quota(&second, "a"));
+        assert_eq!((one.0, other.0), (Some(7), None));
+        assert!(Arc::ptr_eq(&one.1, &other.1) && !Arc::ptr_eq(&one.2, &other.2));
+        assert!(Arc::ptr_eq(&one.1, &later.1) && Arc::ptr_eq(&one.2, &later.2));
     }
 
     #[test]

@@ -31,17 +31,22 @@ pub(super) fn apply(config: ConfigSnapshot, delta: ConfigDelta) -> Result<Config
     namespaces.retain(|name| !delta.removed_namespaces.contains(name) && !delta.namespaces.contains(name));
     namespaces.extend(delta.namespaces);
     let token_keys = if delta.token_keys.is_empty() { config.token_keys } else { delta.token_keys };
-    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces })
+    let limits = delta.limits.or(config.limits);
+    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces, limits })
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::internal::v1::{FunctionConfig, KeyConfig, TokenKey};
+    use dunlin_proto::internal::v1::{FunctionConfig, KeyConfig, NamespaceLimit, NamespaceLimits, TokenKey};
 
     use super::*;
 
     fn function(uid: &str, public: bool) -> FunctionConfig {
         FunctionConfig { uid: uid.to_owned(), public, ..FunctionConfig::default() }
+    }
+
+    fn limits(max_concurrency: u32) -> NamespaceLimits {
+        NamespaceLimits { limits: vec![NamespaceLimit { namespace: "shop".to_owned(), max_concurrency }] }
     }
 
     fn key(id: &str) -> KeyConfig {
@@ -55,6 +60,7 @@ mod tests {
             keys: vec![key("k"), key("l")],
             token_keys: vec![TokenKey::default()],
             namespaces: vec!["shop".to_owned(), "bank".to_owned()],
+            limits: Some(limits(3)),
         }
     }
 
@@ -70,8 +76,12 @@ mod tests {
             token_keys: Vec::new(),
             namespaces: vec!["new".to_owned()],
             removed_namespaces: vec!["bank".to_owned()],
+            limits: None,
         };
         let after = apply(config(), delta).unwrap();
+        assert_eq!(after.limits, Some(limits(3)), "they stay where nothing is said of them");
+        let changed = ConfigDelta { base_version: 5, limits: Some(limits(4)), ..ConfigDelta::default() };
+        assert_eq!(apply(config(), changed).unwrap().limits, Some(limits(4)));
         assert_eq!(after.version, 8);
         assert_eq!(after.functions, [function("a", true), function("c", false)]);
         assert_eq!(after.keys, [key("l"), key("m")]);

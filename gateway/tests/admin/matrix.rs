@@ -126,6 +126,10 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ..Default::default()
     };
     let made = v1::CreateNamespaceRequest { namespace_id: "made".to_owned(), ..Default::default() };
+    let changed = v1::UpdateNamespaceRequest {
+        namespace: Some(v1::Namespace { name: parent.to_owned(), ..Default::default() }),
+        update_mask: None,
+    };
     let version = format!("{function}/versions/1");
     let invocation = format!("{function}/invocations/0198c5b2-7a43-7000-8000-3f1f6d1c1a2b");
     // The names of requests all have the number 1, as have parents.
@@ -146,6 +150,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.NamespaceService/CreateNamespace", Need::Operator, made.encode_to_vec()),
         ("dunlin.v1.NamespaceService/GetNamespace", Need::Viewer, names(&parent)),
         ("dunlin.v1.NamespaceService/ListNamespaces", Need::Token, Vec::new()),
+        ("dunlin.v1.NamespaceService/UpdateNamespace", Need::OperatorIn, changed.encode_to_vec()),
         ("dunlin.v1.NamespaceService/DeleteNamespace", Need::OperatorIn, names(&parent)),
         ("dunlin.v1.TokenService/CreateToken", Need::Admin, token.encode_to_vec()),
         ("dunlin.v1.TokenService/GetIdentity", Need::Token, Vec::new()),

@@ -187,6 +187,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         public,
         traffic: vec![TrafficShare { version: 1, percent: 50 }, TrafficShare { version: 2, percent: 50 }],
         versions: vec![version(1), version(2)],
+        ..FunctionConfig::default()
     };
     let key = |id: &str, namespace: &str, functions: &[&str]| KeyConfig {
         id: id.into(),
@@ -202,6 +203,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         keys: vec![key(KEYS[0], "shop", &[]), key(KEYS[1], "shop", &["other"]), key(KEYS[2], "bank", &[])],
         token_keys: vec![TokenKey { id: "k1".into(), public_key: token_key.to_vec().into() }],
         namespaces: vec!["shop".into(), "bank".into()],
+        limits: None,
     }
 }
 

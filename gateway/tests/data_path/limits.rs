@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dunlin_proto::internal::v1::{ConfigDelta, NamespaceLimit, NamespaceLimits};
 use futures::stream;
 use http::Request;
 use http_body::Frame;
@@ -141,4 +142,25 @@ async fn a_gateway_takes_so_many_invocations_at_once_and_no_more() {
     );
     drop(stream);
     eventually("a free place", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_namespace_over_its_limit_gets_429_until_the_limit_is_lifted() {
+    let cluster = Cluster::start().await;
+    let limits = |base_version, max: Option<u32>| {
+        let limit = |max_concurrency| NamespaceLimit { namespace: "shop".into(), max_concurrency };
+        let limits = Some(NamespaceLimits { limits: max.map(limit).into_iter().collect() });
+        ConfigDelta { base_version, version: base_version + 1, limits, ..ConfigDelta::default() }
+    };
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    cluster.scheduler.deltas.send(limits(7, Some(0))).unwrap();
+    eventually("the limit", async || cluster.call("GET", "/", &[], "").await.status == 429).await;
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.code().as_str(), answer.header("retry-after").as_str()), ("too_many_requests", "1"));
+    assert!(answer.text().contains("namespace shop has reached its max_concurrency of 0"), "{}", answer.text());
+    let before = cluster.workers[0].begins().len();
+    cluster.call("GET", "/", &[], "").await;
+    assert_eq!(cluster.workers[0].begins().len(), before, "no worker hears of it");
+    cluster.scheduler.deltas.send(limits(8, None)).unwrap();
+    eventually("no limit", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
 }

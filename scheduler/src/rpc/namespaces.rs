@@ -1,17 +1,46 @@
 //! `NamespaceService`.
 
 use dunlin_proto::{
+    ApiError,
     ids::{Digest, Namespace},
+    model::concurrency,
     names::NamespaceRef,
     v1::{self, namespace_service_server::NamespaceService},
 };
+use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page, request_id, text};
 use crate::{
     model::{NamespaceRecord, Time},
-    store::{RequestKey, Scope},
+    store::{NamespaceChange, RequestKey, Scope},
 };
+
+/// The fields that the mask names.
+fn change(namespace: v1::Namespace, mask: Option<FieldMask>) -> Result<NamespaceChange, ApiError> {
+    let paths = mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        let message = "update_mask must name what to change: description, max_concurrency";
+        return Err(ApiError::invalid("update_mask", message));
+    }
+    let mut change = NamespaceChange::default();
+    for path in paths {
+        match path.as_str() {
+            "description" => {
+                change.description = Some(text("namespace.description", namespace.description.clone(), 1024)?);
+            }
+            "max_concurrency" => {
+                change.max_concurrency = Some(concurrency("namespace.max_concurrency", namespace.max_concurrency)?);
+            }
+            other => {
+                let other: String = other.chars().take(80).collect();
+                let message = format!("update_mask names {other:?}; it may name description and max_concurrency");
+                return Err(ApiError::invalid("update_mask", message));
+            }
+        }
+    }
+    Ok(change)
+}
 
 #[tonic::async_trait]
 impl NamespaceService for Desk {
@@ -22,10 +51,11 @@ impl NamespaceService for Desk {
         let request = request.into_inner();
         let namespace: Namespace = name("namespace_id", &request.namespace_id)?;
         let description = text("description", request.description, 1024)?;
-        let payload = Digest::of(format!("{namespace} {description}").as_bytes());
+        let max_concurrency = concurrency("max_concurrency", request.max_concurrency)?;
+        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {description}").as_bytes());
         let key = |id| RequestKey { scope: Scope::Cluster, method: "CreateNamespace", id, payload };
         let key = request_id(&request.request_id)?.map(key);
-        let new = NamespaceRecord { name: namespace, description, create_time: Time::now() };
+        let new = NamespaceRecord { name: namespace, description, create_time: Time::now(), max_concurrency };
         let app = self.app()?;
         let created = app.store.namespace_create(&new, key.as_ref()).await?;
         app.config_changed().await;
@@ -61,6 +91,22 @@ impl NamespaceService for Desk {
             namespaces.push(convert::namespace(&namespace, count));
         }
         Ok(Response::new(v1::ListNamespacesResponse { namespaces, next_page_token }))
+    }
+
+    async fn update_namespace(
+        &self,
+        request: Request<v1::UpdateNamespaceRequest>,
+    ) -> Result<Response<v1::UpdateNamespaceResponse>, Status> {
+        let v1::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
+        let namespace = namespace.unwrap_or_default();
+        let target: NamespaceRef = name("namespace.name", &namespace.name)?;
+        let change = change(namespace, update_mask)?;
+        let app = self.app()?;
+        let changed = app.store.namespace_update(&target.namespace, &change).await?;
+        app.config_changed().await;
+        tracing::info!(namespace = %changed.name, max_concurrency = changed.max_concurrency, "a namespace has changed");
+        let count = app.store.function_count(&changed.name).await?;
+        Ok(Response::new(v1::UpdateNamespaceResponse { namespace: Some(convert::namespace(&changed, count)) }))
     }
 
     async fn delete_namespace(

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dunlin_proto::{internal::v1 as wire, model::to_wire_duration};
+use dunlin_proto::{
+    internal::v1 as wire,
+    model::{Scaling, to_wire_duration},
+};
 
 use super::convert::timestamp;
 use crate::{
@@ -26,7 +29,16 @@ pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire:
         keys: catalog.keys.values().map(key).collect(),
         token_keys,
         namespaces: catalog.namespaces.iter().map(ToString::to_string).collect(),
+        limits: Some(limits(catalog)),
     }
+}
+
+fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
+    let limit = |(namespace, max): (&dunlin_proto::ids::Namespace, &u32)| wire::NamespaceLimit {
+        namespace: namespace.to_string(),
+        max_concurrency: *max,
+    };
+    wire::NamespaceLimits { limits: catalog.limits.iter().map(limit).collect() }
 }
 
 /// What turns `before` into `after`; nothing where gateways would see no difference. Token keys never change while a
@@ -50,6 +62,7 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
         token_keys: Vec::new(),
         namespaces: names(after, before),
         removed_namespaces: names(before, after),
+        limits: (before.limits != after.limits).then(|| limits(after)),
     })
 }
 
@@ -82,7 +95,15 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         public: record.public,
         traffic: record.traffic.iter().map(share).collect(),
         versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
+        max_concurrency: scaling(function).and_then(|scaling| scaling.max_concurrency),
+        reserved_concurrency: scaling(function).map_or(0, |scaling| scaling.reserved_concurrency),
     }
+}
+
+/// The scaling of the version that most calls go to; of two with as many, of the newer one.
+fn scaling(function: &CatalogFunction) -> Option<&Scaling> {
+    let crate::model::Share(most, _) = function.record.traffic.iter().max_by_key(|share| (share.1, share.0))?;
+    function.versions.get(most).map(|version| &version.spec.scaling)
 }
 
 fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {

@@ -1,11 +1,9 @@
 //! Everything that placements and gateways are made of, read in one transaction.
 
-use dunlin_proto::ids::Namespace;
-
-use super::{Store, artifacts, functions, keys, row, versions};
+use super::{Store, artifacts, functions, keys, namespaces, row, versions};
 use crate::{
     error::Error,
-    model::{Compiled, FunctionRecord, KeyRecord, Time, VersionRecord},
+    model::{Compiled, FunctionRecord, KeyRecord, NamespaceRecord, Time, VersionRecord},
 };
 
 /// One state of the database.
@@ -13,7 +11,7 @@ use crate::{
 pub(crate) struct CatalogRows {
     /// The configuration's version.
     pub(crate) version: u64,
-    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) namespaces: Vec<NamespaceRecord>,
     pub(crate) functions: Vec<FunctionRecord>,
     pub(crate) versions: Vec<VersionRecord>,
     pub(crate) codes: Vec<Compiled>,
@@ -26,7 +24,7 @@ impl Store {
     pub(crate) async fn catalog_load(&self, now: Time) -> Result<CatalogRows, Error> {
         let mut tx = self.begin_snapshot().await?;
         let counter = sqlx::query("SELECT value FROM counters WHERE name = 'config'").fetch_one(&mut *tx).await?;
-        let namespaces = sqlx::query("SELECT name FROM namespaces ORDER BY name").fetch_all(&mut *tx).await?;
+        let tenants = sqlx::query("SELECT * FROM namespaces ORDER BY name").fetch_all(&mut *tx).await?;
         let functions = sqlx::query("SELECT * FROM functions").fetch_all(&mut *tx).await?;
         let versions = sqlx::query(versions::select!("")).fetch_all(&mut *tx).await?;
         let codes = sqlx::query("SELECT * FROM codes").fetch_all(&mut *tx).await?;
@@ -35,7 +33,7 @@ impl Store {
         tx.commit().await?;
         Ok(CatalogRows {
             version: row::count(&counter, "value")?,
-            namespaces: namespaces.iter().map(|row| row::parsed(row, "name")).collect::<Result<_, _>>()?,
+            namespaces: tenants.iter().map(namespaces::read).collect::<Result<_, _>>()?,
             functions: functions.iter().map(functions::read).collect::<Result<_, _>>()?,
             versions: versions.iter().map(versions::read).collect::<Result<_, _>>()?,
             codes: codes.iter().map(artifacts::read).collect::<Result<_, _>>()?,

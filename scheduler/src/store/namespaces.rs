@@ -6,15 +6,36 @@ use sqlx::{Any, Transaction, any::AnyRow};
 use super::{
     RequestKey, Store, config_bump, is_conflict,
     requests::{request_find_in_tx, request_note_in_tx},
+    reservations::reservations_check_in_tx,
     retried, row,
 };
 use crate::{error::Error, model::NamespaceRecord};
 
-fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
+/// What an update changes; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NamespaceChange {
+    pub(crate) description: Option<String>,
+    /// The new bound, or none any more.
+    pub(crate) max_concurrency: Option<Option<u32>>,
+}
+
+impl NamespaceChange {
+    fn applied_to(&self, namespace: NamespaceRecord) -> NamespaceRecord {
+        NamespaceRecord {
+            description: self.description.clone().unwrap_or(namespace.description),
+            max_concurrency: self.max_concurrency.unwrap_or(namespace.max_concurrency),
+            ..namespace
+        }
+    }
+}
+
+/// Reads a whole row.
+pub(super) fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
     Ok(NamespaceRecord {
         name: row::parsed(row, "name")?,
         description: row::text(row, "description")?,
         create_time: row::time(row, "create_time")?,
+        max_concurrency: row::optional_count(row, "max_concurrency")?,
     })
 }
 
@@ -29,7 +50,7 @@ async fn namespace_find_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {
-    let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
+    let query = sqlx::query("SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name = $1");
     query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
@@ -39,6 +60,17 @@ pub(super) async fn namespace_fetch_in_tx(
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
     namespace_find_in_tx(tx, name).await?.ok_or_else(|| missing(name))
+}
+
+/// The namespace, which nobody else changes before the transaction ends.
+pub(super) async fn namespace_lock_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &Namespace,
+) -> Result<NamespaceRecord, Error> {
+    let sql = "UPDATE namespaces SET name = name WHERE name = $1 \
+               RETURNING name, description, create_time, max_concurrency";
+    let found = sqlx::query(sql).bind(name.as_str()).fetch_optional(&mut **tx).await?;
+    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
 
 impl Store {
@@ -73,8 +105,9 @@ impl Store {
             let message = format!("namespace {} exists already", new.name);
             return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
         }
-        let insert = "INSERT INTO namespaces (name, description, create_time) VALUES ($1, $2, $3)";
+        let insert = "INSERT INTO namespaces (name, description, create_time, max_concurrency) VALUES ($1, $2, $3, $4)";
         let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
+        let query = query.bind(new.max_concurrency.map(i64::from));
         query.execute(&mut *tx).await?;
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &new.name).await?;
@@ -84,16 +117,47 @@ impl Store {
         Ok(new.clone())
     }
 
+    /// Changes a namespace.
+    pub(crate) async fn namespace_update(
+        &self,
+        name: &Namespace,
+        change: &NamespaceChange,
+    ) -> Result<NamespaceRecord, Error> {
+        retried!(self.namespace_update_once(name, change))
+    }
+
+    async fn namespace_update_once(
+        &self,
+        name: &Namespace,
+        change: &NamespaceChange,
+    ) -> Result<NamespaceRecord, Error> {
+        let mut tx = self.begin().await?;
+        let before = namespace_lock_in_tx(&mut tx, name).await?;
+        let after = change.applied_to(before.clone());
+        if after.max_concurrency != before.max_concurrency {
+            reservations_check_in_tx(&mut tx, &after, None).await?;
+        }
+        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2 WHERE name = $3";
+        let query = sqlx::query(sql).bind(&*after.description).bind(after.max_concurrency.map(i64::from));
+        query.bind(name.as_str()).execute(&mut *tx).await?;
+        if after != before {
+            config_bump(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(after)
+    }
+
     /// The namespace.
     pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
-        let query = sqlx::query("SELECT name, description, create_time FROM namespaces WHERE name = $1");
+        let query =
+            sqlx::query("SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name = $1");
         let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
     }
 
     /// At most `limit` namespaces, in the order of their names, after a name.
     pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
-        let sql = "SELECT name, description, create_time FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let sql = "SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
         let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }

@@ -49,6 +49,12 @@ pub(super) fn optional_time(row: &AnyRow, column: &'static str) -> Result<Option
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Time))
 }
 
+/// A number that counts something that may not be bounded.
+pub(super) fn optional_count<T: TryFrom<i64>>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error> {
+    let number = row.try_get::<Option<i64>, _>(column)?;
+    number.map(|number| number.try_into().map_err(|_| damaged(column, &number.to_string()))).transpose()
+}
+
 /// A value as JSON.
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| damaged("value", &error.to_string()))

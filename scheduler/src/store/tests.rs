@@ -105,7 +105,12 @@ conformance!(
 );
 
 pub(super) fn namespace(name: &str) -> NamespaceRecord {
-    NamespaceRecord { name: name.parse().unwrap(), description: String::new(), create_time: Time(7) }
+    NamespaceRecord {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        create_time: Time(7),
+        max_concurrency: None,
+    }
 }
 
 pub(super) fn function(namespace: &str, name: &str) -> FunctionRef {

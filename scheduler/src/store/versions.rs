@@ -12,7 +12,9 @@ use sqlx::{Any, Transaction, any::AnyRow};
 use super::{
     ATTEMPTS, RequestKey, Store, config_bump,
     functions::{function_fetch_in_tx, function_write_in_tx},
+    namespaces::namespace_lock_in_tx,
     requests::{request_find_in_tx, request_note_in_tx},
+    reservations::reservations_check_in_tx,
     retried, row,
 };
 use crate::{
@@ -110,6 +112,11 @@ impl Store {
             && let Some(number) = request_find_in_tx(&mut tx, request).await?
         {
             return version_fetch_in_tx(&mut tx, &new.function, number).await;
+        }
+        let reserved = new.spec.scaling.reserved_concurrency;
+        if reserved > 0 {
+            let namespace = namespace_lock_in_tx(&mut tx, &new.function.namespace).await?;
+            reservations_check_in_tx(&mut tx, &namespace, Some((&new.function.function, reserved))).await?;
         }
         Self::function_ensure_in_tx(&mut tx, &new.function).await?;
         let (uid, number) = version_number_in_tx(&mut tx, new).await?;

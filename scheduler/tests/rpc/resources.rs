@@ -179,6 +179,7 @@ async fn a_namespace_is_made_once_for_each_request() {
         namespace_id: namespace_id.into(),
         description: "sells".into(),
         request_id: request_id.into(),
+        max_concurrency: Some(9),
     };
     let id = new_id();
     let first = cluster.namespaces().create_namespace(request("shop", &id)).await.unwrap().into_inner();
@@ -189,4 +190,28 @@ async fn a_namespace_is_made_once_for_each_request() {
         let error = refused(cluster.namespaces().create_namespace(request(bad, "")).await, ErrorCode::InvalidArgument);
         assert_eq!(error.field.as_deref(), Some("namespace_id"));
     }
+}
+
+#[tokio::test]
+async fn a_namespaces_concurrency_is_bounded_and_reserved_by_functions() {
+    let cluster = Cluster::start().await;
+    let update = |max_concurrency, paths: &[&str]| v1::UpdateNamespaceRequest {
+        namespace: Some(v1::Namespace { name: "namespaces/default".into(), max_concurrency, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }),
+    };
+    for (wrong, field) in [
+        (update(Some(1), &[]), "update_mask"),
+        (update(Some(1), &["name"]), "update_mask"),
+        (update(Some(2_000_000), &["max_concurrency"]), "namespace.max_concurrency"),
+        (v1::UpdateNamespaceRequest::default(), "namespace.name"),
+    ] {
+        let error = refused(cluster.namespaces().update_namespace(wrong).await, ErrorCode::InvalidArgument);
+        assert_eq!(error.field.as_deref(), Some(field));
+    }
+    let changed = cluster.namespaces().update_namespace(update(Some(5), &["max_concurrency"])).await.unwrap();
+    assert_eq!(changed.into_inner().namespace.unwrap().max_concurrency, Some(5));
+    let listed = cluster.namespaces().list_namespaces(v1::ListNamespacesRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().namespaces[0].max_concurrency, Some(5));
+    let removed = cluster.namespaces().update_namespace(update(None, &["max_concurrency"])).await.unwrap();
+    assert_eq!(removed.into_inner().namespace.unwrap().max_concurrency, None);
 }

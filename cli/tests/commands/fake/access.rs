@@ -19,6 +19,7 @@ fn namespace(id: &str) -> v1::Namespace {
         description: "for tests".into(),
         create_time: ago(300),
         function_count: 2,
+        max_concurrency: None,
     }
 }
 
@@ -42,6 +43,13 @@ impl NamespaceService for Fake {
     async fn list_namespaces(&self, _: Request<v1::ListNamespacesRequest>) -> Answer<v1::ListNamespacesResponse> {
         let namespaces = vec![namespace("default"), namespace("shop")];
         Ok(Response::new(v1::ListNamespacesResponse { namespaces, next_page_token: String::new() }))
+    }
+
+    async fn update_namespace(
+        &self,
+        request: Request<v1::UpdateNamespaceRequest>,
+    ) -> Answer<v1::UpdateNamespaceResponse> {
+        Ok(Response::new(v1::UpdateNamespaceResponse { namespace: request.into_inner().namespace }))
     }
 
     async fn delete_namespace(

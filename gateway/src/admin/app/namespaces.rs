@@ -34,6 +34,17 @@ impl App {
         ask(self.namespaces().get_namespace(on_behalf(who, request))).await
     }
 
+    pub(crate) async fn namespace_update(
+        &self,
+        who: &Principal,
+        request: v1::UpdateNamespaceRequest,
+    ) -> Result<v1::UpdateNamespaceResponse, ApiError> {
+        let named = request.namespace.as_ref().map(|namespace| namespace.name.as_str()).unwrap_or_default();
+        let NamespaceRef { namespace } = name("namespace.name", named)?;
+        Operation::UpdateNamespace.allow_in(who, &namespace)?;
+        ask(self.namespaces().update_namespace(on_behalf(who, request))).await
+    }
+
     pub(crate) async fn namespace_delete(
         &self,
         who: &Principal,

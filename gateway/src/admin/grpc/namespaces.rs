@@ -28,6 +28,13 @@ impl NamespaceService for Api {
         self.unary(request, async |app, who, message| app.namespace_list(&who, message).await).await
     }
 
+    async fn update_namespace(
+        &self,
+        request: Request<v1::UpdateNamespaceRequest>,
+    ) -> Result<Response<v1::UpdateNamespaceResponse>, Status> {
+        self.unary(request, async |app, who, message| app.namespace_update(&who, message).await).await
+    }
+
     async fn delete_namespace(
         &self,
         request: Request<v1::DeleteNamespaceRequest>,

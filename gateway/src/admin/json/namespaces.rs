@@ -3,16 +3,17 @@
 use axum::{Json, extract::State};
 use dunlin_proto::{names::NamespaceRef, v1};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{maybe_uuid, text},
+    fields::{maybe_text, maybe_uuid, maybe_whole, text, whole},
 };
 use crate::admin::{
+    access::Operation,
     app::App,
     fault::Fault,
     model::{Namespace, NamespaceList},
@@ -53,6 +54,10 @@ pub(super) struct CreateNamespace {
     #[serde(default, deserialize_with = "maybe_uuid")]
     #[schema(value_type = String, format = "uuid", required = false)]
     request_id: Option<String>,
+    /// Invocations of all its functions that may run or wait at once, in the whole cluster; without it, any number.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 0, 1_000_000>")]
+    #[schema(value_type = u32, minimum = 0, maximum = 1_000_000, required = false)]
+    max_concurrency: Option<u32>,
 }
 
 /// Makes a namespace.
@@ -72,6 +77,7 @@ pub(super) async fn create_namespace(
         namespace_id: body.namespace,
         description: body.description,
         request_id: body.request_id.unwrap_or_default(),
+        max_concurrency: body.max_concurrency,
     };
     let made = app.namespace_create(&who, request).await?.namespace.unwrap_or_default();
     Ok((StatusCode::CREATED, Json(made.into())))
@@ -92,6 +98,60 @@ pub(super) async fn get_namespace(
 ) -> Answer<Namespace> {
     let response = app.namespace_get(&who, v1::GetNamespaceRequest { name: name.to_string() }).await?;
     Ok(Json(response.namespace.unwrap_or_default().into()))
+}
+
+/// What to change of a namespace; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateNamespace {
+    /// For people.
+    #[serde(default, deserialize_with = "maybe_text::<_, 256>")]
+    #[schema(value_type = String, max_length = 256, required = false)]
+    description: Option<String>,
+    /// Invocations of all its functions that may run or wait at once, in the whole cluster; null removes the bound.
+    #[serde(default, deserialize_with = "bound")]
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000_000, required = false)]
+    max_concurrency: Option<Option<u32>>,
+}
+
+/// A bound that is there, perhaps as null.
+fn bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Bound(#[serde(deserialize_with = "whole::<_, 0, 1_000_000>")] u32);
+    Option::<Bound>::deserialize(deserializer).map(|bound| Some(bound.map(|Bound(most)| most)))
+}
+
+/// Changes a namespace's description or how many invocations it may have at once.
+#[utoipa::path(
+    patch,
+    path = "/namespaces/{namespace}",
+    tag = "namespaces",
+    params(NamespaceIds),
+    request_body = UpdateNamespace,
+    responses((status = 200, body = Namespace, description = "The changed namespace"), Refused, Unchanged),
+)]
+pub(super) async fn update_namespace(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<NamespaceRef>,
+    Body(body): Body<UpdateNamespace>,
+) -> Answer<Namespace> {
+    Operation::UpdateNamespace.allow_in(&who, &name.namespace)?;
+    let fields = [("description", body.description.is_some()), ("max_concurrency", body.max_concurrency.is_some())];
+    let paths: Vec<_> = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect();
+    if paths.is_empty() {
+        let response = app.namespace_get(&who, v1::GetNamespaceRequest { name: name.to_string() }).await?;
+        return Ok(Json(response.namespace.unwrap_or_default().into()));
+    }
+    let namespace = v1::Namespace {
+        name: name.to_string(),
+        description: body.description.unwrap_or_default(),
+        max_concurrency: body.max_concurrency.flatten(),
+        ..Default::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths });
+    let request = v1::UpdateNamespaceRequest { namespace: Some(namespace), update_mask };
+    Ok(Json(app.namespace_update(&who, request).await?.namespace.unwrap_or_default().into()))
 }
 
 /// Deletes an empty namespace.

@@ -215,6 +215,8 @@ pub(crate) struct Namespace {
     pub(crate) create_time: Option<Time>,
     /// How many functions it has.
     pub(crate) function_count: u32,
+    /// Invocations of all its functions that may run or wait at once, in the whole cluster; null means any number.
+    pub(crate) max_concurrency: Option<u32>,
 }
 
 impl From<v1::Namespace> for Namespace {
@@ -225,6 +227,7 @@ impl From<v1::Namespace> for Namespace {
             description: wire.description,
             create_time: wire.create_time.map(Time::from),
             function_count: wire.function_count,
+            max_concurrency: wire.max_concurrency,
         }
     }
 }

@@ -275,6 +275,10 @@ pub(crate) struct Scaling {
     pub(crate) min_workers: u32,
     /// Workers that hold it at the most; null means as many as there are.
     pub(crate) max_workers: Option<u32>,
+    /// Invocations of the function at once in the whole cluster; null means as many as the namespace may have.
+    pub(crate) max_concurrency: Option<u32>,
+    /// Of the namespace's `max_concurrency`, what no other function takes.
+    pub(crate) reserved_concurrency: u32,
 }
 
 impl From<v1::Scaling> for Scaling {
@@ -287,6 +291,8 @@ impl From<v1::Scaling> for Scaling {
             idle_timeout_ms: millis(idle),
             min_workers: wire.min_workers.unwrap_or(default.min_workers),
             max_workers: wire.max_workers,
+            max_concurrency: wire.max_concurrency,
+            reserved_concurrency: wire.reserved_concurrency.unwrap_or(default.reserved_concurrency),
         }
     }
 }

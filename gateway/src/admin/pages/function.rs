@@ -189,6 +189,14 @@ impl VersionRow {
     }
 }
 
+fn concurrency(scaling: &crate::admin::model::Scaling) -> String {
+    let most = scaling.max_concurrency.map_or_else(|| "as many as the namespace".to_owned(), |most| most.to_string());
+    match scaling.reserved_concurrency {
+        0 => most,
+        reserved => format!("{most}, {reserved} reserved"),
+    }
+}
+
 fn current(function: &Function, versions: &[Version]) -> Option<Current> {
     let version = versions.iter().max_by_key(|version| (percent(function, version.number), version.number))?;
     let (limits, scaling) = (&version.limits, &version.scaling);
@@ -204,6 +212,7 @@ fn current(function: &Function, versions: &[Version]) -> Option<Current> {
             ("Log a call", format::bytes(limits.log_bytes)),
             ("Sandboxes a worker", format!("{} to {}", scaling.min_sandboxes, scaling.max_sandboxes)),
             ("Workers", format!("{} to {most}", scaling.min_workers)),
+            ("Calls at once", concurrency(scaling)),
             ("Kept idle for", format::micros(scaling.idle_timeout_ms.saturating_mul(1_000))),
         ],
         environment: version.environment.clone().into_iter().collect(),

@@ -68,6 +68,7 @@ impl State {
             description: description.to_owned(),
             create_time: Some(ago(8_000_000)),
             function_count: 0,
+            max_concurrency: None,
         };
         self.namespaces.insert(name, made.clone());
         made

@@ -234,6 +234,18 @@ impl NamespaceService for Scheduler {
         Ok(Response::new(v1::ListNamespacesResponse { namespaces, ..Default::default() }))
     }
 
+    async fn update_namespace(
+        &self,
+        request: Request<v1::UpdateNamespaceRequest>,
+    ) -> Result<Response<v1::UpdateNamespaceResponse>, Status> {
+        let v1::UpdateNamespaceRequest { namespace, .. } = self.open("UpdateNamespace", request);
+        let changed = namespace.unwrap_or_default();
+        let mut state = self.state();
+        let namespace = state.namespaces.get_mut(&changed.name).ok_or_else(|| missing(&changed.name))?;
+        namespace.max_concurrency = changed.max_concurrency;
+        Ok(Response::new(v1::UpdateNamespaceResponse { namespace: Some(namespace.clone()) }))
+    }
+
     async fn delete_namespace(
         &self,
         request: Request<v1::DeleteNamespaceRequest>,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{FunctionRecord, Kind, Share, Time},
+    model::{FunctionRecord, Kind, NamespaceRecord, Share, Time},
     store::CatalogRows,
 };
 
@@ -65,7 +65,14 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             revoke_time: None,
         })
         .collect();
-    rows.namespaces = namespaces.iter().map(|id| format!("n{id}").parse().unwrap()).collect();
+    let tenant = |id: &u8| NamespaceRecord {
+        name: format!("n{id}").parse().unwrap(),
+        description: String::new(),
+        create_time: Time(0),
+        // Some are bounded, some are not, and bounds change.
+        max_concurrency: (id % 2 == 0).then_some(u32::from(*id) + u32::from(functions.is_empty())),
+    };
+    rows.namespaces = namespaces.iter().map(tenant).collect();
     Catalog::from_rows(rows)
 }
 
@@ -85,6 +92,7 @@ fn apply(mut snapshot: wire::ConfigSnapshot, delta: wire::ConfigDelta) -> wire::
     snapshot.namespaces.retain(|name| !delta.removed_namespaces.contains(name));
     snapshot.namespaces.extend(delta.namespaces);
     snapshot.namespaces.sort();
+    snapshot.limits = delta.limits.or(snapshot.limits);
     snapshot
 }
 

@@ -4,13 +4,15 @@ use dunlin_proto::{ErrorCode, ids::Digest, names::KeyName};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused, request};
 use crate::{
-    model::{Code, Compiled, KeyRecord, Kind, Time},
-    store::{KeyCursor, Scope},
+    model::{Code, Compiled, KeyRecord, Kind, NamespaceRecord, Time},
+    store::{KeyCursor, NamespaceChange, Scope},
 };
 
 conformance!(
     namespaces_are_made_listed_and_deleted,
     a_repeated_request_makes_one_namespace,
+    a_namespaces_limit_is_changed_and_removed,
+    a_namespace_has_what_its_functions_reserve,
     a_namespace_with_functions_stays,
     t46_artifacts_belong_to_who_uploaded_them,
     t46_nothing_is_found_through_another_namespace,
@@ -47,6 +49,52 @@ async fn a_repeated_request_makes_one_namespace(bench: &Bench) {
     }
     let other = crate::store::RequestKey { payload: Digest::of(b"other"), ..key };
     refused(bench.store.namespace_create(&namespace("other"), Some(&other)).await, ErrorCode::InvalidArgument);
+}
+
+async fn a_namespaces_limit_is_changed_and_removed(bench: &Bench) {
+    let shop = namespace("shop");
+    let limit = |max_concurrency| NamespaceChange { max_concurrency: Some(max_concurrency), ..Default::default() };
+    refused(bench.store.namespace_update(&shop.name, &limit(Some(1))).await, ErrorCode::NotFound);
+    let bounded = NamespaceRecord { max_concurrency: Some(7), ..shop.clone() };
+    bench.store.namespace_create(&bounded, None).await.unwrap();
+    assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap(), bounded);
+    let before = config_version(bench).await;
+    let changed = bench.store.namespace_update(&shop.name, &limit(Some(0))).await.unwrap();
+    assert_eq!(changed.max_concurrency, Some(0));
+    bench.store.namespace_update(&shop.name, &limit(Some(0))).await.unwrap();
+    assert_eq!(config_version(bench).await, before + 1, "what changes nothing counts nothing");
+    let words = NamespaceChange { description: Some("sells".into()), ..Default::default() };
+    bench.store.namespace_update(&shop.name, &words).await.unwrap();
+    let rows = bench.store.catalog_load(Time(0)).await.unwrap().namespaces;
+    assert_eq!((rows[0].max_concurrency, rows[0].description.as_str()), (Some(0), "sells"));
+    bench.store.namespace_update(&shop.name, &limit(None)).await.unwrap();
+    assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap().max_concurrency, None);
+}
+
+async fn a_namespace_has_what_its_functions_reserve(bench: &Bench) {
+    let deploy = async |name: &str, reserved| {
+        let name = function("shop", name);
+        let mut new = super::new_version(&name);
+        new.spec.scaling.reserved_concurrency = reserved;
+        let made = bench.store.version_create(&new, None).await?;
+        bench.store.version_activate(&made.name()).await?;
+        Ok::<_, crate::error::Error>(())
+    };
+    let limit = |max_concurrency| NamespaceChange { max_concurrency: Some(max_concurrency), ..Default::default() };
+    let shop = namespace("shop");
+    bench.store.namespace_create(&shop, None).await.unwrap();
+    refused(deploy("pay", 1).await, ErrorCode::FailedPrecondition);
+    bench.store.namespace_update(&shop.name, &limit(Some(10))).await.unwrap();
+    deploy("pay", 6).await.unwrap();
+    let message = refused(deploy("cart", 5).await, ErrorCode::FailedPrecondition);
+    assert!(message.contains("reserve 11 (cart 5, pay 6)"), "{message}");
+    refused(bench.store.function_fetch(&function("shop", "cart")).await, ErrorCode::NotFound);
+    deploy("cart", 4).await.unwrap();
+    // A later version's reservation takes the place of the earlier one's.
+    deploy("pay", 3).await.unwrap();
+    refused(bench.store.namespace_update(&shop.name, &limit(Some(6))).await, ErrorCode::FailedPrecondition);
+    refused(bench.store.namespace_update(&shop.name, &limit(None)).await, ErrorCode::FailedPrecondition);
+    bench.store.namespace_update(&shop.name, &limit(Some(7))).await.unwrap();
 }
 
 async fn a_namespace_with_functions_stays(bench: &Bench) {
