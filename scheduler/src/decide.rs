@@ -48,7 +48,7 @@ impl Decisions {
     /// Equal workers under these names, each with room for so many sandboxes, and nothing on them.
     #[must_use]
     pub fn new(workers: impl IntoIterator<Item = WorkerId>, capacity: u32) -> Self {
-        let worker = |id| (id, WorkerSpec { capacity, engines: engines(), accepting: true });
+        let worker = |id| (id, WorkerSpec { capacity, engines: engines(), zone: String::new(), accepting: true });
         let workers = workers.into_iter().map(worker).collect();
         Self {
             problem: Problem { workers, versions: BTreeMap::new() },
@@ -118,7 +118,7 @@ fn stats(load: Load) -> Stats {
 fn want(state: &State, load: Option<&Load>, scaling: &Scaling) -> Want {
     let each = load.map_or(0, demand) / state.desired.max(1);
     let weight = each.clamp(1, scaling.max_sandboxes.max(1)).max(scaling.min_sandboxes);
-    Want { workers: state.desired, engines: engines(), weight }
+    Want { workers: state.desired, engines: engines(), weight, near: BTreeSet::new() }
 }
 
 #[cfg(test)]
