@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 10] = [
+const SCHEMAS: [&str; 11] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/cluster.proto",
     "dunlin/v1/function.proto",
@@ -12,6 +12,7 @@ const SCHEMAS: [&str; 10] = [
     "dunlin/v1/log.proto",
     "dunlin/v1/namespace.proto",
     "dunlin/internal/v1/artifact.proto",
+    "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",
     "dunlin/internal/v1/session.proto",
     "dunlin/internal/v1/sync.proto",

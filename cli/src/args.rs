@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        build, completion, context, delete, deploy, describe, doctor, invocations, invoke, key, list, login, logs,
-        namespace, new, role, rollback, token, versions, worker,
+        build, completion, context, delete, deploy, describe, doctor, invocations, invoke, join_token, key, list,
+        login, logs, namespace, new, role, rollback, token, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -68,7 +68,10 @@ pub(crate) enum Command {
     /// Make, list and revoke keys for callers
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// List, drain and resume workers, or be one
+    /// Make tokens with which gateways and workers join the cluster
+    #[command(subcommand)]
+    JoinToken(join_token::JoinTokenCommand),
+    /// List, drain and resume workers, join as one, or be one
     Worker(Box<worker::WorkerCommand>),
     /// Be a gateway: serve functions, and the administration API
     Gateway(Box<dunlin_gateway::GatewayArgs>),

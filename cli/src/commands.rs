@@ -9,6 +9,7 @@ pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod invocations;
 pub(crate) mod invoke;
+pub(crate) mod join_token;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod login;
@@ -80,6 +81,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Invocations(args) => invocations::run(args, session).await,
         Command::Namespace(command) => namespace::run(command, session).await,
         Command::Token(command) => token::run(command, session).await,
+        Command::JoinToken(command) => join_token::run(command, session).await,
         Command::Key(command) => key::run(command, session).await,
         Command::Worker(command) => worker::run(*command, session).await,
         Command::Up(_) | Command::Gateway(_) | Command::Scheduler(_) => Err(Failure::usage("this is a role")),

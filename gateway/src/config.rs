@@ -21,15 +21,17 @@ pub struct Config {
     pub functions: SocketAddr,
     /// Where administration (gRPC, JSON, pages) is served; loopback only. Default 127.0.0.1:8081.
     pub admin: SocketAddr,
-    /// Where other gateways ask for invocation records; loopback only. Default 127.0.0.1:7072.
+    /// Where other gateways ask for invocation records; loopback only without a certificate. Default 127.0.0.1:7072.
     pub peer: SocketAddr,
     /// Where the scheduler is. Default http://127.0.0.1:7070.
     pub scheduler: String,
     /// Where configuration and records are kept. Default `dunlin-gateway`.
     pub data_dir: PathBuf,
-    /// The file with the cluster secret. Default `cluster-secret`.
+    /// The file with the cluster secret, for a gateway without certificate. Default `cluster-secret`.
     pub cluster_secret: PathBuf,
-    /// This gateway's name in the cluster. Default `gateway`.
+    /// The file of a join token, with which a gateway without certificate gets one. Default none.
+    pub join_token_file: Option<PathBuf>,
+    /// This gateway's name in the cluster. Default: what its certificate or join token says, otherwise `gateway`.
     pub name: GatewayId,
     /// Functions are served as `{function}--{namespace}.{domain}`. Default none.
     pub domain: Option<String>,
@@ -115,6 +117,7 @@ impl Default for Config {
             scheduler: "http://127.0.0.1:7070".to_owned(),
             data_dir: "dunlin-gateway".into(),
             cluster_secret: "cluster-secret".into(),
+            join_token_file: None,
             name: "gateway".parse().expect("this is a name"),
             domain: None,
             path_addressing: None,
@@ -174,14 +177,14 @@ impl Config {
     /// Checks what types can't say.
     ///
     /// # Errors
-    /// An internal or administration address beyond loopback, a domain that is none, a limit of zero, a bad issuer.
+    /// An administration address beyond loopback, an internal one that is none, a domain that is none, a limit of zero, a bad issuer.
     pub fn validate(&self) -> anyhow::Result<()> {
-        for (flag, address) in [("--admin", self.admin), ("--peer", self.peer)] {
-            ensure!(
-                address.ip().is_loopback(),
-                "{flag} {address} is not a loopback address; this listener has no TLS yet, so use 127.0.0.1 or [::1]"
-            );
-        }
+        ensure!(
+            self.admin.ip().is_loopback(),
+            "--admin {} is not a loopback address; this listener has no TLS yet, so use 127.0.0.1 or [::1]",
+            self.admin
+        );
+        ensure!(!self.peer.ip().is_unspecified(), "--peer {} must be the address by which others reach it", self.peer);
         if let Some(domain) = &self.domain {
             ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");
         }
@@ -232,7 +235,7 @@ pub struct GatewayArgs {
     /// Where administration is served, loopback only [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
-    /// Where other gateways ask for records, loopback only [default: 127.0.0.1:7072]
+    /// Where other gateways ask for records, loopback only without a certificate [default: 127.0.0.1:7072]
     #[arg(long, value_name = "ADDRESS")]
     pub peer: Option<SocketAddr>,
     /// Where the scheduler is [default: http://127.0.0.1:7070]
@@ -244,6 +247,9 @@ pub struct GatewayArgs {
     /// File with the cluster secret, mode 0600 [default: cluster-secret]
     #[arg(long, value_name = "FILE")]
     pub cluster_secret: Option<PathBuf>,
+    /// File of a join token, to get a certificate at the first start
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
     /// Name in the cluster [default: gateway]
     #[arg(long)]
     pub name: Option<GatewayId>,
@@ -305,11 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn listeners_without_tls_stay_on_loopback() {
-        for (admin, peer) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::1]:1", "10.0.0.1:1")] {
+    fn administration_stays_on_loopback_and_peers_have_an_address() {
+        for (admin, peer, words) in [
+            ("0.0.0.0:1", "127.0.0.1:1", "loopback"),
+            ("10.0.0.1:1", "127.0.0.1:1", "loopback"),
+            ("[::1]:1", "[::]:1", "reach"),
+        ] {
             let mut config = Config::default();
             (config.admin, config.peer) = (admin.parse().unwrap(), peer.parse().unwrap());
-            assert!(config.validate().unwrap_err().to_string().contains("loopback"));
+            assert!(config.validate().unwrap_err().to_string().contains(words));
         }
     }
 

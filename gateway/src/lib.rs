@@ -22,11 +22,11 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
-    internal::v1::invocation_record_service_server::InvocationRecordServiceServer, local::Local,
-    metadata::ClusterSecret,
+    internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
+    local::Local,
+    trust::{Enrolment, Role, Trust},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 
 pub use config::{
     Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose, RecordsConfig,
@@ -71,7 +71,7 @@ pub struct Gateway {
     listeners: [TcpListener; 3],
     config: Arc<Config>,
     data: DataDir,
-    secret: ClusterSecret,
+    trust: Trust,
     records: records::Records,
     keeper: records::Keeper,
     local: Local,
@@ -83,15 +83,32 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(hint)
 }
 
+async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<Trust> {
+    let name = config.name.as_str();
+    let enrolment = Enrolment {
+        role: Role::Gateway,
+        // The name of somebody who has not been given one is nobody's wish.
+        wanted: (config.name != Config::default().name).then_some(name),
+        fallback: name,
+        data: data.path(),
+        secret: &config.cluster_secret,
+        token: config.join_token_file.as_deref(),
+        scheduler: &config.scheduler,
+    };
+    Ok(enrolment.open().await?)
+}
+
 impl Gateway {
-    /// Opens the data folder, reads what is in it and binds every port.
+    /// Opens the data folder, reads what is in it and binds every port. Waits for the scheduler only where it has to join.
     ///
     /// # Errors
-    /// The configuration is not valid, the folder or the secret can't be used, a port is taken.
+    /// The configuration is not valid, the folder, certificate or secret can't be used, a port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.validate()?;
-        let secret = ClusterSecret::from_file(&config.cluster_secret)?;
         let data = DataDir::open(&config.data_dir)?;
+        let trust = enrol(&config, &data).await?;
+        let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
+        trust.check_listener("--peer", config.peer)?;
         let functions = bind("--functions", config.functions).await?;
         let admin = bind("--admin", config.admin).await?;
         let peer = bind("--peer", config.peer).await?;
@@ -101,8 +118,8 @@ impl Gateway {
         let listeners = [functions, admin, peer];
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer } = addresses;
-        let config = Arc::new(Config { functions, admin, peer, ..config });
-        Ok(Self { addresses, listeners, config, data, secret, records, keeper, local: Local::default() })
+        let config = Arc::new(Config { functions, admin, peer, name, ..config });
+        Ok(Self { addresses, listeners, config, data, trust, records, keeper, local: Local::default() })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
@@ -125,9 +142,11 @@ impl Gateway {
         // What requests need lives longer than the listeners: sessions end once the last request has.
         let backstage = Shutdown::default();
         let (context, sync) = self.context(&shutdown, &backstage)?;
-        let Self { listeners: [functions, admin, peer], config, secret, keeper, data, records, .. } = self;
+        let Self { listeners: [functions, admin, peer], config, trust, keeper, data, records, .. } = self;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
+        let fresh = trust.clone().keep_fresh(config.scheduler.clone(), data.path().to_owned(), backstage.clone());
+        backstage.spawn(fresh);
         let limits = Arc::new(config.limits.clone());
         let public = invoke::Functions::new(context.clone());
         let serve = move |request, peer| public.clone().serve(request, peer);
@@ -135,13 +154,12 @@ impl Gateway {
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
         shutdown.spawn(edge::serve(admin, limits, serve, shutdown.clone()));
-        let service =
-            InvocationRecordServiceServer::with_interceptor(records::service::RecordService(records), secret.require());
-        let ended = shutdown.clone();
+        let guard = trust.require(&[Role::Gateway]);
+        let service = records::service::RecordService(records);
+        let service = InvocationRecordServiceServer::with_interceptor(service, guard);
+        let (ended, incoming) = (shutdown.clone(), trust.incoming(peer, false)?);
         let server = tonic::transport::Server::builder().add_service(service);
-        let peers =
-            server.serve_with_incoming_shutdown(TcpListenerStream::new(peer), async move { ended.begun().await });
-        shutdown.spawn(peers);
+        shutdown.spawn(server.serve_with_incoming_shutdown(incoming, async move { ended.begun().await }));
         shutdown.begun().await;
         shutdown.finish(config.grace).await;
         backstage.begin();
@@ -154,10 +172,10 @@ impl Gateway {
         let config = &self.config;
         let routes = routes::RouteTable::default();
         let verifier = auth::Verifier::new(routes.clone(), &config.oidc)?;
-        let scheduler = upstream::Scheduler::new(&config.scheduler, &self.secret)?;
+        let scheduler = upstream::Scheduler::new(&config.scheduler, &self.trust)?;
         let connector = dispatch::Connector {
             gateway: config.name.clone(),
-            secret: self.secret.clone(),
+            trust: self.trust.clone(),
             local: self.local.clone(),
             changed: tokio::sync::watch::Sender::new(0),
         };
@@ -185,7 +203,7 @@ impl Gateway {
             routes,
             dispatcher,
             scheduler,
-            workers: upstream::Workers::new(self.secret.clone()),
+            workers: upstream::Workers::new(self.trust.clone()),
             records: self.records.clone(),
             shutdown: shutdown.clone(),
         };

@@ -27,7 +27,10 @@ async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::start(config.log_format, &config.log_filter)?;
-    let gateway = Gateway::bind(config).await?;
+    let gateway = tokio::select! {
+        bound = Gateway::bind(config) => bound?,
+        () = shutdown.begun() => return Ok(()),
+    };
     let addresses = gateway.addresses();
     tracing::info!(functions = %addresses.functions, admin = %addresses.admin, peer = %addresses.peer, "gateway listens");
     gateway.serve(shutdown).await

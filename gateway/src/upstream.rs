@@ -1,4 +1,4 @@
-//! Connections to the cluster's other processes, with the cluster secret on every call. Invocations do not pass here:
+//! Connections to the cluster's other processes, with the proof of being one of them. Invocations do not pass here:
 //! `dispatch/` has sessions of its own.
 
 use std::{sync::Arc, time::Duration};
@@ -11,29 +11,25 @@ use dunlin_proto::{
         invocation_record_service_client::InvocationRecordServiceClient, sync_service_client::SyncServiceClient,
         worker_log_service_client::WorkerLogServiceClient,
     },
-    metadata::{AttachSecret, ClusterSecret},
+    trust::{Expected, Link, Role, Trust},
     v1::{
         cluster_service_client::ClusterServiceClient, function_service_client::FunctionServiceClient,
         key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
         token_service_client::TokenServiceClient,
     },
 };
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::Endpoint;
 
 /// A connection that says whose it is.
-pub(crate) type Secured = InterceptedService<Channel, AttachSecret>;
+pub(crate) type Secured = Link;
 
-/// A connection to an address, made when it is first used and again whenever it is lost.
-fn lazy(url: String) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(url)?
+/// How a connection is kept.
+fn tuned(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(2))
         .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5));
-    Ok(endpoint.connect_lazy())
+        .keep_alive_timeout(Duration::from_secs(5))
 }
 
 /// The scheduler. Clones share the connection.
@@ -42,9 +38,9 @@ pub(crate) struct Scheduler(Secured);
 
 impl Scheduler {
     /// The scheduler at a URL; nothing is connected yet.
-    pub(crate) fn new(url: &str, secret: &ClusterSecret) -> anyhow::Result<Self> {
-        let channel = lazy(url.to_owned()).with_context(|| format!("read scheduler URL {url:?}"))?;
-        Ok(Self(InterceptedService::new(channel, secret.attach())))
+    pub(crate) fn new(url: &str, trust: &Trust) -> anyhow::Result<Self> {
+        let endpoint = trust.scheduler(url).context("read --scheduler")?;
+        Ok(Self(trust.link(&tuned(endpoint), Expected::any(Role::Scheduler))?))
     }
 
     /// The streams of configuration and placements.
@@ -81,51 +77,59 @@ impl Scheduler {
 /// Processes at addresses that the scheduler names: workers for their logs, gateways for their records.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
-    secret: ClusterSecret,
-    channels: Arc<DashMap<String, Channel>>,
+    trust: Trust,
+    links: Arc<DashMap<(Role, String, String), Secured>>,
 }
 
 /// Connections that are kept; beyond that, all are made anew.
-const MAX_CHANNELS: usize = 1_000;
+const MAX_LINKS: usize = 1_000;
 
 impl Workers {
     /// Knows nobody yet.
-    pub(crate) fn new(secret: ClusterSecret) -> Self {
-        Self { secret, channels: Arc::default() }
+    pub(crate) fn new(trust: Trust) -> Self {
+        Self { trust, links: Arc::default() }
     }
 
-    /// The logs of the worker with an endpoint at this address (host and port).
+    /// The logs of the worker with this name, which has an endpoint at this address (host and port).
     ///
     /// # Errors
     /// `Unavailable` where it is no address.
-    pub(crate) fn logs(&self, address: &str) -> Result<WorkerLogServiceClient<Secured>, ApiError> {
-        Ok(WorkerLogServiceClient::new(self.at(address)?))
+    pub(crate) fn logs(&self, worker: &str, address: &str) -> Result<WorkerLogServiceClient<Secured>, ApiError> {
+        Ok(WorkerLogServiceClient::new(self.at(Role::Worker, worker, address)?))
     }
 
-    /// The records of the gateway whose internal listener has this address.
+    /// The records of the gateway with this name, whose internal listener has this address.
     ///
     /// # Errors
     /// `Unavailable` where it is no address.
-    pub(crate) fn records(&self, address: &str) -> Result<InvocationRecordServiceClient<Secured>, ApiError> {
-        Ok(InvocationRecordServiceClient::new(self.at(address)?).max_decoding_message_size(64 << 20))
+    pub(crate) fn records(
+        &self,
+        gateway: &str,
+        address: &str,
+    ) -> Result<InvocationRecordServiceClient<Secured>, ApiError> {
+        let link = self.at(Role::Gateway, gateway, address)?;
+        Ok(InvocationRecordServiceClient::new(link).max_decoding_message_size(64 << 20))
     }
 
-    fn at(&self, address: &str) -> Result<Secured, ApiError> {
-        let known = self.channels.get(address).map(|channel| channel.clone());
-        let channel = match known {
-            Some(channel) => channel,
-            None => self.connect(address)?,
-        };
-        Ok(InterceptedService::new(channel, self.secret.attach()))
-    }
-
-    fn connect(&self, address: &str) -> Result<Channel, ApiError> {
-        let unusable = |_| ApiError::new(ErrorCode::Unavailable, format!("{address:?} is not an address"));
-        let channel = lazy(format!("http://{address}")).map_err(unusable)?;
-        if self.channels.len() >= MAX_CHANNELS {
-            self.channels.clear();
+    fn at(&self, role: Role, name: &str, address: &str) -> Result<Secured, ApiError> {
+        let key = (role, name.to_owned(), address.to_owned());
+        if let Some(known) = self.links.get(&key) {
+            return Ok(known.clone());
         }
-        self.channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+        let link = self.link(&key)?;
+        if self.links.len() >= MAX_LINKS {
+            self.links.clear();
+        }
+        self.links.insert(key, link.clone());
+        Ok(link)
+    }
+
+    fn link(&self, (role, name, address): &(Role, String, String)) -> Result<Secured, ApiError> {
+        let unusable = || ApiError::new(ErrorCode::Unavailable, format!("{address:?} is not an address"));
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| unusable())?;
+        self.trust.link(&tuned(endpoint), Expected::named(*role, name)).map_err(|error| {
+            tracing::error!(%error, "a connection can't be prepared");
+            unusable()
+        })
     }
 }

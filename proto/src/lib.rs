@@ -13,6 +13,7 @@ pub mod names;
 pub mod outbound;
 pub mod seal;
 pub mod standby;
+pub mod trust;
 
 pub use error::{ApiError, ErrorCode};
 

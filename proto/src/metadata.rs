@@ -1,7 +1,8 @@
 //! What internal calls carry beside their messages: proof of being one of the cluster's processes, and for whom they act.
 //!
-//! Until processes have certificates, the proof is a secret that all of them read from one file of mode 0600, and
-//! internal listeners are loopback only. Callers' credentials never travel here: the gateway consumes them.
+//! Where processes have certificates, the connection is the proof (`trust.rs`). Otherwise it is a secret that all of them
+//! read from one file of mode 0600, and internal listeners are loopback only. Callers' credentials never travel here: the
+//! gateway consumes them.
 
 use std::{fmt, fs, io, path::Path};
 
@@ -86,7 +87,7 @@ impl ClusterSecret {
     /// What a client adds to each of its calls.
     #[must_use]
     pub fn attach(&self) -> AttachSecret {
-        AttachSecret(self.clone())
+        AttachSecret(Some(self.clone()))
     }
 
     /// What a server puts before its internal services.
@@ -102,13 +103,23 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
-/// Adds the cluster secret to a client's calls.
+/// Adds the cluster secret to a client's calls, where there is one.
 #[derive(Debug, Clone)]
-pub struct AttachSecret(ClusterSecret);
+pub struct AttachSecret(Option<ClusterSecret>);
+
+impl AttachSecret {
+    /// Adds nothing: the connection itself is the proof.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+}
 
 impl Interceptor for AttachSecret {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(MetadataKey::from_static(SECRET_KEY), self.0.0.clone());
+        if let Some(secret) = &self.0 {
+            request.metadata_mut().insert(MetadataKey::from_static(SECRET_KEY), secret.0.clone());
+        }
         Ok(request)
     }
 }

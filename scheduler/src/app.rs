@@ -12,6 +12,7 @@ use crate::{
     codes::{Codes, Workshop},
     deploy::Deploys,
     error::Error,
+    members::Members,
     model::Time,
     reconcile::{self, Board},
     store::Store,
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) codes: Codes,
     pub(crate) board: Arc<Board>,
     pub(crate) deploys: Arc<Deploys>,
+    pub(crate) members: Members,
     shutdown: Shutdown,
 }
 
@@ -39,6 +41,7 @@ impl App {
     pub(crate) async fn start(store: Store, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
         let remembered = store.worker_list().await?;
+        let members = Members::load(store.clone()).await?;
         let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);
         let board = Arc::new(Board::new(Cluster::new(&remembered), epoch, Instant::now()));
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
@@ -46,7 +49,7 @@ impl App {
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, shutdown: shutdown.clone() });
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, shutdown: shutdown.clone() });
         shutdown.spawn(app.clone().keep_fresh());
         shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
@@ -93,6 +96,9 @@ impl App {
             }
             if let Err(error) = self.store.request_expire(REQUEST_AGE, Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old request ids can't be deleted");
+            }
+            if let Err(error) = self.store.join_token_expire(Time::now()).await {
+                tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }
             self.catalog.refresh().await;
         }

@@ -4,8 +4,9 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use dunlin_process::{shutdown::Shutdown, telemetry};
+use dunlin_proto::trust::Role;
 
-use crate::{Scheduler, SchedulerArgs, operator_token};
+use crate::{Scheduler, SchedulerArgs, join_token, operator_token};
 
 /// Owns durable state, compiles and places versions, tells gateways and workers
 #[derive(Debug, Args)]
@@ -22,6 +23,8 @@ pub struct SchedulerCommand {
 enum Other {
     /// Print a token for everything in the cluster, from the key in the data folder
     OperatorToken(OperatorTokenArgs),
+    /// Print a token with which one gateway or worker can join, from the keys in the data folder
+    JoinToken(JoinTokenArgs),
 }
 
 #[derive(Debug, Args)]
@@ -40,11 +43,46 @@ struct OperatorTokenArgs {
     data_dir: Option<PathBuf>,
 }
 
+/// What a join token is for.
+#[derive(Debug, Args)]
+pub struct JoinTokenArgs {
+    /// What joins: gateway or worker
+    #[arg(value_parser = clap::value_parser!(Role))]
+    role: Role,
+    /// The only name that it is good for; it then may take the place of the process that has the name
+    #[arg(long)]
+    name: Option<String>,
+    /// How long it can be used, 24h at most
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    lifetime: Duration,
+    /// Configuration file (TOML) of the scheduler
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The scheduler's data folder
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+impl JoinTokenArgs {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// The configuration or the keys can't be read, or a value makes no sense.
+    pub fn make(self) -> anyhow::Result<String> {
+        let Self { role, name, lifetime, config, data_dir } = self;
+        let config = SchedulerArgs { config, data_dir, ..SchedulerArgs::default() }.load()?;
+        join_token(&config.data_dir, role, name.as_deref(), lifetime)
+    }
+}
+
 impl SchedulerCommand {
     /// Runs to the end of the process.
     pub fn run(self) -> ExitCode {
         match self.command {
             Some(Other::OperatorToken(args)) => dunlin_process::run(|_| async move { args.print() }),
+            Some(Other::JoinToken(args)) => {
+                dunlin_process::run(|_| async move { Ok(writeln!(std::io::stdout(), "{}", args.make()?)?) })
+            }
             None => dunlin_process::run(|shutdown| serve(self.args, shutdown)),
         }
     }

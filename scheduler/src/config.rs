@@ -15,11 +15,11 @@ use crate::store::Database;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address of the internal listener. Loopback only. Default `127.0.0.1:7070`; port 0 takes any free one.
+    /// Address of the internal listener; loopback only with a cluster secret. Default `127.0.0.1:7070`; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Folder for the database, artifacts and keys; private to this process. Default `dunlin-data/scheduler`.
     pub data_dir: PathBuf,
-    /// File with the secret that the cluster's processes share, mode 0600. Default: none, which `bind` refuses.
+    /// File with the secret that the cluster's processes share, mode 0600. Default: none; they then have certificates.
     pub cluster_secret: Option<PathBuf>,
     /// Name of this scheduler in logs. Default `scheduler`.
     pub name: String,
@@ -38,6 +38,8 @@ pub struct Config {
     pub compiler_memory_mib: u64,
     /// Processor time of a compiler, in seconds. Default 60.
     pub compiler_cpu_seconds: u64,
+    /// How long certificates of the cluster's processes live, in seconds; they are renewed at half of it. Default 86400.
+    pub certificate_seconds: u64,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -59,6 +61,7 @@ impl Default for Config {
             compilers: if processors >= 4 { 2 } else { 1 },
             compiler_memory_mib: 2048,
             compiler_cpu_seconds: 60,
+            certificate_seconds: 24 * 3600,
             log_format: LogFormat::default(),
             log_filter: "info".into(),
         }
@@ -76,13 +79,13 @@ pub struct SchedulerArgs {
     #[arg(long)]
     #[serde(skip)]
     pub dump_config: bool,
-    /// Address of the internal listener (loopback only)
+    /// Address of the internal listener (loopback only with a cluster secret)
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// Folder for the database, artifacts and keys
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-    /// File with the secret that the cluster's processes share (mode 0600)
+    /// File with a secret that the cluster's processes share (mode 0600) instead of having certificates, on one machine
     #[arg(long, value_name = "FILE")]
     pub cluster_secret: Option<PathBuf>,
     /// Name of this scheduler in logs
@@ -126,13 +129,6 @@ impl SchedulerArgs {
 impl Config {
     /// Checks what can be checked without touching anything.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.listen.ip().is_loopback(),
-            "the scheduler listens on loopback only until processes have certificates, but --listen is {}; \
-             use 127.0.0.1:{}",
-            self.listen,
-            self.listen.port()
-        );
         ensure!((1..=64).contains(&self.compilers), "compilers is {} but must lie between 1 and 64", self.compilers);
         ensure!(
             self.compiler_memory_mib >= 256,
@@ -141,6 +137,8 @@ impl Config {
         );
         let seconds = self.compiler_cpu_seconds;
         ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
+        let seconds = self.certificate_seconds;
+        ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
         self.database().map(drop)
     }
 
@@ -174,11 +172,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_loopback_is_refused() {
-        let config = Config { listen: "0.0.0.0:7070".parse().unwrap(), ..Config::default() };
-        let error = config.check().unwrap_err().to_string();
-        assert!(error.contains("0.0.0.0:7070") && error.contains("127.0.0.1:7070"), "{error}");
+    fn t47_no_certificate_lives_longer_than_a_day() {
         assert!(Config::default().check().is_ok());
+        for certificate_seconds in [0, 9, 86_401] {
+            let error = Config { certificate_seconds, ..Config::default() }.check().unwrap_err().to_string();
+            assert!(error.contains("certificate_seconds"), "{error}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod app;
 mod artifacts;
+mod authority;
 mod autoscale;
 mod catalog;
 mod cluster;
@@ -19,6 +20,7 @@ pub mod decide;
 mod deploy;
 mod error;
 mod keys;
+mod members;
 mod model;
 mod placement;
 mod reconcile;
@@ -29,8 +31,8 @@ mod store;
 mod tokens;
 
 pub use self::{
-    command::SchedulerCommand,
+    command::{JoinTokenArgs, SchedulerCommand},
     config::{Config, SchedulerArgs},
-    server::{Addresses, Scheduler, operator_token},
+    server::{Addresses, Scheduler, join_token, operator_token},
     tokens::MAX_LIFETIME,
 };

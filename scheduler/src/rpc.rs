@@ -1,12 +1,13 @@
 //! The services of the scheduler's internal listener. Each method unpacks its message, calls what decides, and wraps the
-//! answer; generated types end here. Every service requires the cluster secret; health alone, which tells nothing but yes
-//! or no, does not.
+//! answer; generated types end here. Every service says which processes may call it. Two take strangers: health, which
+//! tells nothing but yes or no, and joining, which asks for a token.
 
 mod access;
 mod cluster;
 mod code;
 mod convert;
 mod functions;
+mod membership;
 mod namespaces;
 mod page;
 mod snapshot;
@@ -18,8 +19,11 @@ use std::{sync::Arc, time::Duration};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError, ErrorCode,
-    internal::v1::{artifact_service_server::ArtifactServiceServer, sync_service_server::SyncServiceServer},
-    metadata::ClusterSecret,
+    internal::v1::{
+        artifact_service_server::ArtifactServiceServer, membership_service_server::MembershipServiceServer,
+        sync_service_server::SyncServiceServer,
+    },
+    trust::{Identify, Role, Trust},
     v1::{
         cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
         key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
@@ -32,10 +36,13 @@ use tonic::{
     transport::{Server, server::Router},
 };
 
-use crate::{app::App, tokens::TokenSigner};
+use crate::{app::App, authority::Authority, tokens::TokenSigner};
 
 /// The largest message that is read: a chunk of an upload, or a version's environment.
 const MAX_MESSAGE: usize = 1 << 20;
+
+/// The largest message of somebody who has proved nothing yet.
+const MAX_JOIN: usize = 16 << 10;
 
 /// The largest report of a worker or gateway that is read.
 const MAX_REPORT: usize = 4 << 20;
@@ -45,6 +52,8 @@ const MAX_REPORT: usize = 4 << 20;
 pub(crate) struct Desk {
     pub(crate) app: watch::Receiver<Option<Arc<App>>>,
     pub(crate) tokens: Arc<TokenSigner>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) trust: Trust,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -64,26 +73,30 @@ impl Desk {
 }
 
 /// All services.
-pub(crate) fn router(desk: &Desk, secret: &ClusterSecret, health: impl FnOnce(Server) -> Router) -> Router {
+pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Router {
     // A peer whose machine is gone sends no end of its stream: pings find out.
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .http2_max_header_list_size(32 << 10);
-    let require = secret.require();
     macro_rules! service {
-        ($server:ident, $most:expr) => {
-            InterceptedService::new($server::new(desk.clone()).max_decoding_message_size($most), require.clone())
+        ($server:ident, $most:expr, $guard:expr) => {
+            InterceptedService::new($server::new(desk.clone()).max_decoding_message_size($most), $guard)
         };
     }
+    // Users' requests come by gateways alone.
+    let gateways = || desk.trust.require(&[Role::Gateway]);
+    let workers = || desk.trust.require(&[Role::Worker]);
+    let both = desk.trust.require(&[Role::Gateway, Role::Worker]);
     health(server)
-        .add_service(service!(FunctionServiceServer, MAX_MESSAGE))
-        .add_service(service!(NamespaceServiceServer, MAX_MESSAGE))
-        .add_service(service!(TokenServiceServer, MAX_MESSAGE))
-        .add_service(service!(KeyServiceServer, MAX_MESSAGE))
-        .add_service(service!(ClusterServiceServer, MAX_MESSAGE))
-        .add_service(service!(SyncServiceServer, MAX_REPORT))
-        .add_service(service!(ArtifactServiceServer, MAX_MESSAGE))
+        .add_service(service!(FunctionServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(NamespaceServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(TokenServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(SyncServiceServer, MAX_REPORT, both))
+        .add_service(service!(ArtifactServiceServer, MAX_MESSAGE, workers()))
+        .add_service(service!(MembershipServiceServer, MAX_JOIN, Identify))
 }
 
 /// Parses a resource name of a request.

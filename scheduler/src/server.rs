@@ -4,14 +4,17 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
-use dunlin_proto::metadata::ClusterSecret;
+use dunlin_proto::{
+    metadata::ClusterSecret,
+    trust::{Identity, Role, Trust},
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use crate::{
     app::App,
     artifacts::Artifacts,
+    authority::Authority,
     codes::Workshop,
     compiler::{ChildLimits, Compiler, Queue},
     config::Config,
@@ -41,7 +44,8 @@ pub struct Scheduler {
     listener: TcpListener,
     addresses: Addresses,
     database: Database,
-    secret: ClusterSecret,
+    trust: Trust,
+    authority: Arc<Authority>,
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     /// Held until the end, so that nobody else uses the folder.
@@ -55,13 +59,15 @@ impl Scheduler {
     /// The configuration makes no sense, the folder is in use, the port is taken, a key or secret can't be used.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let secret = config.cluster_secret.as_deref().context(
-            "a cluster secret is needed: make one with (umask 077; openssl rand -hex 32 > cluster-secret), \
-             and name it with --cluster-secret",
-        )?;
-        let secret = ClusterSecret::from_file(secret)?;
+        let secret = config.cluster_secret.as_deref().map(ClusterSecret::from_file).transpose()?;
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
+        let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
+        let trust = match secret {
+            Some(secret) => Trust::Secret(secret),
+            None => Trust::Certificate(authority.member(&config.name)?),
+        };
+        trust.check_listener("--listen", config.listen)?;
         let limits = ChildLimits::for_compiling(
             config.compiler_memory_mib << 20,
             Duration::from_secs(config.compiler_cpu_seconds),
@@ -78,7 +84,8 @@ impl Scheduler {
         let listener = listen(config.listen).await?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
-        Ok(Self { listener, addresses, database, secret, workshop, tokens, _data: data })
+        let authority = Arc::new(authority);
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, _data: data })
     }
 
     /// Where it listens.
@@ -102,11 +109,22 @@ impl Scheduler {
     pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let work = shutdown.child();
         let (app, opened) = watch::channel(None);
-        let desk = Desk { app: opened, tokens: self.tokens.clone(), shutdown: work.clone() };
+        let desk = Desk {
+            app: opened,
+            tokens: self.tokens.clone(),
+            authority: self.authority.clone(),
+            trust: self.trust.clone(),
+            shutdown: work.clone(),
+        };
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-        let router = rpc::router(&desk, &self.secret, |mut server| server.add_service(health));
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let router = rpc::router(&desk, |mut server| server.add_service(health));
+        // Strangers, too: they come to join, and everything else has a guard.
+        let incoming = self.trust.incoming(self.listener, true)?;
+        if let Trust::Certificate(member) = self.trust {
+            let (authority, ending) = (self.authority, work.clone());
+            work.spawn(async move { authority.keep_fresh(&member, &ending).await });
+        }
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
@@ -210,4 +228,28 @@ fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) 
     ensure!(!subject.trim().is_empty() && subject.len() <= 128, "--subject must have 1 to 128 bytes");
     let purpose = Purpose::Administration(vec![Grant::OPERATOR]);
     tokens.mint(subject, &purpose, lifetime, Time::now()).map(|(token, _)| token)
+}
+
+/// A token with which one gateway or worker can join the cluster, made from the keys in the data folder without a running
+/// scheduler. Makes the keys where there are none yet.
+///
+/// # Errors
+/// The name is none, the lifetime makes no sense, or the keys can't be read or made.
+pub fn join_token(data_dir: &Path, role: Role, name: Option<&str>, lifetime: Duration) -> anyhow::Result<String> {
+    ensure!(role != Role::Scheduler, "a scheduler needs no join token; it has the keys");
+    ensure!(
+        (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime),
+        "a join token lives between 1 s and 24 h, but --lifetime is {lifetime:?}"
+    );
+    if let Some(name) = name {
+        Identity::new(role, name).map_err(anyhow::Error::msg)?;
+    }
+    let keys = data_dir.join("keys");
+    // Only what is made needs the folder for itself; a running scheduler has made it.
+    let made = keys.join("token.pk8").exists() && keys.join("authority.pem").exists();
+    let data = if made { None } else { Some(DataDir::open(data_dir)?) };
+    data.as_ref().map(|data| data.folder("keys")).transpose()?;
+    let authority = Authority::open(&keys, MAX_LIFETIME)?;
+    let purpose = Purpose::Join(role, name.map(str::to_owned), authority.fingerprint());
+    TokenSigner::open(&keys)?.mint("operator", &purpose, lifetime, Time::now()).map(|(token, _)| token)
 }

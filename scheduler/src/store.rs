@@ -10,6 +10,7 @@ mod artifacts;
 mod catalog;
 mod functions;
 mod keys;
+mod members;
 mod namespaces;
 mod requests;
 mod reservations;

@@ -19,8 +19,8 @@ use dunlin_proto::{
         Assignment, AssignmentDelta, SyncWorkerRequest, SyncWorkerResponse, WorkerHello, WorkerLoad, WorkerWelcome,
         sync_service_client::SyncServiceClient, sync_worker_request::Report, sync_worker_response::Update,
     },
-    metadata::AttachSecret,
     model::from_wire_duration,
+    trust::Link,
 };
 use tokio::{
     sync::mpsc,
@@ -28,13 +28,13 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Status, Streaming};
 
 use crate::{artifacts::Artifacts, holdings::Holdings, remembered::Remembered};
 use usage::Usage;
 
 /// A client of the scheduler's sync service.
-pub(crate) type SyncClient = SyncServiceClient<InterceptedService<Channel, AttachSecret>>;
+pub(crate) type SyncClient = SyncServiceClient<Link>;
 
 /// How long the scheduler may take to answer a hello.
 const WELCOME: Duration = Duration::from_secs(5);

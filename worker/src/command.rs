@@ -1,11 +1,11 @@
-//! The worker as a command: it serves, or compiles an artifact for the scheduler. `dunlin-worker` and `dunlin worker` share it.
+//! The worker as a command: it serves, joins a cluster, or compiles an artifact for the scheduler. `dunlin-worker` and `dunlin worker` share it.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use dunlin_process::telemetry;
+use dunlin_process::{shutdown::Shutdown, telemetry};
 
-use crate::{Config, Worker, WorkerArgs, compile};
+use crate::{Config, Worker, WorkerArgs, compile, join::JoinArgs};
 
 /// Runs invocations in WebAssembly sandboxes
 #[derive(Debug, Args)]
@@ -22,6 +22,8 @@ pub struct WorkerCommand {
 enum Other {
     /// Compile an artifact, for the scheduler
     Compile(compile::CompileArgs),
+    /// Become one of a cluster's workers with a join token; afterwards the worker starts without it
+    Join(JoinArgs),
 }
 
 impl WorkerCommand {
@@ -29,6 +31,7 @@ impl WorkerCommand {
     pub fn run(self) -> ExitCode {
         match self.command {
             Some(Other::Compile(args)) => args.run(),
+            Some(Other::Join(args)) => join(args),
             None if self.args.dump_config => dump(&self.args),
             None => serve(&self.args),
         }
@@ -39,8 +42,28 @@ fn serve(args: &WorkerArgs) -> ExitCode {
     dunlin_process::run(|shutdown| async move {
         let config = args.load()?;
         telemetry::start(config.log_format, &config.log_filter)?;
-        let worker = Worker::bind(config).await?;
-        worker.serve(shutdown).await
+        run(config, shutdown).await
+    })
+}
+
+/// Runs a worker until the shutdown, which also ends waiting for a scheduler to join.
+///
+/// # Errors
+/// As [`Worker::bind`] and [`Worker::serve`].
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let worker = tokio::select! {
+        bound = Worker::bind(config) => bound?,
+        () = shutdown.begun() => return Ok(()),
+    };
+    worker.serve(shutdown).await
+}
+
+#[allow(clippy::print_stdout, reason = "it says what to do next")]
+fn join(args: JoinArgs) -> ExitCode {
+    dunlin_process::run(|_| async move {
+        let joined = args.join().await?;
+        println!("{joined}");
+        Ok(())
     })
 }
 

@@ -20,14 +20,16 @@ pub struct Config {
     /// The worker's name in the cluster: lower-case letters, digits and single hyphens. Default: one made from the
     /// machine's name at the first start and kept in the data folder.
     pub name: String,
-    /// Where gateways reach it; loopback only. Port 0 takes any free one. Default 127.0.0.1:7071.
+    /// Where gateways reach it; loopback only without a certificate. Port 0 takes any free one. Default 127.0.0.1:7071.
     pub listen: SocketAddr,
     /// The scheduler's internal address. Default <http://127.0.0.1:7070>.
     pub scheduler: String,
     /// Folder for compiled code, logs and the last assignment. Default `dunlin-worker`.
     pub data_dir: PathBuf,
-    /// File of mode 0600 with the cluster's secret. Default `cluster-secret`.
+    /// File of mode 0600 with the cluster's secret, for a worker without certificate. Default `cluster-secret`.
     pub cluster_secret: PathBuf,
+    /// File of a join token, with which a worker without certificate gets one. Default none.
+    pub join_token_file: Option<PathBuf>,
     /// Invocations that run at once on this worker, of all versions together. Default 1000.
     pub capacity: u32,
     /// Offers WASI 0.3; all workers and the compiler must agree. Default true.
@@ -67,6 +69,7 @@ impl Default for Config {
             scheduler: "http://127.0.0.1:7070".to_owned(),
             data_dir: PathBuf::from("dunlin-worker"),
             cluster_secret: PathBuf::from("cluster-secret"),
+            join_token_file: None,
             capacity: 1000,
             wasi03: true,
             cpu: CpuBaseline::default().to_string(),
@@ -93,8 +96,8 @@ impl Config {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let listen = self.listen;
         ensure!(
-            listen.ip().is_loopback(),
-            "listen is {listen}, but internal listeners must be on loopback, such as 127.0.0.1:7071"
+            !listen.ip().is_unspecified(),
+            "listen is {listen}, but must be the address by which gateways reach this worker, such as 10.0.0.2:7071"
         );
         ensure!((1..=10_000).contains(&self.capacity), "capacity is {} but must be 1 to 10000", self.capacity);
         let fits = self.zone.len() <= 63 && self.zone.chars().all(|c| c.is_ascii_graphic());
@@ -156,6 +159,9 @@ pub struct WorkerArgs {
     /// File of mode 0600 with the cluster's secret
     #[arg(long, value_name = "FILE")]
     pub cluster_secret: Option<PathBuf>,
+    /// File of a join token, to get a certificate at the first start
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
     /// Invocations that run at once
     #[arg(long, value_name = "COUNT")]
     pub capacity: Option<u32>,
@@ -242,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_beyond_loopback_is_refused() {
+    fn an_address_that_nobody_can_reach_is_refused() {
         let config = Config { listen: "0.0.0.0:7071".parse().unwrap(), ..Config::default() };
-        assert!(config.check().unwrap_err().to_string().contains("loopback"));
+        assert!(config.check().unwrap_err().to_string().contains("10.0.0.2:7071"));
         assert!(Config::default().check().is_ok());
         assert!(Config { capacity: 0, ..Config::default() }.check().is_err());
     }

@@ -11,6 +11,7 @@ pub mod compile;
 pub mod config;
 mod holdings;
 mod identity;
+pub mod join;
 mod logs;
 mod pool;
 mod remembered;
@@ -35,14 +36,11 @@ use dunlin_proto::{
         worker_log_service_server::WorkerLogServiceServer,
     },
     local::Local,
-    metadata::ClusterSecret,
+    trust::{Enrolment, Expected, Link, Role, Trust},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint, Server, server::TcpIncoming},
-};
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use agent::Agent;
@@ -73,13 +71,13 @@ const LAST_MOMENTS: Duration = Duration::from_secs(1);
 pub struct Worker {
     name: WorkerId,
     config: Config,
-    secret: ClusterSecret,
+    trust: Trust,
     listener: TcpListener,
     address: SocketAddr,
     runtime: Arc<Runtime>,
     logs: Arc<Logs>,
     artifacts: Arc<Artifacts>,
-    channel: Channel,
+    scheduler: Link,
     data: DataDir,
     local: Option<Local>,
 }
@@ -95,16 +93,36 @@ fn authorities(files: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
     Ok(all)
 }
 
+/// Its name, and how it is trusted: the name that its certificate says, if it has one.
+async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<(WorkerId, Trust)> {
+    let name = identity::name(&config.name, data.path())?;
+    let trust = enrolment(config, data, &name).open().await?;
+    let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(name);
+    Ok((name, trust))
+}
+
+fn enrolment<'a>(config: &'a Config, data: &'a DataDir, name: &'a WorkerId) -> Enrolment<'a> {
+    Enrolment {
+        role: Role::Worker,
+        wanted: (!config.name.is_empty()).then_some(&*config.name),
+        fallback: name.as_str(),
+        data: data.path(),
+        secret: &config.cluster_secret,
+        token: config.join_token_file.as_deref(),
+        scheduler: &config.scheduler,
+    }
+}
+
 impl Worker {
-    /// Opens the data folder, starts the engine and binds the port. Reaches for nobody: the scheduler may come later.
+    /// Opens the data folder, starts the engine and binds the port. Waits for the scheduler only where it has to join.
     ///
     /// # Errors
     /// A value of the configuration makes no sense, the folder or the port is taken, or the machine can't run the engine.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let secret = ClusterSecret::from_file(&config.cluster_secret)?;
         let data = DataDir::open(&config.data_dir)?;
-        let name = identity::name(&config.name, data.path())?;
+        let (name, trust) = enrol(&config, &data).await?;
+        trust.check_listener("--listen", config.listen)?;
         let listener = TcpListener::bind(config.listen).await;
         let listener =
             listener.with_context(|| format!("listen on {}; name a free port with --listen ADDRESS", config.listen))?;
@@ -116,13 +134,13 @@ impl Worker {
             rate_bytes: config.log_rate_bytes,
         };
         let logs = Arc::new(Logs::open(data.folder("logs")?, limits)?);
-        let channel = scheduler(&config.scheduler)?;
-        let client = ArtifactServiceClient::with_interceptor(channel.clone(), secret.attach());
-        let peers = Peers::new(&name, secret.clone());
+        let scheduler = scheduler(&trust, &config.scheduler)?;
+        let client = ArtifactServiceClient::new(scheduler.clone());
+        let peers = Peers::new(&name, trust.clone());
         let cache =
             Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client, peers);
         let artifacts = Arc::new(cache.context("open the code cache")?);
-        Ok(Self { name, config, secret, listener, address, runtime, logs, artifacts, channel, data, local: None })
+        Ok(Self { name, config, trust, listener, address, runtime, logs, artifacts, scheduler, data, local: None })
     }
 
     /// Also takes sessions from a gateway of the same process, without a network.
@@ -168,8 +186,11 @@ impl Worker {
             background.spawn(sessions.clone().serve_local(local.listen(self.address)));
         }
         let code = CodeService::new(self.artifacts.clone());
-        let (health, router) = router(&self.secret, self.config.capacity, sessions, logs, code).await;
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let (health, router) = router(&self.trust, self.config.capacity, sessions, logs, code).await;
+        let incoming = self.trust.incoming(self.listener, false)?;
+        let fresh = self.trust.clone();
+        let fresh = fresh.keep_fresh(self.config.scheduler.clone(), self.data.path().to_owned(), background.clone());
+        background.spawn(fresh);
         let mut served = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, shutdown.begun()));
         let mut drained = std::pin::pin!(async {
             shutdown.begun().await;
@@ -208,7 +229,7 @@ impl Worker {
     }
 
     fn agent(&self, holdings: &Holdings, shutdown: &Shutdown) -> Agent {
-        let client = SyncServiceClient::with_interceptor(self.channel.clone(), self.secret.attach());
+        let client = SyncServiceClient::new(self.scheduler.clone());
         Agent {
             hello: identity::hello(&self.name, self.address, &self.config, self.runtime.fingerprint()),
             client: client.max_decoding_message_size(MAX_ASSIGNMENT_BYTES),
@@ -221,9 +242,9 @@ impl Worker {
     }
 }
 
-/// Everything behind the internal listener; nothing of it without the cluster's secret.
+/// Everything behind the internal listener: code for other workers, the rest for gateways.
 async fn router(
-    secret: &ClusterSecret,
+    trust: &Trust,
     capacity: u32,
     sessions: Sessions,
     logs: LogService,
@@ -233,16 +254,16 @@ async fn router(
     health.set_serving::<SessionServiceServer<Sessions>>().await;
     let sessions = SessionServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let logs = WorkerLogServiceServer::new(logs).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let window = window(capacity);
+    let (window, gateways) = (window(capacity), || trust.require(&[Role::Gateway]));
     let router = Server::builder()
         .initial_stream_window_size(window)
         .initial_connection_window_size(window)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(InterceptedService::new(sessions, secret.require()))
-        .add_service(InterceptedService::new(logs, secret.require()))
-        .add_service(InterceptedService::new(ArtifactServiceServer::new(code), secret.require()))
-        .add_service(InterceptedService::new(health_service, secret.require()));
+        .add_service(InterceptedService::new(sessions, gateways()))
+        .add_service(InterceptedService::new(logs, gateways()))
+        .add_service(InterceptedService::new(ArtifactServiceServer::new(code), trust.require(&[Role::Worker])))
+        .add_service(InterceptedService::new(health_service, gateways()));
     (health, router)
 }
 
@@ -254,16 +275,15 @@ fn window(capacity: u32) -> u32 {
 }
 
 /// The way to the scheduler, opened when it is needed.
-fn scheduler(url: &str) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .with_context(|| format!("scheduler is {url:?}, but must be an address such as http://127.0.0.1:7070"))?;
-    Ok(endpoint
+fn scheduler(trust: &Trust, url: &str) -> anyhow::Result<Link> {
+    let endpoint = trust
+        .scheduler(url)?
         .connect_timeout(Duration::from_secs(1))
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .http2_keep_alive_interval(SCHEDULER_KEEPALIVE)
         .keep_alive_timeout(SCHEDULER_KEEPALIVE * 2)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true);
+    Ok(trust.link(&endpoint, Expected::any(Role::Scheduler))?)
 }

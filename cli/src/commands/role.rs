@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use dunlin_gateway::{Gateway, GatewayArgs};
 use dunlin_process::{shutdown::Shutdown, telemetry};
-use dunlin_scheduler::{Scheduler, SchedulerArgs, operator_token};
-use dunlin_worker::{Worker, WorkerArgs};
+use dunlin_scheduler::{JoinTokenArgs, Scheduler, SchedulerArgs, operator_token};
+use dunlin_worker::WorkerArgs;
 
 use crate::{output::Output, units};
 
@@ -35,6 +35,8 @@ enum SchedulerAction {
         #[arg(long, value_name = "FOLDER")]
         data_dir: Option<PathBuf>,
     },
+    /// Print a token with which one gateway or worker can join, from the keys in the scheduler's data folder
+    JoinToken(JoinTokenArgs),
 }
 
 /// Runs a gateway.
@@ -44,15 +46,23 @@ pub(crate) async fn gateway(args: GatewayArgs, output: Output, shutdown: Shutdow
         return print(output, &config.to_toml()?);
     }
     telemetry::start(config.log_format, &config.log_filter)?;
-    Gateway::bind(config).await?.serve(shutdown).await
+    let gateway = tokio::select! {
+        bound = Gateway::bind(config) => bound?,
+        () = shutdown.begun() => return Ok(()),
+    };
+    gateway.serve(shutdown).await
 }
 
 /// Runs a scheduler, or prints a token.
 pub(crate) async fn scheduler(command: SchedulerCommand, output: Output, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut config = command.args.load()?;
-    if let Some(SchedulerAction::OperatorToken { subject, lifetime, data_dir }) = command.action {
-        let token = operator_token(&data_dir.unwrap_or(config.data_dir), &subject, lifetime)?;
-        return print(output, &format!("{token}\n"));
+    match command.action {
+        Some(SchedulerAction::OperatorToken { subject, lifetime, data_dir }) => {
+            let token = operator_token(&data_dir.unwrap_or(config.data_dir), &subject, lifetime)?;
+            return print(output, &format!("{token}\n"));
+        }
+        Some(SchedulerAction::JoinToken(args)) => return print(output, &format!("{}\n", args.make()?)),
+        None => {}
     }
     if command.args.dump_config {
         return print(output, &toml::to_string(&config)?);
@@ -72,7 +82,7 @@ pub(crate) async fn worker(args: WorkerArgs, output: Output, shutdown: Shutdown)
         return print(output, &toml::to_string(&config)?);
     }
     telemetry::start(config.log_format, &config.log_filter)?;
-    Worker::bind(config).await?.serve(shutdown).await
+    dunlin_worker::command::run(config, shutdown).await
 }
 
 fn print(output: Output, text: &str) -> anyhow::Result<()> {

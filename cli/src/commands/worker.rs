@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use dunlin_proto::{ids::WorkerId, names::WorkerName, v1};
-use dunlin_worker::WorkerArgs;
+use dunlin_worker::{WorkerArgs, join::JoinArgs};
+use serde_json::json;
 
 use crate::{
     client::{Client, all_pages, answer},
@@ -39,17 +40,29 @@ pub(crate) enum Action {
         /// Its name
         name: WorkerId,
     },
+    /// Make this machine one of a cluster's workers with a join token
+    Join(JoinArgs),
 }
 
 /// Runs it.
 pub(crate) async fn run(command: WorkerCommand, session: &Session) -> Result<(), Failure> {
     let Some(action) = command.action else { return Err(Failure::usage("this is a role")) };
-    let client = session.connect().await?;
     match action {
-        Action::List => list(&client, session).await,
-        Action::Drain { name } => steer(&client, session, name, false).await,
-        Action::Resume { name } => steer(&client, session, name, true).await,
+        Action::List => list(&session.connect().await?, session).await,
+        Action::Drain { name } => steer(&session.connect().await?, session, name, false).await,
+        Action::Resume { name } => steer(&session.connect().await?, session, name, true).await,
+        Action::Join(args) => join(args, session).await,
     }
+}
+
+/// Speaks with the scheduler itself, since a machine that has not joined has no token for anything else.
+async fn join(args: JoinArgs, session: &Session) -> Result<(), Failure> {
+    let joined = args.join().await?;
+    if session.output.is_json() {
+        let folder = joined.data_dir.display().to_string();
+        return session.output.json(&json!({ "name": joined.name, "data_dir": folder, "scheduler": joined.scheduler }));
+    }
+    session.output.text(&format!("{joined}\n"))
 }
 
 async fn list(client: &Client, session: &Session) -> Result<(), Failure> {

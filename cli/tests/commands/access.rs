@@ -64,6 +64,19 @@ async fn tokens_are_the_data_and_their_end_is_talk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_is_the_data_and_what_to_do_with_it_is_talk() {
+    let user = User::signed_in().await;
+    let ran = user.run("join-token create worker --name w-1 --lifetime 5m").await.ok();
+    assert_eq!(ran.out, "join.JOIN_ROLE_WORKER.w-1\n");
+    assert!(ran.err.contains("dunlin worker join"), "{ran:?}");
+    let json = user.run("join-token create gateway -o json").await.ok().json();
+    assert_eq!(json["token"], "join.JOIN_ROLE_GATEWAY.");
+    for wrong in ["join-token create", "join-token create scheduler", "join-token create worker --name W"] {
+        assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_are_shown_once_and_listed_without_their_secret() {
     let user = User::signed_in().await;
     let made = user.run("key create till --function hello --lifetime 30d").await.ok();

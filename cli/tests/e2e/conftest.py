@@ -84,10 +84,10 @@ def cluster(tmp_path_factory, issuer, names, authority, secrets_seen):
     (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n")
     made = Cluster(folder, f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
                    f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32", f"--worker-arg=--outbound-ca={authority.file}")
-    secrets_seen += [made.token, (folder / "cluster-secret").read_text().strip()]
+    secrets_seen += [made.token, *(file.read_text().strip() for file in (folder / "tokens").iterdir())]
     try:
         yield made
-        leaked = files_with(secrets_seen, folder, except_for=("cluster-secret", "cluster.json", "cluster.env", "postgres"))
+        leaked = files_with(secrets_seen, folder, except_for=("tokens", "cluster.json", "cluster.env", "postgres"))
         assert not leaked, f"secrets were written to files: {leaked}"
     finally:
         made.stop()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import jwt
 import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
@@ -173,7 +174,7 @@ def test_services_build_targets_that_exist_with_flags_that_exist(compose, stages
     for name, service in compose["services"].items():
         build = service["build"]
         assert build["target"] in stages and (DEPLOY / build["context"]).resolve() == REPO and (REPO / build["dockerfile"]).exists()
-        if name != "secret":
+        if name != "invite":
             assert build["target"] == name
             assert_flags_exist(f"dunlin-{name}", service["command"])
             for variable in service.get("environment", {}):
@@ -184,24 +185,25 @@ def test_services_stay_on_loopback_and_have_no_privilege(compose):
     for name, service in compose["services"].items():
         assert "ports" not in service and service["read_only"] and service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"]
-        if name == "secret":
+        if name == "invite":
             continue
         assert service["network_mode"] == "host" and service["healthcheck"]["test"][0] == "CMD"
-        assert service["depends_on"]["secret"]["condition"] == "service_completed_successfully"
-        assert "secret:/var/lib/dunlin-secret:ro" in service["volumes"] and f"{name}:/var/lib/dunlin" in service["volumes"]
+        assert service["depends_on"]["invite"]["condition"] == "service_completed_successfully"
+        assert f"{name}:/var/lib/dunlin" in service["volumes"]
+        assert name == "scheduler" or "tokens:/var/lib/dunlin-tokens:ro" in service["volumes"]
         assert not re.search(r"0\.0\.0\.0|\[::\]", json.dumps(service["command"]))
     assert {volume.split(":")[0] for service in compose["services"].values() for volume in service["volumes"]} == set(compose["volumes"])
 
 
-def test_the_secrets_script_makes_a_secret_that_is_strong_and_private(compose, tmp_path):
-    script = compose["services"]["secret"]["entrypoint"][-1].replace("/var/lib/dunlin-secret", str(tmp_path))
-    for _ in range(2):
-        subprocess.run(["sh", "-euc", script], check=True, stdin=subprocess.DEVNULL)
-        file = tmp_path / "cluster-secret"
-        first = file.read_text()
-        assert re.fullmatch(r"[0-9a-f]{64}", first) and file.stat().st_mode & 0o777 == 0o600
-    subprocess.run(["sh", "-euc", script], check=True, stdin=subprocess.DEVNULL)
-    assert file.read_text() == first, "it is made once"
+def test_t47_the_invitations_are_private_join_tokens(compose, tmp_path):
+    script = compose["services"]["invite"]["entrypoint"][-1].replace("$$", "$").replace("/var/lib/dunlin-tokens", str(tmp_path / "tokens")).replace("/var/lib/dunlin", str(tmp_path / "data"))
+    (tmp_path / "tokens").mkdir()
+    subprocess.run(["sh", "-euc", script], check=True, stdin=subprocess.DEVNULL, env=plain_environment() | {"PATH": f"{BINARIES}:/usr/bin:/bin"})
+    for name in ("worker-1", "gateway-1"):
+        file = tmp_path / "tokens" / name
+        claims = jwt.decode(file.read_text().strip(), options={"verify_signature": False})
+        assert (claims["aud"], claims["role"], claims["name"]) == ("dunlin-join", name[:-2], name) and file.stat().st_mode & 0o777 == 0o600
+        assert f"--join-token-file /var/lib/dunlin-tokens/{name}" in " ".join(compose["services"][name[:-2]]["command"])
 
 
 # The script.

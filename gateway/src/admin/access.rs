@@ -77,6 +77,7 @@ operations! {
     GetCluster "ClusterService" Need::Operator,
     ListWorkers "ClusterService" Need::Operator,
     DrainWorker "ClusterService" Need::Operator,
+    CreateJoinToken "ClusterService" Need::Operator,
 }
 
 impl Operation {

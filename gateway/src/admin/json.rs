@@ -41,6 +41,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(cluster::list_workers))
             .routes(routes!(cluster::get_worker))
             .routes(routes!(cluster::drain_worker))
+            .routes(routes!(cluster::create_join_token))
             .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))

@@ -2,7 +2,7 @@
 //! it from one of our own pages.
 //!
 //! The cookie is the token itself, since the gateway keeps no state. It is `HttpOnly` and `SameSite=Strict`, but not
-//! `Secure`: this listener is loopback without TLS until certificates exist. Cookies know no ports, so a browser also
+//! `Secure`: this listener is loopback and has no TLS yet. Cookies know no ports, so a browser also
 //! sends it to functions on the same host; the functions' listener removes it, and what changes anything or answers to
 //! a cookie must come from exactly this origin, not only from this site.
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use dunlin_proto::{ids::GatewayId, local::Local, metadata::ClusterSecret};
+use dunlin_proto::{ids::GatewayId, local::Local, trust::Trust};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ pub(crate) struct Connector {
     /// Who opens them.
     pub(crate) gateway: GatewayId,
     /// Proves it.
-    pub(crate) secret: ClusterSecret,
+    pub(crate) trust: Trust,
     /// The workers of this process, which are reached without a network.
     pub(crate) local: Local,
     /// Told whenever there is a session more or less.
@@ -92,7 +92,7 @@ impl Endpoint {
     pub(super) async fn maintain(self: Arc<Self>, slot: usize, connector: Connector) {
         let mut backoff = Backoff::default();
         while !self.gone.is_cancelled() {
-            let opening = session::open(&connector, &self.id, &self.address);
+            let opening = session::open(&connector, &self);
             let opened = tokio::select! {
                 opened = opening => opened,
                 () = self.gone.cancelled() => return,

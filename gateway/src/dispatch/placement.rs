@@ -183,14 +183,15 @@ mod tests {
         ids::{FunctionUid, VersionNumber},
         local::Local,
         metadata::ClusterSecret,
+        trust::Trust,
     };
 
     use super::*;
 
     fn directory() -> Directory {
-        let secret = ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap();
+        let trust = Trust::Secret(ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap());
         let (local, changed) = (Local::default(), watch::Sender::new(0));
-        let connector = Connector { gateway: "g".parse().unwrap(), secret, local, changed };
+        let connector = Connector { gateway: "g".parse().unwrap(), trust, local, changed };
         Directory::new(connector, 2, Shutdown::default())
     }
 

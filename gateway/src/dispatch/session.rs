@@ -21,6 +21,7 @@ use dunlin_proto::{
         open_session_response::Frame, session_service_client::SessionServiceClient,
     },
     local::Responses,
+    trust::{Expected, Role},
 };
 use futures::{FutureExt, StreamExt};
 use tokio::{
@@ -28,14 +29,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint as Address},
-};
+use tonic::{Status, transport::Endpoint as Address};
 
 use super::{
     call::{Call, CallHandle},
-    endpoint::{Connector, InFlight},
+    endpoint::{Connector, Endpoint, InFlight},
     outbound::Outbound,
     record::Ledger,
     wire,
@@ -90,16 +88,12 @@ struct Entry {
 }
 
 /// Opens a session to an endpoint.
-pub(super) async fn open(
-    connector: &Connector,
-    endpoint: &str,
-    address: &str,
-) -> anyhow::Result<(Arc<Session>, Responses)> {
-    let opening = handshake(connector, endpoint, address);
+pub(super) async fn open(connector: &Connector, endpoint: &Endpoint) -> anyhow::Result<(Arc<Session>, Responses)> {
+    let opening = handshake(connector, endpoint);
     tokio::time::timeout(OPENING, opening).await.context("the worker did not answer in time")?
 }
 
-async fn handshake(connector: &Connector, endpoint: &str, address: &str) -> anyhow::Result<(Arc<Session>, Responses)> {
+async fn handshake(connector: &Connector, endpoint: &Endpoint) -> anyhow::Result<(Arc<Session>, Responses)> {
     let epoch = rand::random_range(1..u64::MAX);
     let session = Arc::new(Session {
         epoch,
@@ -117,29 +111,32 @@ async fn handshake(connector: &Connector, endpoint: &str, address: &str) -> anyh
         features: vec![FEATURE_PING.to_owned()],
         peer: connector.gateway.to_string(),
         epoch,
-        endpoint: endpoint.to_owned(),
+        endpoint: endpoint.id.clone(),
     };
     session.send(0, open_session_request::Frame::Hello(hello));
-    let mut incoming = transport(connector, address, session.outbound.clone()).await.context("open session")?;
+    let mut incoming = transport(connector, endpoint, session.outbound.clone()).await.context("open session")?;
     let first = incoming.next().await.context("the worker ended the session")?.context("read hello")?;
     let Some(Frame::Hello(hello)) = first.frame else { bail!("the worker's first message is not a hello") };
     ensure!(hello.protocol_version == PROTOCOL_VERSION, "the worker speaks version {}", hello.protocol_version);
-    ensure!(hello.epoch == epoch && hello.endpoint == endpoint, "the worker answers for {}", hello.endpoint);
+    ensure!(hello.epoch == epoch && hello.endpoint == endpoint.id, "the worker answers for {}", hello.endpoint);
     session.pings.store(hello.features.iter().any(|feature| feature == FEATURE_PING), Ordering::Relaxed);
     Ok((session, incoming))
 }
 
 /// Joins both directions of a session: in memory where the worker is in this process, otherwise over the network.
-async fn transport(connector: &Connector, address: &str, outbound: Outbound) -> anyhow::Result<Responses> {
+async fn transport(connector: &Connector, endpoint: &Endpoint, outbound: Outbound) -> anyhow::Result<Responses> {
+    let address = &endpoint.address;
     if connector.local.has(address) {
         return Ok(connector.local.open(address, outbound.map(Ok).boxed()).await?);
     }
-    let channel = connect(address).await?;
-    let mut client = SessionServiceClient::with_interceptor(channel, connector.secret.attach());
-    Ok(client.open_session(outbound).await?.into_inner().boxed())
+    // Only the worker that the scheduler has named gets callers' requests, whoever answers at its address.
+    let expected = Expected::named(Role::Worker, &endpoint.worker);
+    let link = connector.trust.connect(&reach(address)?, expected).await;
+    let link = link.map_err(anyhow::Error::from_boxed).context("connect")?;
+    Ok(SessionServiceClient::new(link).open_session(outbound).await?.into_inner().boxed())
 }
 
-async fn connect(address: &str) -> anyhow::Result<Channel> {
+fn reach(address: &str) -> anyhow::Result<Address> {
     let address = Address::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(1))
@@ -148,7 +145,7 @@ async fn connect(address: &str) -> anyhow::Result<Channel> {
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(3))
         .keep_alive_while_idle(true);
-    address.connect().await.context("connect")
+    Ok(address)
 }
 
 impl Session {

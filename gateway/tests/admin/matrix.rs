@@ -160,6 +160,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.ClusterService/GetCluster", Need::Operator, Vec::new()),
         ("dunlin.v1.ClusterService/ListWorkers", Need::Operator, Vec::new()),
         ("dunlin.v1.ClusterService/DrainWorker", Need::Operator, names("workers/worker-9")),
+        ("dunlin.v1.ClusterService/CreateJoinToken", Need::Operator, Vec::new()),
     ]
 }
 
@@ -232,6 +233,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/workers", Need::Operator, none.clone()),
         ("get", "/workers/{worker}", Need::Operator, none.clone()),
         ("post", "/workers/{worker}/drain", Need::Operator, json!({ "resume": true })),
+        ("post", "/join-tokens", Need::Operator, json!({ "role": "worker" })),
         ("get", "/namespaces", Need::Token, none.clone()),
         ("post", "/namespaces", Need::Operator, json!({ "namespace": "made" })),
         ("get", "/namespaces/{namespace}", Need::Viewer, none.clone()),

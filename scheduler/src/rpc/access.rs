@@ -22,7 +22,7 @@ use crate::{
     tokens::{Grant, MAX_LIFETIME, Purpose},
 };
 
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 const MAX_KEY_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 const MOST_GRANTS: usize = 100;
 const MOST_SCOPES: usize = 32;
@@ -64,7 +64,7 @@ fn subject(subject: &str) -> Result<String, ApiError> {
 }
 
 /// A lifetime of a second at least; nothing where it is left out.
-fn lifetime(wire: Option<prost_types::Duration>, most: Duration) -> Result<Option<Duration>, ApiError> {
+pub(super) fn lifetime(wire: Option<prost_types::Duration>, most: Duration) -> Result<Option<Duration>, ApiError> {
     let Some(wire) = wire else { return Ok(None) };
     let lifetime = Duration::try_from(wire).unwrap_or_default();
     if lifetime < Duration::from_secs(1) || lifetime > most {

@@ -1,20 +1,28 @@
 //! `ClusterService`: the cluster as the scheduler sees it. Reads from memory, so it answers while the database is away.
 
 use dunlin_proto::{
-    ApiError,
+    ApiError, ErrorCode,
     ids::WorkerId,
+    metadata,
     names::WorkerName,
-    v1::{self, WorkerState, cluster_service_server::ClusterService},
+    trust::{Identity, Role, Trust},
+    v1::{self, JoinRole, WorkerState, cluster_service_server::ClusterService},
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{Desk, convert, name, page};
+use super::{
+    Desk,
+    access::{DEFAULT_LIFETIME, lifetime},
+    convert, name, page,
+};
 use crate::{
     app::App,
     catalog::Catalog,
     cluster::{Cluster, GatewayView, Held, HeldState, WorkerView},
     error::Error,
+    model::Time,
+    tokens::{MAX_LIFETIME, Purpose},
 };
 
 #[tonic::async_trait]
@@ -61,6 +69,47 @@ impl ClusterService for Desk {
         let worker = drain(&*self.app()?, &target.worker, !request.resume).await?;
         Ok(Response::new(v1::DrainWorkerResponse { worker: Some(worker) }))
     }
+
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
+        let actor = metadata::actor(&request);
+        let (token, exp) = join_token(self, &actor, request.get_ref())?;
+        let expire_time = Some(prost_types::Timestamp { seconds: exp, nanos: 0 });
+        Ok(Response::new(v1::CreateJoinTokenResponse { token, expire_time }))
+    }
+}
+
+/// The error for a cluster in which nobody can join.
+pub(super) fn no_certificates() -> ApiError {
+    let error =
+        ApiError::new(ErrorCode::FailedPrecondition, "this cluster's processes share a secret and need no tokens");
+    error.hint("for a cluster of several machines, start the scheduler without --cluster-secret")
+}
+
+fn join_token(desk: &Desk, actor: &str, request: &v1::CreateJoinTokenRequest) -> Result<(String, i64), ApiError> {
+    if let Trust::Secret(_) = desk.trust {
+        return Err(no_certificates());
+    }
+    let role = match request.role() {
+        JoinRole::Gateway => Role::Gateway,
+        JoinRole::Worker => Role::Worker,
+        JoinRole::Unspecified => return Err(ApiError::invalid("role", "role must be gateway or worker")),
+    };
+    let id = Some(request.process_id.clone()).filter(|id| !id.is_empty());
+    id.as_ref()
+        .map(|id| Identity::new(role, id))
+        .transpose()
+        .map_err(|error| ApiError::invalid("process_id", error))?;
+    let life = lifetime(request.lifetime, MAX_LIFETIME)?.unwrap_or(DEFAULT_LIFETIME);
+    let purpose = Purpose::Join(role, id, desk.authority.fingerprint());
+    let minted = desk.tokens.mint(actor, &purpose, life, Time::now()).map_err(|error| {
+        tracing::error!(cause = format!("{error:#}"), "a join token can't be signed");
+        ApiError::internal()
+    })?;
+    tracing::info!(actor, %role, process = request.process_id, lifetime = ?life, "a join token has been made");
+    Ok(minted)
 }
 
 async fn drain(app: &App, id: &WorkerId, drained: bool) -> Result<v1::Worker, Error> {

@@ -11,6 +11,7 @@ use dunlin_proto::{
     ApiError, ErrorCode, PROTOCOL_VERSION,
     ids::VersionKey,
     internal::v1::{self as wire, sync_service_server::SyncService},
+    trust::{Role, permit},
 };
 use futures::Stream;
 use tokio::time::Instant;
@@ -33,7 +34,8 @@ impl SyncService for Desk {
         &self,
         request: Request<Streaming<wire::SyncWorkerRequest>>,
     ) -> Result<Response<Self::SyncWorkerStream>, Status> {
-        let updates = worker::open(self, request.into_inner()).await?;
+        let caller = permit(&request, &[Role::Worker])?;
+        let updates = worker::open(self, &caller, request.into_inner()).await?;
         Ok(Response::new(Box::pin(updates)))
     }
 
@@ -41,7 +43,8 @@ impl SyncService for Desk {
         &self,
         request: Request<Streaming<wire::SyncGatewayRequest>>,
     ) -> Result<Response<Self::SyncGatewayStream>, Status> {
-        let updates = gateway::open(self, request.into_inner()).await?;
+        let caller = permit(&request, &[Role::Gateway])?;
+        let updates = gateway::open(self, &caller, request.into_inner()).await?;
         Ok(Response::new(Box::pin(updates)))
     }
 
@@ -49,6 +52,7 @@ impl SyncService for Desk {
         &self,
         request: Request<wire::ActivateRequest>,
     ) -> Result<Response<wire::ActivateResponse>, Status> {
+        permit(&request, &[Role::Gateway])?;
         let version = request.into_inner().version;
         let version = version.ok_or_else(|| ApiError::invalid("version", "version is missing"))?;
         let key = VersionKey::try_from(&version)?;

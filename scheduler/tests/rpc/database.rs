@@ -148,9 +148,9 @@ async fn a_folder_and_a_port_in_use_are_named() {
     other.data_dir = cluster.folder.path().join("other");
     let error = Scheduler::bind(other.clone()).await.unwrap_err().to_string();
     assert!(error.contains(&other.listen.to_string()) && error.contains("--listen"), "{error}");
-    let none = dunlin_scheduler::Config { cluster_secret: None, ..other };
-    let error = Scheduler::bind(none).await.unwrap_err().to_string();
-    assert!(error.contains("--cluster-secret"), "{error}");
+    let beyond = dunlin_scheduler::Config { listen: "192.0.2.1:7070".parse().unwrap(), ..other };
+    let error = Scheduler::bind(beyond).await.unwrap_err().to_string();
+    assert!(error.contains("192.0.2.1:7070") && error.contains("loopback"), "{error}");
 }
 
 #[tokio::test]

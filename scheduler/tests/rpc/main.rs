@@ -10,3 +10,4 @@ mod deploy;
 mod harness;
 mod resources;
 mod sync;
+mod trust;

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use dunlin_proto::{
     ids::{VersionKey, WorkerId},
     internal::v1::{WorkerPeer, artifact_service_client::ArtifactServiceClient},
-    metadata::ClusterSecret,
     standby::{SPARE, STANDBYS, Seat, seats},
+    trust::{Expected, Role, Trust},
 };
 use tonic::transport::Endpoint;
 
@@ -21,7 +21,7 @@ const REACH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Peers {
     own: WorkerId,
-    secret: ClusterSecret,
+    trust: Trust,
     known: ArcSwap<Known>,
 }
 
@@ -34,8 +34,8 @@ struct Known {
 
 impl Peers {
     /// Knows nobody yet.
-    pub(crate) fn new(own: &WorkerId, secret: ClusterSecret) -> Self {
-        Self { own: own.clone(), secret, known: ArcSwap::default() }
+    pub(crate) fn new(own: &WorkerId, trust: Trust) -> Self {
+        Self { own: own.clone(), trust, known: ArcSwap::default() }
     }
 
     pub(super) fn replace(&self, peers: &[WorkerPeer]) {
@@ -53,18 +53,19 @@ impl Peers {
         let order = seats(version, &known.seats, STANDBYS as usize + SPARE);
         let peers = order.into_iter().filter_map(|index| known.peers.get(index));
         let others = peers.filter(|peer| peer.worker != self.own.as_str());
-        others.filter_map(|peer| Some((peer.worker.clone(), self.client(&peer.address)?))).collect()
+        others.filter_map(|peer| Some((peer.worker.clone(), self.client(peer)?))).collect()
     }
 
     /// A connection for one fetch: this is too rare to keep one open.
-    fn client(&self, address: &str) -> Option<CodeClient> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+    fn client(&self, peer: &WorkerPeer) -> Option<CodeClient> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", peer.address)).ok()?;
         let endpoint = endpoint
             .connect_timeout(REACH)
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
             .http2_keep_alive_interval(Duration::from_secs(1))
             .keep_alive_timeout(Duration::from_secs(2));
-        Some(ArtifactServiceClient::with_interceptor(endpoint.connect_lazy(), self.secret.attach()))
+        let link = self.trust.link(&endpoint, Expected::named(Role::Worker, &peer.worker)).ok()?;
+        Some(ArtifactServiceClient::new(link))
     }
 }

@@ -12,6 +12,7 @@ use dunlin_proto::{
         artifact_service_server::{ArtifactService, ArtifactServiceServer},
     },
     metadata::ClusterSecret,
+    trust::Trust,
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -54,7 +55,7 @@ fn version() -> VersionKey {
 }
 
 fn peers(secret: &ClusterSecret) -> Peers {
-    Peers::new(&"w1".parse().unwrap(), secret.clone())
+    Peers::new(&"w1".parse().unwrap(), Trust::Secret(secret.clone()))
 }
 
 struct Fixture {

@@ -120,6 +120,15 @@ impl ClusterService for Fake {
         }))
     }
 
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Answer<v1::CreateJoinTokenResponse> {
+        let request = request.into_inner();
+        let token = format!("join.{}.{}", request.role().as_str_name(), request.process_id);
+        Ok(Response::new(v1::CreateJoinTokenResponse { token, expire_time: ago(0) }))
+    }
+
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
         let workers = self.state().workers.clone();
         Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token: String::new() }))

@@ -1,4 +1,4 @@
-//! The cluster and its workers.
+//! The cluster, its workers, and who may join it.
 
 use dunlin_proto::{ApiError, names::WorkerName, v1};
 
@@ -46,5 +46,14 @@ impl App {
         Operation::DrainWorker.allow(who)?;
         name::<WorkerName>("name", &request.name)?;
         ask(self.cluster().drain_worker(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn join_token_create(
+        &self,
+        who: &Principal,
+        request: v1::CreateJoinTokenRequest,
+    ) -> Result<v1::CreateJoinTokenResponse, ApiError> {
+        Operation::CreateJoinToken.allow(who)?;
+        ask(self.cluster().create_join_token(on_behalf(who, request))).await
     }
 }

@@ -66,7 +66,7 @@ impl App {
         let own = self.context.config.name.as_str();
         let peers = self.context.dispatcher.directory().load().gateways.clone();
         let questions = peers.into_iter().filter(|peer| peer.gateway != own).map(|peer| {
-            let (client, question) = (self.context.workers.records(&peer.address), question.clone());
+            let (client, question) = (self.context.workers.records(&peer.gateway, &peer.address), question.clone());
             (peer.gateway, async move { message(client?.list_records(question).await) })
         });
         gather(questions).await

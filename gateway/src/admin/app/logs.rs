@@ -142,7 +142,7 @@ impl Readers<'_> {
         if let Some(last) = state.last {
             request.since = Some(after(last));
         }
-        let client = self.app.context.workers.logs(address);
+        let client = self.app.context.workers.logs(&worker, address);
         let reader = Reader { worker, request, report_failure: first_time, send: self.send.clone() };
         self.tasks.spawn(reader.run(client));
     }

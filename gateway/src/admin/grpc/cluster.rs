@@ -27,4 +27,11 @@ impl ClusterService for Api {
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
         self.unary(request, async |app, who, message| app.worker_drain(&who, message).await).await
     }
+
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
+        self.unary(request, async |app, who, message| app.join_token_create(&who, message).await).await
+    }
 }

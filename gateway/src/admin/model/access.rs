@@ -115,6 +115,12 @@ impl From<v1::CreateTokenResponse> for NewToken {
     }
 }
 
+impl From<v1::CreateJoinTokenResponse> for NewToken {
+    fn from(wire: v1::CreateJoinTokenResponse) -> Self {
+        Self { token: wire.token, expire_time: wire.expire_time.map(Time::from) }
+    }
+}
+
 /// A key with which callers reach a namespace's private functions.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(crate) struct Key {

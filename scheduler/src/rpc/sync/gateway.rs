@@ -6,6 +6,7 @@ use dunlin_proto::{
     ApiError,
     ids::GatewayId,
     internal::v1::{self as wire, sync_gateway_request::Report, sync_gateway_response::Update},
+    trust::Caller,
 };
 use futures::Stream;
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::{app::App, catalog::Catalog, cluster::Session, model::Time, reconcile
 
 pub(super) async fn open(
     desk: &Desk,
+    caller: &Caller,
     mut reports: Streaming<wire::SyncGatewayRequest>,
 ) -> Result<impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<>, ApiError> {
     let app = desk.app()?;
@@ -24,6 +26,8 @@ pub(super) async fn open(
         return Err(ApiError::invalid("report", "the first message of a gateway must be its hello"));
     };
     let hello = report::gateway_hello(&hello)?;
+    caller.check_name(hello.gateway.as_str())?;
+    app.members.check(caller)?;
     let (gateway, has) = (hello.gateway.clone(), hello.config_version);
     let session = app.board.cluster().gateway_join(hello, Time::now())?;
     tracing::info!(%gateway, config_version = has, "a gateway has connected");

@@ -6,6 +6,7 @@ use dunlin_proto::{
     ApiError,
     internal::v1::{self as wire, sync_worker_request::Report, sync_worker_response::Update},
     model::to_wire_duration,
+    trust::Caller,
 };
 use futures::Stream;
 use tokio::{sync::watch, time::Instant};
@@ -25,6 +26,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) async fn open(
     desk: &Desk,
+    caller: &Caller,
     mut reports: Streaming<wire::SyncWorkerRequest>,
 ) -> Result<impl Stream<Item = Result<wire::SyncWorkerResponse, Status>> + Send + use<>, ApiError> {
     let app = desk.app()?;
@@ -33,6 +35,8 @@ pub(super) async fn open(
     };
     let hello = report::worker_hello(hello)?;
     let worker = hello.worker.clone();
+    caller.check_name(worker.as_str())?;
+    app.members.check(caller)?;
     let (session, assignment) = app.board.cluster().worker_join(hello.clone(), Instant::now(), Time::now())?;
     tracing::info!(%worker, address = hello.endpoints.first().map(|e| &*e.address), software = hello.software_version, "a worker has joined");
     app.remember_worker(&worker, true);
