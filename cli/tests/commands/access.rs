@@ -101,10 +101,16 @@ async fn namespaces_are_made_listed_and_deleted() {
     assert_eq!(user.run("namespace create shop").await.ok().err, "made namespace shop\n");
     assert_eq!(
         user.run("ns ls").await.ok().out,
-        "NAME     FUNCTIONS  CREATED  DESCRIPTION\n\
-         default  2          5m       for tests\n\
-         shop     2          5m       for tests\n"
+        "NAME     FUNCTIONS  CONCURRENCY  CREATED  DESCRIPTION\n\
+         default  2          -            5m       for tests\n\
+         shop     2          -            5m       for tests\n"
     );
+    let changed = user.run("namespace update shop --max-concurrency 5 -o json").await.ok();
+    assert_eq!(changed.json()["max_concurrency"], 5);
+    assert_eq!(user.run("namespace update shop --max-concurrency none").await.ok().err, "changed namespace shop\n");
+    for wrong in ["namespace update shop", "namespace update shop --max-concurrency many"] {
+        assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
+    }
     assert_eq!(user.run("namespace create taken").await.code, 7);
     user.run("namespace delete shop --yes").await.ok();
     assert_eq!(user.fake.state().deleted, ["namespaces/shop"]);

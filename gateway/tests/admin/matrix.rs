@@ -237,6 +237,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces", Need::Token, none.clone()),
         ("post", "/namespaces", Need::Operator, json!({ "namespace": "made" })),
         ("get", "/namespaces/{namespace}", Need::Viewer, none.clone()),
+        ("patch", "/namespaces/{namespace}", Need::OperatorIn, json!({ "max_concurrency": null })),
         ("delete", "/namespaces/{namespace}", Need::OperatorIn, none.clone()),
         ("get", "/namespaces/{namespace}/keys", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/keys", Need::Admin, json!({ "display_name": "x" })),
