@@ -203,6 +203,6 @@ async fn ten_thousand_standbys_are_an_entry_each_and_are_not_reported_one_by_one
     assert!(cluster.scheduler.0.load.lock().unwrap().versions.is_empty());
     let each = resident_bytes().saturating_sub(before) / MANY;
     println!("{each} bytes a standby, with this test's own copy of the assignment");
-    assert!(each <= 8 << 10, "{each} bytes");
+    assert!(each <= 16 << 10, "{each} bytes");
     assert_eq!(Gateway::connect(cluster.address).await.call(&last, b"").await.body, b"hello");
 }

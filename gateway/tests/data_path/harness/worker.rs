@@ -304,12 +304,6 @@ impl Call {
             "/die" => drop(self.died.send(()).await),
             "/other-epoch" => self.garbage(OpenSessionResponse { epoch: self.epoch ^ 1, ..self.message() }).await,
             "/no-frame" => self.garbage(OpenSessionResponse { frame: None, ..self.message() }).await,
-            "/too-much" => {
-                self.head(200, &[]).await;
-                for _ in 0..6 {
-                    self.send(Out::Body(Body { data: vec![b'x'; 64 << 10].into(), ..Body::default() })).await;
-                }
-            }
             "/for-others" => {
                 // Ends calls that it was never given, and then its own.
                 for number in [0, self.number + 1, u64::MAX] {
