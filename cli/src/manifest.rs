@@ -73,6 +73,7 @@ impl Manifest {
             "source",
             "public",
             "allowed_outbound_hosts",
+            "idempotent",
             "environment",
             "build",
             "limits",
@@ -83,6 +84,7 @@ impl Manifest {
             scaling: root.section("scaling")?.map(scaling).transpose()?,
             environment: environment(&root)?.into_iter().collect(),
             allowed_outbound_hosts: root.strings("allowed_outbound_hosts")?,
+            idempotent: root.boolean("idempotent")?.unwrap_or_default(),
         };
         check_ranges(&root, &spec)?;
         Ok(Self {

@@ -15,6 +15,7 @@ pub(crate) mod response;
 mod run;
 mod session;
 pub(crate) mod throttle;
+mod unanswered;
 pub(crate) mod wire;
 
 use std::{net::IpAddr, sync::Arc};

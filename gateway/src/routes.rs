@@ -91,6 +91,8 @@ pub(crate) struct Version {
     pub(crate) response_body_bytes: u64,
     /// Workers that hold it on standby; none where it has no traffic.
     pub(crate) standbys: usize,
+    /// What is lost with its worker may run again.
+    pub(crate) idempotent: bool,
     /// What callers want of it now; survives changes of the configuration.
     pub(crate) demand: Arc<Demand>,
 }

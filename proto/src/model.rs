@@ -103,6 +103,9 @@ pub struct VersionSpec {
     pub environment: BTreeMap<String, String>,
     /// Hosts that the guest may call, in the syntax of [`AllowedHosts`].
     pub allowed_outbound_hosts: Vec<String>,
+    /// Running a call twice does no harm: what is lost with its worker may run again.
+    #[serde(default)]
+    pub idempotent: bool,
 }
 
 /// The most environment variables, and the most bytes of all names and values.
@@ -251,6 +254,7 @@ impl TryFrom<v1::VersionSpec> for VersionSpec {
             scaling: wire.scaling.unwrap_or_default().try_into()?,
             environment: environment(wire.environment.into_iter().collect())?,
             allowed_outbound_hosts: wire.allowed_outbound_hosts,
+            idempotent: wire.idempotent,
         })
     }
 }
@@ -269,7 +273,7 @@ pub fn from_wire_duration(value: Option<prost_types::Duration>) -> Duration {
 
 impl From<VersionSpec> for v1::VersionSpec {
     fn from(spec: VersionSpec) -> Self {
-        let VersionSpec { limits, scaling, environment, allowed_outbound_hosts } = spec;
+        let VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent } = spec;
         Self {
             limits: Some(v1::Limits {
                 memory_bytes: Some(limits.memory_bytes),
@@ -290,6 +294,7 @@ impl From<VersionSpec> for v1::VersionSpec {
             }),
             environment: environment.into_iter().collect(),
             allowed_outbound_hosts,
+            idempotent,
         }
     }
 }

@@ -146,6 +146,7 @@ fn grants(version: &VersionView) -> Vec<(&'static str, String)> {
         ("Limits", version.spec.limits_text()),
         ("Scaling", version.spec.scaling_text()),
         ("Concurrency", version.spec.concurrency_text()),
+        ("Idempotent", if version.spec.idempotent { "yes: a lost call runs again" } else { "no" }.to_owned()),
         ("Environment", or_dash(&environment.collect::<Vec<_>>().join(" "))),
         ("Outbound", or_dash(&version.spec.allowed_outbound_hosts.join(" "))),
     ]

@@ -9,6 +9,7 @@ description = "Takes the money"
 source = "dist/check-out.wasm"
 public = true
 allowed_outbound_hosts = ["https://api.example.com", "http://*.internal:8080"]
+idempotent = true
 
 [environment]
 GREETING = "hello"
@@ -54,7 +55,7 @@ fn a_whole_manifest_is_read() {
     assert_eq!(spec.scaling.max_workers, Some(3));
     assert_eq!((spec.scaling.max_concurrency, spec.scaling.reserved_concurrency), (Some(50), 5));
     assert_eq!(spec.environment.get("LEVEL").map(String::as_str), Some("3"));
-    assert_eq!(spec.allowed_outbound_hosts.len(), 2);
+    assert_eq!((spec.allowed_outbound_hosts.len(), spec.idempotent), (2, true));
 }
 
 #[test]

@@ -47,12 +47,13 @@ pub(crate) struct SpecView {
     pub(crate) reserved_concurrency: u32,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) allowed_outbound_hosts: Vec<String>,
+    pub(crate) idempotent: bool,
 }
 
 impl From<v1::VersionSpec> for SpecView {
     fn from(spec: v1::VersionSpec) -> Self {
         // A cluster of another version may allow what this one does not know; then its defaults are shown.
-        let model::VersionSpec { limits, scaling, environment, allowed_outbound_hosts } =
+        let model::VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent } =
             spec.try_into().unwrap_or_default();
         Self {
             memory_bytes: limits.memory_bytes,
@@ -70,6 +71,7 @@ impl From<v1::VersionSpec> for SpecView {
             reserved_concurrency: scaling.reserved_concurrency,
             environment,
             allowed_outbound_hosts,
+            idempotent,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The request's body on its way to the worker: read no faster than the worker grants, refused where it is too large or
-//! too slow, and kept for a second try until guest code has started (256 KiB at most, the credit to begin with).
+//! too slow, and kept for a second try until guest code has started, or to its end where the function is idempotent (256 KiB
+//! at most, the credit to begin with).
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
+use dunlin_proto::{ApiError, ErrorCode, INITIAL_CREDIT_BYTES, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
@@ -167,8 +168,10 @@ pub(super) struct Pump {
     read: u64,
     /// Read, but not yet sent in this try.
     queue: VecDeque<Bytes>,
-    /// Sent in this try; nothing is kept once guest code has started.
+    /// Sent in this try; nothing once it is not kept any more.
     sent: Option<Vec<Bytes>>,
+    /// Whether it is kept although guest code has started.
+    keep: bool,
     /// The body's end has been read, with these trailers.
     end: Option<HeaderMap>,
     /// The body's end has been sent in this try.
@@ -176,8 +179,15 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn new(body: RequestBody, limit: u64) -> Self {
-        Self { body, limit, read: 0, queue: VecDeque::new(), sent: Some(Vec::new()), end: None, finished: false }
+    /// A body of so many bytes at the most. With `keep`, it can be sent again although guest code has started.
+    pub(super) fn new(body: RequestBody, limit: u64, keep: bool) -> Self {
+        let (queue, sent) = (VecDeque::new(), Some(Vec::new()));
+        Self { body, limit, read: 0, queue, sent, keep, end: None, finished: false }
+    }
+
+    /// Whether the whole body can be sent again.
+    pub(super) fn is_kept(&self) -> bool {
+        self.sent.is_some()
     }
 
     /// Begins a try: what of the body is here goes with the invocation's beginning.
@@ -265,7 +275,7 @@ impl Pump {
             }
             let want = self.queue.front().map_or(0, Bytes::len).min(MAX_BODY_CHUNK_BYTES);
             let Some(granted) = sender.credit(want).await else { return Ok(()) };
-            if sender.started() {
+            if sender.started() && !(self.keep && self.read <= INITIAL_CREDIT_BYTES) {
                 self.sent = None;
             }
             let data = self.cut(granted);
@@ -281,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_cut_into_pieces_and_can_be_sent_again() {
-        let mut pump = Pump::new(RequestBody::whole(vec![7; MAX_BODY_CHUNK_BYTES + 1].into()), u64::MAX);
+        let mut pump = Pump::new(RequestBody::whole(vec![7; MAX_BODY_CHUNK_BYTES + 1].into()), u64::MAX, false);
         for _ in 0..2 {
             let first = pump.begin().await.unwrap();
             assert_eq!((first.data.len(), first.last), (MAX_BODY_CHUNK_BYTES, false));
@@ -294,9 +304,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
         let body = || RequestBody::whole(vec![0; 10].into());
-        assert_eq!(Pump::new(body(), 9).begin().await, Err(BodyError::TooLarge(9)));
-        assert!(Pump::new(body(), 10).begin().await.is_ok_and(|piece| piece.last));
-        assert!(Pump::new(RequestBody::whole(Bytes::new()), 0).begin().await.is_ok_and(|piece| piece.last));
+        assert_eq!(Pump::new(body(), 9, false).begin().await, Err(BodyError::TooLarge(9)));
+        assert!(Pump::new(body(), 10, false).begin().await.is_ok_and(|piece| piece.last));
+        assert!(Pump::new(RequestBody::whole(Bytes::new()), 0, false).begin().await.is_ok_and(|piece| piece.last));
     }
 
     #[test]

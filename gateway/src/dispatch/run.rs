@@ -28,6 +28,7 @@ use super::{
     record::{Ledger, Slot, Stage},
     request::{BodyError, Pump, RequestBody},
     session::Session,
+    unanswered::{no_worker, out_of_time, saturated, worker_lost},
     wire,
 };
 use crate::{
@@ -42,6 +43,8 @@ const SLACK: Duration = Duration::from_millis(100);
 /// So many calls of a version that run on standby workers are reason enough to ask for a placement at once; fewer show in
 /// the report of demand, if they last.
 const CROWD: u32 = 4;
+/// How often a call of an idempotent function that is lost with its worker runs again.
+const RUNS_AGAIN: u32 = 2;
 /// The pause before endpoints that all refused are asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -115,6 +118,8 @@ enum First {
     Again(ApiError),
     /// Guest code never started, since the endpoint has too much to do.
     Full(ApiError),
+    /// The worker is gone, and guest code may have started.
+    Lost,
 }
 
 pub(super) async fn invoke(
@@ -137,12 +142,6 @@ pub(super) async fn invoke(
             Err(error)
         }
     }
-}
-
-fn saturated() -> ApiError {
-    ApiError::new(ErrorCode::Unavailable, "this gateway has as many invocations as it takes at once")
-        .hint("try again soon, or add gateways")
-        .retry_after(Duration::from_secs(1))
 }
 
 /// Why an endpoint is asked.
@@ -191,14 +190,16 @@ struct Course<'a> {
     refused: Vec<(Arc<Endpoint>, Role)>,
     /// What the last of them said.
     refusal: Option<ApiError>,
+    /// Workers that were lost while they may have run it.
+    losses: u32,
 }
 
 impl<'a> Course<'a> {
     fn new(inner: &'a Inner, mut invocation: Invocation) -> Self {
         let body = std::mem::replace(invocation.request.body_mut(), RequestBody::whole(bytes::Bytes::new()));
-        let pump = Pump::new(body, invocation.version.request_body_bytes);
+        let pump = Pump::new(body, invocation.version.request_body_bytes, invocation.version.idempotent);
         let deadline = invocation.deadline();
-        Self { inner, invocation, deadline, patience: None, pump, refused: Vec::new(), refusal: None }
+        Self { inner, invocation, deadline, patience: None, pump, refused: Vec::new(), refusal: None, losses: 0 }
     }
 
     async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Box<Failure>> {
@@ -220,6 +221,10 @@ impl<'a> Course<'a> {
                     self.refused.push((endpoint, role));
                     self.refusal = Some(self.may_try_again(refusal)?);
                 }
+                First::Lost => {
+                    self.refused.push((endpoint, role));
+                    self.refusal = Some(self.may_run_again()?);
+                }
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
                     self.refused.push((endpoint, role));
@@ -227,6 +232,14 @@ impl<'a> Course<'a> {
                 }
             }
         }
+    }
+
+    /// Whether what was lost runs again; where it does not, that is the answer.
+    fn may_run_again(&mut self) -> Result<ApiError, ApiError> {
+        self.losses += 1;
+        // A call that brings workers down must not bring down all of them.
+        let again = self.invocation.version.idempotent && self.pump.is_kept() && self.losses <= RUNS_AGAIN;
+        if again { Ok(worker_lost()) } else { Err(worker_lost()) }
     }
 
     /// Whether another endpoint is asked although one had no room; gives the refusal back where it is the answer.
@@ -449,9 +462,7 @@ fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, B
         Event::Lost if !call.started() => {
             Ok(First::Again(no_worker("the worker went away before the invocation began")))
         }
-        Event::Lost => Err(ApiError::new(ErrorCode::WorkerLost, "the worker went away while the function ran")
-            .hint("whether the function did its work is not known")
-            .into()),
+        Event::Lost => Ok(First::Lost),
         Event::Data(_) | Event::Last(_) => {
             tracing::warn!("a worker sent a body before its head");
             Err(Box::new(Failure { error: ApiError::internal(), call: Some((call, "caller_gone")) }))
@@ -479,19 +490,4 @@ fn ended(end: &End, ledger: &mut Ledger) -> ApiError {
     ledger.cost(wire::receipt(end.receipt.as_ref()));
     let silent = || ApiError::new(ErrorCode::FunctionFailed, "the function ended without an answer");
     wire::end_error(end).unwrap_or_else(silent)
-}
-
-fn no_worker(message: &str) -> ApiError {
-    ApiError::new(ErrorCode::Unavailable, message)
-        .hint("stage: waiting for a worker; try again soon")
-        .retry_after(Duration::from_secs(1))
-}
-
-fn out_of_time(stage: Stage) -> ApiError {
-    let stage = match stage {
-        Stage::Worker => "waiting for a worker",
-        Stage::Function => "running the function",
-    };
-    ApiError::new(ErrorCode::DeadlineExceeded, format!("the invocation's time was up while {stage}"))
-        .hint(format!("stage: {stage}; the limit is the version's limits.timeout"))
 }

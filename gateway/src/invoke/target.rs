@@ -138,6 +138,7 @@ mod tests {
                     request_body_bytes: 1,
                     response_body_bytes: 1,
                     standbys: 2,
+                    idempotent: false,
                     demand,
                 }),
             )

@@ -98,6 +98,7 @@ fn function(
             request_body_bytes: wire.request_body_bytes,
             response_body_bytes: wire.response_body_bytes,
             standbys: wire.standbys.min(8) as usize,
+            idempotent: wire.idempotent,
             demand: demand.get(&key).cloned().unwrap_or_default(),
         };
         Ok((wire.number, Arc::new(version)))

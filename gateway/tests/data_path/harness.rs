@@ -28,6 +28,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The functions of the cluster: namespace `shop`, public and private.
 pub(crate) const PUBLIC: &str = "open";
 pub(crate) const PRIVATE: &str = "closed";
+pub(crate) const IDEMPOTENT: &str = "twice";
 
 /// A gateway, and what it needs.
 pub(crate) struct Cluster {
@@ -179,6 +180,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         request_body_bytes: 1 << 20,
         response_body_bytes: 64 << 20,
         standbys: 2,
+        idempotent: false,
     };
     let function = |name: &str, public, uid: String| FunctionConfig {
         uid,
@@ -189,6 +191,8 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         versions: vec![version(1), version(2)],
         ..FunctionConfig::default()
     };
+    let mut twice = function(IDEMPOTENT, true, uid.to_string());
+    twice.versions.iter_mut().for_each(|version| version.idempotent = true);
     let key = |id: &str, namespace: &str, functions: &[&str]| KeyConfig {
         id: id.into(),
         namespace: namespace.into(),
@@ -198,8 +202,8 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
     };
     ConfigSnapshot {
         version: 7,
-        // Both are the same code: only who may call them differs.
-        functions: vec![function(PUBLIC, true, uid.to_string()), function(PRIVATE, false, uid.to_string())],
+        // All are the same code: only who may call them differs, and whether a lost call runs again.
+        functions: vec![function(PUBLIC, true, uid.to_string()), function(PRIVATE, false, uid.to_string()), twice],
         keys: vec![key(KEYS[0], "shop", &[]), key(KEYS[1], "shop", &["other"]), key(KEYS[2], "bank", &[])],
         token_keys: vec![TokenKey { id: "k1".into(), public_key: token_key.to_vec().into() }],
         namespaces: vec!["shop".into(), "bank".into()],

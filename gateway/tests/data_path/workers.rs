@@ -9,7 +9,7 @@ use dunlin_proto::{
 use futures::future::join_all;
 use tonic::transport::Endpoint;
 
-use crate::harness::{Cluster, Plan, Worker, eventually, secret};
+use crate::harness::{Cluster, IDEMPOTENT, PUBLIC, Plan, Worker, eventually, secret, send};
 
 #[tokio::test]
 async fn a_function_that_fails_is_a_502_that_says_why() {
@@ -31,6 +31,25 @@ async fn a_function_that_fails_is_a_502_that_says_why() {
         1,
         "never twice"
     );
+}
+
+#[tokio::test]
+async fn a_call_of_an_idempotent_function_that_is_lost_with_its_worker_runs_again_with_its_body() {
+    let cluster = Cluster::with(Plan { workers: 3, ..Plan::default() }).await;
+    let call = async |function: &str, path: &str, body: &str| {
+        send(cluster.functions(), "POST", &format!("/shop/{function}{path}"), &[], body).await
+    };
+    let body = "x".repeat(200 << 10);
+    let answer = call(IDEMPOTENT, "/die-once", &body).await;
+    assert_eq!((answer.status, answer.text().len()), (200, body.len()), "{}", answer.code());
+    let lost = call(PUBLIC, "/die-once", &body).await;
+    assert_eq!((lost.status, lost.code().as_str()), (502, "worker_lost"));
+    assert!(lost.text().contains("idempotent"), "{}", lost.text());
+    // What brings down every worker that runs it, runs on three of them at the most.
+    let deadly = call(IDEMPOTENT, "/die", "").await;
+    assert_eq!((deadly.status, deadly.code().as_str()), (502, "worker_lost"));
+    let begun = |worker: &Worker| worker.begins().iter().filter(|begin| begin.path_and_query == "/die").count();
+    assert!((1..=3).contains(&cluster.workers.iter().map(begun).sum::<usize>()));
 }
 
 #[tokio::test]

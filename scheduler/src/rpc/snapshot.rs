@@ -114,6 +114,7 @@ fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {
         request_body_bytes: limits.request_body_bytes,
         response_body_bytes: limits.response_body_bytes,
         standbys,
+        idempotent: version.spec.idempotent,
     }
 }
 

@@ -177,6 +177,8 @@ pub(crate) struct Version {
     pub(crate) environment: BTreeMap<String, Option<String>>,
     /// Hosts that the guest may call.
     pub(crate) allowed_outbound_hosts: Vec<String>,
+    /// Whether a call that is lost with its worker may run again.
+    pub(crate) idempotent: bool,
     /// The interfaces that the artifact imports.
     pub(crate) imports: Vec<String>,
     /// When it was made.
@@ -203,6 +205,7 @@ impl Version {
             scaling: spec.scaling.unwrap_or_default().into(),
             environment: spec.environment.into_iter().map(|(name, value)| (name, values.then_some(value))).collect(),
             allowed_outbound_hosts: spec.allowed_outbound_hosts,
+            idempotent: spec.idempotent,
             imports: wire.imports,
             create_time: wire.create_time.map(Time::from),
             creator: wire.creator,

@@ -116,6 +116,7 @@ fn version(function: &str, number: u32, age: u64) -> v1::Version {
             scaling: None,
             environment: environment.into(),
             allowed_outbound_hosts: vec!["https://bank.example".to_owned(), "https://*.mail.example:443".to_owned()],
+            idempotent: true,
         }),
         imports: vec!["wasi:http/types@0.2.3".to_owned()],
         create_time: Some(ago(age)),

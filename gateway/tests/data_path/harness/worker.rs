@@ -1,7 +1,7 @@
 //! A worker whose functions do what the path says: each behaviour below is one way in which a guest or a worker can act.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -302,6 +302,8 @@ impl Call {
             "/slow-stream" => self.slow_stream().await,
             "/busy" => self.refuse("too_many_requests").await,
             "/die" => drop(self.died.send(()).await),
+            "/die-once" if is_first(&begin) => drop(self.died.send(()).await),
+            "/die-once" => self.echo(begin).await,
             "/other-epoch" => self.garbage(OpenSessionResponse { epoch: self.epoch ^ 1, ..self.message() }).await,
             "/no-frame" => self.garbage(OpenSessionResponse { frame: None, ..self.message() }).await,
             "/for-others" => {
@@ -428,4 +430,10 @@ fn describe(begin: &Begin) -> String {
         "body": body,
     })
     .to_string()
+}
+
+/// Whether no worker has seen this invocation before.
+fn is_first(begin: &Begin) -> bool {
+    static SEEN: Mutex<BTreeSet<Bytes>> = Mutex::new(BTreeSet::new());
+    SEEN.lock().unwrap().insert(begin.id.clone())
 }
