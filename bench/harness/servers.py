@@ -35,12 +35,12 @@ class Dunlin(Server):
         super().__init__(base, processes)
         self.binaries, self.environment = binaries, os.environ | environment | {"DUNLIN_NAMESPACE": "default"}
 
-    def deploy(self, wasm, name, folder, **tables):
-        """Deploys a component as a private function; `tables` are those of a manifest, such as scaling={"max": 1000}."""
+    def deploy(self, wasm, name, folder, *, idempotent=False, **tables):
+        """Deploys a component as a private function; `tables` are those of a manifest, such as scaling={"max_sandboxes": 1000}."""
         folder = Path(folder) / f"deploy-{name}"
         folder.mkdir(exist_ok=True)
         shutil.copy(wasm, folder / "function.wasm")
-        text = f'name = "{name}"\nsource = "function.wasm"\n'
+        text = f'name = "{name}"\nsource = "function.wasm"\nidempotent = {json.dumps(idempotent)}\n'
         for table, fields in tables.items():
             text += f"[{table}]\n" + "".join(f"{field} = {json.dumps(value)}\n" for field, value in fields.items())
         (folder / "dunlin.toml").write_text(text)
