@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, internal::v1::End};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -263,6 +263,37 @@ impl ResponseBody {
         }
         (!trailers.is_empty()).then_some(trailers)
     }
+}
+
+/// The answer as a message; a body that the caller does not get is dropped.
+pub(super) fn response(
+    status: StatusCode,
+    headers: HeaderMap,
+    mut body: ResponseBody,
+    request: &Parts,
+) -> Response<ResponseBody> {
+    let timing = body.timing();
+    if timing.complete {
+        body.timing_is_sent();
+    }
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless || request.method == Method::HEAD {
+        body.discard();
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(timing);
+    response
+}
+
+/// Whether the caller reads trailers: always with HTTP/2, when it says so with HTTP/1.1 (RFC 9110 6.5.1).
+pub(super) fn accepts_trailers(request: &Parts) -> bool {
+    let says_so = || {
+        let te = request.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+        te.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
+    };
+    request.version == Version::HTTP_2 || (request.version == Version::HTTP_11 && says_so())
 }
 
 /// A receipt as `Server-Timing` (W3C Server Timing), in milliseconds.

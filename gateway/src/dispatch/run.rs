@@ -15,7 +15,7 @@ use dunlin_proto::{
     internal::v1::{Begin, End, Head},
     model::to_wire_duration,
 };
-use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -27,6 +27,7 @@ use super::{
     placement::Directory,
     record::{Ledger, Slot, Stage},
     request::{BodyError, Pump, RequestBody},
+    response::{accepts_trailers, response},
     session::Session,
     unanswered::{no_worker, out_of_time, saturated, worker_lost},
     wire,
@@ -190,6 +191,8 @@ struct Course<'a> {
     refused: Vec<(Arc<Endpoint>, Role)>,
     /// What the last of them said.
     refusal: Option<ApiError>,
+    /// What an endpoint said that had too much to do.
+    full: Option<ApiError>,
     /// Workers that were lost while they may have run it.
     losses: u32,
 }
@@ -199,7 +202,17 @@ impl<'a> Course<'a> {
         let body = std::mem::replace(invocation.request.body_mut(), RequestBody::whole(bytes::Bytes::new()));
         let pump = Pump::new(body, invocation.version.request_body_bytes, invocation.version.idempotent);
         let deadline = invocation.deadline();
-        Self { inner, invocation, deadline, patience: None, pump, refused: Vec::new(), refusal: None, losses: 0 }
+        Self {
+            inner,
+            invocation,
+            deadline,
+            patience: None,
+            pump,
+            refused: Vec::new(),
+            refusal: None,
+            full: None,
+            losses: 0,
+        }
     }
 
     async fn run(&mut self, ledger: &mut Ledger) -> Result<(Head, CallHandle), Box<Failure>> {
@@ -219,7 +232,7 @@ impl<'a> Course<'a> {
                 }
                 First::Full(refusal) => {
                     self.refused.push((endpoint, role));
-                    self.refusal = Some(self.may_try_again(refusal)?);
+                    self.full = Some(self.may_try_again(refusal)?);
                 }
                 First::Lost => {
                     self.refused.push((endpoint, role));
@@ -230,6 +243,10 @@ impl<'a> Course<'a> {
                     self.refused.push((endpoint, role));
                     self.refusal = Some(refusal);
                 }
+            }
+            // Whoever has the version had no room, and nobody else has it.
+            if self.full.is_some() && self.find().is_none() {
+                return Err(self.full.take().unwrap_or_else(saturated).into());
             }
         }
     }
@@ -419,31 +436,6 @@ impl<'a> Course<'a> {
         }
         Ok(response(status, wire::header_map(head.headers), body, &parts))
     }
-}
-
-fn response(status: StatusCode, headers: HeaderMap, mut body: ResponseBody, request: &Parts) -> Response<ResponseBody> {
-    let timing = body.timing();
-    if timing.complete {
-        body.timing_is_sent();
-    }
-    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if bodiless || request.method == Method::HEAD {
-        body.discard();
-    }
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response.extensions_mut().insert(timing);
-    response
-}
-
-/// Whether the caller reads trailers: always with HTTP/2, when it says so with HTTP/1.1 (RFC 9110 6.5.1).
-fn accepts_trailers(request: &Parts) -> bool {
-    let says_so = || {
-        let te = request.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
-        te.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
-    };
-    request.version == http::Version::HTTP_2 || (request.version == http::Version::HTTP_11 && says_so())
 }
 
 /// Sends the rest of a body whose function has begun to answer.

@@ -72,6 +72,22 @@ async fn a_standby_that_refuses_or_is_gone_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_holders_have_no_room_for_is_refused_at_once_although_others_could_be_asked() {
+    let cluster = seated(4).await;
+    for worker in &cluster.workers[..2] {
+        worker.seen.full.send_replace(true);
+    }
+    for worker in &cluster.workers[2..] {
+        worker.seen.lacks.send_replace(true);
+    }
+    let began = Instant::now();
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()));
+    assert_eq!(answer.header("retry-after"), "2");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn f02_a_frozen_worker_gets_nothing_new_within_a_second_and_is_back_when_it_speaks() {
     let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
     eventually("both", async || {
