@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::trust::{Expected, Peer, Trust};
 use tokio::net::TcpListener;
 use tonic::{
@@ -61,7 +62,7 @@ async fn serve(trust: &Trust) -> Endpoint {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
     let health = InterceptedService::new(health, trust.require(&[Role::Gateway]));
-    tokio::spawn(Server::builder().add_service(health).serve_with_incoming(incoming));
+    Shutdown::default().spawn(Server::builder().add_service(health).serve_with_incoming(incoming));
     endpoint
 }
 

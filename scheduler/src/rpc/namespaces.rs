@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The fields that the mask names.
-fn change(namespace: v1::Namespace, mask: Option<FieldMask>) -> Result<NamespaceChange, ApiError> {
+fn change(namespace: &v1::Namespace, mask: Option<FieldMask>) -> Result<NamespaceChange, ApiError> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
         let message = "update_mask must name what to change: description, max_concurrency";
@@ -100,7 +100,7 @@ impl NamespaceService for Desk {
         let v1::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
         let namespace = namespace.unwrap_or_default();
         let target: NamespaceRef = name("namespace.name", &namespace.name)?;
-        let change = change(namespace, update_mask)?;
+        let change = change(&namespace, update_mask)?;
         let app = self.app()?;
         let changed = app.store.namespace_update(&target.namespace, &change).await?;
         app.config_changed().await;

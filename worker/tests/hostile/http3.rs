@@ -7,6 +7,8 @@ use std::time::Duration;
 use dunlin_worker::compile::{CompileOptions, compile};
 use dunlin_worker::sandbox::{GuestKind, Limits, Policy, Program, Runtime, SandboxConfig};
 
+use tokio::task::JoinSet;
+
 use super::http;
 use super::support::{Answer, build_rust, call, get, guest, load, policy, post, shared, short, small};
 
@@ -71,10 +73,11 @@ async fn both_engines_of_a_process_stop_their_guests_at_the_same_time() {
         [("/loop", "cpu_exceeded"), ("/panic", "trap"), ("/memory", "memory_exceeded"), ("/trap-in-body", "trap")]
     {
         let plain = http::hostile(policy(limits()));
-        let plain = tokio::spawn(async move { call(&plain, get(path)).await });
-        let asynchronous = tokio::spawn(visit(path));
-        let (plain, asynchronous) = (plain.await.unwrap(), asynchronous.await.unwrap());
-        assert_eq!((plain.code(), asynchronous.code()), (code, code), "{path}");
+        let mut both = JoinSet::new();
+        both.spawn(async move { call(&plain, get(path)).await });
+        both.spawn(visit(path));
+        let codes: Vec<_> = both.join_all().await.iter().map(Answer::code).collect();
+        assert_eq!(codes, [code, code], "{path}");
     }
     assert_eq!(visit("/").await.code(), "ok");
     assert_eq!(call(&http::hostile(Policy::default()), get("/")).await.code(), "ok");

@@ -102,7 +102,7 @@ fn noise_moves_nothing() {
 
 #[test]
 fn the_first_call_after_an_idle_hour_is_answered_by_workers_at_once() {
-    let course = follow_curve(&POLICY, 4000, 0.0, |now| if now < 1.0 || now >= 3600.0 { 1.0 } else { 0.0 });
+    let course = follow_curve(&POLICY, 4000, 0.0, |now| if (1.0..3600.0).contains(&now) { 0.0 } else { 1.0 });
     assert_eq!((course.at(0.0), course.at(3599.0), course.at(3600.0)), (2, 0, 2));
     let many = follow_curve(&POLICY, 10, 0.0, |_| 1000.0);
     assert_eq!(many.at(0.0), 125, "a thousand first calls are asked for at once");

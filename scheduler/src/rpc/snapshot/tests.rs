@@ -70,7 +70,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         description: String::new(),
         create_time: Time(0),
         // Some are bounded, some are not, and bounds change.
-        max_concurrency: (id % 2 == 0).then_some(u32::from(*id) + u32::from(functions.is_empty())),
+        max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
     };
     rows.namespaces = namespaces.iter().map(tenant).collect();
     Catalog::from_rows(rows)
