@@ -232,7 +232,8 @@ impl<'a> Course<'a> {
                 }
                 First::Full(refusal) => {
                     self.refused.push((endpoint, role));
-                    self.full = Some(self.may_try_again(refusal)?);
+                    self.full = Some(refusal.clone());
+                    self.may_try_again(refusal)?;
                 }
                 First::Lost => {
                     self.refused.push((endpoint, role));
@@ -259,15 +260,15 @@ impl<'a> Course<'a> {
         if again { Ok(worker_lost()) } else { Err(worker_lost()) }
     }
 
-    /// Whether another endpoint is asked although one had no room; gives the refusal back where it is the answer.
-    fn may_try_again(&self, refusal: ApiError) -> Result<ApiError, ApiError> {
+    /// Whether another endpoint is asked although one had no room; otherwise that is the answer.
+    fn may_try_again(&self, refusal: ApiError) -> Result<(), ApiError> {
         let now = Instant::now();
         if now >= self.deadline {
             return Err(out_of_time(Stage::Worker));
         }
         let mut throttle = self.invocation.version.demand.throttle();
         throttle.refused(&refusal, now);
-        if self.find().is_some() && throttle.may_try_again(now) { Ok(refusal) } else { Err(refusal) }
+        if self.find().is_some() && throttle.may_try_again(now) { Ok(()) } else { Err(refusal) }
     }
 
     /// An endpoint that can be reached and has not refused: one that has the version ready, otherwise one that has it on
@@ -276,8 +277,10 @@ impl<'a> Course<'a> {
         let placements = self.inner.directory.load();
         let Version { key, standbys, .. } = &*self.invocation.version;
         let placed = placements.of(*key).and_then(|endpoints| self.choose(endpoints, Role::Placed));
+        // Standbys are for what runs nowhere, not for more than a version may have.
+        let spare = if self.full.is_some() && placements.of(*key).is_some() { 0 } else { *standbys };
         placed.or_else(|| {
-            let standbys = placements.standbys(*key, *standbys);
+            let standbys = placements.standbys(*key, spare);
             standbys.iter().find_map(|endpoints| self.choose(endpoints, Role::Standby))
         })
     }
