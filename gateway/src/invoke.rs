@@ -95,7 +95,7 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         // Room for it: who is refused here costs nothing more.
-        context.dispatcher.admits(&function, &version)?;
+        context.dispatcher.has_room(&function)?;
         // Authenticate.
         let consumed = if function.public {
             Vec::new()

@@ -47,8 +47,8 @@ pub(crate) type Placement = BTreeMap<VersionKey, BTreeSet<WorkerId>>;
 /// Places every version on as many workers as it wants, or on all that can run it.
 ///
 /// It keeps `previous` where that is still possible, adds workers that have the most room, and takes away those that have
-/// the least. Among those with room it prefers a zone that the version is not in, and then a worker that has its code. Every worker of the answer accepts versions and has an engine for them; no version has more workers than it
-/// wants.
+/// the least. Among those with room it prefers a zone that the version is not in, and then a worker that has its code. Every
+/// worker of the answer accepts versions and has an engine for them; no version has more workers than it wants.
 pub(crate) fn place(problem: &Problem, previous: &Placement) -> Placement {
     let mut solution = kept(problem, previous);
     let mut loads = Loads::new(problem, &solution);

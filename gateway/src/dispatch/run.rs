@@ -81,17 +81,13 @@ impl Dispatcher {
         Self(Arc::new(Inner { gateway, directory, activator, records, config, taken: Arc::default(), shutdown }))
     }
 
-    /// Whether an invocation would be taken now, asked before anything is spent on it.
+    /// Whether this gateway has room for one more of a namespace, asked before anything is spent on it. What a tenant's own
+    /// limits are is told only to callers who may call.
     ///
     /// # Errors
-    /// `Unavailable`: the gateway is full, or workers had no room for the version lately; `TooManyRequests`: a limit of the
-    /// function or its namespace is reached.
-    pub(crate) fn admits(&self, function: &Function, version: &Version) -> Result<(), ApiError> {
-        match function.quota.is_bounded() {
-            true => drop(self.0.slot(function)?),
-            false => self.0.has_room(function)?,
-        }
-        version.demand.throttle().refuses(rand::random(), Instant::now()).map_or(Ok(()), Err)
+    /// `Unavailable`: it has not.
+    pub(crate) fn has_room(&self, function: &Function) -> Result<(), ApiError> {
+        self.0.has_room(function)
     }
 
     /// Where versions run.
@@ -129,6 +125,10 @@ pub(super) async fn invoke(
 ) -> Result<Response<ResponseBody>, ApiError> {
     let inner = &*dispatcher.0;
     let slot = inner.slot(&invocation.function)?;
+    // Workers had no room for the version lately.
+    if let Some(refusal) = invocation.version.demand.throttle().refuses(rand::random(), Instant::now()) {
+        return Err(refusal);
+    }
     let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, slot);
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {

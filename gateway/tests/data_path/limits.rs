@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Cluster, Plan, connect, eventually, h1, h2, raw};
+use crate::harness::{Cluster, PRIVATE, Plan, connect, eventually, get, h1, h2, raw};
 
 const LIMIT: usize = 1 << 20;
 
@@ -161,6 +161,8 @@ async fn a_namespace_over_its_limit_gets_429_until_the_limit_is_lifted() {
     let before = cluster.workers[0].begins().len();
     cluster.call("GET", "/", &[], "").await;
     assert_eq!(cluster.workers[0].begins().len(), before, "no worker hears of it");
+    let stranger = get(cluster.functions(), &format!("/shop/{PRIVATE}/")).await;
+    assert_eq!(stranger.status, 401, "who may not call learns nothing of the limits");
     cluster.scheduler.deltas.send(limits(8, None)).unwrap();
     eventually("no limit", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
 }
