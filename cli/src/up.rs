@@ -1,7 +1,7 @@
 //! A whole cluster in one process: scheduler, worker and gateway as the libraries that they are everywhere, with the same
 //! authentication between them and the same limits. They share a data folder and a secret; invocations go from gateway to
-//! worker by the same protocol without a network between. The worker has threads of its own, as it has in a cluster: guests
-//! that compute don't keep the gateway waiting, and calls don't wander between processors.
+//! worker by the same protocol without a network between. Gateway and worker share a thread for each processor, and a call
+//! stays on the thread of its connection from its first byte to its last.
 //!
 //! What happens once it runs (sample, context, greeting) is in `up/welcome.rs`; it goes through the public API.
 
@@ -13,7 +13,7 @@ use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
 use anyhow::Context;
 use dunlin_gateway::Gateway;
 use dunlin_process::{
-    Threads,
+    cores::Cores,
     data::{DataDir, write_private},
     shutdown::Shutdown,
 };
@@ -91,7 +91,8 @@ impl Up {
     /// A role failed.
     pub(crate) async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { scheduler, worker, gateway, data } = self;
-        let muscle = Threads::start().context("start the worker's threads")?;
+        let cores = Cores::start(Cores::all()).context("start the threads of gateway and worker")?;
+        let (gateway, worker) = (gateway.on(cores.clone()), worker.on(cores.clone()));
         let scheduler_address = scheduler.addresses().internal;
         let (worker_end, scheduler_end) = (Shutdown::default(), Shutdown::default());
         let mut roles = JoinSet::new();
@@ -101,11 +102,10 @@ impl Up {
             (Role::Gateway, gateway.serve(end).await)
         }));
         let (end, all) = (worker_end.clone(), shutdown.clone());
-        let serving = Box::pin(async move {
+        roles.spawn(Box::pin(async move {
             ready(scheduler_address, &all).await;
             (Role::Worker, worker.serve(end).await)
-        });
-        roles.spawn_on(serving, muscle.handle());
+        }));
         let end = scheduler_end.clone();
         roles.spawn(Box::pin(async move { (Role::Scheduler, scheduler.serve(end).await) }));
         let mut failure = None;
@@ -121,7 +121,7 @@ impl Up {
                 Role::Scheduler => {}
             }
         }
-        drop((muscle, data));
+        drop((cores, data));
         failure.map_or(Ok(()), Err)
     }
 }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::ensure;
 use clap::Args;
-use dunlin_process::telemetry::LogFormat;
+use dunlin_process::{cores::Cores, telemetry::LogFormat};
 use dunlin_proto::ids::GatewayId;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct Config {
     pub domain: Option<String>,
     /// Whether `/{namespace}/{function}/...` is served. Default: only where there is no `domain`.
     pub path_addressing: Option<bool>,
+    /// Threads that serve functions; as many as there are processors where nothing else is on the machine. Default: half the
+    /// processors.
+    pub threads: usize,
     /// How long running requests may go on once the gateway is told to stop. Default 30s.
     #[serde(with = "duration")]
     pub grace: Duration,
@@ -121,6 +124,7 @@ impl Default for Config {
             name: "gateway".parse().expect("this is a name"),
             domain: None,
             path_addressing: None,
+            threads: Cores::half(),
             grace: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
@@ -194,6 +198,7 @@ impl Config {
             ("limits.header_bytes", limits.header_bytes),
             ("limits.header_count", limits.header_count),
             ("limits.uri_bytes", limits.uri_bytes),
+            ("threads", self.threads),
             ("dispatch.sessions", dispatch.sessions),
             ("dispatch.in_flight", dispatch.in_flight),
             ("dispatch.queue", dispatch.queue),
@@ -259,6 +264,9 @@ pub struct GatewayArgs {
     /// Whether /{namespace}/{function}/... is served [default: only without a domain]
     #[arg(long)]
     pub path_addressing: Option<bool>,
+    /// Threads that serve functions [default: half the processors]
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<usize>,
     /// Time for running requests once told to stop [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,

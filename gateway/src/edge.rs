@@ -10,7 +10,6 @@ mod sniff;
 
 use std::{
     future::Future,
-    io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
@@ -22,7 +21,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{
+    cores::Cores,
+    listen::{Sockets, pause},
+    shutdown::Shutdown,
+};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{
@@ -51,8 +54,6 @@ const MAX_HEAD: usize = 128 << 10;
 const MAX_FIELDS: usize = 256;
 /// How long a client has to end a connection that it was asked to end.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long to wait when the system has no more file descriptors.
-const BREATH: Duration = Duration::from_millis(50);
 
 /// The other side of a connection.
 #[derive(Debug, Clone)]
@@ -94,18 +95,42 @@ impl Activity {
     }
 }
 
-/// Accepts connections until `shutdown` begins; each is a task of it, and ends once its requests have.
-pub(crate) async fn serve<S, F, B>(listener: TcpListener, limits: Arc<LimitsConfig>, service: S, shutdown: Shutdown)
-where
+/// Serves the connections of a listener on these threads until `shutdown` begins; each is a task of it, and ends once its
+/// requests have.
+pub(crate) fn serve<S, F, B>(
+    listener: TcpListener,
+    cores: &Cores,
+    limits: &Arc<LimitsConfig>,
+    service: &S,
+    shutdown: &Shutdown,
+) where
     S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
+    for (core, sockets) in Sockets::share(listener, cores, shutdown) {
+        let serving = accept(sockets, places.clone(), limits.clone(), service.clone(), shutdown.clone());
+        shutdown.spawn_on(serving, &core);
+    }
+}
+
+async fn accept<S, F, B>(
+    mut sockets: Sockets,
+    places: Arc<Semaphore>,
+    limits: Arc<LimitsConfig>,
+    service: S,
+    shutdown: Shutdown,
+) where
+    S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = sockets.accept() => accepted,
             () = shutdown.begun() => return,
         };
         let (stream, remote) = match accepted {
@@ -124,15 +149,6 @@ where
             }
             drop(place);
         });
-    }
-}
-
-/// One connection's failure is its own; only a lack of file descriptors or memory is worth a pause.
-async fn pause(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        tracing::warn!(%error, "cannot accept connections");
-        tokio::time::sleep(BREATH).await;
     }
 }
 

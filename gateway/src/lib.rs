@@ -20,7 +20,7 @@ mod upstream;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use dunlin_process::{data::DataDir, shutdown::Shutdown};
+use dunlin_process::{cores::Cores, data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
     internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
     local::Local,
@@ -75,12 +75,13 @@ pub struct Gateway {
     records: records::Records,
     keeper: records::Keeper,
     local: Local,
+    cores: Option<Cores>,
 }
 
-async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let hint =
         || format!("listen on {address}; if another process has the port, stop it or choose another with {flag}");
-    TcpListener::bind(address).await.with_context(hint)
+    dunlin_process::listen::listen(address).with_context(hint)
 }
 
 async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<Trust> {
@@ -98,6 +99,21 @@ async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<Trust> {
     Ok(enrolment.open().await?)
 }
 
+/// Runs a gateway until the shutdown, which also ends waiting for a scheduler to join.
+///
+/// # Errors
+/// As [`Gateway::bind`] and [`Gateway::serve`].
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let threads = config.threads;
+    let gateway = tokio::select! {
+        bound = Gateway::bind(config) => bound?,
+        () = shutdown.begun() => return Ok(()),
+    };
+    let Addresses { functions, admin, peer } = gateway.addresses();
+    tracing::info!(%functions, %admin, %peer, "gateway listens");
+    gateway.on(Cores::start(threads)?).serve(shutdown).await
+}
+
 impl Gateway {
     /// Opens the data folder, reads what is in it and binds every port. Waits for the scheduler only where it has to join.
     ///
@@ -109,9 +125,9 @@ impl Gateway {
         let trust = enrol(&config, &data).await?;
         let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
         trust.check_listener("--peer", config.peer)?;
-        let functions = bind("--functions", config.functions).await?;
-        let admin = bind("--admin", config.admin).await?;
-        let peer = bind("--peer", config.peer).await?;
+        let functions = bind("--functions", config.functions)?;
+        let admin = bind("--admin", config.admin)?;
+        let peer = bind("--peer", config.peer)?;
         let addresses =
             Addresses { functions: functions.local_addr()?, admin: admin.local_addr()?, peer: peer.local_addr()? };
         let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
@@ -119,13 +135,19 @@ impl Gateway {
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
-        Ok(Self { addresses, listeners, config, data, trust, records, keeper, local: Local::default() })
+        Ok(Self { addresses, listeners, config, data, trust, records, keeper, local: Local::default(), cores: None })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
     #[must_use]
     pub fn beside(self, local: Local) -> Self {
         Self { local, ..self }
+    }
+
+    /// Serves functions on these threads; without any, on those of the process.
+    #[must_use]
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores: Some(cores), ..self }
     }
 
     /// Where it listens.
@@ -141,7 +163,8 @@ impl Gateway {
     pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
         // What requests need lives longer than the listeners: sessions end once the last request has.
         let backstage = Shutdown::default();
-        let (context, sync) = self.context(&shutdown, &backstage)?;
+        let cores = self.cores.clone().unwrap_or_else(Cores::here);
+        let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
         let Self { listeners: [functions, admin, peer], config, trust, keeper, data, records, .. } = self;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
@@ -150,14 +173,14 @@ impl Gateway {
         let limits = Arc::new(config.limits.clone());
         let public = invoke::Functions::new(context.clone());
         let serve = move |request, peer| public.clone().serve(request, peer);
-        shutdown.spawn(edge::serve(functions, limits.clone(), serve, shutdown.clone()));
+        edge::serve(functions, &cores, &limits, &serve, &shutdown);
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
-        shutdown.spawn(edge::serve(admin, limits, serve, shutdown.clone()));
+        edge::serve(admin, &Cores::here(), &limits, &serve, &shutdown);
         let guard = trust.require(&[Role::Gateway]);
         let service = records::service::RecordService(records);
         let service = InvocationRecordServiceServer::with_interceptor(service, guard);
-        let (ended, incoming) = (shutdown.clone(), trust.incoming(peer, false)?);
+        let (ended, incoming) = (shutdown.clone(), trust.incoming(peer.into(), false)?);
         let server = tonic::transport::Server::builder().add_service(service);
         shutdown.spawn(server.serve_with_incoming_shutdown(incoming, async move { ended.begun().await }));
         shutdown.begun().await;
@@ -168,7 +191,12 @@ impl Gateway {
         Ok(())
     }
 
-    fn context(&self, shutdown: &Shutdown, backstage: &Shutdown) -> anyhow::Result<(Arc<Context>, snapshot::Sync)> {
+    fn context(
+        &self,
+        cores: &Cores,
+        shutdown: &Shutdown,
+        backstage: &Shutdown,
+    ) -> anyhow::Result<(Arc<Context>, snapshot::Sync)> {
         let config = &self.config;
         let routes = routes::RouteTable::default();
         let verifier = auth::Verifier::new(routes.clone(), &config.oidc)?;
@@ -179,7 +207,7 @@ impl Gateway {
             local: self.local.clone(),
             changed: tokio::sync::watch::Sender::new(0),
         };
-        let directory = dispatch::Directory::new(connector, config.dispatch.sessions, backstage.clone());
+        let directory = dispatch::Directory::new(connector, config.dispatch.sessions, cores.clone(), backstage.clone());
         let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
         let dispatcher = dispatch::Dispatcher::new(
             config.name.clone(),

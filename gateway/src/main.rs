@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dunlin_gateway::{Gateway, GatewayArgs};
+use dunlin_gateway::GatewayArgs;
 use dunlin_process::{shutdown::Shutdown, telemetry};
 
 /// Dunlin's public edge: serves functions, and the administration API
@@ -27,11 +27,5 @@ async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::start(config.log_format, &config.log_filter)?;
-    let gateway = tokio::select! {
-        bound = Gateway::bind(config) => bound?,
-        () = shutdown.begun() => return Ok(()),
-    };
-    let addresses = gateway.addresses();
-    tracing::info!(functions = %addresses.functions, admin = %addresses.admin, peer = %addresses.peer, "gateway listens");
-    gateway.serve(shutdown).await
+    dunlin_gateway::run(config, shutdown).await
 }

@@ -3,12 +3,15 @@
 //! Anything about functions, tenants or sandboxes does not belong here. 400 lines at most.
 
 pub mod config;
+pub mod cores;
 pub mod data;
+pub mod listen;
 pub mod shutdown;
 pub mod telemetry;
 
 use std::{future::Future, io, process::ExitCode};
 
+use cores::Cores;
 use mimalloc::MiMalloc;
 use shutdown::Shutdown;
 use tokio::runtime::{self, Handle, Runtime};
@@ -26,17 +29,15 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// A thread for every second processor, unless `TOKIO_WORKER_THREADS` says how many: another role is on the same machine,
-    /// or in the same process. On two processors a gateway and a worker with two threads each spent half as much again on a
-    /// call as with one each.
+    /// A thread for every second processor, unless `TOKIO_WORKER_THREADS` says how many. Calls have threads of their own
+    /// ([`cores`]).
     ///
     /// # Errors
     /// The system gives no threads or no event queue.
     pub fn start() -> io::Result<Self> {
         let mut builder = runtime::Builder::new_multi_thread();
         if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-            let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            builder.worker_threads(count(processors));
+            builder.worker_threads(Cores::half());
         }
         let runtime = builder.enable_all().build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
@@ -56,11 +57,6 @@ impl Drop for Threads {
             runtime.shutdown_background();
         }
     }
-}
-
-/// The threads for so many processors.
-fn count(processors: usize) -> usize {
-    (processors / 2).max(1)
 }
 
 /// Runs a process to its end: prints the whole chain of an error on standard error, and says how it went by exit code.
@@ -83,16 +79,4 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         eprintln!("  because: {cause}");
     }
     ExitCode::FAILURE
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_has_one_thread_at_least() {
-        for (processors, threads) in [(1, 1), (2, 1), (3, 1), (16, 8)] {
-            assert_eq!(count(processors), threads);
-        }
-    }
 }

@@ -5,7 +5,10 @@
 
 use std::{future::Future, io, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The end of a process, or of one role in it. Clones share it.
@@ -71,6 +74,15 @@ impl Shutdown {
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
         self.tasks.spawn(task)
+    }
+
+    /// The same on another runtime than this one.
+    pub fn spawn_on<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+        runtime: &Handle,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tasks.spawn_on(task, runtime)
     }
 
     /// Waits until all tasks have ended, or `grace` is over; says which.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures::stream::BoxStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tonic::Status;
 
 use crate::internal::v1::{OpenSessionRequest, OpenSessionResponse};
@@ -28,6 +31,8 @@ const BACKLOG: usize = 16;
 pub struct Opening {
     /// What it says.
     pub requests: Requests,
+    /// Where the gateway's part runs; the worker's runs there too, so that messages wake no other thread.
+    pub home: Handle,
     /// Where the worker's part goes.
     pub answer: oneshot::Sender<Result<Responses, Status>>,
 }
@@ -65,7 +70,8 @@ impl Local {
         let gone = || Status::unavailable("the worker has stopped");
         let listener = self.find(address).ok_or_else(gone)?;
         let (answer, answered) = oneshot::channel();
-        listener.send(Opening { requests, answer }).await.map_err(|_| gone())?;
+        let home = Handle::current();
+        listener.send(Opening { requests, home, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -76,7 +82,7 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, StreamExt, executor::block_on, stream};
+    use futures::{FutureExt, StreamExt, stream};
 
     use super::*;
 
@@ -84,8 +90,8 @@ mod tests {
         ([127, 0, 0, 1], 7071).into()
     }
 
-    #[test]
-    fn a_session_goes_to_whoever_listens_at_its_address() {
+    #[tokio::test]
+    async fn a_session_goes_to_whoever_listens_at_its_address() {
         let local = Local::default();
         assert!(!local.has("127.0.0.1:7071"));
         let mut listener = local.listen(address());
@@ -97,16 +103,16 @@ mod tests {
             let response = OpenSessionResponse { epoch, ..OpenSessionResponse::default() };
             opening.answer.send(Ok(stream::iter([Ok(response)]).boxed())).ok().unwrap();
         };
-        let (opened, ()) = block_on(async { futures::join!(opened, accepted) });
+        let (opened, ()) = futures::join!(opened, accepted);
         assert_eq!(opened.unwrap().next().now_or_never().unwrap().unwrap().unwrap().epoch, 7);
     }
 
-    #[test]
-    fn a_worker_that_has_stopped_refuses() {
+    #[tokio::test]
+    async fn a_worker_that_has_stopped_refuses() {
         let local = Local::default();
         drop(local.listen(address()));
-        let refused = block_on(local.open("127.0.0.1:7071", stream::empty().boxed()));
+        let refused = local.open("127.0.0.1:7071", stream::empty().boxed()).await;
         assert_eq!(refused.err().unwrap().code(), tonic::Code::Unavailable);
-        assert!(block_on(local.open("127.0.0.1:1", stream::empty().boxed())).is_err());
+        assert!(local.open("127.0.0.1:1", stream::empty().boxed()).await.is_err());
     }
 }

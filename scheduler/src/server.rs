@@ -81,7 +81,7 @@ impl Scheduler {
             engine: watch::Sender::new(None),
         });
         let tokens = Arc::new(TokenSigner::open(&keys)?);
-        let listener = listen(config.listen).await?;
+        let listener = listen(config.listen)?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let authority = Arc::new(authority);
@@ -120,7 +120,7 @@ impl Scheduler {
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let router = rpc::router(&desk, |mut server| server.add_service(health));
         // Strangers, too: they come to join, and everything else has a guard.
-        let incoming = self.trust.incoming(self.listener, true)?;
+        let incoming = self.trust.incoming(self.listener.into(), true)?;
         if let Trust::Certificate(member) = self.trust {
             let (authority, ending) = (self.authority, work.clone());
             work.spawn(async move { authority.keep_fresh(&member, &ending).await });
@@ -196,8 +196,8 @@ async fn begin(database: &Database, workshop: Arc<Workshop>, shutdown: &Shutdown
     Ok(App::start(store, workshop, shutdown).await?)
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match dunlin_process::listen::listen(address) {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             bail!("address {address} is taken by another process; stop it, or choose another address with --listen")

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use dunlin_process::{shutdown::Shutdown, telemetry};
+use dunlin_process::{cores::Cores, shutdown::Shutdown, telemetry};
 
 use crate::{Config, Worker, WorkerArgs, compile, join::JoinArgs};
 
@@ -51,11 +51,12 @@ fn serve(args: &WorkerArgs) -> ExitCode {
 /// # Errors
 /// As [`Worker::bind`] and [`Worker::serve`].
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let threads = config.threads;
     let worker = tokio::select! {
         bound = Worker::bind(config) => bound?,
         () = shutdown.begun() => return Ok(()),
     };
-    worker.serve(shutdown).await
+    worker.on(Cores::start(threads)?).serve(shutdown).await
 }
 
 #[allow(clippy::print_stdout, reason = "it says what to do next")]

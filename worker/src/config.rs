@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::ensure;
-use dunlin_process::telemetry::LogFormat;
+use dunlin_process::{cores::Cores, telemetry::LogFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{CpuBaseline, EgressConfig, SandboxConfig};
@@ -32,6 +32,9 @@ pub struct Config {
     pub join_token_file: Option<PathBuf>,
     /// Invocations that run at once on this worker, of all versions together. Default 1000.
     pub capacity: u32,
+    /// Threads that run guests and serve gateways; as many as there are processors where nothing else is on the machine.
+    /// Default: half the processors.
+    pub threads: usize,
     /// Offers WASI 0.3; all workers and the compiler must agree. Default true.
     pub wasi03: bool,
     /// CPU that code is compiled for; all workers and the compiler must agree. Default `x86-64-v3` on x86-64.
@@ -71,6 +74,7 @@ impl Default for Config {
             cluster_secret: PathBuf::from("cluster-secret"),
             join_token_file: None,
             capacity: 1000,
+            threads: Cores::half(),
             wasi03: true,
             cpu: CpuBaseline::default().to_string(),
             zone: String::new(),
@@ -100,6 +104,7 @@ impl Config {
             "listen is {listen}, but must be the address by which gateways reach this worker, such as 10.0.0.2:7071"
         );
         ensure!((1..=10_000).contains(&self.capacity), "capacity is {} but must be 1 to 10000", self.capacity);
+        ensure!((1..=1024).contains(&self.threads), "threads is {} but must be 1 to 1024", self.threads);
         let fits = self.zone.len() <= 63 && self.zone.chars().all(|c| c.is_ascii_graphic());
         ensure!(fits, "zone is {:?} but must have 63 printable characters at most, without spaces", self.zone);
         ensure!(self.log_bytes_per_namespace >= 64 << 10, "log_bytes_per_namespace must be 65536 at least");
@@ -120,6 +125,7 @@ impl Config {
     pub(crate) fn sandbox(&self, outbound_ca: Vec<u8>) -> anyhow::Result<SandboxConfig> {
         Ok(SandboxConfig {
             max_sandboxes: self.capacity + self.prepared_capacity(),
+            threads: self.threads,
             wasi03: self.wasi03,
             cpu: self.cpu.parse()?,
             egress: EgressConfig {
@@ -165,6 +171,9 @@ pub struct WorkerArgs {
     /// Invocations that run at once
     #[arg(long, value_name = "COUNT")]
     pub capacity: Option<u32>,
+    /// Threads that run guests
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<usize>,
     /// Whether to offer WASI 0.3
     #[arg(long, value_name = "BOOL")]
     pub wasi03: Option<bool>,

@@ -26,7 +26,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dunlin_process::{data::DataDir, shutdown::Shutdown};
+use dunlin_process::{cores::Cores, data::DataDir, listen::Sockets, shutdown::Shutdown};
 use dunlin_proto::{
     INITIAL_CREDIT_BYTES,
     ids::WorkerId,
@@ -38,9 +38,12 @@ use dunlin_proto::{
     local::Local,
     trust::{Enrolment, Expected, Link, Role, Trust},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::interceptor::InterceptedService, transport::Server};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, server::Router},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use agent::Agent;
@@ -80,6 +83,7 @@ pub struct Worker {
     scheduler: Link,
     data: DataDir,
     local: Option<Local>,
+    cores: Option<Cores>,
 }
 
 /// What these PEM files hold, one after another.
@@ -123,7 +127,7 @@ impl Worker {
         let data = DataDir::open(&config.data_dir)?;
         let (name, trust) = enrol(&config, &data).await?;
         trust.check_listener("--listen", config.listen)?;
-        let listener = TcpListener::bind(config.listen).await;
+        let listener = dunlin_process::listen::listen(config.listen);
         let listener =
             listener.with_context(|| format!("listen on {}; name a free port with --listen ADDRESS", config.listen))?;
         let address = listener.local_addr()?;
@@ -140,13 +144,32 @@ impl Worker {
         let cache =
             Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client, peers);
         let artifacts = Arc::new(cache.context("open the code cache")?);
-        Ok(Self { name, config, trust, listener, address, runtime, logs, artifacts, scheduler, data, local: None })
+        Ok(Self {
+            name,
+            config,
+            trust,
+            listener,
+            address,
+            runtime,
+            logs,
+            artifacts,
+            scheduler,
+            data,
+            local: None,
+            cores: None,
+        })
     }
 
     /// Also takes sessions from a gateway of the same process, without a network.
     #[must_use]
     pub fn beside(self, local: Local) -> Self {
         Self { local: Some(local), ..self }
+    }
+
+    /// Takes sessions on these threads, which then run guests; without any, on those of the process.
+    #[must_use]
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores: Some(cores), ..self }
     }
 
     /// Its name in the cluster.
@@ -187,11 +210,11 @@ impl Worker {
         }
         let code = CodeService::new(self.artifacts.clone());
         let (health, router) = router(&self.trust, self.config.capacity, sessions, logs, code).await;
-        let incoming = self.trust.incoming(self.listener, false)?;
+        let cores = self.cores.unwrap_or_else(Cores::here);
+        let mut servers = serve(router, Sockets::share(self.listener, &cores, &background), &self.trust, &shutdown)?;
         let fresh = self.trust.clone();
         let fresh = fresh.keep_fresh(self.config.scheduler.clone(), self.data.path().to_owned(), background.clone());
         background.spawn(fresh);
-        let mut served = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, shutdown.begun()));
         let mut drained = std::pin::pin!(async {
             shutdown.begun().await;
             health.set_service_status("", ServingStatus::NotServing).await;
@@ -201,8 +224,8 @@ impl Worker {
             }
         });
         tokio::select! {
-            ended = &mut served => {
-                ended.context("serve gateways")?;
+            Some(ended) = servers.join_next() => {
+                ended.context("serve gateways")?.context("serve gateways")?;
                 if !shutdown.has_begun() {
                     bail!("the listener on {} was closed", self.address);
                 }
@@ -210,7 +233,7 @@ impl Worker {
             }
             () = &mut drained => {
                 // Whoever keeps a connection open now keeps nothing.
-                let _ = tokio::time::timeout(LAST_MOMENTS, served).await;
+                let _ = tokio::time::timeout(LAST_MOMENTS, servers.join_all()).await;
             }
         }
         holdings.close();
@@ -223,7 +246,9 @@ impl Worker {
     }
 
     fn holdings(&self, background: &Shutdown) -> Holdings {
-        let capacity = Arc::new(Capacity::new(self.config.capacity, self.config.prepared_capacity()));
+        let threads = self.cores.as_ref().map_or(1, |cores| cores.handles().len());
+        let threads = u32::try_from(threads).unwrap_or(u32::MAX);
+        let capacity = Capacity::new(self.config.capacity, self.config.prepared_capacity(), threads);
         let (runtime, artifacts) = (self.runtime.clone(), self.artifacts.clone());
         Holdings::new(runtime, artifacts, self.logs.clone(), capacity, background.clone())
     }
@@ -242,6 +267,22 @@ impl Worker {
     }
 }
 
+/// Serves connections, each on its thread, until the shutdown begins.
+fn serve(
+    router: Router,
+    shared: Vec<(Handle, Sockets)>,
+    trust: &Trust,
+    shutdown: &Shutdown,
+) -> anyhow::Result<JoinSet<Result<(), tonic::transport::Error>>> {
+    let mut servers = JoinSet::new();
+    for (core, sockets) in shared {
+        let (incoming, end) = (trust.incoming(sockets, false)?, shutdown.clone());
+        let serving = router.clone().serve_with_incoming_shutdown(incoming, async move { end.begun().await });
+        servers.spawn_on(serving, &core);
+    }
+    Ok(servers)
+}
+
 /// Everything behind the internal listener: code for other workers, the rest for gateways.
 async fn router(
     trust: &Trust,
@@ -249,7 +290,7 @@ async fn router(
     sessions: Sessions,
     logs: LogService,
     code: CodeService,
-) -> (HealthReporter, tonic::transport::server::Router) {
+) -> (HealthReporter, Router) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SessionServiceServer<Sessions>>().await;
     let sessions = SessionServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::sandbox::{Program, Sandbox, SandboxError};
+use crate::sandbox::{Effort, Program, Sandbox, SandboxError};
 
 pub(crate) use capacity::Capacity;
 use capacity::{Permit, Place};
@@ -91,6 +91,8 @@ struct State {
     started: u64,
     longest_wait: Duration,
     peak: Peak,
+    /// Whether the keeper looks again by itself.
+    watched: bool,
     /// When somebody last wanted a sandbox; being assigned counts, since a call is often the reason.
     last_call: Option<Instant>,
 }
@@ -116,7 +118,7 @@ pub(crate) struct Checkout {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pool: Pool,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Pool {
@@ -134,6 +136,7 @@ impl Pool {
             started: 0,
             longest_wait: Duration::ZERO,
             peak: Peak::default(),
+            watched: false,
             // Whoever loads it wants it, for a call or because it is to stand ready.
             last_call: Some(Instant::now()),
         };
@@ -154,7 +157,8 @@ impl Pool {
     /// Too many wait, `deadline` is over or will be before its turn, or no sandbox can be made.
     pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout, NoSandbox> {
         let began = Instant::now();
-        let permit = self.0.place.permit(deadline).await.map_err(|refusal| self.no_turn(refusal))?;
+        let permit =
+            self.0.place.permit(deadline, self.0.program.usual_cpu()).await.map_err(|refusal| self.no_turn(refusal))?;
         let slot = self.slot(permit);
         let queued = began.elapsed();
         if let Some(ready) = self.take(queued) {
@@ -209,7 +213,7 @@ impl Pool {
         state.peak.note(in_flight, Instant::now());
         drop(state);
         // The keeper learns of it when the call takes its sandbox.
-        Slot { pool: self.clone(), _permit: permit }
+        Slot { pool: self.clone(), permit }
     }
 
     /// Counts a call and takes a sandbox that stands ready.
@@ -223,14 +227,37 @@ impl Pool {
         ready
     }
 
-    /// Wakes the keeper, but only where it has something to do: a wake-up costs as much as a small call.
+    /// Wakes the keeper where there is much to do: calls that end make what calls take (`replenish`), on their own thread, and
+    /// waking another one costs as much as a small call does.
     fn nudge(&self, mut state: std::sync::MutexGuard<'_, State>) {
         let demand = self.demand(&mut state, Instant::now());
-        let idle = state.prepared.len() == wanted::wanted(&self.0.scaling, &demand) as usize;
+        let few = state.prepared.len() * 2 < wanted::wanted(&self.0.scaling, &demand) as usize;
+        let watched = state.watched;
         drop(state);
-        if !idle {
+        if few || !watched {
             self.0.changed.notify_one();
         }
+    }
+
+    /// Makes the sandbox that a call has taken, after it.
+    pub(crate) async fn replenish(&self) {
+        if let Some(share) = self.share() {
+            self.prepare(share).await.ok();
+        }
+    }
+
+    /// A share of the capacity for one more, where one more is wanted.
+    fn share(&self) -> Option<OwnedSemaphorePermit> {
+        let mut state = self.lock();
+        let demand = self.demand(&mut state, Instant::now());
+        let wants = state.prepared.len() < wanted::wanted(&self.0.scaling, &demand) as usize;
+        wants.then(|| self.0.capacity.prepared.clone().try_acquire_owned().ok()).flatten()
+    }
+
+    async fn prepare(&self, share: OwnedSemaphorePermit) -> Result<(), SandboxError> {
+        let sandbox = self.0.program.prepare().await?;
+        self.lock().prepared.push_back(Prepared { sandbox, _share: share });
+        Ok(())
     }
 
     fn demand(&self, state: &mut State, now: Instant) -> Demand {
@@ -244,6 +271,18 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Whose sandbox it is for.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What the invocation's guest takes of the worker while it can run.
+    pub(crate) fn effort(&mut self) -> Option<Effort> {
+        self.permit.effort()
     }
 }
 

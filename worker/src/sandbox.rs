@@ -20,6 +20,7 @@ mod clock;
 mod console;
 mod delivery;
 mod eager;
+mod effort;
 pub mod egress;
 pub(crate) mod engine;
 mod lanes;
@@ -35,6 +36,7 @@ pub(crate) mod ticker;
 pub use call::{
     BodyBrokenOff, Call, LogRecord, LogSink, LogStream, Origin, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
 };
+pub(crate) use effort::{Backlog, Effort};
 pub use engine::{CpuBaseline, UnknownCpuBaseline};
 pub use limits::{EgressConfig, GuestKind, Limits, Policy, SandboxConfig, UnknownGuestKind};
 pub use outcome::{Completion, Failure, Outcome, SandboxError, Usage};

@@ -32,6 +32,7 @@ use dunlin_proto::{
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio::{
+    runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
@@ -97,17 +98,18 @@ impl Sessions {
                 opening = openings.recv() => opening,
                 () = self.context.shutdown.begun() => return,
             };
-            let Some(Opening { requests, answer }) = opening else { return };
-            let opened = self.open(requests).await.map(|receiver| ReceiverStream::new(receiver).boxed());
+            let Some(Opening { requests, home, answer }) = opening else { return };
+            let opened = self.open(requests, &home).await.map(|receiver| ReceiverStream::new(receiver).boxed());
             // A gateway that no longer waits for it sees its session end.
             let _ = answer.send(opened);
         }
     }
 
-    /// Greets a gateway and begins its session; the receiver is what the gateway hears.
+    /// Greets a gateway and begins its session on a runtime; the receiver is what the gateway hears.
     async fn open(
         &self,
         mut requests: Requests,
+        home: &Handle,
     ) -> Result<mpsc::Receiver<Result<OpenSessionResponse, Status>>, Status> {
         let place = self.places.clone().try_acquire_owned();
         let place =
@@ -117,7 +119,7 @@ impl Sessions {
         let greeting = hello::answer(first, &self.context)?;
         let (outlet, receiver) = mpsc::channel(OUTGOING_MESSAGES);
         let session = Session::new(self.context.clone(), &greeting, outlet);
-        self.context.shutdown.spawn(session.run(requests, greeting, place));
+        self.context.shutdown.spawn_on(session.run(requests, greeting, place), home);
         Ok(receiver)
     }
 }
@@ -130,7 +132,7 @@ impl SessionService for Sessions {
         &self,
         request: Request<Streaming<OpenSessionRequest>>,
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
-        let receiver = self.open(request.into_inner().boxed()).await?;
+        let receiver = self.open(request.into_inner().boxed(), &Handle::current()).await?;
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use dunlin_gateway::{Gateway, GatewayArgs};
+use dunlin_gateway::GatewayArgs;
 use dunlin_process::{shutdown::Shutdown, telemetry};
 use dunlin_scheduler::{JoinTokenArgs, Scheduler, SchedulerArgs, operator_token};
 use dunlin_worker::WorkerArgs;
@@ -46,11 +46,7 @@ pub(crate) async fn gateway(args: GatewayArgs, output: Output, shutdown: Shutdow
         return print(output, &config.to_toml()?);
     }
     telemetry::start(config.log_format, &config.log_filter)?;
-    let gateway = tokio::select! {
-        bound = Gateway::bind(config) => bound?,
-        () = shutdown.begun() => return Ok(()),
-    };
-    gateway.serve(shutdown).await
+    dunlin_gateway::run(config, shutdown).await
 }
 
 /// Runs a scheduler, or prints a token.

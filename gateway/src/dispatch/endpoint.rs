@@ -77,10 +77,10 @@ impl Endpoint {
         InFlight(self.in_flight.clone())
     }
 
-    /// Its open session with the fewest calls.
+    /// Its open session with the fewest calls, one of this thread if there is any.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         let open = self.slots.iter().filter_map(|slot| slot.load_full().filter(|session| session.is_open()));
-        open.min_by_key(|session| session.load())
+        open.min_by_key(|session| (session.is_far(), session.load()))
     }
 
     /// Its sessions, one a slot.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{cores::Cores, shutdown::Shutdown};
 use dunlin_proto::{
     ids::VersionKey,
     standby::{SPARE, Seat, seats},
@@ -105,13 +105,16 @@ struct Inner {
     current: ArcSwap<Placements>,
     connector: Connector,
     sessions: usize,
+    cores: Cores,
     shutdown: Shutdown,
 }
 
 impl Directory {
-    /// Knows no placement yet; keeps `sessions` open to each endpoint, as tasks of `shutdown`.
-    pub(crate) fn new(connector: Connector, sessions: usize, shutdown: Shutdown) -> Self {
-        Self(Arc::new(Inner { current: ArcSwap::default(), connector, sessions, shutdown }))
+    /// Knows no placement yet; keeps `sessions` open to each endpoint, and one for each thread at least, as tasks of
+    /// `shutdown`.
+    pub(crate) fn new(connector: Connector, sessions: usize, cores: Cores, shutdown: Shutdown) -> Self {
+        let sessions = sessions.max(cores.handles().len());
+        Self(Arc::new(Inner { current: ArcSwap::default(), connector, sessions, cores, shutdown }))
     }
 
     /// The placements as they are now; hold them only briefly.
@@ -171,7 +174,8 @@ impl Directory {
         let gone = self.0.shutdown.token().child_token();
         let endpoint = Arc::new(Endpoint::new(id, worker, address, self.0.sessions, gone));
         for slot in 0..endpoint.slots() {
-            self.0.shutdown.spawn(endpoint.clone().maintain(slot, self.0.connector.clone()));
+            let keeping = endpoint.clone().maintain(slot, self.0.connector.clone());
+            self.0.shutdown.spawn_on(keeping, self.0.cores.handle(slot));
         }
         endpoint
     }
@@ -192,7 +196,7 @@ mod tests {
         let trust = Trust::Secret(ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap());
         let (local, changed) = (Local::default(), watch::Sender::new(0));
         let connector = Connector { gateway: "g".parse().unwrap(), trust, local, changed };
-        Directory::new(connector, 2, Shutdown::default())
+        Directory::new(connector, 2, Cores::here(), Shutdown::default())
     }
 
     fn announced(version: (u64, u64), key: VersionKey, endpoints: &[(&str, &str)]) -> Announced {

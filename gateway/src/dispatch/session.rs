@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -69,6 +70,8 @@ pub(super) struct Session {
     opened: Instant,
     /// Whether the worker answers pings.
     pings: AtomicBool,
+    /// The thread that opened it and reads it, where threads keep their tasks.
+    home: ThreadId,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +108,7 @@ async fn handshake(connector: &Connector, endpoint: &Endpoint) -> anyhow::Result
         heard: AtomicU64::new(0),
         opened: Instant::now(),
         pings: AtomicBool::new(false),
+        home: thread::current().id(),
     });
     let hello = SessionHello {
         protocol_version: PROTOCOL_VERSION,
@@ -160,6 +164,11 @@ impl Session {
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is of another thread, which every message would wake.
+    pub(super) fn is_far(&self) -> bool {
+        self.home != thread::current().id()
     }
 
     /// Invocations on it.

@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
+use dunlin_process::listen::{Sockets, pause};
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
@@ -26,8 +27,6 @@ use super::{Member, Peer, Trust, TrustError};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes at once; more connections wait in the kernel.
 const HANDSHAKES: usize = 256;
-/// Before connections are taken again after the system could give none.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that has been taken.
 #[derive(Debug)]
@@ -54,37 +53,36 @@ pub struct ConnectionInfo {
 type Handshakes = FuturesUnordered<BoxFuture<'static, Option<Connection>>>;
 
 impl Trust {
-    /// The connections of a listener. With `strangers`, also those of processes that have no certificate yet: every method
+    /// The connections that come. With `strangers`, also those of processes that have no certificate yet: every method
     /// behind it must then have a guard of its own.
     ///
     /// # Errors
     /// The certificate can't be used.
     pub fn incoming(
         &self,
-        listener: TcpListener,
+        sockets: Sockets,
         strangers: bool,
     ) -> Result<impl Stream<Item = io::Result<Connection>> + Send + use<>, TrustError> {
         let tls = match self {
             Self::Secret(_) => None,
             Self::Certificate(member) => Some((TlsAcceptor::from(Arc::new(member.server(strangers)?)), member.clone())),
         };
-        let begin = (listener, Handshakes::new(), tls);
-        Ok(futures::stream::unfold(begin, |(listener, mut handshakes, tls)| async move {
-            let connection = next(&listener, &mut handshakes, tls.as_ref()).await;
-            Some((Ok(connection), (listener, handshakes, tls)))
+        let begin = (sockets, Handshakes::new(), tls);
+        Ok(futures::stream::unfold(begin, |(mut sockets, mut handshakes, tls)| async move {
+            let connection = next(&mut sockets, &mut handshakes, tls.as_ref()).await;
+            Some((Ok(connection), (sockets, handshakes, tls)))
         }))
     }
 }
 
 /// The next connection whose handshake has succeeded.
-async fn next(listener: &TcpListener, handshakes: &mut Handshakes, tls: Option<&(TlsAcceptor, Member)>) -> Connection {
+async fn next(sockets: &mut Sockets, handshakes: &mut Handshakes, tls: Option<&(TlsAcceptor, Member)>) -> Connection {
     loop {
         tokio::select! {
-            accepted = listener.accept(), if handshakes.len() < HANDSHAKES => match accepted {
+            accepted = sockets.accept(), if handshakes.len() < HANDSHAKES => match accepted {
                 Ok((stream, from)) => handshakes.push(secure(stream, from, tls.cloned()).boxed()),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection can't be accepted");
-                    sleep(PAUSE).await;
+                    pause(&error).await;
                 }
             },
             Some(done) = handshakes.next(), if !handshakes.is_empty() => if let Some(connection) = done {

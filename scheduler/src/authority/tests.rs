@@ -58,7 +58,7 @@ fn two_days_ago() -> Time {
 async fn serve(trust: &Trust) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let incoming = trust.incoming(listener, false).unwrap();
+    let incoming = trust.incoming(listener.into(), false).unwrap();
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
     let health = InterceptedService::new(health, trust.require(&[Role::Gateway]));

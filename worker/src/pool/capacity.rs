@@ -4,7 +4,7 @@
 //! With a slot free it costs one short lock to get it and one to give it back.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use super::{
     queue::{Queue, Told, Verdict},
     turns::LineId,
 };
+
+use crate::sandbox::{Backlog, Effort};
 
 /// Invocations of all versions that may wait, for each that may run.
 const WAITING_PER_SLOT: usize = 10;
@@ -47,6 +49,7 @@ pub(super) struct Permit {
     capacity: Arc<Capacity>,
     line: LineId,
     since: Instant,
+    effort: Option<Effort>,
 }
 
 /// Somebody who waits; leaves the line when it is dropped.
@@ -62,10 +65,23 @@ enum Asked<'a> {
 }
 
 impl Capacity {
-    /// So many that run at once, and beside them so many that stand ready.
-    pub(crate) fn new(running: u32, prepared: u32) -> Self {
+    /// So many that run at once, as far as `threads` get them done, and beside them so many that stand ready.
+    pub(crate) fn new(running: u32, prepared: u32, threads: u32) -> Arc<Self> {
         let longest = (running as usize).saturating_mul(WAITING_PER_SLOT);
-        Self { queue: Mutex::new(Queue::new(running, longest)), prepared: Arc::new(Semaphore::new(prepared as usize)) }
+        Arc::new_cyclic(|capacity: &Weak<Self>| {
+            let capacity = capacity.clone();
+            let room = move || capacity.upgrade().as_ref().map_or((), Self::hand_out);
+            let backlog = Arc::new(Backlog::new(threads, room));
+            let queue = Mutex::new(Queue::new(running, longest, backlog));
+            Self { queue, prepared: Arc::new(Semaphore::new(prepared as usize)) }
+        })
+    }
+
+    /// Lets in whoever there is room for.
+    fn hand_out(self: &Arc<Self>) {
+        let (now, mut told) = (Instant::now(), Vec::new());
+        self.lock().hand_out(now, &mut told);
+        self.tell(told, now);
     }
 
     /// A line for a version of a namespace, of which `max` run at once.
@@ -77,15 +93,15 @@ impl Capacity {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn permit(self: &Arc<Self>, line: LineId, since: Instant) -> Permit {
-        Permit { capacity: self.clone(), line, since }
+    fn permit(self: &Arc<Self>, line: LineId, since: Instant, effort: Effort) -> Permit {
+        Permit { capacity: self.clone(), line, since, effort: Some(effort) }
     }
 
     /// Tells those who wait. A permit that nobody takes any more is dropped, and so goes to the next one.
     fn tell(self: &Arc<Self>, told: Told<oneshot::Sender<Answer>>, now: Instant) {
         for (caller, line, verdict) in told {
             let answer = match verdict {
-                Verdict::Go => Ok(self.permit(line, now)),
+                Verdict::Go(effort) => Ok(self.permit(line, now, effort)),
                 Verdict::Refused(refusal) => Err(refusal),
             };
             drop(caller.send(answer));
@@ -94,12 +110,12 @@ impl Capacity {
 }
 
 impl Place {
-    /// A permit at once, or when it is this one's turn. Cancel-safe: who leaves loses only its place in line.
+    /// A permit at once, or when it is this one's turn; `expected` is the CPU time that it will probably need. Cancel-safe: who leaves loses only its place in line.
     ///
     /// # Errors
     /// It would wait in vain, or has.
-    pub(super) async fn permit(&self, deadline: Instant) -> Answer {
-        let (_waiting, answer) = match self.ask(deadline)? {
+    pub(super) async fn permit(&self, deadline: Instant, expected: Option<Duration>) -> Answer {
+        let (_waiting, answer) = match self.ask(deadline, expected)? {
             Asked::Now(permit) => return Ok(permit),
             Asked::Wait(waiting, answer) => (waiting, answer),
         };
@@ -107,15 +123,15 @@ impl Place {
         timeout_at(deadline, answer).await.ok().and_then(Result::ok).unwrap_or(Err(Refusal::Late))
     }
 
-    fn ask(&self, deadline: Instant) -> Result<Asked<'_>, Refusal> {
+    fn ask(&self, deadline: Instant, expected: Option<Duration>) -> Result<Asked<'_>, Refusal> {
         let (now, mut told) = (Instant::now(), Vec::new());
         let mut queue = self.capacity.lock();
-        if queue.enter(self.line) {
+        if let Some(effort) = queue.enter(self.line, expected) {
             drop(queue);
-            return Ok(Asked::Now(self.capacity.permit(self.line, now)));
+            return Ok(Asked::Now(self.capacity.permit(self.line, now, effort)));
         }
         let (caller, answer) = oneshot::channel();
-        let joined = queue.join(self.line, caller, deadline, now, &mut told);
+        let joined = queue.join(self.line, caller, (deadline, expected), now, &mut told);
         drop(queue);
         self.capacity.tell(told, now);
         Ok(Asked::Wait(Waiting { place: self, ticket: joined? }, answer))
@@ -144,8 +160,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
+impl Permit {
+    /// What the invocation's guest takes of the worker while it can run.
+    pub(super) fn effort(&mut self) -> Option<Effort> {
+        self.effort.take()
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
+        drop(self.effort.take());
         let (now, mut told) = (Instant::now(), Vec::new());
         self.capacity.lock().release(self.line, now.saturating_duration_since(self.since), now, &mut told);
         self.capacity.tell(told, now);

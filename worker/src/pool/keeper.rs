@@ -45,7 +45,7 @@ impl Pool {
             loop {
                 match self.next_step() {
                     Step::Rest => return,
-                    Step::Prepare(share) => self.prepare(share, &mut pause).await,
+                    Step::Prepare(share) => self.prepare_or_pause(share, &mut pause).await,
                     Step::Release(sandboxes) => drop(sandboxes),
                     Step::Wait { watch: true } => {
                         // Either is only a reason to look again.
@@ -72,21 +72,19 @@ impl Pool {
             return Step::Release(state.prepared.drain(..have - wanted).collect());
         }
         let share = (have < wanted).then(|| self.0.capacity.prepared.clone().try_acquire_owned().ok());
-        match share {
-            Some(Some(share)) => Step::Prepare(share),
-            Some(None) => Step::Wait { watch: true },
-            None => Step::Wait { watch: demand.standby || have > self.0.scaling.min as usize || demand.peak > 0 },
-        }
+        let watch = match share {
+            Some(Some(share)) => return Step::Prepare(share),
+            Some(None) => true,
+            None => demand.standby || have > self.0.scaling.min as usize || demand.peak > 0,
+        };
+        state.watched = watch;
+        Step::Wait { watch }
     }
 
-    async fn prepare(&self, share: OwnedSemaphorePermit, pause: &mut Duration) {
-        match self.0.program.prepare().await {
-            Ok(sandbox) => {
-                *pause = FIRST_PAUSE;
-                self.lock().prepared.push_back(Prepared { sandbox, _share: share });
-            }
+    async fn prepare_or_pause(&self, share: OwnedSemaphorePermit, pause: &mut Duration) {
+        match self.prepare(share).await {
+            Ok(()) => *pause = FIRST_PAUSE,
             Err(error) => {
-                drop(share);
                 // Callers are told themselves; here it is only a sandbox less in advance.
                 tracing::debug!(error = &error as &dyn std::error::Error, ?pause, "could not prepare a sandbox");
                 sleep(*pause).await;

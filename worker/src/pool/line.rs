@@ -3,8 +3,8 @@
 //!
 //! In good times the first to come is the first served. Where the oldest always waits too long (CoDel, RFC 8289), and more
 //! have come than were served for longer than a burst lasts, the newest goes first, whose caller is the likeliest to be there still,
-//! and who has waited for longer than the interval is sent away. A burst that is being worked off is no overload, nor are
-//! callers who always wait for their answers, however many.
+//! and the others are sent away soon. A burst that is being worked off is no overload, nor are callers who always wait for
+//! their answers, however many.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,10 +14,15 @@ use tokio::time::Instant;
 const WAITING_PER_RUNNING: usize = 10;
 /// The shortest and the longest interval; between them it is twice the time that an invocation holds its sandbox.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long more may be asked than can be served before it is no burst any more.
-const BURST: Duration = Duration::from_millis(800);
+/// Intervals for which more may be asked than can be served before it is no burst any more.
+const BURST: u32 = 3;
+/// Intervals without anybody to send away after which an overload is over.
+const CALM: u32 = 10;
 /// The part of the interval that the oldest may wait for ever: 5 ms of 100.
 const TARGET: u32 = 20;
+/// The part of the interval after which those are sent away in overload who have not had their turn: 12 ms of 100. Their
+/// callers learn soon that they have to come again, and who is served was served at once.
+const PATIENCE: u32 = 8;
 
 /// Why somebody who waits gets no sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub(super) struct Waiter<T> {
     pub(super) ticket: u64,
     pub(super) since: Instant,
     pub(super) deadline: Instant,
+    /// The CPU time that it will probably need, as far as is known.
+    pub(super) expected: Option<Duration>,
     /// How it learns what became of it.
     pub(super) caller: T,
 }
@@ -97,7 +104,7 @@ impl<T> Line<T> {
     /// It would wait in vain.
     pub(super) fn join(&mut self, waiter: Waiter<T>, now: Instant, away: &mut Vec<T>) -> Result<(), Refusal> {
         self.send_away(now, away);
-        self.pressure.counts.asked += 1;
+        self.pressure.newest.asked += 1;
         if waiter.deadline <= now + self.expected_wait() {
             return Err(Refusal::Late);
         }
@@ -105,7 +112,7 @@ impl<T> Line<T> {
             if !self.is_overloaded() {
                 return Err(Refusal::Full);
             }
-            away.extend(self.waiters.pop_front().map(|oldest| oldest.caller));
+            self.send_first(away);
         }
         self.waiters.push_back(waiter);
         self.look(now);
@@ -121,7 +128,7 @@ impl<T> Line<T> {
             match next {
                 Some(waiter) if waiter.deadline <= now => late.push(waiter.caller),
                 next => {
-                    self.pressure.counts.served += u32::from(next.is_some());
+                    self.pressure.newest.served += u32::from(next.is_some());
                     return next;
                 }
             }
@@ -142,14 +149,19 @@ impl<T> Line<T> {
         last.map(|waiter| waiter.caller)
     }
 
-    /// Sends those away who have waited for the whole interval, where more was asked than could be served.
+    /// Sends those away who have waited for too long, where more is asked than can be served.
     fn send_away(&mut self, now: Instant, away: &mut Vec<T>) {
         self.look(now);
-        let interval = self.interval();
-        while self.pressure.sheds && self.oldest(now) > interval {
-            away.extend(self.waiters.pop_front().map(|oldest| oldest.caller));
+        let patience = self.interval() / PATIENCE;
+        while self.is_overloaded() && self.oldest(now) > patience {
+            self.send_first(away);
             self.look(now);
         }
+    }
+
+    fn send_first(&mut self, away: &mut Vec<T>) {
+        self.pressure.newest.sent_away += 1;
+        away.extend(self.waiters.pop_front().map(|first| first.caller));
     }
 
     /// How long one who joins now will wait: zero where nothing is known, and in overload, where the newest goes first.
@@ -173,53 +185,63 @@ impl<T> Line<T> {
 /// Whether more is asked of a line than it can serve.
 #[derive(Debug, Default)]
 struct Pressure {
-    /// Since when the oldest always waited too long, or it was last decided what that means.
+    /// The beginning of the newest interval; the oldest has waited too long ever since there are intervals.
     since: Option<Instant>,
-    /// Who came and who was served since then, but for the newest interval.
+    /// What happened in it.
+    newest: Counts,
+    /// What happened before it, without the first interval: many who come at once and then wait for their answers are many
+    /// only once.
     before: Counts,
-    /// The beginning of the newest interval, and who came and who was served in it.
-    recent: Option<Instant>,
-    counts: Counts,
-    /// More was asked than could be served.
+    intervals: u32,
+    /// More was asked for longer than a burst lasts, and somebody was sent away lately.
     overloaded: bool,
-    /// It was at some time since the oldest began to wait too long.
-    sheds: bool,
+    /// Intervals in a row in which nobody was.
+    calm: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     asked: u32,
     served: u32,
+    sent_away: u32,
 }
 
 impl Pressure {
     /// Takes in how long the oldest has waited, and how many wait.
     fn look(&mut self, oldest: Duration, waiting: usize, interval: Duration, now: Instant) {
-        if waiting == 0 || oldest <= interval / TARGET {
-            *self = Self::default();
-            return;
-        }
-        let Some((since, recent)) = self.since.zip(self.recent) else {
-            *self = Self { since: Some(now), recent: Some(now), ..Self::default() };
+        let begun = self.overloaded || (waiting > 0 && oldest > interval / TARGET);
+        let Some(since) = self.since.filter(|_| begun) else {
+            *self = Self { since: begun.then_some(now), ..Self::default() };
             return;
         };
-        if now.saturating_duration_since(recent) < interval {
-            return;
-        }
-        let newest = std::mem::take(&mut self.counts);
-        self.before.asked += newest.asked;
-        self.before.served += newest.served;
-        self.recent = Some(now);
-        if now.saturating_duration_since(since) >= interval.max(BURST) {
-            self.decide(newest);
-            (self.since, self.before) = (Some(now), Counts::default());
+        let passed = now.saturating_duration_since(since);
+        if passed >= interval {
+            self.since = Some(now);
+            self.turn(u32::try_from(passed.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX));
         }
     }
 
-    /// More was asked if it was so on the whole, by a twentieth at least, and still is.
-    fn decide(&mut self, newest: Counts) {
-        let on_the_whole = u64::from(self.before.asked) * 20 > u64::from(self.before.served) * 21;
-        self.overloaded = on_the_whole && newest.asked > newest.served;
-        self.sheds |= self.overloaded;
+    /// So many intervals are over; where they are many, nothing has happened in most of them.
+    fn turn(&mut self, passed: u32) {
+        let newest = std::mem::take(&mut self.newest);
+        self.intervals += 1;
+        if self.overloaded {
+            self.calm = if newest.sent_away == 0 { self.calm.saturating_add(passed) } else { 0 };
+            if self.calm >= CALM {
+                *self = Self::default();
+            }
+        } else if self.intervals > 1 {
+            self.before.asked = self.before.asked.saturating_add(newest.asked);
+            self.before.served = self.before.served.saturating_add(newest.served);
+            self.overloaded = self.intervals >= BURST && newest.asked > newest.served && self.before.is_excess();
+        }
+    }
+}
+
+impl Counts {
+    /// Whether more came than were served, by more than chance.
+    fn is_excess(self) -> bool {
+        let margin = (self.served / 20).max(2 * self.served.isqrt());
+        self.asked > self.served.saturating_add(margin)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,12 +17,13 @@ use super::{
     line::{Line, Refusal, Waiter},
     turns::{LineId, TenantId, Turns},
 };
+use crate::sandbox::{Backlog, Effort};
 
 /// What somebody who waited is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
-    /// It runs.
-    Go,
+    /// It runs, and is counted.
+    Go(Effort),
     /// It does not.
     Refused(Refusal),
 }
@@ -33,6 +35,7 @@ pub(super) type Told<T> = Vec<(T, LineId, Verdict)>;
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     free: u32,
+    backlog: Arc<Backlog>,
     waiting: usize,
     longest: usize,
     next: u64,
@@ -43,10 +46,10 @@ pub(super) struct Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// So many run at once, and so many may wait.
-    pub(super) fn new(slots: u32, longest: usize) -> Self {
+    /// So many run at once, and so many may wait; of those that run, as many as there is room for in the backlog.
+    pub(super) fn new(slots: u32, longest: usize, backlog: Arc<Backlog>) -> Self {
         let (lines, turns, tenants) = (HashMap::new(), Turns::default(), BTreeMap::new());
-        Self { free: slots, waiting: 0, longest, next: 0, lines, turns, tenants }
+        Self { free: slots, backlog, waiting: 0, longest, next: 0, lines, turns, tenants }
     }
 
     fn number(&mut self) -> u64 {
@@ -77,17 +80,17 @@ impl<T> Queue<T> {
     }
 
     /// Runs one at once, where there is a slot and nobody of the line waits for it.
-    pub(super) fn enter(&mut self, id: LineId) -> bool {
-        let Some((_, line)) = self.lines.get_mut(&id) else { return false };
-        let enters = self.free > 0 && line.len() == 0 && line.has_room();
-        if enters {
-            self.free -= 1;
-            line.begin();
+    pub(super) fn enter(&mut self, id: LineId, expected: Option<Duration>) -> Option<Effort> {
+        let (_, line) = self.lines.get_mut(&id)?;
+        if self.free == 0 || line.len() > 0 || !line.has_room() || !self.backlog.has_room() {
+            return None;
         }
-        enters
+        self.free -= 1;
+        line.begin();
+        Some(Effort::begin(&self.backlog, expected))
     }
 
-    /// Lets somebody wait; `told` are others who lose their place by that. Returns the ticket to leave with.
+    /// Lets somebody wait until its deadline, who needs so much CPU time as far as is known; `told` are others who lose their place by that. Returns the ticket to leave with.
     ///
     /// # Errors
     /// It would wait in vain.
@@ -95,12 +98,13 @@ impl<T> Queue<T> {
         &mut self,
         id: LineId,
         caller: T,
-        deadline: Instant,
+        until: (Instant, Option<Duration>),
         now: Instant,
         told: &mut Told<T>,
     ) -> Result<u64, Refusal> {
         let ticket = self.number();
-        let waiter = Waiter { ticket, since: now, deadline, caller };
+        let (deadline, expected) = until;
+        let waiter = Waiter { ticket, since: now, deadline, expected, caller };
         let mut away = Vec::new();
         let joined = self.change(id, |line| line.join(waiter, now, &mut away)).unwrap_or(Err(Refusal::Full));
         told.extend(away.into_iter().map(|caller| (caller, id, Verdict::Refused(Refusal::Full))));
@@ -135,21 +139,21 @@ impl<T> Queue<T> {
     }
 
     /// Gives slots to those who wait while there are any.
-    fn hand_out(&mut self, now: Instant, told: &mut Told<T>) {
-        while self.free > 0 {
+    pub(super) fn hand_out(&mut self, now: Instant, told: &mut Told<T>) {
+        while self.free > 0 && self.backlog.has_room() {
             let lines = &self.lines;
             let Some(id) = self.turns.next(|id| lines.get(&id).is_some_and(|(_, line)| line.has_room())) else {
                 return;
             };
-            if let Some(caller) = self.take(id, now, told) {
+            if let Some(Waiter { caller, expected, .. }) = self.take(id, now, told) {
                 self.free -= 1;
-                told.push((caller, id, Verdict::Go));
+                told.push((caller, id, Verdict::Go(Effort::begin(&self.backlog, expected))));
             }
         }
     }
 
     /// The next of a line whose turn it is, which runs from now on; `told` are those who waited in vain.
-    fn take(&mut self, id: LineId, now: Instant, told: &mut Told<T>) -> Option<T> {
+    fn take(&mut self, id: LineId, now: Instant, told: &mut Told<T>) -> Option<Waiter<T>> {
         let hold = self.lines.get(&id).map(|(_, line)| line.hold());
         self.turns.charge(hold.unwrap_or_default());
         let (mut away, mut late) = (Vec::new(), Vec::new());
@@ -157,7 +161,7 @@ impl<T> Queue<T> {
         let refused = |refusal| move |caller| (caller, id, Verdict::Refused(refusal));
         told.extend(away.into_iter().map(refused(Refusal::Full)));
         told.extend(late.into_iter().map(refused(Refusal::Late)));
-        next.flatten().map(|waiter| waiter.caller)
+        next.flatten()
     }
 
     /// Makes room for somebody who has just joined: the namespace with the most waiting gives up a place.
@@ -188,6 +192,7 @@ impl<T> Queue<T> {
         let result = change(line);
         let after = line.len();
         self.waiting = self.waiting + after - before;
+        self.backlog.want(self.waiting > 0);
         match (before, after) {
             (0, 1..) => self.turns.add(*tenant, id),
             (1.., 0) => self.turns.remove(*tenant, id),

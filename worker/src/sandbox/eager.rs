@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
+use super::effort::Effort;
+
 /// Time after which work has had its turn. Below the tick that interrupts guests, so that a guest that computes gives way at
 /// each of its interrupts.
 const SLICE: Duration = Duration::from_millis(1);
@@ -28,6 +30,8 @@ const AGAIN: u8 = 2;
 struct Bell {
     state: AtomicU8,
     task: AtomicWaker,
+    /// What the work takes of the worker while it can go on.
+    effort: Option<Effort>,
 }
 
 impl Wake for Bell {
@@ -37,12 +41,25 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.state.compare_exchange(POLLING, AGAIN, AcqRel, Acquire) == Err(WAITING) {
+            self.begin();
             self.task.wake();
         }
     }
 }
 
 impl Bell {
+    fn begin(&self) {
+        if let Some(effort) = &self.effort {
+            effort.awake();
+        }
+    }
+
+    fn end(&self) {
+        if let Some(effort) = &self.effort {
+            effort.asleep();
+        }
+    }
+
     /// Ends a poll; says whether the work was woken meanwhile.
     fn is_again(&self) -> bool {
         self.state.compare_exchange(POLLING, WAITING, AcqRel, Acquire).is_err()
@@ -57,8 +74,8 @@ pub(super) struct Eager {
 }
 
 impl Eager {
-    pub(super) fn new() -> Self {
-        let bell = Arc::new(Bell::default());
+    pub(super) fn new(effort: Option<Effort>) -> Self {
+        let bell = Arc::new(Bell { effort, ..Bell::default() });
         Self { waker: bell.clone().into(), bell }
     }
 
@@ -66,10 +83,12 @@ impl Eager {
     pub(super) fn poll<F: Future + ?Sized>(&self, mut work: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let began = Instant::now();
         self.bell.task.register(cx.waker());
+        self.bell.begin();
         loop {
             self.bell.state.store(POLLING, Release);
             let polled = work.as_mut().poll(&mut Context::from_waker(&self.waker));
             if polled.is_ready() || !self.bell.is_again() {
+                self.bell.end();
                 return polled;
             }
             if began.elapsed() >= SLICE {
@@ -78,6 +97,13 @@ impl Eager {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl Drop for Eager {
+    fn drop(&mut self) {
+        // Somebody may keep a waker for longer.
+        self.bell.end();
     }
 }
 
@@ -107,7 +133,7 @@ mod tests {
             polls += 1;
             work(polls, cx.waker())
         }));
-        let polled = Eager::new().poll(work, &mut Context::from_waker(&rings.clone().into()));
+        let polled = Eager::new(None).poll(work, &mut Context::from_waker(&rings.clone().into()));
         (polled, polls, rings.0.load(Relaxed))
     }
 
@@ -135,7 +161,7 @@ mod tests {
     async fn whoever_is_waited_for_wakes_the_task() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut receiver = pin!(receiver.map(Result::unwrap));
-        let eager = Eager::new();
+        let eager = Eager::new(None);
         let waiting = tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| eager.poll(receiver.as_mut(), cx)));
         let later = async {
             tokio::task::yield_now().await;

@@ -34,6 +34,8 @@ const MEMORY_SLOT_BYTES: u64 = (4 << 30) + (32 << 20);
 /// Address space for the linear memories of all engines of a process; the system gives 128 TiB (x86-64 without five-level pages).
 const ADDRESS_SPACE_BYTES: u64 = 104 << 40;
 
+/// Bytes of a page.
+const PAGE: usize = 4096;
 /// Most bytes of a memory or table that stay mapped where touched pages cannot be found cheaply.
 const KEPT_WITHOUT_SCAN: usize = 128 << 10;
 
@@ -209,6 +211,7 @@ fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
     let scan = swap_is_off() && PoolingAllocationConfig::is_pagemap_scan_available();
     // Without a scan the engine clears all of it after every guest, touched or not.
     let keep = |bytes: usize| if scan { bytes } else { bytes.min(KEPT_WITHOUT_SCAN) };
+    let memory = kept(settings.memory_keep_resident_bytes, settings.max_unused_warm_slots, machine_memory());
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sandboxes)
         .total_stacks(sandboxes)
@@ -223,12 +226,30 @@ fn pool(settings: &SandboxConfig) -> PoolingAllocationConfig {
         .max_memories_per_module(MEMORIES)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX))
-        .linear_memory_keep_resident(keep(settings.memory_keep_resident_bytes))
+        .linear_memory_keep_resident(keep(memory))
         .table_keep_resident(keep(settings.table_keep_resident_bytes))
         .async_stack_keep_resident(settings.stack_keep_resident_bytes)
         .max_unused_warm_slots(settings.max_unused_warm_slots)
         .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
     pool
+}
+
+/// How much of each memory stays, so that all warm slots together never hold more than a quarter of the machine's memory.
+fn kept(wanted: usize, warm_slots: u32, machine: u64) -> usize {
+    let share = machine / 4 / u64::from(warm_slots.max(1));
+    wanted.min(usize::try_from(share).unwrap_or(usize::MAX)) & !(PAGE - 1)
+}
+
+/// The memory of this machine, in bytes.
+fn machine_memory() -> u64 {
+    std::fs::read_to_string("/proc/meminfo").ok().and_then(|table| total_memory(&table)).unwrap_or(1 << 30)
+}
+
+/// Reads `/proc/meminfo`: a line for each figure, in units of 1024 bytes.
+fn total_memory(table: &str) -> Option<u64> {
+    let total = table.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// The linear memories of an engine: as many as its sandboxes could have, or as many as there is room for. Next to all

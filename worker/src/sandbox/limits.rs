@@ -18,6 +18,8 @@ const MIB: u64 = 1 << 20;
 pub struct SandboxConfig {
     /// Sandboxes that may exist at once, busy and prepared together; fixes the size of the instance pool.
     pub max_sandboxes: u32,
+    /// Threads for guests that compute for longer than it takes to hand them over.
+    pub threads: usize,
     /// The largest linear memory that any version may ask for, in bytes: the size of a pool slot. Address space only.
     pub max_memory_bytes: u64,
     /// Offers WASI 0.3 (`wasi:http/handler@0.3`), by a second engine that only code which needs it runs on.
@@ -25,8 +27,9 @@ pub struct SandboxConfig {
     pub wasi03: bool,
     /// The CPU that code was compiled for.
     pub cpu: CpuBaseline,
-    /// Bytes of each linear memory that stay mapped between guests (zeroed, or reset to the initial image).
-    /// Bounds both the resident memory of an idle slot and the cost of resetting it.
+    /// Bytes of each linear memory that stay mapped between guests (zeroed, or reset to the initial image), as long as all
+    /// warm slots together hold no more than a quarter of the machine's memory. Only what guests have touched is held. More
+    /// than a guest touches saves its next instance every page fault; what is above is given back and faulted in again.
     pub memory_keep_resident_bytes: usize,
     /// The same for each table.
     pub table_keep_resident_bytes: usize,
@@ -42,10 +45,11 @@ impl Default for SandboxConfig {
     fn default() -> Self {
         Self {
             max_sandboxes: 1000,
+            threads: 1,
             max_memory_bytes: 1024 * MIB,
             wasi03: true,
             cpu: CpuBaseline::default(),
-            memory_keep_resident_bytes: 4 << 20,
+            memory_keep_resident_bytes: 32 << 20,
             table_keep_resident_bytes: 256 << 10,
             stack_keep_resident_bytes: 64 << 10,
             max_unused_warm_slots: 200,

@@ -21,6 +21,7 @@ use super::body::CountedBody;
 use super::call::Call;
 use super::console::Console;
 use super::delivery::Delivery;
+use super::effort::{Effort, Lane};
 use super::lanes::Lanes;
 use super::meter::{Meter, Metered};
 use super::outcome::{Completion, Failure, Outcome};
@@ -38,6 +39,7 @@ pub struct Sandbox {
     pub(super) meter: Arc<Meter>,
     pub(super) console: Console,
     pub(super) instantiation: Duration,
+    pub(super) effort: Option<Effort>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -52,15 +54,22 @@ impl Sandbox {
         self.instantiation
     }
 
+    /// Counts what it computes.
+    pub(crate) fn counted(self, effort: Option<Effort>) -> Self {
+        Self { effort, ..self }
+    }
+
     /// Runs one invocation. Ends no later than the call's deadline plus a few milliseconds, whatever the guest does; the pool
     /// slot is free again when it returns. Dropping the future stops the guest.
-    pub async fn run(self, call: Call) -> Completion {
-        let began = Instant::now();
+    pub async fn run(mut self, call: Call) -> Completion {
+        let (began, effort) = (Instant::now(), self.effort.take());
         let (meter, start) = (self.meter.clone(), self.instantiation);
         let runtime = self.program.runtime.clone();
         let console = self.console.clone();
         console.bind(call.logs.clone());
-        let ended = isolated(&runtime.lanes, &meter, self.run_guarded(call, began)).await;
+        let usual = self.program.usual.clone();
+        let ended = isolated(&runtime.lanes, &meter, usual.lane(), effort, self.run_guarded(call, began)).await;
+        usual.note(meter.cpu());
         console.finish();
         let outcome = match ended.and_then(|inner| inner) {
             Ok(()) => Outcome::Ok,
@@ -112,12 +121,14 @@ impl Sandbox {
 /// Boxes it at once: the future of an invocation is large, and nobody should copy it around.
 pub(super) fn isolated<'a, T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     lanes: &'a Lanes,
-    meter: &'a Meter,
+    meter: &'a Arc<Meter>,
+    lane: Lane,
+    effort: Option<Effort>,
     work: F,
 ) -> impl Future<Output = Result<T, Failure>> + Send + use<'a, T, F> {
     let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
     async move {
-        match lanes.run(meter, work).await {
+        match lanes.run(meter, lane, effort, work).await {
             Some(Ok(done)) => Ok(done),
             Some(Err(panic)) => Err(failure::panicked(panic.as_ref())),
             // The runtime is being shut down.
@@ -152,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_host_code_ends_one_guest_only_and_is_charged() {
-        let (lanes, meter) = (Lanes::new().unwrap(), Arc::new(Meter::new(Limits::default())));
+        let (lanes, meter) = (Lanes::new(1).unwrap(), Arc::new(Meter::new(Limits::default())));
         let charged = meter.clone();
         let work = async move {
             let broken = pin!(async {
@@ -163,10 +174,10 @@ mod tests {
             });
             Metered { meter: &charged, inner: broken }.await
         };
-        let failure = isolated(&lanes, &meter, work).await.unwrap_err();
+        let failure = isolated(&lanes, &meter, Lane::Home, None, work).await.unwrap_err();
         assert_eq!(failure, Failure::Panicked { message: "broken on purpose".to_owned() });
         assert!(meter.usage(Duration::ZERO, Duration::ZERO).cpu > Duration::ZERO);
-        assert_eq!(isolated(&lanes, &meter, async { 1 }).await, Ok(1));
+        assert_eq!(isolated(&lanes, &meter, Lane::Home, None, async { 1 }).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

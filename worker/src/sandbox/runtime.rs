@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker};
@@ -13,6 +14,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use super::console::Console;
+use super::effort::Usual;
 use super::egress::{Egress, Hooks};
 use super::engine::{self, Class, Offer};
 use super::lanes::Lanes;
@@ -51,7 +53,7 @@ impl Runtime {
         let fingerprint = engine::fingerprint(offer).map_err(start)?;
         let engines = hosts.iter().map(|host| &host.engine);
         let ticker = Ticker::start(engines).map_err(|error| SandboxError::Engine(error.into()))?;
-        let lanes = Lanes::new().map_err(|error| SandboxError::Engine(error.into()))?;
+        let lanes = Lanes::new(config.threads).map_err(|error| SandboxError::Engine(error.into()))?;
         let egress = Arc::new(Egress::new(&config.egress).map_err(SandboxError::Engine)?);
         Ok(Arc::new(Self { hosts, fingerprint, max_memory_bytes: config.max_memory_bytes, egress, lanes, ticker }))
     }
@@ -72,7 +74,7 @@ impl Runtime {
         let pre = host.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
         let pre = pre.map_err(|error| SandboxError::Link(error.into()))?;
         let (engine, policy) = (host.engine.clone(), Arc::new(policy));
-        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), engine, pre, policy })))
+        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), engine, pre, policy, usual: Arc::default() })))
     }
 
     /// Maps compiled code into the engine of its class: an engine refuses code of another one by the file's first bytes.
@@ -111,6 +113,8 @@ pub(super) struct ProgramInner {
     engine: Engine,
     pre: Pre,
     pub(super) policy: Arc<Policy>,
+    /// The CPU time of a call.
+    pub(super) usual: Arc<Usual>,
 }
 
 impl std::fmt::Debug for Program {
@@ -135,8 +139,14 @@ impl Program {
         if asked > max {
             return Err(SandboxError::MemoryAboveMaximum { asked, max });
         }
-        let (runtime, engine, pre) = (self.0.runtime.clone(), self.0.engine.clone(), self.0.pre.clone());
-        Ok(Self(Arc::new(ProgramInner { runtime, engine, pre, policy: Arc::new(policy) })))
+        let ProgramInner { runtime, engine, pre, usual, .. } = &*self.0;
+        let (runtime, engine, pre, usual) = (runtime.clone(), engine.clone(), pre.clone(), usual.clone());
+        Ok(Self(Arc::new(ProgramInner { runtime, engine, pre, policy: Arc::new(policy), usual })))
+    }
+
+    /// The CPU time that a call takes; nothing before the first.
+    pub(crate) fn usual_cpu(&self) -> Option<Duration> {
+        self.0.usual.get()
     }
 
     /// Makes a fresh sandbox, which takes a place in the pool until it has run or is dropped. Runs the guest's start code, if it
@@ -145,7 +155,9 @@ impl Program {
         let began = Instant::now();
         let meter = Arc::new(Meter::new(self.0.policy.limits.clone()));
         let work = instantiate(self.0.clone(), meter.clone(), began);
-        let made = isolated(&self.0.runtime.lanes, &meter, work).await.map_err(SandboxError::Guest)?;
+        let made = isolated(&self.0.runtime.lanes, &meter, self.0.usual.lane(), None, work)
+            .await
+            .map_err(SandboxError::Guest)?;
         made.map(|sandbox| Sandbox { instantiation: began.elapsed(), ..sandbox })
     }
 }
@@ -168,7 +180,9 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
         bounded(&meter, began, until, runtime.ticker.running(), std::future::pending(), work).await
     };
     match guest {
-        Ok(guest) => Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed() }),
+        Ok(guest) => {
+            Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed(), effort: None })
+        }
         Err(_) if full => Err(SandboxError::PoolExhausted),
         Err(failure) => Err(SandboxError::Guest(failure)),
     }

@@ -1,6 +1,10 @@
 //! One invocation, from its beginning to its last message: find the version, wait for a sandbox, run it, say how it ended.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use dunlin_proto::{
     ErrorCode,
@@ -21,7 +25,7 @@ use super::{
 use crate::{
     holdings::Held,
     logs::Source,
-    pool::Checkout,
+    pool::{Checkout, Pool},
     sandbox::{Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
 };
 
@@ -56,7 +60,8 @@ impl Invocation {
     /// Runs it, and says how it ended.
     pub(super) async fn run(self) {
         let Self { context, inflight, outgoing, begin, received, leaving } = self;
-        let running = Running { context: &context, inflight: &inflight, outgoing: &outgoing, received };
+        let running =
+            Running { context: &context, inflight: &inflight, outgoing: &outgoing, received, pool: OnceLock::new() };
         let work = AssertUnwindSafe(Box::pin(running.run(begin, leaving))).catch_unwind();
         let ending = work.await.unwrap_or_else(|_| {
             tracing::error!("an invocation panicked outside its sandbox");
@@ -64,6 +69,9 @@ impl Invocation {
         });
         // Nobody is left to be told where the session is gone.
         let _ = outgoing.send(Frame::from(ending)).await;
+        if let Some(pool) = running.pool.get() {
+            pool.replenish().await;
+        }
     }
 }
 
@@ -73,6 +81,8 @@ struct Running<'a> {
     inflight: &'a Inflight,
     outgoing: &'a Outgoing,
     received: Instant,
+    /// Where its sandbox came from.
+    pool: OnceLock<Pool>,
 }
 
 impl Running<'_> {
@@ -107,7 +117,8 @@ impl Running<'_> {
 
     /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
     async fn invoke(&self, held: &Held, order: Order, checkout: Checkout, deadline: Instant) -> Ending {
-        let Checkout { sandbox, slot, start } = checkout;
+        let Checkout { sandbox, mut slot, start } = checkout;
+        let _ = self.pool.set(slot.pool().clone());
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
         let (logs, lines) = LogSink::channel(LINES_AHEAD);
@@ -123,6 +134,7 @@ impl Running<'_> {
         let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
         let running = async {
             // Boxed, so that whoever waits for a sandbox does not carry the room for it.
+            let sandbox = sandbox.counted(slot.effort());
             let completion = Box::pin(sandbox.run(call)).await;
             // A caller who reads slowly keeps nobody else waiting.
             drop(slot);

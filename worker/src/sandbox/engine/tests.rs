@@ -90,6 +90,19 @@ fn swap_areas_are_seen() {
 }
 
 #[test]
+fn warm_slots_hold_a_quarter_of_the_machine_at_most() {
+    let mebibytes = |count: usize| count << 20;
+    assert_eq!(kept(mebibytes(32), 200, 64 << 30), mebibytes(32));
+    for (slots, machine) in [(200, 16 << 30), (200, 1 << 30), (1, 4096), (0, 1 << 20)] {
+        let bytes = kept(mebibytes(32), slots, machine);
+        assert!(bytes as u64 * u64::from(slots) <= machine / 4 && bytes % PAGE == 0, "{bytes}");
+    }
+    assert_eq!(total_memory("MemFree: 1 kB\nMemTotal:       24600000 kB\n"), Some(24_600_000 << 10));
+    assert_eq!(total_memory("MemTotal: much"), None);
+    assert!(machine_memory() > 1 << 20);
+}
+
+#[test]
 fn the_engine_version_is_the_locked_one() {
     let lock = include_str!("../../../../Cargo.lock");
     let mut lines = lock.lines().skip_while(|line| *line != "name = \"wasmtime\"");
