@@ -12,6 +12,7 @@ mod outbound;
 mod pick;
 pub(crate) mod placement;
 mod record;
+mod refusals;
 pub(crate) mod request;
 pub(crate) mod response;
 mod run;

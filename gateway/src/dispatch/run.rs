@@ -203,10 +203,12 @@ impl<'a> Course<'a> {
             }
             match self.attempt(call, ledger).await? {
                 First::Head(head, call) => {
+                    endpoint.refusals.taken();
                     self.invocation.version.demand.throttle().taken(Instant::now());
                     return Ok((head, call));
                 }
                 First::Full(refusal) => {
+                    endpoint.refusals.refused(Instant::now());
                     self.refused.push((endpoint, role));
                     self.full = Some(refusal.clone());
                     self.may_try_again(refusal)?;
@@ -217,6 +219,7 @@ impl<'a> Course<'a> {
                 }
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
+                    endpoint.refusals.refused(Instant::now());
                     self.refused.push((endpoint, role));
                     self.refusal = Some(refusal);
                 }
