@@ -1,15 +1,18 @@
 //! How an invocation reaches a worker: choose an endpoint, send it over a session, bring the answer back.
 //!
-//! The choice is in `pick.rs`, a session in `session.rs`, one invocation on it in `call.rs`, bodies in `request.rs` and
-//! `response.rs`, where versions run in `placement.rs`. HTTP listeners and credentials are not known here.
+//! The choice is in `pick.rs`, a session in `session.rs`, one invocation on it in `call.rs`, its tries in `run.rs` and
+//! `attempt.rs`, bodies in `request.rs` and `response.rs`, where versions run in `placement.rs`. HTTP listeners and credentials are not known here.
 
 pub(crate) mod activate;
+mod attempt;
 pub(crate) mod call;
 mod endpoint;
+mod hold;
 mod outbound;
 mod pick;
 pub(crate) mod placement;
 mod record;
+mod refusals;
 pub(crate) mod request;
 pub(crate) mod response;
 mod run;

@@ -15,6 +15,7 @@ use std::{
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
+    ApiError,
     internal::v1::{
         Assignment, AssignmentDelta, SyncWorkerRequest, SyncWorkerResponse, WorkerHello, WorkerLoad, WorkerWelcome,
         sync_service_client::SyncServiceClient, sync_worker_request::Report, sync_worker_response::Update,
@@ -49,7 +50,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("{}", .0.message())]
+    #[error("{}", words(.0))]
     Status(#[from] Status),
     #[error("the scheduler did not answer within {WELCOME:?}")]
     Silent,
@@ -59,6 +60,12 @@ enum Ended {
     NoWelcome,
     #[error("the scheduler sent a change of another assignment than the one that is followed")]
     WrongBase,
+}
+
+/// What the scheduler says, and what it advises.
+fn words(status: &Status) -> String {
+    let ApiError { message, hint, .. } = status.clone().into();
+    hint.map_or(message.clone(), |hint| format!("{message}; {hint}"))
 }
 
 /// What keeps a worker in step with the scheduler.
@@ -104,7 +111,7 @@ impl Agent {
             }
             if !std::mem::replace(&mut said, true) {
                 let reason = ended.to_string();
-                tracing::warn!(reason, "no scheduler; serving what is held, and trying again until there is one");
+                tracing::warn!(reason, "not connected to the scheduler; serving what is held, and trying again");
             }
             sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -265,6 +272,17 @@ mod tests {
         ] {
             assert_eq!(is_another_cluster(&welcome(before), &welcome(now)), another, "{before:?} {now:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_is_refused_says_why_and_what_to_do() {
+        let taken = ApiError::new(dunlin_proto::ErrorCode::AlreadyExists, "another worker is connected as w1");
+        let ended = Ended::from(Status::from(taken.hint("give each worker a name of its own with --name")));
+        assert_eq!(
+            ended.to_string(),
+            "another worker is connected as w1; give each worker a name of its own with --name"
+        );
+        assert_eq!(Ended::from(Status::unavailable("away")).to_string(), "away");
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct State {
     sender: Option<Waker>,
     /// Something other than a refusal arrived: guest code runs, so there is no second try.
     started: bool,
+    /// The end of the answer's body, or of the guest, is here.
+    whole: bool,
     /// Nothing more arrives.
     over: bool,
 }
@@ -70,6 +72,7 @@ impl Default for State {
             sendable: INITIAL_CREDIT_BYTES,
             sender: None,
             started: false,
+            whole: false,
             over: false,
         }
     }
@@ -123,6 +126,18 @@ impl Call {
         Poll::Pending
     }
 
+    /// Ready once the answer is whole, has more than `most` bytes, or can't go on; says whether it is lost before its end.
+    /// Nothing of the body may have been taken yet.
+    fn poll_settled(&self, most: u64, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        let here = INITIAL_CREDIT_BYTES.saturating_sub(state.receivable);
+        if state.over || state.whole || here > most {
+            return Poll::Ready(state.over && !state.whole);
+        }
+        state.receiver = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     fn poll_credit(&self, want: u64, context: &mut Context<'_>) -> Poll<Option<u64>> {
         let mut state = self.lock();
         if state.over {
@@ -150,11 +165,13 @@ impl State {
             self.events.push_back(Event::Data(body.data));
         }
         if body.last {
+            self.whole = true;
             self.events.push_back(Event::Last(wire::header_map(body.trailers)));
         }
     }
 
     fn end(&mut self, event: Event) {
+        self.whole |= matches!(event, Event::End(_));
         self.events.push_back(event);
         self.over = true;
     }
@@ -198,6 +215,12 @@ impl CallHandle {
         let event = std::task::ready!(self.call.poll_event(context));
         self.over = matches!(event, Event::End(_) | Event::Refusal(_) | Event::Lost);
         Poll::Ready(event)
+    }
+
+    /// Waits until the answer is whole, has more than `most` bytes, or can't go on, and takes none of it; says whether it is
+    /// lost before its end. Cancel-safe.
+    pub(super) async fn settled(&self, most: u64) -> bool {
+        poll_fn(|context| self.call.poll_settled(most, context)).await
     }
 
     /// Says that the caller has taken so many bytes of the answer.

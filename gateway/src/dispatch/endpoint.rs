@@ -10,10 +10,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use dunlin_proto::{ids::GatewayId, local::Local, trust::Trust};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{self, Session};
+use super::{
+    refusals::Refusals,
+    session::{self, Session},
+};
 
 /// What keeping sessions open takes.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: String,
     slots: Box<[ArcSwapOption<Session>]>,
     in_flight: Arc<AtomicU32>,
+    /// What it refused lately.
+    pub(super) refusals: Refusals,
     /// Ends its sessions once their calls are over: it is no longer placed.
     pub(super) gone: CancellationToken,
 }
@@ -61,14 +66,16 @@ impl Endpoint {
             address: address.to_owned(),
             slots: (0..sessions).map(|_| ArcSwapOption::empty()).collect(),
             in_flight: Arc::default(),
+            refusals: Refusals::new(Instant::now()),
             gone,
         }
     }
 
-    /// How much of this gateway's work is on it; nothing where it can't be reached now.
+    /// How much of this gateway's work is on it, and more where it takes none; nothing where it can't be reached now.
     pub(super) fn load(&self) -> Option<u32> {
         let open = self.slots.iter().any(|slot| slot.load().as_ref().is_some_and(|session| session.is_open()));
-        open.then(|| self.in_flight.load(Ordering::Relaxed))
+        let weight = || self.refusals.weight(Instant::now);
+        open.then(|| self.in_flight.load(Ordering::Relaxed).saturating_add(weight()))
     }
 
     /// Counts an invocation.
@@ -101,7 +108,9 @@ impl Endpoint {
                 Ok((session, incoming)) => {
                     backoff = Backoff::default();
                     self.set(slot, Some(session.clone()), &connector);
-                    session.run(incoming, &self.gone, &connector.changed).await;
+                    if let Err(error) = session.run(incoming, &self.gone, &connector.changed).await {
+                        tracing::info!(endpoint = self.id, error = format!("{error:#}"), "session with a worker ended");
+                    }
                     self.set(slot, None, &connector);
                 }
                 Err(error) => {

@@ -1,4 +1,5 @@
-//! The course of one invocation: a session, a beginning, the answer's head; and another session where it is safe.
+//! The course of one invocation: a session, a beginning, the answer's head; and another session where it is safe. What a
+//! single try can come to is in `attempt.rs`.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::GatewayId,
-    internal::v1::{Begin, End, Head},
+    internal::v1::{Begin, Head},
     model::to_wire_duration,
 };
 use http::{Response, StatusCode};
@@ -21,7 +22,8 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Invocation, ResponseBody,
     activate::{self, Activator, Waiting},
-    call::{CallHandle, Event},
+    attempt::{self, Failure, First},
+    call::CallHandle,
     endpoint::Endpoint,
     pick::pick,
     placement::Directory,
@@ -48,9 +50,6 @@ const CROWD: u32 = 4;
 const RUNS_AGAIN: u32 = 2;
 /// The pause before endpoints that all refused are asked again.
 const AGAIN: Duration = Duration::from_millis(50);
-
-/// When a caller may come back whose time would have been up before its turn.
-const LATER: Duration = Duration::from_secs(1);
 
 /// Sends invocations to workers. Clones share everything.
 #[derive(Debug, Clone)]
@@ -94,29 +93,6 @@ impl Dispatcher {
     pub(crate) fn directory(&self) -> &Directory {
         &self.0.directory
     }
-}
-
-/// Why there is no answer; a call that still runs is stopped.
-struct Failure {
-    error: ApiError,
-    call: Option<(CallHandle, &'static str)>,
-}
-
-impl From<ApiError> for Box<Failure> {
-    fn from(error: ApiError) -> Self {
-        Self::new(Failure { error, call: None })
-    }
-}
-
-/// What came first of a try.
-enum First {
-    Head(Head, CallHandle),
-    /// Guest code never started.
-    Again(ApiError),
-    /// Guest code never started, since the endpoint has too much to do.
-    Full(ApiError),
-    /// The worker is gone, and guest code may have started.
-    Lost,
 }
 
 pub(super) async fn invoke(
@@ -225,12 +201,14 @@ impl<'a> Course<'a> {
             if role == Role::Standby {
                 self.ask_for_more();
             }
-            match self.first(call, ledger).await? {
+            match self.attempt(call, ledger).await? {
                 First::Head(head, call) => {
+                    endpoint.refusals.taken();
                     self.invocation.version.demand.throttle().taken(Instant::now());
                     return Ok((head, call));
                 }
                 First::Full(refusal) => {
+                    endpoint.refusals.refused(Instant::now());
                     self.refused.push((endpoint, role));
                     self.full = Some(refusal.clone());
                     self.may_try_again(refusal)?;
@@ -241,6 +219,7 @@ impl<'a> Course<'a> {
                 }
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
+                    endpoint.refusals.refused(Instant::now());
                     self.refused.push((endpoint, role));
                     self.refusal = Some(refusal);
                 }
@@ -252,12 +231,16 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// Whether it does no harm to run it again, and all of it is here.
+    fn can_run_again(&self) -> bool {
+        self.invocation.version.idempotent && self.pump.is_kept()
+    }
+
     /// Whether what was lost runs again; where it does not, that is the answer.
     fn may_run_again(&mut self) -> Result<ApiError, ApiError> {
         self.losses += 1;
         // A call that brings workers down must not bring down all of them.
-        let again = self.invocation.version.idempotent && self.pump.is_kept() && self.losses <= RUNS_AGAIN;
-        if again { Ok(worker_lost()) } else { Err(worker_lost()) }
+        if self.can_run_again() && self.losses <= RUNS_AGAIN { Ok(worker_lost()) } else { Err(worker_lost()) }
     }
 
     /// Whether another endpoint is asked although one had no room; otherwise that is the answer.
@@ -380,29 +363,12 @@ impl<'a> Course<'a> {
         })
     }
 
-    /// Sends the body until the answer's head, or whatever else comes first.
-    async fn first(&mut self, mut call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
-        let sender = call.sender();
-        let late = sleep_until(self.deadline + SLACK);
-        tokio::pin!(late);
-        loop {
-            tokio::select! {
-                event = call.event() => return first(event, call, ledger),
-                sent = self.pump.run(&sender), if !self.pump.finished => {
-                    if let Err(error) = sent {
-                        return Err(Box::new(Failure { error: error.into(), call: Some((call, error.reason())) }));
-                    }
-                    if !self.pump.finished {
-                        // The call is over, which its next event says.
-                        let event = call.event().await;
-                        return first(event, call, ledger);
-                    }
-                }
-                () = &mut late => {
-                    let error = out_of_time(ledger.stage());
-                    return Err(Box::new(Failure { error, call: Some((call, "deadline_exceeded")) }));
-                }
-            }
+    /// Runs it at one worker, until its answer may go to the caller or it is known that there is none.
+    async fn attempt(&mut self, call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
+        let late = self.deadline + SLACK;
+        match attempt::first(call, &mut self.pump, late, ledger).await? {
+            First::Head(head, call) if self.can_run_again() => attempt::hold(head, call, &mut self.pump, late).await,
+            first => Ok(first),
         }
     }
 
@@ -446,43 +412,4 @@ async fn send_rest(mut pump: Pump, sender: super::call::BodySender) {
     if let Err(error) = pump.run(&sender).await {
         sender.abort(BodyError::reason(error));
     }
-}
-
-/// What an event means that comes before all others.
-fn first(event: Event, call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
-    match event {
-        Event::Head(head) => Ok(First::Head(head, call)),
-        Event::Refusal(refusal) => refused(wire::refusal_error(refusal)),
-        Event::End(end) => Err(ended(&end, ledger).into()),
-        Event::Lost if !call.started() => {
-            Ok(First::Again(no_worker("the worker went away before the invocation began")))
-        }
-        Event::Lost => Ok(First::Lost),
-        Event::Data(_) | Event::Last(_) => {
-            tracing::warn!("a worker sent a body before its head");
-            Err(Box::new(Failure { error: ApiError::internal(), call: Some((call, "caller_gone")) }))
-        }
-    }
-}
-
-/// A refusal that blames the request would be repeated by every other worker.
-fn refused(refusal: ApiError) -> Result<First, Box<Failure>> {
-    use ErrorCode::{
-        DeadlineExceeded, HeadersTooLarge, InvalidArgument, PayloadTooLarge, TooManyRequests, Unavailable,
-    };
-    match refusal.code {
-        InvalidArgument | PayloadTooLarge | HeadersTooLarge => Err(refusal.into()),
-        // It says when to come back where it has too much to do.
-        Unavailable | TooManyRequests if refusal.retry_after.is_some() => Ok(First::Full(refusal)),
-        Unavailable | TooManyRequests => Ok(First::Again(refusal)),
-        DeadlineExceeded => Ok(First::Full(ApiError { code: Unavailable, ..refusal }.retry_after(LATER))),
-        _ => Ok(First::Again(ApiError { code: Unavailable, ..refusal })),
-    }
-}
-
-/// Guest code ended without an answer.
-fn ended(end: &End, ledger: &mut Ledger) -> ApiError {
-    ledger.cost(wire::receipt(end.receipt.as_ref()));
-    let silent = || ApiError::new(ErrorCode::FunctionFailed, "the function ended without an answer");
-    wire::end_error(end).unwrap_or_else(silent)
 }

@@ -217,7 +217,15 @@ impl Session {
     /// Reads until the stream ends, or until `stop` and the last call's end. Every call that is left is lost.
     ///
     /// `changed` is told when the worker falls silent, and when it is heard again.
-    pub(super) async fn run(&self, mut incoming: Responses, stop: &CancellationToken, changed: &watch::Sender<u64>) {
+    ///
+    /// # Errors
+    /// The worker is gone, or broke the protocol.
+    pub(super) async fn run(
+        &self,
+        mut incoming: Responses,
+        stop: &CancellationToken,
+        changed: &watch::Sender<u64>,
+    ) -> anyhow::Result<()> {
         let ended = tokio::select! {
             ended = self.read(&mut incoming, changed) => ended,
             () = self.listen(changed) => Ok(()),
@@ -226,10 +234,8 @@ impl Session {
                 if self.load() == 0 { Ok(()) } else { self.read(&mut incoming, changed).await }
             }
         };
-        if let Err(error) = ended {
-            tracing::info!(error = format!("{error:#}"), "session with a worker ended");
-        }
         self.close();
+        ended
     }
 
     /// Looks for silence for ever: where calls run and nothing is heard, it asks, and then takes no new calls.

@@ -13,12 +13,15 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{Digest, FunctionUid},
     internal::v1::{
-        ConfigSnapshot, FunctionConfig, KeyConfig, PlacedEndpoint, Placements, StandbySeat, TokenKey, TrafficShare,
-        VersionConfig, VersionPlacement, VersionRef,
+        ConfigSnapshot, FunctionConfig, KeyConfig, ListRecordsRequest, PlacedEndpoint, Placements, StandbySeat,
+        TokenKey, TrafficShare, VersionConfig, VersionPlacement, VersionRef,
+        invocation_record_service_client::InvocationRecordServiceClient,
     },
     metadata::ClusterSecret,
+    v1,
 };
 use serde_json::json;
+use tonic::transport::Endpoint;
 
 pub(crate) use client::{Answer, connect, get, h1, h2, h2_stream, raw, send};
 pub(crate) use scheduler::Scheduler;
@@ -136,6 +139,16 @@ impl Cluster {
     /// Changes where the function runs.
     pub(crate) fn place(&self, sequence: u64, workers: &[Worker]) {
         self.scheduler.placements.send_replace(placements(sequence, self.uid, workers));
+    }
+
+    /// The records of the namespace's calls, the newest first.
+    pub(crate) async fn records(&self) -> Vec<v1::Invocation> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.addresses.peer)).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let query = v1::ListInvocationsRequest { parent: "namespaces/shop".into(), ..Default::default() };
+        let request = ListRecordsRequest { query: Some(query), id: String::new() };
+        let mut client = InvocationRecordServiceClient::with_interceptor(channel, secret().attach());
+        client.list_records(request).await.unwrap().into_inner().invocations
     }
 
     pub(crate) fn functions(&self) -> SocketAddr {

@@ -8,6 +8,7 @@ mod auth;
 mod configuration;
 mod connections;
 mod limits;
+mod lost;
 mod routing;
 mod smuggling;
 mod standby;

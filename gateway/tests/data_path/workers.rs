@@ -88,6 +88,23 @@ async fn what_one_worker_refuses_another_may_take_with_the_whole_body() {
 }
 
 #[tokio::test]
+async fn a_worker_that_takes_nothing_of_what_it_is_given_is_hardly_asked_until_it_takes_something() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    let liar = &cluster.workers[0];
+    let asked = async || {
+        let before = liar.begins().len();
+        for _ in 0..40 {
+            assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+        }
+        liar.begins().len() - before
+    };
+    liar.seen.lacks.send_replace(true);
+    eventually("it is passed over", async || asked().await <= 5).await;
+    liar.seen.lacks.send_replace(false);
+    eventually("it is used like the other", async || asked().await >= 10).await;
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_full_says_when_to_come_back() {
     let configure = |config: &mut dunlin_gateway::Config| config.dispatch.queue_timeout = Duration::from_millis(300);
     let cluster = Cluster::with(Plan { workers: 2, configure, ..Plan::default() }).await;

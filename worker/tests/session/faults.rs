@@ -1,10 +1,13 @@
 //! Gateways that break the protocol, or are not of the cluster: they lose their session, and nobody else does.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dunlin_proto::internal::v1::{
     Begin, Body, Header, OpenSessionRequest, SessionHello, VersionRef, open_session_request::Frame as Ask,
     open_session_response::Frame, session_service_client::SessionServiceClient,
 };
+use tokio::time::timeout;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -95,6 +98,57 @@ async fn a_gateway_that_breaks_the_protocol_loses_its_session_and_no_other_does(
     eventually("the calls of lost sessions end", || cluster.load_of(&echo).unwrap().in_flight == 1).await;
     staying.body(b", still", true).await;
     assert_eq!(staying.finish().await.body, b"here, still");
+}
+
+#[tokio::test]
+async fn a_body_beyond_its_credit_ends_its_gateways_session_which_is_told_why_and_no_other() {
+    let mut cluster = Cluster::with_worker().await;
+    let (echo, spin) = (cluster.deploy("echo", guests::ECHO).await, cluster.deploy("spin", guests::SPIN).await);
+    let mut good = Gateway::connect(cluster.address).await;
+    let staying = good.begin(&echo, b"here", false).await;
+    let mut bad = Gateway::connect(cluster.address).await;
+    // It reads nothing, so that credit is used up soon.
+    let greedy = bad.begin(&spin, b"", false).await;
+    for _ in 0..4 {
+        greedy.body(&[0; 64 << 10], false).await;
+    }
+    assert_eq!(bad.call(&echo, b"all of it may be used").await.body, b"all of it may be used");
+    let _beside = bad.begin(&echo, b"", false).await;
+    eventually("all run", || cluster.load_of(&echo).unwrap().in_flight == 2).await;
+    let piece = Body { data: Bytes::from(vec![0; 64 << 10]), last: false, trailers: Vec::new() };
+    bad.provoke(vec![message(greedy.number, Ask::Body(piece)); 32]).await;
+    let status = bad.end().await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("65536 bytes of a body with a credit of 0"), "{status:?}");
+    let running = |version| cluster.load_of(version).unwrap().in_flight;
+    eventually("what that gateway began is stopped", || (running(&echo), running(&spin)) == (1, 0)).await;
+    staying.body(b", still", true).await;
+    assert_eq!(staying.finish().await.body, b"here, still");
+    assert_eq!(Gateway::connect(cluster.address).await.call(&echo, b"again").await.body, b"again");
+}
+
+#[tokio::test]
+async fn a_gateway_that_begins_calls_without_end_and_hears_no_answer_loses_its_session() {
+    let mut cluster = Cluster::with_worker().await;
+    let echo = cluster.deploy("echo", guests::ECHO).await;
+    let (sender, mut answers, _) = open(cluster.address, message(0, Ask::Hello(hello("w1/1")))).await.unwrap();
+    for number in 1..200_000 {
+        // Each is refused, but nobody takes the refusal. A session that has ended reads no more.
+        let begin = sender.send(message(number, Ask::Begin(Begin::default())));
+        if !matches!(timeout(Duration::from_secs(2), begin).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    let mut good = Gateway::connect(cluster.address).await;
+    assert_eq!(good.call(&echo, b"meanwhile").await.body, b"meanwhile");
+    let status = loop {
+        match timeout(Duration::from_secs(20), answers.message()).await.unwrap() {
+            Ok(answer) => assert!(answer.is_some(), "it ended without a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("65536 invocations at once"), "{status:?}");
 }
 
 #[tokio::test]

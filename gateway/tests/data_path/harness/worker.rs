@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) full: watch::Sender<bool>,
     /// Has no version.
     pub(crate) lacks: watch::Sender<bool>,
+    /// What waits in the middle of an answer goes on.
+    pub(crate) go: watch::Sender<bool>,
     /// Reads and says nothing, like a process that has been stopped.
     pub(crate) frozen: watch::Sender<bool>,
 }
@@ -302,6 +304,11 @@ impl Call {
             "/slow-stream" => self.slow_stream().await,
             "/busy" => self.refuse("too_many_requests").await,
             "/die" => drop(self.died.send(()).await),
+            "/cut" => self.cut(4).await,
+            "/cut-long" => self.cut(100_000).await,
+            "/cut-once" if is_first(&begin) => self.cut(4).await,
+            "/cut-once" => self.answer("the other answer").await,
+            "/drip" => self.drip().await,
             "/die-once" if is_first(&begin) => drop(self.died.send(()).await),
             "/die-once" => self.echo(begin).await,
             "/other-epoch" => self.garbage(OpenSessionResponse { epoch: self.epoch ^ 1, ..self.message() }).await,
@@ -399,6 +406,31 @@ impl Call {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         self.send(Out::Body(Body { last: true, ..Body::default() })).await;
+        self.end("ok", "").await;
+    }
+
+    /// Waits in the middle of an answer until the test says so.
+    async fn go(&self) {
+        self.seen.go.subscribe().wait_for(|go| *go).await.unwrap();
+    }
+
+    /// Sends so much of an answer, and then brings the worker's session down.
+    async fn cut(&mut self, bytes: usize) {
+        self.head(200, &[("x-run", "first")]).await;
+        for piece in vec![b'1'; bytes].chunks(50_000) {
+            self.data(Bytes::copy_from_slice(piece)).await;
+        }
+        self.go().await;
+        // It is down already where another call was faster.
+        let _ = self.died.send(()).await;
+    }
+
+    /// Sends a piece, and the other one when it may.
+    async fn drip(&mut self) {
+        self.head(200, &[]).await;
+        self.data(Bytes::from_static(b"drip")).await;
+        self.go().await;
+        self.send(Out::Body(text("drop"))).await;
         self.end("ok", "").await;
     }
 
