@@ -1,5 +1,5 @@
 //! The engines of a process and the programs that are loaded into them: `Runtime` once, `Program` once a version, `Sandbox` once
-//! an invocation.
+//! an invocation or, where its version asked for that, for several in turn.
 
 use std::path::Path;
 use std::pin::pin;
@@ -168,7 +168,7 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
         bounded(&meter, began, until, runtime.ticker.running(), std::future::pending(), work).await
     };
     match guest {
-        Ok(guest) => Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed() }),
+        Ok(guest) => Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed(), served: 0 }),
         Err(_) if full => Err(SandboxError::PoolExhausted),
         Err(failure) => Err(SandboxError::Guest(failure)),
     }
