@@ -78,6 +78,7 @@ impl Manifest {
             "build",
             "limits",
             "scaling",
+            "reuse",
         ])?;
         let spec = v1::VersionSpec {
             limits: root.section("limits")?.map(limits).transpose()?,
@@ -85,6 +86,7 @@ impl Manifest {
             environment: environment(&root)?.into_iter().collect(),
             allowed_outbound_hosts: root.strings("allowed_outbound_hosts")?,
             idempotent: root.boolean("idempotent")?.unwrap_or_default(),
+            reuse: root.section("reuse")?.map(reuse).transpose()?,
         };
         check_ranges(&root, &spec)?;
         Ok(Self {
@@ -144,6 +146,15 @@ fn scaling(section: Section<'_>) -> Result<v1::Scaling, Failure> {
     })
 }
 
+fn reuse(section: Section<'_>) -> Result<v1::Reuse, Failure> {
+    let section = section.with_fields(&["max_calls", "max_concurrent", "max_idle"])?;
+    Ok(v1::Reuse {
+        max_calls: section.count("max_calls")?,
+        max_concurrent: section.count("max_concurrent")?,
+        max_idle: section.parsed("max_idle", units::parse_duration)?.map(model::to_wire_duration),
+    })
+}
+
 fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> {
     let Some(section) = root.section("environment")? else { return Ok(BTreeMap::new()) };
     let variable = |name: String| {
@@ -156,7 +167,7 @@ fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// Where the fields of the API that may be out of range are in the manifest.
-const RANGES: [(&str, &str, &str); 14] = [
+const RANGES: [(&str, &str, &str); 17] = [
     ("spec.limits.memory_bytes", "limits", "memory"),
     ("spec.limits.cpu_time", "limits", "cpu"),
     ("spec.limits.timeout", "limits", "timeout"),
@@ -170,6 +181,9 @@ const RANGES: [(&str, &str, &str); 14] = [
     ("spec.scaling.max_workers", "scaling", "max_workers"),
     ("spec.scaling.max_concurrency", "scaling", "max_concurrency"),
     ("spec.scaling.reserved_concurrency", "scaling", "reserved_concurrency"),
+    ("spec.reuse.max_calls", "reuse", "max_calls"),
+    ("spec.reuse.max_concurrent", "reuse", "max_concurrent"),
+    ("spec.reuse.max_idle", "reuse", "max_idle"),
     ("spec.environment", "", "environment"),
 ];
 

@@ -81,6 +81,9 @@ pub(crate) struct Receipt {
     pub(crate) bytes_in: u64,
     /// Body bytes that the guest wrote.
     pub(crate) bytes_out: u64,
+    /// The sandbox had served a call before.
+    #[serde(default)]
+    pub(crate) reused: bool,
 }
 
 /// A function's name as text, in files.

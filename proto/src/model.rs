@@ -2,11 +2,15 @@
 //!
 //! The wire types of `v1` and `internal` mirror these and are checked here, on the receiving side only.
 
+mod reuse;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
+
+pub use reuse::Reuse;
 
 /// Limits of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +110,9 @@ pub struct VersionSpec {
     /// Running a call twice does no harm: what is lost with its worker may run again.
     #[serde(default)]
     pub idempotent: bool,
+    /// How sandboxes are used again; nothing means a fresh one for every call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
 }
 
 /// The most environment variables, and the most bytes of all names and values.
@@ -255,6 +262,7 @@ impl TryFrom<v1::VersionSpec> for VersionSpec {
             environment: environment(wire.environment.into_iter().collect())?,
             allowed_outbound_hosts: wire.allowed_outbound_hosts,
             idempotent: wire.idempotent,
+            reuse: wire.reuse.map(Reuse::try_from).transpose()?,
         })
     }
 }
@@ -273,7 +281,7 @@ pub fn from_wire_duration(value: Option<prost_types::Duration>) -> Duration {
 
 impl From<VersionSpec> for v1::VersionSpec {
     fn from(spec: VersionSpec) -> Self {
-        let VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent } = spec;
+        let VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent, reuse } = spec;
         Self {
             limits: Some(v1::Limits {
                 memory_bytes: Some(limits.memory_bytes),
@@ -295,6 +303,7 @@ impl From<VersionSpec> for v1::VersionSpec {
             environment: environment.into_iter().collect(),
             allowed_outbound_hosts,
             idempotent,
+            reuse: reuse.map(Into::into),
         }
     }
 }
@@ -365,6 +374,7 @@ mod tests {
         spec.environment.insert("GREETING".into(), "hello".into());
         spec.scaling.max_workers = Some(4);
         (spec.scaling.max_concurrency, spec.scaling.reserved_concurrency) = (Some(9), 3);
+        spec.reuse = Some(Reuse { max_calls: 7, max_idle: Duration::from_millis(1) });
         assert_eq!(VersionSpec::try_from(v1::VersionSpec::from(spec.clone())).unwrap(), spec);
         assert_eq!(Limits::from(&wire::InvocationPolicy::from(&spec)), spec.limits);
     }

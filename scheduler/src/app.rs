@@ -16,6 +16,7 @@ use crate::{
     model::Time,
     reconcile::{self, Board},
     store::Store,
+    trials::Trials,
 };
 
 /// How often old request ids, lost workers and expired keys are looked for.
@@ -33,6 +34,7 @@ pub(crate) struct App {
     pub(crate) board: Arc<Board>,
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) members: Members,
+    trials: Trials,
     shutdown: Shutdown,
 }
 
@@ -45,11 +47,12 @@ impl App {
         let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);
         let board = Arc::new(Board::new(Cluster::new(&remembered), epoch, Instant::now()));
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
-        let deploys = Deploys::new(codes.clone(), board.clone(), shutdown.clone());
+        let trials = Trials { store: store.clone(), catalog: catalog.clone(), board: board.clone() };
+        let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, shutdown: shutdown.clone() });
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, trials, shutdown: shutdown.clone() });
         shutdown.spawn(app.clone().keep_fresh());
         shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
@@ -72,7 +75,7 @@ impl App {
         });
     }
 
-    /// Loads changes that could not be loaded when they were made.
+    /// Loads changes that could not be loaded when they were made, and notes what workers have found out.
     async fn keep_fresh(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -81,6 +84,12 @@ impl App {
             }
             if self.catalog.is_stale() {
                 self.catalog.refresh().await;
+            }
+            if let Err(error) = self.trials.note().await {
+                tracing::warn!(
+                    cause = format!("{:#}", anyhow::Error::new(error)),
+                    "what workers tried can't be remembered"
+                );
             }
         }
     }

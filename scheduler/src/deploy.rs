@@ -21,9 +21,10 @@ use crate::{
     cluster::{HeldState, WorkerView},
     codes::{Codes, Step},
     error::Error,
-    model::VersionRecord,
+    model::{Kind, VersionRecord},
     reconcile::Board,
     store::{NewVersion, RequestKey, Scope},
+    trials::Trials,
 };
 
 /// How long workers may take to load a version.
@@ -81,6 +82,7 @@ type Running = HashMap<(Scope, RequestId), (Digest, watch::Receiver<Progress>)>;
 pub(crate) struct Deploys {
     codes: Codes,
     board: Arc<Board>,
+    trials: Trials,
     shutdown: Shutdown,
     /// The ones with a request id that run now, so that a repeated request joins them.
     running: Mutex<Running>,
@@ -88,8 +90,8 @@ pub(crate) struct Deploys {
 
 impl Deploys {
     /// Ready for deploys.
-    pub(crate) fn new(codes: Codes, board: Arc<Board>, shutdown: Shutdown) -> Arc<Self> {
-        Arc::new(Self { codes, board, shutdown, running: Mutex::default() })
+    pub(crate) fn new(codes: Codes, board: Arc<Board>, trials: Trials, shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(Self { codes, board, trials, shutdown, running: Mutex::default() })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -167,6 +169,7 @@ impl Deploys {
             Step::Storing => enter(progress, Stage::Storing, "storing the compiled code"),
         };
         let compiled = self.codes.ensure(namespace, &deploy.artifact, step).await?;
+        check_reuse(&deploy.spec, compiled.kind)?;
         Ok(NewVersion {
             function: deploy.function.clone(),
             artifact: deploy.artifact,
@@ -195,6 +198,10 @@ impl Deploys {
                 self.codes.store.version_hold(version.key(), &version.name()).await?;
             }
             return Err(error.into());
+        }
+        if version.reuses() {
+            enter(progress, Stage::Placing, "trying whether its sandboxes can be used again");
+            self.trials.settle(&version).await?;
         }
         enter(progress, Stage::Activating, "sending the traffic to it");
         self.codes.store.version_activate(&version.name()).await?;
@@ -276,6 +283,17 @@ impl Deploys {
 
 fn enter(progress: &watch::Sender<Progress>, stage: Stage, message: &str) {
     progress.send_modify(|progress| progress.stages.push((stage, message.to_owned())));
+}
+
+/// A command can't serve a second call: its `run` is the end of its program.
+fn check_reuse(spec: &VersionSpec, kind: Kind) -> Result<(), ApiError> {
+    if spec.reuse.is_none() || kind != Kind::Command {
+        return Ok(());
+    }
+    let message = "spec.reuse asks for sandboxes to be used again, but this artifact is a WASI command: its `run` is the end \
+                   of its program, so each call needs a new one";
+    Err(ApiError::invalid("spec.reuse", message)
+        .hint("leave reuse out, or build the function as a wasi:http component"))
 }
 
 fn stopping() -> ApiError {

@@ -4,7 +4,7 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `decide` is placement and autoscaling for simulations.
+//! `trials` remembers what workers found out; `decide` is placement and autoscaling for simulations.
 
 mod app;
 mod artifacts;
@@ -29,6 +29,7 @@ mod server;
 mod signing;
 mod store;
 mod tokens;
+mod trials;
 
 pub use self::{
     command::{JoinTokenArgs, SchedulerCommand},

@@ -181,9 +181,16 @@ pub(crate) struct VersionRecord {
     pub(crate) compiled_size: u64,
     /// Whether all traffic moves to it once a worker has it.
     pub(crate) activation: bool,
+    /// Why its sandboxes can't be used again: nothing before that was tried, empty where they can.
+    pub(crate) reuse_refusal: Option<String>,
 }
 
 impl VersionRecord {
+    /// Whether it asks for sandboxes to be used again, and nobody knows yet that they can't be.
+    pub(crate) fn reuses(&self) -> bool {
+        self.spec.reuse.is_some() && self.reuse_refusal.as_ref().is_none_or(String::is_empty)
+    }
+
     /// Which version it is.
     pub(crate) fn key(&self) -> VersionKey {
         VersionKey { function: self.uid, number: self.number }

@@ -194,6 +194,7 @@ impl Holdings {
         let held = before.get(&wanted.key).filter(|held| held.is(&wanted)).cloned();
         if let Some(held) = &held {
             held.set_standby(version.standby);
+            held.learn(wanted.reuse);
         }
         let held = held.unwrap_or_else(|| self.hold(wanted, version.standby));
         after.insert(held.key(), held);

@@ -2,12 +2,15 @@
 //!
 //! Admission counts invocations against the version's `max_sandboxes` and the worker's capacity; whoever finds neither free
 //! waits in the worker's queue (`queue.rs`), no longer than its deadline. A keeper task makes sandboxes before they are asked
-//! for; how many is decided in `wanted.rs`. A sandbox is used once, whatever became of it.
+//! for; how many is decided in `wanted.rs`. A sandbox is used once, whatever became of it, unless its version asked for more:
+//! then it may come back after a call and stand ready again (`reuse.rs`).
 
 mod capacity;
 mod keeper;
 mod line;
 mod queue;
+mod reuse;
+mod trial;
 mod turns;
 mod wanted;
 
@@ -32,6 +35,8 @@ pub(crate) use capacity::Capacity;
 use capacity::{Permit, Place};
 pub(crate) use keeper::Over;
 use line::Refusal;
+pub(crate) use reuse::Reuse;
+use reuse::Suspicion;
 pub(crate) use wanted::Scaling;
 use wanted::{Demand, Peak};
 
@@ -74,6 +79,8 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     program: Program,
     scaling: Scaling,
+    /// How sandboxes are used again, where the version asks for it.
+    reuse: Option<Arc<Reuse>>,
     /// Nothing is prepared for a version that is only here in case another worker fails.
     standby: AtomicBool,
     capacity: Arc<Capacity>,
@@ -85,7 +92,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The newest last, since the newest are taken first.
+    /// Fresh ones, then those that have served a call; of each the newest last, since they are taken from there.
     prepared: VecDeque<Prepared>,
     in_flight: u32,
     started: u64,
@@ -95,28 +102,33 @@ struct State {
     watched: bool,
     /// When somebody last wanted a sandbox; being assigned counts, since a call is often the reason.
     last_call: Option<Instant>,
+    suspicion: Suspicion,
+    /// Nobody keeps the pool any more: nothing is put back.
+    over: bool,
 }
 
 /// A sandbox that waits for a call, and its share of the worker's capacity, which it leaves after it is gone.
 #[derive(Debug)]
 struct Prepared {
     sandbox: Sandbox,
+    /// How long it waits, if it has served a call.
+    until: Option<Instant>,
     _share: OwnedSemaphorePermit,
 }
 
 /// A sandbox for one invocation.
 #[derive(Debug)]
 pub(crate) struct Checkout {
-    pub(crate) sandbox: Sandbox,
-    /// To be kept until the sandbox is gone.
-    pub(crate) slot: Slot,
+    sandbox: Sandbox,
+    /// To be kept until the sandbox is gone, or back.
+    slot: Slot,
     /// How long it took to make; zero where it was ready.
     pub(crate) start: Duration,
 }
 
 /// A place among the invocations that run. Dropping it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Slot {
+struct Slot {
     pool: Pool,
     permit: Permit,
 }
@@ -126,6 +138,7 @@ impl Pool {
     pub(crate) fn new(
         program: Program,
         scaling: Scaling,
+        reuse: Option<Arc<Reuse>>,
         standby: bool,
         namespace: &Namespace,
         capacity: Arc<Capacity>,
@@ -139,10 +152,13 @@ impl Pool {
             watched: false,
             // Whoever loads it wants it, for a call or because it is to stand ready.
             last_call: Some(Instant::now()),
+            suspicion: Suspicion::default(),
+            over: false,
         };
         Self(Arc::new(Shared {
             program,
             scaling,
+            reuse,
             standby: AtomicBool::new(standby),
             place: capacity.place(namespace, scaling.max.max(1)),
             capacity,
@@ -151,7 +167,7 @@ impl Pool {
         }))
     }
 
-    /// A fresh sandbox, now or when it is this invocation's turn. Cancel-safe: who leaves loses only its place in line.
+    /// A sandbox, now or when it is this invocation's turn. Cancel-safe: who leaves loses only its place in line.
     ///
     /// # Errors
     /// Too many wait, `deadline` is over or will be before its turn, or no sandbox can be made.
@@ -256,7 +272,7 @@ impl Pool {
 
     async fn prepare(&self, share: OwnedSemaphorePermit) -> Result<(), SandboxError> {
         let sandbox = self.0.program.prepare().await?;
-        self.lock().prepared.push_back(Prepared { sandbox, _share: share });
+        self.lock().add_fresh(Prepared { sandbox, until: None, _share: share });
         Ok(())
     }
 
@@ -274,14 +290,16 @@ impl Pool {
     }
 }
 
-impl Slot {
-    /// Whose sandbox it is for.
+impl Checkout {
+    /// Whose sandbox it is.
     pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
+        &self.slot.pool
     }
+}
 
+impl Slot {
     /// What the invocation's guest takes of the worker while it can run.
-    pub(crate) fn effort(&mut self) -> Option<Effort> {
+    fn effort(&mut self) -> Option<Effort> {
         self.permit.effort()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A process makes one [`Runtime`] (engine, instance pool, egress). [`Runtime::load`] maps the compiled code of a version and
 //! gives a [`Program`]; [`Program::prepare`] makes a [`Sandbox`] (one fresh store and instance, one place in the pool); and
-//! [`Sandbox::run`] uses it up for one [`Call`]:
+//! [`Sandbox::run`] uses it up for one [`Call`] (or [`Sandbox::run_one_of`] several, where its version asked for that):
 //!
 //! ```text
 //! request body ──RequestFrame──▶ RequestBody ─▶ guest ─▶ ResponseSink ──ResponseEvent──▶ session
@@ -13,6 +13,7 @@
 //! holds the receivers sets the pace: a full response channel makes the guest wait, a dropped one cancels it, and a full log
 //! channel drops lines. `ResponseEvent::End` may come before the completion; a failure after it does not spoil the response.
 
+mod again;
 mod body;
 mod call;
 mod cgi;
@@ -33,6 +34,7 @@ mod runtime;
 pub(crate) mod state;
 pub(crate) mod ticker;
 
+pub use again::Left;
 pub use call::{
     BodyBrokenOff, Call, LogRecord, LogSink, LogStream, Origin, RequestBody, RequestFrame, ResponseEvent, ResponseSink,
 };

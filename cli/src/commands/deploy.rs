@@ -161,6 +161,10 @@ fn report(function: &FunctionView, version: &VersionView, output: Output) -> Res
     };
     let name = printable(&format!("{}/{}", function.namespace, function.name)).into_owned();
     output.note(format!("{} {name} version {} {traffic}", style.good("deployed"), version.version));
+    if !version.reuse_refusal.is_empty() {
+        let why = printable(&version.reuse_refusal);
+        output.warn(format!("{} every call gets a fresh sandbox: {why}", style.caution("reuse is off:")));
+    }
     let url = printable(function.url());
     if url.is_empty() {
         return Ok(());

@@ -147,6 +147,7 @@ fn grants(version: &VersionView) -> Vec<(&'static str, String)> {
         ("Scaling", version.spec.scaling_text()),
         ("Concurrency", version.spec.concurrency_text()),
         ("Idempotent", if version.spec.idempotent { "yes: a lost call runs again" } else { "no" }.to_owned()),
+        ("Reuse", version.reuse_text()),
         ("Environment", or_dash(&environment.collect::<Vec<_>>().join(" "))),
         ("Outbound", or_dash(&version.spec.allowed_outbound_hosts.join(" "))),
     ]

@@ -36,6 +36,11 @@ min_workers = 1
 max_workers = 3
 max_concurrency = 50
 reserved_concurrency = 5
+
+[reuse]
+max_calls = 1_000
+max_concurrent = 1
+max_idle = "1m"
 "#;
 
 #[test]
@@ -56,6 +61,18 @@ fn a_whole_manifest_is_read() {
     assert_eq!((spec.scaling.max_concurrency, spec.scaling.reserved_concurrency), (Some(50), 5));
     assert_eq!(spec.environment.get("LEVEL").map(String::as_str), Some("3"));
     assert_eq!((spec.allowed_outbound_hosts.len(), spec.idempotent), (2, true));
+    let reuse = spec.reuse.unwrap();
+    assert_eq!((reuse.max_calls, reuse.max_idle.as_secs()), (1000, 60));
+}
+
+#[test]
+fn reuse_is_asked_for_by_a_table_even_an_empty_one() {
+    let begin = "name = 'a'\nsource = 'a.wasm'\n";
+    for rest in ["reuse = {}", "[reuse]", "reuse = { max_calls = 100, max_idle = '10s' }"] {
+        let spec = Manifest::parse("m", &format!("{begin}{rest}")).unwrap().spec;
+        assert_eq!(model::VersionSpec::try_from(spec).unwrap().reuse, Some(model::Reuse::default()), "{rest}");
+    }
+    assert_eq!(Manifest::parse("m", begin).unwrap().spec.reuse, None);
 }
 
 #[test]
@@ -94,6 +111,14 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("[limits]\nmemory = '2GiB'", "m:4:10: limits.memory is 2147483648 but must lie between"),
         ("[scaling]\nmin = -1", "m:4:7: min must be a whole number from 0 on"),
         ("[scaling]\nmin = 5\nmax = 2", "m:4:7: scaling.min is 5 but must lie between 0 and 2"),
+        ("reuse = true", "m:3:9: reuse must be a table, but is of type boolean"),
+        (
+            "reuse = { max_idel = '1s' }",
+            "m:3:11: unknown field \"max_idel\" in [reuse]\n  hint: did you mean \"max_idle\"?",
+        ),
+        ("[reuse]\nmax_calls = 0", "m:4:13: reuse.max_calls is 0 but must lie between 1 and 100000"),
+        ("[reuse]\nmax_idle = '2h'", "m:4:12: reuse.max_idle is 7200s but must lie between 1ms and 3600s"),
+        ("[reuse]\nmax_concurrent = 2", "m:4:18: reuse.max_concurrent is 2, but several calls at once in one sandbox"),
         ("[environment]\n'A B' = 'x'", "m:4:9: environment variable \"A B\" must have letters"),
         ("[build]\nworkdir = 'x'", "m:3:1: the field \"command\" is missing in [build]"),
         ("name = 'b'", "m:3:1: duplicate key"),

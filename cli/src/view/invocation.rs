@@ -36,6 +36,8 @@ pub(crate) struct ReceiptView {
     pub(crate) peak_memory_bytes: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// The sandbox had served a call before.
+    pub(crate) reused: bool,
 }
 
 impl From<v1::Invocation> for InvocationView {
@@ -70,6 +72,7 @@ impl From<v1::Receipt> for ReceiptView {
             peak_memory_bytes: receipt.peak_memory_bytes,
             bytes_in: receipt.bytes_in,
             bytes_out: receipt.bytes_out,
+            reused: receipt.reused,
         }
     }
 }
@@ -77,8 +80,9 @@ impl From<v1::Receipt> for ReceiptView {
 impl ReceiptView {
     /// In one line.
     pub(crate) fn text(&self) -> String {
+        let sandbox = if self.reused { ", used sandbox" } else { "" };
         format!(
-            "queue {}, start {}, run {}, CPU {}, memory {}, in {}, out {}",
+            "queue {}, start {}, run {}, CPU {}, memory {}, in {}, out {}{sandbox}",
             self.queue_ms.text(),
             self.start_ms.text(),
             self.run_ms.text(),
@@ -103,6 +107,7 @@ pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
     Column::new("ID", |call| call.id.clone()),
     Column::wide("QUEUE", |call| call.receipt.queue_ms.text()),
     Column::wide("START", |call| call.receipt.start_ms.text()),
+    Column::wide("REUSED", |call| if call.receipt.reused { "yes" } else { "-" }.to_owned()),
     Column::wide("WORKER", |call| or_dash(&call.worker)),
     Column::wide("GATEWAY", |call| or_dash(&call.gateway)),
     Column::wide("ERROR", |call| or_dash(&call.error)),

@@ -6,7 +6,10 @@ use dunlin_proto::{model, v1};
 use serde::Serialize;
 
 use super::{Millis, Time, age, or_dash, part};
-use crate::{output::Column, units};
+use crate::{
+    output::{Column, printable},
+    units,
+};
 
 /// A version.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +30,8 @@ pub(crate) struct VersionView {
     pub(crate) note: String,
     pub(crate) create_time: Option<Time>,
     pub(crate) spec: SpecView,
+    /// Why sandboxes are not used again although the version asks for it; empty where they are, or nobody knows yet.
+    pub(crate) reuse_refusal: String,
 }
 
 /// Grants and limits, with the defaults filled in.
@@ -48,12 +53,26 @@ pub(crate) struct SpecView {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) allowed_outbound_hosts: Vec<String>,
     pub(crate) idempotent: bool,
+    pub(crate) reuse: Option<ReuseView>,
+}
+
+/// How sandboxes are used again.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ReuseView {
+    pub(crate) max_calls: u32,
+    pub(crate) max_idle_ms: Millis,
+}
+
+impl From<model::Reuse> for ReuseView {
+    fn from(reuse: model::Reuse) -> Self {
+        Self { max_calls: reuse.max_calls, max_idle_ms: Millis(reuse.max_idle) }
+    }
 }
 
 impl From<v1::VersionSpec> for SpecView {
     fn from(spec: v1::VersionSpec) -> Self {
         // A cluster of another version may allow what this one does not know; then its defaults are shown.
-        let model::VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent } =
+        let model::VersionSpec { limits, scaling, environment, allowed_outbound_hosts, idempotent, reuse } =
             spec.try_into().unwrap_or_default();
         Self {
             memory_bytes: limits.memory_bytes,
@@ -72,6 +91,7 @@ impl From<v1::VersionSpec> for SpecView {
             environment,
             allowed_outbound_hosts,
             idempotent,
+            reuse: reuse.map(ReuseView::from),
         }
     }
 }
@@ -114,6 +134,19 @@ impl SpecView {
     }
 }
 
+impl VersionView {
+    /// Whether its sandboxes are used again, in one line.
+    pub(crate) fn reuse_text(&self) -> String {
+        match &self.spec.reuse {
+            None => "no: a fresh sandbox for every call".to_owned(),
+            Some(_) if !self.reuse_refusal.is_empty() => format!("off: {}", printable(&self.reuse_refusal)),
+            Some(ReuseView { max_calls, max_idle_ms }) => {
+                format!("{max_calls} calls a sandbox, one at a time, idle {}", units::setting(max_idle_ms.0))
+            }
+        }
+    }
+}
+
 impl From<v1::Version> for VersionView {
     fn from(version: v1::Version) -> Self {
         Self {
@@ -131,6 +164,7 @@ impl From<v1::Version> for VersionView {
             creator: version.creator,
             note: version.note,
             create_time: Time::from_wire(version.create_time),
+            reuse_refusal: version.reuse_refusal,
         }
     }
 }

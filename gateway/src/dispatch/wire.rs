@@ -53,6 +53,7 @@ pub(super) fn receipt(wire: Option<&SessionReceipt>) -> Receipt {
         peak_memory_bytes: wire.peak_memory_bytes,
         bytes_in: wire.bytes_in,
         bytes_out: wire.bytes_out,
+        reused: wire.reused,
     }
 }
 

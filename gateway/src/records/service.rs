@@ -43,6 +43,7 @@ impl From<Receipt> for v1::Receipt {
             peak_memory_bytes: receipt.peak_memory_bytes,
             bytes_in: receipt.bytes_in,
             bytes_out: receipt.bytes_out,
+            reused: receipt.reused,
         }
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Held {
     pub(crate) prepared: u32,
     /// The longest wait since the report before.
     pub(crate) queue_delay: Duration,
+    /// Why its sandboxes can't be used again: nothing before that was tried, empty where they can.
+    pub(crate) reuse_refusal: Option<String>,
 }
 
 /// What a worker does.

@@ -52,6 +52,7 @@ fn catalog(min_workers: u32) -> Catalog {
         create_time: Time(0),
         compiled_size: 1,
         activation: false,
+        reuse_refusal: None,
     };
     let code = Code {
         key: "k".into(),
@@ -117,7 +118,14 @@ impl Table {
     /// The worker reports that it holds the version in this state.
     fn report(&mut self, name: &str, state: Option<HeldState>, millis: u64) {
         let (worker, now): (WorkerId, _) = (name.parse().unwrap(), self.at(millis));
-        let held = |state| Held { state, in_flight: 0, queued: 0, prepared: 0, queue_delay: Duration::ZERO };
+        let held = |state| Held {
+            state,
+            in_flight: 0,
+            queued: 0,
+            prepared: 0,
+            queue_delay: Duration::ZERO,
+            reuse_refusal: None,
+        };
         let versions = state.map(|state| (key(), held(state))).into_iter().collect();
         let report = WorkerReport { versions, ..WorkerReport::default() };
         self.cluster.worker_report(&worker, self.sessions[&worker], report, now, Time(0)).unwrap();

@@ -64,6 +64,7 @@ pub(super) fn version(record: &VersionRecord) -> v1::Version {
         creator: record.creator.clone(),
         note: record.note.clone(),
         compiled_size_bytes: record.compiled_size,
+        reuse_refusal: record.reuse_refusal.clone().unwrap_or_default(),
     }
 }
 

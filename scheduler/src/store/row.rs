@@ -16,6 +16,11 @@ pub(super) fn text(row: &AnyRow, column: &'static str) -> Result<String, Error> 
     Ok(row.try_get(column)?)
 }
 
+/// A text that may not be there.
+pub(super) fn optional_text(row: &AnyRow, column: &'static str) -> Result<Option<String>, Error> {
+    Ok(row.try_get(column)?)
+}
+
 /// A text that is an id, a digest or a number.
 pub(super) fn parsed<T: FromStr>(row: &AnyRow, column: &'static str) -> Result<T, Error> {
     let text = text(row, column)?;

@@ -45,7 +45,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT v.function_uid, v.number, v.namespace, v.artifact, v.artifact_size, v.kind, v.spec, v.imports, ",
-            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, f.name AS function FROM versions v ",
+            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, v.reuse_refusal, f.name AS function ",
+            "FROM versions v ",
             "JOIN functions f ON f.uid = v.function_uid AND f.namespace = v.namespace ",
             $rest
         )
@@ -71,6 +72,7 @@ pub(super) fn read(row: &AnyRow) -> Result<VersionRecord, Error> {
         create_time: row::time(row, "create_time")?,
         compiled_size: row::count(row, "compiled_size")?,
         activation: row::number(row, "activation")? != 0,
+        reuse_refusal: row::optional_text(row, "reuse_refusal")?,
     })
 }
 
@@ -162,6 +164,23 @@ impl Store {
     pub(crate) async fn version_hold(&self, key: VersionKey, name: &VersionName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         version_settle_in_tx(&mut tx, key.function, name).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes what came of trying to use a version's sandboxes again; empty means that they can be. What they were once
+    /// found unfit for stays.
+    pub(crate) async fn version_note_reuse(
+        &self,
+        key: VersionKey,
+        name: &VersionName,
+        refusal: &str,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let sql = "UPDATE versions SET reuse_refusal = $1 WHERE namespace = $2 AND function_uid = $3 AND number = $4 \
+                   AND (reuse_refusal IS NULL OR reuse_refusal = '')";
+        let query = sqlx::query(sql).bind(refusal.to_owned()).bind(name.namespace.as_str());
+        query.bind(key.function.to_string()).bind(i64::from(key.number.get())).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The first eight bytes of a component (its magic and version).
 pub(crate) const HEAD: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Does what a text in the artifact says: `slow` takes a second, `refuse` is refused, `crash` crashes.
+/// Does what a text in the artifact says: `slow` takes a second, `refuse` is refused, `crash` crashes, `command` is a command.
 const COMPILER: &str = r#"#!/bin/sh
 engine=$(cat "$0.engine")
 if [ "$2" = --fingerprint ]; then echo "{\"ok\":{\"fingerprint\":\"$engine\"}}"; exit; fi
@@ -46,7 +46,9 @@ fi
 if grep -qa crash "$3"; then kill -SEGV $$; fi
 { echo "$engine"; cat "$3"; } > "$5"
 size=$(wc -c < "$5")
-echo "{\"ok\":{\"kind\":\"http-0.2\",\"imports\":[\"wasi:cli/stdout@0.2.0\"],\"fingerprint\":\"$engine\",\"size\":$size}}"
+kind=http-0.2
+if grep -qa command "$3"; then kind=command; fi
+echo "{\"ok\":{\"kind\":\"$kind\",\"imports\":[\"wasi:cli/stdout@0.2.0\"],\"fingerprint\":\"$engine\",\"size\":$size}}"
 "#;
 
 /// A running scheduler.

@@ -9,5 +9,6 @@ mod database;
 mod deploy;
 mod harness;
 mod resources;
+mod reuse;
 mod sync;
 mod trust;

@@ -7,8 +7,8 @@ use std::sync::{
 
 use dunlin_proto::{
     ids::VersionKey,
-    internal::v1::{AssignedVersion, LoadState, VersionLoad},
-    model::to_wire_duration,
+    internal::v1::{AssignedVersion, LoadState, ReuseTrial, SandboxReuse, VersionLoad},
+    model::{from_wire_duration, to_wire_duration},
     names::FunctionRef,
 };
 use tokio::{
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::wanted::Wanted;
 use crate::{
     logs::Tenant,
-    pool::{Pool, PoolLoad},
+    pool::{Pool, PoolLoad, Reuse},
 };
 
 /// How far a version is.
@@ -50,6 +50,8 @@ pub(crate) enum NotReady {
 pub(crate) struct Held {
     wanted: Wanted,
     tenant: Arc<Tenant>,
+    /// How sandboxes are used again; what is known of that outlives each loading.
+    reuse: Option<Arc<Reuse>>,
     standby: AtomicBool,
     /// Somebody calls it although it is on standby.
     called: AtomicBool,
@@ -62,6 +64,7 @@ pub(crate) struct Held {
 impl Held {
     pub(super) fn new(wanted: Wanted, tenant: Arc<Tenant>, standby: bool) -> Self {
         Self {
+            reuse: wanted.reuse.as_ref().map(reuse),
             wanted,
             tenant,
             standby: AtomicBool::new(standby),
@@ -114,6 +117,20 @@ impl Held {
         self.wanted.is(wanted)
     }
 
+    /// Takes over what the cluster knows of reuse: that it works, or that it is not asked for any more.
+    pub(super) fn learn(&self, known: Option<SandboxReuse>) {
+        match (&self.reuse, known) {
+            (Some(reuse), Some(known)) if known.tried => reuse.pass(),
+            (Some(reuse), None) => _ = reuse.refuse("another worker found that it does not work".to_owned()),
+            _ => {}
+        }
+    }
+
+    /// How its sandboxes are used again.
+    pub(super) fn reuse(&self) -> Option<Arc<Reuse>> {
+        self.reuse.clone()
+    }
+
     pub(super) fn is_standby(&self) -> bool {
         self.standby.load(Ordering::Relaxed)
     }
@@ -153,7 +170,8 @@ impl Held {
 
     /// The message that asked for it.
     pub(super) fn assigned(&self) -> AssignedVersion {
-        self.wanted.assigned(self.is_standby())
+        let tried = self.reuse.as_ref().is_some_and(|reuse| reuse.verdict() == Some(""));
+        self.wanted.assigned(self.is_standby(), tried)
     }
 
     /// Changes the status; says whether that is news.
@@ -196,6 +214,19 @@ impl Held {
             prepared: load.prepared,
             queue_delay: Some(to_wire_duration(load.queue_delay)),
             started_total: load.started_total,
+            reuse_trial: self.reuse.as_ref().and_then(|reuse| reuse.verdict()).map(trial),
         })
     }
+}
+
+fn reuse(wire: &SandboxReuse) -> Arc<Reuse> {
+    let reuse = Reuse::new(wire.max_calls, from_wire_duration(wire.max_idle));
+    if wire.tried {
+        reuse.pass();
+    }
+    Arc::new(reuse)
+}
+
+fn trial(refusal: &str) -> ReuseTrial {
+    ReuseTrial { refusal: refusal.to_owned() }
 }

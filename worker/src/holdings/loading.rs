@@ -1,7 +1,7 @@
 //! What becomes of one held version: fetched and checked, loaded where it is wanted, kept, and unloaded when it is on standby
 //! and nobody calls. Everything that fails is tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, Semaphore},
@@ -52,7 +52,8 @@ pub(super) struct Loader {
 pub(super) async fn keep(loader: Arc<Loader>, held: Arc<Held>) {
     loop {
         let pool = tokio::select! { pool = loader.ready(&held) => pool, () = held.gone() => return };
-        let over = Box::pin(pool.keep(held.gone_token())).await;
+        let trial = Box::pin(tried(&loader, &held, &pool));
+        let over = tokio::select! { over = Box::pin(pool.clone().keep(held.gone_token())) => over, never = trial => match never {} };
         if over == Over::Gone {
             return;
         }
@@ -60,6 +61,16 @@ pub(super) async fn keep(loader: Arc<Loader>, held: Arc<Held>) {
         tracing::debug!(version = %held.key(), function = %held.name(), "unloaded");
         loader.changed.notify_one();
     }
+}
+
+/// Finds out beside all else whether sandboxes can be used again, and tells the scheduler.
+async fn tried(loader: &Loader, held: &Held, pool: &Pool) -> Infallible {
+    if pool.try_reuse().await {
+        let refusal = held.reuse().and_then(|reuse| reuse.verdict().map(str::to_owned));
+        tracing::info!(version = %held.key(), function = %held.name(), refusal, "tried whether its sandboxes can be used again");
+        loader.changed.notify_one();
+    }
+    std::future::pending().await
 }
 
 impl Loader {
@@ -117,7 +128,14 @@ impl Loader {
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy.clone());
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
-        let pool = Pool::new(program, wanted.scaling, held.is_standby(), &wanted.namespace, self.capacity.clone());
+        let pool = Pool::new(
+            program,
+            wanted.scaling,
+            held.reuse(),
+            held.is_standby(),
+            &wanted.namespace,
+            self.capacity.clone(),
+        );
         held.set(Status::Ready(pool.clone()));
         if !held.is_standby() {
             tracing::info!(version = %held.key(), function = %held.name(), "ready");

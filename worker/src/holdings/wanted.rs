@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ApiError,
     ids::{FunctionName, Namespace, VersionKey},
-    internal::v1::{AssignedVersion, CompiledCode, InvocationPolicy, VersionRef},
+    internal::v1::{AssignedVersion, CompiledCode, InvocationPolicy, SandboxReuse, VersionRef},
     model::{self, from_wire_duration},
     outbound::AllowedHosts,
 };
@@ -23,17 +23,20 @@ pub(crate) struct Wanted {
     pub(crate) code: CompiledCode,
     pub(crate) policy: Policy,
     pub(crate) scaling: Scaling,
+    /// How sandboxes are used again; what is known of that may change while the version is held.
+    pub(crate) reuse: Option<SandboxReuse>,
     /// The message without what may change while the version is held.
     message: AssignedVersion,
 }
 
 impl Wanted {
-    /// The message that asked for it.
-    pub(crate) fn assigned(&self, standby: bool) -> AssignedVersion {
-        AssignedVersion { standby, ..self.message.clone() }
+    /// The message that asked for it; `tried` where reuse is known to work.
+    pub(crate) fn assigned(&self, standby: bool, tried: bool) -> AssignedVersion {
+        let reuse = self.reuse.map(|reuse| SandboxReuse { tried: reuse.tried || tried, ..reuse });
+        AssignedVersion { standby, reuse, ..self.message.clone() }
     }
 
-    /// Whether both are the same but for being on standby.
+    /// Whether both are the same but for being on standby and what is known of reuse.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.message == other.message
     }
@@ -58,7 +61,8 @@ impl TryFrom<&AssignedVersion> for Wanted {
             code: wire.code.clone().ok_or_else(|| missing("code"))?,
             policy: self::policy(policy)?,
             scaling,
-            message: AssignedVersion { standby: false, ..wire.clone() },
+            reuse: wire.reuse,
+            message: AssignedVersion { standby: false, reuse: None, ..wire.clone() },
         })
     }
 }

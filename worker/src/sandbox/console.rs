@@ -65,7 +65,13 @@ impl Console {
         lines.sink = Some(sink);
     }
 
-    /// Ends unfinished lines, when the guest is gone.
+    /// Charges another account, for the next call of the same sandbox.
+    pub(super) fn renew(&self, meter: Arc<Meter>) {
+        let mut lines = self.lock();
+        (lines.budget, lines.meter) = (meter.limits.log_bytes, meter);
+    }
+
+    /// Ends unfinished lines, when the guest is gone or done with its call. Nothing is sent from then on.
     pub(super) fn finish(&self) {
         let mut lines = self.lock();
         for stream in [LogStream::Stdout, LogStream::Stderr] {
@@ -74,6 +80,7 @@ impl Console {
                 lines.end_line(stream);
             }
         }
+        lines.sink = None;
     }
 
     fn write(&self, stream: LogStream, bytes: &[u8]) {

@@ -57,6 +57,16 @@ impl Hooks {
         self.depth = depth(request);
     }
 
+    /// Forgets an invocation, for the next one of the same sandbox. What was under way counts for the old one.
+    pub(super) fn renew(&mut self, meter: Arc<Meter>) {
+        *self = Self::new(self.egress.clone(), self.policy.clone(), meter);
+    }
+
+    /// Whether nothing that was sent is still under way: each request keeps the gate until its response is gone.
+    pub(super) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.gate) == 1
+    }
+
     /// Counts a request and checks what needs no waiting.
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<send::Target, Error> {
         self.sent = self.sent.saturating_add(1);

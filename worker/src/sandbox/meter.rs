@@ -1,4 +1,4 @@
-//! The account of one sandbox: CPU time, memory, bytes, and the reason to stop it. Shared by everything that works for
+//! The account of one sandbox's call: CPU time, memory, bytes, and the reason to stop it. Shared by everything that works for
 //! the guest (limiter, streams, egress, the epoch callback) and read when the invocation is over, even if it panicked.
 
 use std::future::Future;
@@ -36,6 +36,8 @@ pub(super) struct Meter {
     /// Why host code wants this guest stopped; the first reason wins.
     halt: OnceLock<Failure>,
     halted: Notify,
+    /// The sandbox has served a call before.
+    reused: bool,
 }
 
 impl Meter {
@@ -54,7 +56,15 @@ impl Meter {
             table_denied: AtomicBool::new(false),
             halt: OnceLock::new(),
             halted: Notify::new(),
+            reused: false,
         }
+    }
+
+    /// An account for the next call of the same sandbox: only its memory is carried over.
+    pub(super) fn next(&self) -> Self {
+        let next = Self { reused: true, ..Self::new(self.limits.clone()) };
+        next.set_memory(self.memory());
+        next
     }
 
     /// CPU time so far. Right only on the thread that is polling, or between polls.
@@ -134,6 +144,7 @@ impl Meter {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             log_bytes_dropped: self.log_dropped.load(Relaxed),
+            reused: self.reused,
         }
     }
 

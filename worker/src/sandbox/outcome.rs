@@ -143,6 +143,8 @@ pub struct Usage {
     pub bytes_out: u64,
     /// Bytes of stdout and stderr that did not become log records.
     pub log_bytes_dropped: u64,
+    /// Whether the sandbox had served a call before.
+    pub reused: bool,
 }
 
 /// Why there is no sandbox.

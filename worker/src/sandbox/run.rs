@@ -17,6 +17,7 @@ use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
 use wasmtime::Store;
 
+use super::again::Left;
 use super::body::CountedBody;
 use super::call::Call;
 use super::console::Console;
@@ -31,7 +32,7 @@ use super::ticker::Running;
 
 pub(super) use failure::classify;
 
-/// A fresh store with an instance, not yet bound to an invocation. Used once, then gone.
+/// A store with an instance, not bound to an invocation. Gone after the first one, unless its version asked for more.
 pub struct Sandbox {
     pub(super) store: Store<State>,
     pub(super) guest: Guest,
@@ -40,6 +41,8 @@ pub struct Sandbox {
     pub(super) console: Console,
     pub(super) instantiation: Duration,
     pub(super) effort: Option<Effort>,
+    /// Calls that it has served.
+    pub(super) served: u32,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -59,27 +62,39 @@ impl Sandbox {
         Self { effort, ..self }
     }
 
-    /// Runs one invocation. Ends no later than the call's deadline plus a few milliseconds, whatever the guest does; the pool
-    /// slot is free again when it returns. Dropping the future stops the guest.
-    pub async fn run(mut self, call: Call) -> Completion {
+    /// Whether it has served a call before.
+    pub fn is_used(&self) -> bool {
+        self.served > 0
+    }
+
+    /// Runs one invocation and uses the sandbox up. Ends no later than the call's deadline plus a few milliseconds, whatever
+    /// the guest does; the pool slot is free again when it returns. Dropping the future stops the guest.
+    pub async fn run(self, call: Call) -> Completion {
+        self.run_one_of(1, call).await.0
+    }
+
+    /// The same for one of at most `max_calls` invocations; what is left of the sandbox keeps its pool slot.
+    pub async fn run_one_of(mut self, max_calls: u32, call: Call) -> (Completion, Left) {
         let (began, effort) = (Instant::now(), self.effort.take());
+        self.renew();
         let (meter, start) = (self.meter.clone(), self.instantiation);
         let runtime = self.program.runtime.clone();
         let console = self.console.clone();
         console.bind(call.logs.clone());
         let usual = self.program.usual.clone();
-        let ended = isolated(&runtime.lanes, &meter, usual.lane(), effort, self.run_guarded(call, began)).await;
+        let work = self.run_guarded(max_calls, call, began);
+        let ended = isolated(&runtime.lanes, &meter, usual.lane(), effort, work).await;
         usual.note(meter.cpu());
         console.finish();
-        let outcome = match ended.and_then(|inner| inner) {
-            Ok(()) => Outcome::Ok,
-            Err(failure) => Outcome::Failed(failure),
+        let (outcome, left) = match ended.and_then(|inner| inner) {
+            Ok(left) => (Outcome::Ok, left),
+            Err(failure) => (Outcome::Failed(failure), Left::Nothing),
         };
-        Completion { outcome, usage: meter.usage(start, began.elapsed()) }
+        (Completion { outcome, usage: meter.usage(start, began.elapsed()) }, left)
     }
 
     /// Runs the guest and its delivery until both are done or something else ends the invocation.
-    async fn run_guarded(self, call: Call, began: Instant) -> Result<(), Failure> {
+    async fn run_guarded(self, max_calls: u32, call: Call, began: Instant) -> Result<Left, Failure> {
         let running = self.program.runtime.ticker.running();
         let Call { deadline, request, response, cancel, .. } = call;
         let until = began.checked_add(self.meter.limits.wall).map_or(deadline, |wall| wall.min(deadline));
@@ -91,29 +106,33 @@ impl Sandbox {
                 () = delivery.abandoned() => Failure::Cancelled,
             }
         };
-        let work = pin!(self.call_guest(request, &delivery, until));
+        let work = pin!(self.call_guest(max_calls, request, &delivery, until));
         bounded(&meter, began, until, running, stop, work).await
     }
 
+    /// Runs the guest. Whatever goes wrong, the sandbox is gone; it comes back only from its `finish`.
     async fn call_guest(
         mut self,
+        max_calls: u32,
         request: http::Request<super::call::RequestBody>,
         delivery: &Delivery,
         until: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<Left, Failure> {
+        let again = self.served + 1 < max_calls;
         let meter = self.meter.clone();
         let request = request.map(|body| CountedBody::new(body, meter));
         let state = self.store.data_mut();
         state.hooks.bind(until, request.headers());
         self.store.set_epoch_deadline(1);
         match &self.guest {
-            Guest::Http02(proxy) => http02::run(&mut self.store, proxy, request, delivery).await,
-            Guest::Http03(service) => http03::run(&mut self.store, service, request, delivery).await,
+            Guest::Http02(proxy) => http02::run(&mut self.store, proxy, request, delivery, again).await?,
+            Guest::Http03(service) => http03::run(&mut self.store, service, request, delivery, again).await?,
             Guest::Command(command) => {
                 let environment = &self.program.policy.environment;
-                command::run(&mut self.store, command, request, delivery, &self.console, environment).await
+                command::run(&mut self.store, command, request, delivery, &self.console, environment).await?;
             }
         }
+        Ok(self.finish(max_calls))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The engines of a process and the programs that are loaded into them: `Runtime` once, `Program` once a version, `Sandbox` once
-//! an invocation.
+//! an invocation or, where its version asked for that, for several in turn.
 
 use std::path::Path;
 use std::pin::pin;
@@ -181,7 +181,8 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
     };
     match guest {
         Ok(guest) => {
-            Ok(Sandbox { store, guest, program, meter, console, instantiation: began.elapsed(), effort: None })
+            let instantiation = began.elapsed();
+            Ok(Sandbox { store, guest, program, meter, console, instantiation, effort: None, served: 0 })
         }
         Err(_) if full => Err(SandboxError::PoolExhausted),
         Err(failure) => Err(SandboxError::Guest(failure)),

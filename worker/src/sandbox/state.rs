@@ -24,6 +24,8 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     pub(super) table: ResourceTable,
     pub(super) hooks: Hooks,
+    /// What the guest held at the end of its last call and may not keep; see `again.rs`.
+    pub(super) unsettled: Option<&'static str>,
     limiter: Limiter,
     pub(super) meter: Arc<Meter>,
 }
@@ -42,9 +44,19 @@ impl State {
             http,
             table,
             hooks,
+            unsettled: None,
             limiter: Limiter { tables: 0, grown: 0, meter: meter.clone() },
             meter,
         }
+    }
+}
+
+impl State {
+    /// Charges another account from now on. Memories and tables stay, and so does what they count.
+    pub(super) fn renew(&mut self, meter: &Arc<Meter>) {
+        self.hooks.renew(meter.clone());
+        self.limiter.meter = meter.clone();
+        self.meter = meter.clone();
     }
 }
 

@@ -166,6 +166,7 @@ fn receipt(usage: &Usage, waited: Waited) -> SessionReceipt {
         peak_memory_bytes: usage.peak_memory_bytes,
         bytes_in: usage.bytes_in,
         bytes_out: usage.bytes_out,
+        reused: usage.reused,
     }
 }
 

@@ -117,8 +117,8 @@ impl Running<'_> {
 
     /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
     async fn invoke(&self, held: &Held, order: Order, checkout: Checkout, deadline: Instant) -> Ending {
-        let Checkout { sandbox, mut slot, start } = checkout;
-        let _ = self.pool.set(slot.pool().clone());
+        let _ = self.pool.set(checkout.pool().clone());
+        let start = checkout.start;
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
         let (logs, lines) = LogSink::channel(LINES_AHEAD);
@@ -132,14 +132,9 @@ impl Running<'_> {
         let request = order.request.map(|()| body);
         let cancel = self.inflight.cancel.clone();
         let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
-        let running = async {
-            // Boxed, so that whoever waits for a sandbox does not carry the room for it.
-            let sandbox = sandbox.counted(slot.effort());
-            let completion = Box::pin(sandbox.run(call)).await;
-            // A caller who reads slowly keeps nobody else waiting.
-            drop(slot);
-            completion
-        };
+        // Boxed, so that whoever waits for a sandbox does not carry the room for it. A caller who reads slowly keeps nobody
+        // else waiting: the sandbox is free when its guest is done.
+        let running = Box::pin(checkout.run(call));
         let (completion, delivered, (), reported) = tokio::join!(
             running,
             answer::deliver(events, self.outgoing, self.inflight, deadline),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use dunlin_worker::sandbox::{GuestKind, Policy, Program};
 use tokio::time::Instant;
 
-use super::support::{build_rust, call, get, load, post, shared};
+use super::build::build_rust;
+use super::support::{call, get, load, post, shared};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use dunlin_worker::sandbox::{Failure, GuestKind, Limits, Policy, Program};
 
-use super::support::{Answer, build_rust, call, get, load, policy, resident, shared, short};
+use super::build::build_rust;
+use super::support::{Answer, call, get, load, policy, resident, shared, short};
 
 /// The guest, built and compiled once.
 pub(crate) fn hostile(policy: Policy) -> Program {

@@ -9,10 +9,11 @@ use dunlin_worker::sandbox::{GuestKind, Limits, Policy, Program, Runtime, Sandbo
 
 use tokio::task::JoinSet;
 
+use super::build::build_rust;
 use super::http;
-use super::support::{Answer, build_rust, call, get, guest, load, policy, post, shared, short, small};
+use super::support::{Answer, call, get, guest, load, policy, post, shared, short, small};
 
-fn hostile(policy: Policy) -> Program {
+pub(crate) fn hostile(policy: Policy) -> Program {
     static LOADED: OnceLock<Program> = OnceLock::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/hostile-http3");
     let loaded = LOADED.get_or_init(|| load(&shared(), &build_rust(&folder, "hostile_http3.wasm"), Policy::default()));

@@ -9,6 +9,9 @@
     reason = "helpers of tests may fail loudly, and some tests print what they measured"
 )]
 
+mod again;
+#[path = "../guests/build.rs"]
+mod build;
 mod commands;
 mod examples;
 mod http;

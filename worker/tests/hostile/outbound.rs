@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::build::build_rust;
 use super::http::hostile;
-use super::support::{build_rust, call, get, load, small};
+use super::support::{call, get, load, small};
 
 /// Answers every connection with the same bytes and keeps what it was sent.
 struct Upstream {

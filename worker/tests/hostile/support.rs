@@ -1,15 +1,14 @@
 //! Compiles, loads and calls guests as the worker does, and collects what comes out.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_worker::compile::{CompileOptions, compile};
 use dunlin_worker::sandbox::{
-    Call, Completion, EgressConfig, Failure, Limits, LogRecord, LogSink, Outcome, Policy, Program, RequestBody,
-    ResponseEvent, ResponseSink, Runtime, SandboxConfig,
+    Call, Completion, EgressConfig, Failure, Left, Limits, LogRecord, LogSink, Outcome, Policy, Program, RequestBody,
+    ResponseEvent, ResponseSink, Runtime, Sandbox, SandboxConfig,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,24 +44,6 @@ pub(crate) fn load(runtime: &Arc<Runtime>, wasm: &[u8], policy: Policy) -> Progr
     std::fs::write(file.path(), &compiled.bytes).unwrap();
     // The mapping outlives the name.
     runtime.load(file.path(), compiled.kind, policy).unwrap()
-}
-
-/// Builds a Rust guest with the compiler that has WebAssembly targets.
-pub(crate) fn build_rust(folder: &Path, artifact: &str) -> Vec<u8> {
-    let tools = std::env::var("DUNLIN_TOOLS")
-        .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools"), PathBuf::from);
-    let rustc = tools.join("wasm-rust/bin/rustc");
-    assert!(rustc.exists(), "no WebAssembly compiler at {}: run .ci/setup, or set DUNLIN_TOOLS", rustc.display());
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--target", "wasm32-wasip2"])
-        .current_dir(folder)
-        .env("RUSTC", rustc)
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .status()
-        .unwrap();
-    assert!(built.success(), "building {} failed", folder.display());
-    std::fs::read(folder.join("target/wasm32-wasip2/release").join(artifact)).unwrap()
 }
 
 /// Limits that end a hostile guest soon.
@@ -127,12 +108,22 @@ pub(crate) async fn call_with(
     request: ::http::Request<RequestBody>,
     cancel: CancellationToken,
 ) -> Answer {
+    call_in(program.prepare().await.unwrap(), 1, request, cancel).await.0
+}
+
+/// Runs one of so many calls in a sandbox and reads everything that comes out.
+pub(crate) async fn call_in(
+    sandbox: Sandbox,
+    max_calls: u32,
+    request: ::http::Request<RequestBody>,
+    cancel: CancellationToken,
+) -> (Answer, Left) {
     let began = Instant::now();
-    let sandbox = program.prepare().await.unwrap();
     let (response, mut events) = ResponseSink::channel(8);
     let (logs, mut records) = LogSink::channel(10_000);
     let deadline = began + Duration::from_secs(60);
-    let running = sandbox.run(Call { id: uuid::Uuid::now_v7(), deadline, request, response, logs, cancel });
+    let running =
+        sandbox.run_one_of(max_calls, Call { id: uuid::Uuid::now_v7(), deadline, request, response, logs, cancel });
     let reading = async {
         let mut seen = (None, ::http::HeaderMap::new(), Vec::new(), false);
         while let Some(event) = events.recv().await {
@@ -148,10 +139,10 @@ pub(crate) async fn call_with(
         }
         seen
     };
-    let (completion, (status, headers, body, ended)) = tokio::join!(running, reading);
+    let ((completion, left), (status, headers, body, ended)) = tokio::join!(running, reading);
     let took = began.elapsed();
     let logs = std::iter::from_fn(|| records.try_recv().ok()).collect();
-    Answer { status, headers, body, ended, logs, completion, took }
+    (Answer { status, headers, body, ended, logs, completion, took }, left)
 }
 
 /// Resident memory of this process, in bytes.

@@ -281,7 +281,15 @@ impl Cluster {
 
     /// A version of a guest in namespace `shop`, with code that the scheduler has sealed; not yet assigned.
     pub(crate) fn version(&self, function: &str, guest: &'static str) -> AssignedVersion {
-        let body = guests::compiled(guest);
+        self.version_of(function, "command", guest, guests::compiled(guest))
+    }
+
+    /// A version of the HTTP guest that does what its path says.
+    pub(crate) fn http_version(&self, function: &str) -> AssignedVersion {
+        self.version_of(function, "http-0.2", "hostile-http", guests::http())
+    }
+
+    fn version_of(&self, function: &str, kind: &str, guest: &str, body: &[u8]) -> AssignedVersion {
         let options = dunlin_worker::compile::CompileOptions::default();
         let fingerprint = dunlin_worker::compile::fingerprint(&options).unwrap();
         let artifact = Digest::of(guest.as_bytes());
@@ -299,13 +307,14 @@ impl Cluster {
             version: Some(key.into()),
             namespace: "shop".into(),
             function: function.into(),
-            kind: "command".into(),
+            kind: kind.into(),
             code: Some(seal::sign(code, &self.scheduler.0.key)),
             policy: Some(InvocationPolicy::from(&VersionSpec::default())),
             min_sandboxes: 0,
             max_sandboxes: 10,
             idle_timeout: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             standby: false,
+            reuse: None,
         }
     }
 

@@ -158,6 +158,13 @@ impl Gateway {
         self.begin(version, body, true).await.finish().await
     }
 
+    /// What a path of the function answers; nothing where it fails.
+    pub(crate) async fn get(&mut self, version: &AssignedVersion, path: &str) -> String {
+        let change = |begin: &mut Begin| begin.path_and_query = path.to_owned();
+        let answer = self.begin_with(version, b"", true, change).await.finish().await;
+        String::from_utf8(answer.body).unwrap()
+    }
+
     /// Waits for the session's end.
     pub(crate) async fn end(&mut self) -> Status {
         let ended = timeout(PATIENCE, self.ended.wait_for(Option::is_some)).await.expect("the session goes on");

@@ -1,8 +1,10 @@
-//! The guests of these tests: small WASI commands in WAT, compiled as at deploy, each once.
+//! The guests of these tests: small WASI commands in WAT, and one HTTP component in Rust, compiled as at deploy, each once.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use dunlin_worker::compile::{CompileOptions, compile};
+
+use crate::build::build_rust;
 
 /// Writes a whole answer.
 pub(crate) const HELLO: &str = r#"(module
@@ -62,6 +64,16 @@ static COMPILED: LazyLock<HashMap<&'static str, Vec<u8>>> = LazyLock::new(|| {
     let compiled = |wat| (wat, compile(&wat::parse_str(wat).unwrap(), &options).unwrap().bytes);
     [HELLO, ECHO, TALK, SPIN, TRAP].map(compiled).into()
 });
+
+/// The native code of the HTTP guest of the sandbox's tests.
+pub(crate) fn http() -> &'static [u8] {
+    static HTTP: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let options = CompileOptions { single_thread: false, ..CompileOptions::default() };
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/hostile-http");
+        compile(&build_rust(&folder, "hostile_http.wasm"), &options).unwrap().bytes
+    });
+    &HTTP
+}
 
 /// The native code of a guest.
 pub(crate) fn compiled(guest: &'static str) -> &'static [u8] {

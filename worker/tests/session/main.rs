@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails loudly")]
 
+#[path = "../guests/build.rs"]
+mod build;
 mod calls;
 mod cluster;
 mod faults;
@@ -10,5 +12,6 @@ mod gateway;
 mod guests;
 mod holding;
 mod logs;
+mod reuse;
 mod standby;
 mod stopping;

@@ -179,6 +179,10 @@ pub(crate) struct Version {
     pub(crate) allowed_outbound_hosts: Vec<String>,
     /// Whether a call that is lost with its worker may run again.
     pub(crate) idempotent: bool,
+    /// How sandboxes are used again; null means a fresh one for every call.
+    pub(crate) reuse: Option<Reuse>,
+    /// Why every call gets a fresh sandbox although `reuse` asks for another; empty where it does not, or nobody knows yet.
+    pub(crate) reuse_refusal: String,
     /// The interfaces that the artifact imports.
     pub(crate) imports: Vec<String>,
     /// When it was made.
@@ -206,6 +210,8 @@ impl Version {
             environment: spec.environment.into_iter().map(|(name, value)| (name, values.then_some(value))).collect(),
             allowed_outbound_hosts: spec.allowed_outbound_hosts,
             idempotent: spec.idempotent,
+            reuse: spec.reuse.map(Reuse::from),
+            reuse_refusal: wire.reuse_refusal,
             imports: wire.imports,
             create_time: wire.create_time.map(Time::from),
             creator: wire.creator,
@@ -297,6 +303,23 @@ impl From<v1::Scaling> for Scaling {
             max_concurrency: wire.max_concurrency,
             reserved_concurrency: wire.reserved_concurrency.unwrap_or(default.reserved_concurrency),
         }
+    }
+}
+
+/// How sandboxes are used again, each for one call at a time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Reuse {
+    /// Calls that a sandbox serves.
+    pub(crate) max_calls: u32,
+    /// How long it waits for its next call, in milliseconds.
+    pub(crate) max_idle_ms: u64,
+}
+
+impl From<v1::Reuse> for Reuse {
+    fn from(wire: v1::Reuse) -> Self {
+        let default = dunlin_proto::model::Reuse::default();
+        let idle = wire.max_idle.or(Some(dunlin_proto::model::to_wire_duration(default.max_idle)));
+        Self { max_calls: wire.max_calls.unwrap_or(default.max_calls), max_idle_ms: millis(idle) }
     }
 }
 

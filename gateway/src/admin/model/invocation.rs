@@ -84,6 +84,8 @@ pub(crate) struct Receipt {
     pub(crate) bytes_in: u64,
     /// Body bytes that the guest wrote.
     pub(crate) bytes_out: u64,
+    /// The sandbox had served a call before.
+    pub(crate) reused: bool,
 }
 
 impl Receipt {
@@ -103,6 +105,7 @@ impl From<v1::Receipt> for Receipt {
             peak_memory_bytes: wire.peak_memory_bytes,
             bytes_in: wire.bytes_in,
             bytes_out: wire.bytes_out,
+            reused: wire.reused,
         }
     }
 }

@@ -197,6 +197,17 @@ fn concurrency(scaling: &crate::admin::model::Scaling) -> String {
     }
 }
 
+fn reuse(version: &Version) -> String {
+    match &version.reuse {
+        None => "no".to_owned(),
+        Some(_) if !version.reuse_refusal.is_empty() => format!("off: {}", version.reuse_refusal),
+        Some(reuse) => {
+            let idle = format::micros(reuse.max_idle_ms.saturating_mul(1_000));
+            format!("for {} calls, idle {idle}", reuse.max_calls)
+        }
+    }
+}
+
 fn current(function: &Function, versions: &[Version]) -> Option<Current> {
     let version = versions.iter().max_by_key(|version| (percent(function, version.number), version.number))?;
     let (limits, scaling) = (&version.limits, &version.scaling);
@@ -214,6 +225,7 @@ fn current(function: &Function, versions: &[Version]) -> Option<Current> {
             ("Workers", format!("{} to {most}", scaling.min_workers)),
             ("Calls at once", concurrency(scaling)),
             ("Kept idle for", format::micros(scaling.idle_timeout_ms.saturating_mul(1_000))),
+            ("Sandboxes used again", reuse(version)),
         ],
         environment: version.environment.clone().into_iter().collect(),
         hosts: version.allowed_outbound_hosts.clone(),

@@ -171,6 +171,7 @@ fn facts(call: &Invocation) -> Vec<(&'static str, String)> {
         ("Most memory", format::bytes(receipt.peak_memory_bytes)),
         ("Bytes in", format::bytes(receipt.bytes_in)),
         ("Bytes out", format::bytes(receipt.bytes_out)),
+        ("Sandbox used before", if receipt.reused { "yes" } else { "no" }.to_owned()),
         ("Gateway", call.gateway.clone()),
     ]
 }

@@ -117,12 +117,14 @@ fn version(function: &str, number: u32, age: u64) -> v1::Version {
             environment: environment.into(),
             allowed_outbound_hosts: vec!["https://bank.example".to_owned(), "https://*.mail.example:443".to_owned()],
             idempotent: true,
+            reuse: Some(v1::Reuse::default()),
         }),
         imports: vec!["wasi:http/types@0.2.3".to_owned()],
         create_time: Some(ago(age)),
         creator: "ada@example.com".to_owned(),
         note: ["", "First try of the new tax rules", EVIL, "Ask the bank twice"][number as usize % 4].to_owned(),
         compiled_size_bytes: 6_340_000,
+        reuse_refusal: EVIL.to_owned(),
     }
 }
 

@@ -105,6 +105,7 @@ fn record(number: u64) -> v1::Invocation {
             peak_memory_bytes: 1_310_720 + wave * 4_096,
             bytes_in: wave,
             bytes_out: 300 + wave * 11,
+            reused: number.is_multiple_of(2),
         }),
         request_id: if number == 2 { "order-7303".to_owned() } else { String::new() },
     }

@@ -48,6 +48,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             create_time: Time(0),
             compiled_size: 1,
             activation: false,
+            reuse_refusal: None,
         }));
         rows.functions.push(record);
     }

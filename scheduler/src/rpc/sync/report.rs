@@ -110,7 +110,7 @@ fn held(load: &wire::VersionLoad) -> Option<Held> {
     let state = match load.state() {
         LoadState::Loading => HeldState::Loading,
         LoadState::Ready => HeldState::Ready,
-        LoadState::Failed => HeldState::Failed(load.error.chars().take(500).collect()),
+        LoadState::Failed => HeldState::Failed(shortened(&load.error)),
         LoadState::Unspecified => return None,
     };
     Some(Held {
@@ -119,7 +119,12 @@ fn held(load: &wire::VersionLoad) -> Option<Held> {
         queued: load.queued.min(MOST_CALLS),
         prepared: load.prepared.min(MOST_CALLS),
         queue_delay: from_wire_duration(load.queue_delay).min(Duration::from_secs(3600)),
+        reuse_refusal: load.reuse_trial.as_ref().map(|trial| shortened(&trial.refusal)),
     })
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(500).collect()
 }
 
 /// What callers ask for, without versions that do not exist.

@@ -192,5 +192,10 @@ fn assigned(assigned: &Assigned) -> wire::AssignedVersion {
         max_sandboxes: scaling.max_sandboxes,
         idle_timeout: Some(to_wire_duration(scaling.idle_timeout)),
         standby: *standby,
+        reuse: version.spec.reuse.as_ref().filter(|_| version.reuses()).map(|reuse| wire::SandboxReuse {
+            max_calls: reuse.max_calls,
+            max_idle: Some(to_wire_duration(reuse.max_idle)),
+            tried: version.reuse_refusal.is_some(),
+        }),
     }
 }

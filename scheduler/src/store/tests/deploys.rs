@@ -19,6 +19,7 @@ conformance!(
     rollbacks_go_back_and_repeat_harmlessly,
     a_deleted_function_leaves_nothing,
     a_version_reads_as_it_was_written,
+    what_reuse_was_found_unfit_for_stays,
 );
 
 async fn versions_are_numbered_in_a_row(bench: &Bench) {
@@ -175,4 +176,16 @@ async fn a_version_reads_as_it_was_written(bench: &Bench) {
     bench.store.version_create(&new_version(&name), None).await.unwrap();
     let function = bench.store.function_fetch(&name).await.unwrap();
     assert_eq!((function.public, &*function.description), (true, "the till"), "absent leaves it");
+}
+
+async fn what_reuse_was_found_unfit_for_stays(bench: &Bench) {
+    let version = deploy(bench, &function("shop", "checkout")).await;
+    let other = deploy(bench, &function("shop", "till")).await;
+    assert_eq!(version.reuse_refusal, None);
+    for (found, known) in [("", ""), ("it fails", "it fails"), ("", "it fails"), ("otherwise", "it fails")] {
+        bench.store.version_note_reuse(version.key(), &version.name(), found).await.unwrap();
+        let read = bench.store.version_fetch(&version.name()).await.unwrap();
+        assert_eq!(read.reuse_refusal.as_deref(), Some(known), "{found:?}");
+    }
+    assert_eq!(bench.store.version_fetch(&other.name()).await.unwrap().reuse_refusal, None);
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    AssignedVersion, Assignment, AssignmentDelta, Endpoint, SyncWorkerRequest, SyncWorkerResponse, VersionLoad,
-    VersionRef, WorkerHello, WorkerLoad, sync_worker_request::Report, sync_worker_response::Update,
+    AssignedVersion, Assignment, AssignmentDelta, Endpoint, ReuseTrial, SyncWorkerRequest, SyncWorkerResponse,
+    VersionLoad, VersionRef, WorkerHello, WorkerLoad, sync_worker_request::Report, sync_worker_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     pub(crate) failing: bool,
     /// Says that it still loads.
     pub(crate) loading: bool,
+    /// What it says of using sandboxes again, of versions that ask for it and were not tried before.
+    pub(crate) reuse_refusal: Option<String>,
     /// Calls that wait for a sandbox of each version.
     pub(crate) queued: u32,
     pub(crate) assignments: Vec<Assignment>,
@@ -186,10 +188,15 @@ fn load(seen: &Seen) -> Option<WorkerLoad> {
             state,
             error: if seen.failing { "no room".into() } else { String::new() },
             queued: seen.queued,
+            reuse_trial: assigned.reuse.filter(|reuse| !reuse.tried).and(seen.reuse_refusal.clone()).map(trial),
             ..Default::default()
         };
         versions.insert((version.function_uid, version.number), load);
     }
     let versions = versions.into_values().chain(seen.extra.clone()).collect();
     Some(WorkerLoad { versions, memory_bytes: 1 << 20, cpu_millis: 5, ..Default::default() })
+}
+
+fn trial(refusal: String) -> ReuseTrial {
+    ReuseTrial { refusal }
 }

@@ -2,7 +2,6 @@
 
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -18,6 +17,7 @@ pub(super) async fn run(
     proxy: &Proxy,
     request: http::Request<CountedBody>,
     delivery: &Delivery,
+    again: bool,
 ) -> Result<(), Failure> {
     let (sender, receiver) = oneshot::channel();
     let scheme = if request.uri().scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
@@ -31,8 +31,7 @@ pub(super) async fn run(
             .call_handle(&mut *store, request, out)
             .await
             .map_err(|error| classify(&error, &meter))?;
-        // Whatever the guest left open will not be written any more; its ends in the delivery must see that.
-        store.data_mut().table = ResourceTable::new();
+        store.data_mut().settle(again);
         Ok(())
     };
     let deliver = async {

@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
-use wasmtime::Store;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Access, Accessor};
+use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
@@ -17,6 +17,9 @@ use super::super::outcome::Failure;
 use super::super::state::State;
 use super::classify;
 
+/// Turns of the store's tasks after a call's end, for a sandbox that is to be used again.
+const TURNS: u32 = 8;
+
 type Answer = Result<http::Response<UnsyncBoxBody<bytes::Bytes, HttpError>>, Failure>;
 
 pub(super) async fn run(
@@ -24,6 +27,7 @@ pub(super) async fn run(
     service: &Service,
     request: http::Request<CountedBody>,
     delivery: &Delivery,
+    again: bool,
 ) -> Result<(), Failure> {
     let meter = store.data().meter.clone();
     let (sender, receiver) = oneshot::channel();
@@ -33,6 +37,9 @@ pub(super) async fn run(
             handle(accessor, service, request, sender).await?;
             // A body that comes from the host (the request's, sent back) needs the store without any task of the guest.
             let _ = delivered.await;
+            if again {
+                settled(accessor).await;
+            }
             Ok(())
         };
         let ended = store.run_concurrent(run).await;
@@ -44,6 +51,19 @@ pub(super) async fn run(
         delivery.respond(answer?).await
     };
     delivery.beside(guest, deliver).await
+}
+
+/// Gives what has ended with the call a few turns to be cleared away.
+async fn settled(accessor: &Accessor<State>) {
+    for _ in 0..TURNS {
+        let is_empty = |mut access: Access<'_, State>| {
+            access.as_context_mut().concurrent_resource_table().is_none_or(|table| table.is_empty())
+        };
+        if accessor.with(is_empty) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Runs the handler, passes its answer out, and waits until the guest has no task left.

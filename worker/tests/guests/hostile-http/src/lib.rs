@@ -1,5 +1,6 @@
 //! A function on WASI 0.2 that does to its host what the path says. For the tests of the sandbox only.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use wasip2::http::outgoing_handler;
@@ -11,11 +12,18 @@ use wasip2::io::streams::StreamError;
 
 struct Hostile;
 
+/// Calls that this instance has served.
+static SERVED: AtomicU32 = AtomicU32::new(0);
+
 wasip2::http::proxy::export!(Hostile);
 
 impl wasip2::exports::http::incoming_handler::Guest for Hostile {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let target = request.path_with_query().unwrap_or_default();
+        let served = SERVED.fetch_add(1, Relaxed);
+        if served > 0 && std::env::var_os("ONCE").is_some() {
+            panic!("one call is enough");
+        }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         match path {
             "/loop" => loop {
@@ -61,6 +69,15 @@ impl wasip2::exports::http::incoming_handler::Guest for Hostile {
             "/clock" => answer(out, &clock_steps()),
             "/random" => {
                 answer(out, &wasip2::random::random::get_random_bytes(query.parse().unwrap()).len().to_string())
+            }
+            "/count" => answer(out, &served.to_string()),
+            "/keep" => {
+                std::mem::forget(vec![1_u8; query.parse().unwrap()]);
+                answer(out, "kept");
+            }
+            "/hold" => {
+                std::mem::forget(Fields::new());
+                answer(out, "held");
             }
             "/print" => print(query.parse().unwrap(), out),
             "/outbound" => answer(out, &outbound(query)),

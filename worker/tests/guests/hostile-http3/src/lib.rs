@@ -1,10 +1,15 @@
 //! A function on WASI 0.3 that does to its host what the path says. For the tests of the sandbox only.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::{wit_future, wit_stream};
 
 struct Hostile;
+
+/// Calls that this instance has served.
+static SERVED: AtomicU32 = AtomicU32::new(0);
 
 wasip3::http::service::export!(Hostile);
 
@@ -21,8 +26,11 @@ enum Then {
 
 impl wasip3::exports::http::handler::Guest for Hostile {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let served = SERVED.fetch_add(1, Relaxed);
         let path = request.get_path_with_query().unwrap_or_default();
         match path.as_str() {
+            "/count" => return Ok(respond_with(Then::End, served.to_string())),
+            "/leave" => leave(),
             "/loop" => burn(),
             "/sleep" => wasip3::clocks::monotonic_clock::wait_for(3_600_000_000_000).await,
             "/panic" => panic!("on purpose"),
@@ -40,6 +48,12 @@ impl wasip3::exports::http::handler::Guest for Hostile {
         }
         Ok(respond(Then::End))
     }
+}
+
+/// Leaves an end of a stream open for good.
+fn leave() {
+    let (writer, reader) = wit_stream::new::<u8>();
+    std::mem::forget((writer, reader));
 }
 
 fn burn() {
@@ -69,12 +83,16 @@ fn with_status(status: u16) -> Response {
 }
 
 fn respond(then: Then) -> Response {
+    respond_with(then, "some".to_owned())
+}
+
+fn respond_with(then: Then, text: String) -> Response {
     let (mut body, contents) = wit_stream::new();
     let (trailers, trailers_read) = wit_future::new(|| Ok(None));
     drop(trailers);
     let (response, _sent) = Response::new(Fields::new(), Some(contents), trailers_read);
     spawn_local(async move {
-        body.write_all(b"some".to_vec()).await;
+        body.write_all(text.into_bytes()).await;
         match then {
             Then::End => {}
             Then::Trap => panic!("in the body"),

@@ -1,13 +1,18 @@
 //! A guest that does what it is asked to, so that tests can look at the platform from inside.
 //!
-//! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/headers` lists what reached
-//! the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces; `/trailers`
-//! echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is `?late`;
-//! anything else is echoed.
+//! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/count` says how many such
+//! calls the instance has served before; `/headers` lists what reached the guest, without the gateway's word; `/hold?ms=...`
+//! answers late; `/trickle?n=...&ms=...` answers in pieces; `/trailers` echoes body and trailers, and adds a trailer with the
+//! body's length, which it announces where its answer is `?late`; anything else is echoed.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use wstd::http::body::util::{BodyExt, Full};
 use wstd::http::{Body, Client, Error, Request, Response};
 use wstd::time::Duration;
+
+/// Calls of `/count` that this instance has served.
+static SERVED: AtomicU32 = AtomicU32::new(0);
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -18,6 +23,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             Ok(response) => response,
             Err(error) => Response::new(format!("refused: {error:?}").into()),
         }),
+        "/count" => Ok(Response::new(SERVED.fetch_add(1, Relaxed).to_string().into())),
         "/headers" => Ok(Response::new(headers(&request).into())),
         "/hold" => {
             wstd::task::sleep(Duration::from_millis(number("ms"))).await;
