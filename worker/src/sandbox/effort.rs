@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 /// CPU time that guests may have before them, for each thread, before others have to wait.
-const AHEAD: Duration = Duration::from_millis(5);
+const AHEAD: Duration = Duration::from_millis(8);
 /// Guests for each thread that compute in any case, however long they take.
 const LEAST: u32 = 2;
+/// Linear memory from which on a guest stays on its call's own thread in any case.
+const LARGE: u64 = 4 << 20;
 /// CPU time up to which a guest runs on its call's own thread.
 const SHORT: Duration = Duration::from_micros(300);
 /// What a guest needs of which nothing is known yet.
@@ -78,29 +80,37 @@ impl Backlog {
 pub(super) enum Lane {
     /// On the thread of its call: handing it over would cost as much as it does.
     Home,
-    /// On a thread for guests: whoever waits for the network on the call's thread does not wait for it.
+    /// On a thread for guests, so that whoever waits for the network on the call's thread does not wait for it.
     Guests,
 }
 
-/// The CPU time that a call of a program takes, on a moving average.
+/// What a call of a program takes.
 #[derive(Debug, Default)]
-pub(super) struct Usual(AtomicU64);
+pub(super) struct Usual {
+    /// CPU time, on a moving average.
+    micros: AtomicU64,
+    /// The memory of the last one.
+    bytes: AtomicU64,
+}
 
 impl Usual {
-    /// Nothing before the first call.
-    pub(super) fn get(&self) -> Option<Duration> {
-        Some(self.0.load(SeqCst)).filter(|micros| *micros > 0).map(Duration::from_micros)
+    /// CPU time; nothing before the first call.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        Some(self.micros.load(SeqCst)).filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 
     /// A call took so much. Of two that end at the same time one may not count.
-    pub(super) fn note(&self, cpu: Duration) {
-        let (before, newest) = (self.0.load(SeqCst), micros(cpu).max(1));
-        self.0.store(if before == 0 { newest } else { (before * 7 + newest) / 8 }, SeqCst);
+    pub(super) fn note(&self, cpu: Duration, bytes: u64) {
+        let (before, newest) = (self.micros.load(SeqCst), micros(cpu).max(1));
+        self.micros.store(if before == 0 { newest } else { (before * 7 + newest) / 8 }, SeqCst);
+        self.bytes.store(bytes, SeqCst);
     }
 
-    /// Where the next call begins.
+    /// Where the next call begins. Guests with much memory, such as interpreters, take many page faults, and each of them costs
+    /// several times as much while another thread of the process runs.
     pub(super) fn lane(&self) -> Lane {
-        if self.get().unwrap_or(UNKNOWN) < SHORT { Lane::Home } else { Lane::Guests }
+        let computes = self.cpu().is_some_and(|cpu| cpu >= SHORT) && self.bytes.load(SeqCst) < LARGE;
+        if computes { Lane::Guests } else { Lane::Home }
     }
 }
 
@@ -150,13 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_guests_stay_at_home() {
+    fn short_guests_and_large_ones_stay_at_home() {
         let usual = Usual::default();
-        assert_eq!((usual.get(), usual.lane()), (None, Lane::Guests));
-        usual.note(Duration::from_micros(50));
-        assert_eq!((usual.get(), usual.lane()), (Some(Duration::from_micros(50)), Lane::Home));
-        (0..20).for_each(|_| usual.note(Duration::from_millis(2)));
+        assert_eq!((usual.cpu(), usual.lane()), (None, Lane::Home));
+        usual.note(Duration::from_micros(50), 1 << 20);
+        assert_eq!((usual.cpu(), usual.lane()), (Some(Duration::from_micros(50)), Lane::Home));
+        (0..20).for_each(|_| usual.note(Duration::from_millis(2), 1 << 20));
         assert_eq!(usual.lane(), Lane::Guests);
+        usual.note(Duration::from_millis(2), 8 << 20);
+        assert_eq!(usual.lane(), Lane::Home);
     }
 
     fn backlog(room: Arc<AtomicU32>) -> Arc<Backlog> {
@@ -166,7 +178,7 @@ mod tests {
     #[test]
     fn as_many_may_run_as_are_done_soon_and_two_in_any_case() {
         for (each, most) in
-            [(Duration::from_millis(100), 2), (Duration::from_millis(1), 5), (Duration::from_micros(50), 100)]
+            [(Duration::from_millis(100), 2), (Duration::from_millis(1), 8), (Duration::from_micros(50), 160)]
         {
             let backlog = backlog(Arc::default());
             let mut running = Vec::new();

@@ -113,6 +113,11 @@ impl Meter {
         self.memory.load(Relaxed)
     }
 
+    /// The most that it was, in bytes.
+    pub(super) fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Relaxed)
+    }
+
     pub(super) fn set_memory(&self, bytes: u64) {
         self.memory.store(bytes, Relaxed);
         self.memory_peak.fetch_max(bytes, Relaxed);

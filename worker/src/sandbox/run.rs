@@ -84,7 +84,7 @@ impl Sandbox {
         let usual = self.program.usual.clone();
         let work = self.run_guarded(max_calls, call, began);
         let ended = isolated(&runtime.lanes, &meter, usual.lane(), effort, work).await;
-        usual.note(meter.cpu());
+        usual.note(meter.cpu(), meter.memory_peak());
         console.finish();
         let (outcome, left) = match ended.and_then(|inner| inner) {
             Ok(left) => (Outcome::Ok, left),

@@ -146,7 +146,7 @@ impl Program {
 
     /// The CPU time that a call takes; nothing before the first.
     pub(crate) fn usual_cpu(&self) -> Option<Duration> {
-        self.0.usual.get()
+        self.0.usual.cpu()
     }
 
     /// Makes a fresh sandbox, which takes a place in the pool until it has run or is dropped. Runs the guest's start code, if it
