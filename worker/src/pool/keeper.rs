@@ -110,7 +110,7 @@ impl Pool {
 
 impl State {
     /// Adds a sandbox that has served no call: those that have are taken before it.
-    fn add_fresh(&mut self, prepared: Prepared) {
+    pub(super) fn add_fresh(&mut self, prepared: Prepared) {
         let at = self.prepared.partition_point(|other| other.until.is_none());
         self.prepared.insert(at, prepared);
     }
