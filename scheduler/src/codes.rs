@@ -125,8 +125,10 @@ impl Codes {
 
     /// The artifact's bytes are gone or damaged: the next upload stores them again.
     async fn lost(&self, artifact: &Digest) -> Result<ApiError, Error> {
-        tracing::error!(%artifact, "an artifact is missing or damaged in the store");
-        self.store.artifact_forget(artifact).await?;
+        // Workers ask for it again and again; once is enough to be told.
+        if self.store.artifact_forget(artifact).await? {
+            tracing::error!(%artifact, "an artifact is missing or damaged in the store");
+        }
         let message = format!("artifact {artifact} is missing or damaged in the platform's store");
         Ok(ApiError::new(ErrorCode::FailedPrecondition, message).hint("upload it again and repeat the deploy"))
     }
@@ -148,7 +150,6 @@ impl Codes {
 
     /// Compiles damaged code anew.
     async fn rebuild(&self, damaged: &Code) -> Result<Code, Error> {
-        tracing::warn!(key = damaged.key, "compiled code is damaged in the store and is compiled anew");
         let catalog = self.catalog.current();
         let user = catalog.versions().find(|(_, version)| version.artifact == damaged.artifact);
         let unused = || ApiError::not_found("a version that uses this compiled code");
@@ -162,9 +163,13 @@ impl Codes {
             return Ok(there.code);
         }
         let workplace = self.workshop.artifacts.workplace()?;
-        let report = self.workshop.compile(&damaged.artifact, workplace.path()).await?;
+        let report = match self.workshop.compile(&damaged.artifact, workplace.path()).await {
+            Err(Error::Lost(_)) => return Err(self.lost(&damaged.artifact).await?.into()),
+            ended => ended?,
+        };
         let compiled = self.workshop.store(damaged.artifact, report, workplace.path()).await?;
         self.store.code_put(&compiled).await?;
+        tracing::warn!(key = damaged.key, "compiled code was damaged in the store and has been compiled anew");
         self.catalog.refresh().await;
         if compiled.code.key != damaged.key {
             let message = "the code belongs to an engine that the compiler no longer has";

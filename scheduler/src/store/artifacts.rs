@@ -45,11 +45,10 @@ impl Store {
         }
     }
 
-    /// Forgets an artifact whose bytes are lost, so that the next upload stores it again.
-    pub(crate) async fn artifact_forget(&self, digest: &Digest) -> Result<(), Error> {
+    /// Forgets an artifact whose bytes are lost, so that the next upload stores it again; says whether it was known.
+    pub(crate) async fn artifact_forget(&self, digest: &Digest) -> Result<bool, Error> {
         let query = sqlx::query("DELETE FROM artifacts WHERE digest = $1").bind(digest.hex());
-        query.execute(&self.pool).await?;
-        Ok(())
+        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
     }
 
     /// The code compiled from an artifact for an engine.

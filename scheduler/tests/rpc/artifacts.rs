@@ -104,6 +104,24 @@ async fn a_lost_artifact_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn code_whose_artifact_is_lost_too_says_so_until_it_is_uploaded_again() {
+    let cluster = Cluster::start().await;
+    let worker = SimWorker::join(&cluster, "w1").await;
+    cluster.deployed(TILL, "hello").await;
+    let code = worker.held()[0].code.clone().unwrap();
+    let objects = cluster.config.data_dir.join("objects");
+    fs::remove_file(objects.join("code").join(&code.key)).unwrap();
+    fs::remove_file(objects.join("artifacts").join(&code.artifact)).unwrap();
+    for _ in 0..2 {
+        let error = refused(fetch(&cluster, &code.key).await, ErrorCode::FailedPrecondition);
+        assert!(error.message.contains(&code.artifact) && error.message.contains("missing"), "{error}");
+        assert!(error.hint.unwrap().contains("upload it again"));
+    }
+    cluster.upload("default", "hello").await;
+    seal::verify_body(&code, &fetch(&cluster, &code.key).await.unwrap()).unwrap();
+}
+
+#[tokio::test]
 async fn an_upgrade_compiles_for_the_new_engine_while_old_workers_go_on() {
     let mut cluster = Cluster::start().await;
     let old = SimWorker::join(&cluster, "old").await;

@@ -117,7 +117,8 @@ async fn t46_artifacts_belong_to_who_uploaded_them(bench: &Bench) {
     bench.store.artifact_create(&one.name, &digest, 4).await.unwrap();
     assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), Some(4));
     assert_eq!(bench.store.artifact_fetch(&two.name, &digest).await.unwrap(), None);
-    bench.store.artifact_forget(&digest).await.unwrap();
+    assert!(bench.store.artifact_forget(&digest).await.unwrap());
+    assert!(!bench.store.artifact_forget(&digest).await.unwrap(), "it was not known any more");
     assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), None);
 }
 
