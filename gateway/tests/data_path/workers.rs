@@ -124,6 +124,20 @@ async fn a_cluster_that_is_full_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn what_no_worker_can_load_is_a_503_in_the_workers_words() {
+    let configure = |config: &mut dunlin_gateway::Config| config.dispatch.queue_timeout = Duration::from_millis(300);
+    let cluster = Cluster::with(Plan { workers: 2, configure, ..Plan::default() }).await;
+    for worker in &cluster.workers {
+        worker.seen.lacks.send_replace(true);
+    }
+    let answer = cluster.call("GET", "/", &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+    assert!(answer.text().contains("not here"), "{}", answer.text());
+    let asked = cluster.workers.iter().map(|worker| worker.begins().len()).sum::<usize>();
+    assert!(asked <= 16, "asked again now and then, not in a loop: {asked}");
+}
+
+#[tokio::test]
 async fn a_version_without_a_worker_is_asked_for_once_and_waited_for() {
     let cluster = Cluster::with(Plan { placed: false, ..Plan::default() }).await;
     let calls = join_all((0..50).map(|_| cluster.call("GET", "/", &[], "")));
