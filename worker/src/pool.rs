@@ -266,13 +266,16 @@ impl Pool {
     fn share(&self) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let demand = self.demand(&mut state, Instant::now());
-        let wants = state.prepared.len() < wanted::wanted(&self.0.scaling, &demand) as usize;
+        let wants = !state.over && state.prepared.len() < wanted::wanted(&self.0.scaling, &demand) as usize;
         wants.then(|| self.0.capacity.prepared.clone().try_acquire_owned().ok()).flatten()
     }
 
     async fn prepare(&self, share: OwnedSemaphorePermit) -> Result<(), SandboxError> {
         let sandbox = self.0.program.prepare().await?;
-        self.lock().add_fresh(Prepared { sandbox, until: None, _share: share });
+        let mut state = self.lock();
+        if !state.over {
+            state.add_fresh(Prepared { sandbox, until: None, _share: share });
+        }
         Ok(())
     }
 
