@@ -80,6 +80,7 @@ def overloads(figures):
             number(found["offered_per_second"]),
             f"{found['goodput_of_capacity']:.0%}",
             ms(found["before"]["p99_us"]),
+            ms(found["onset"]["p99_us"]),
             ms(found["during"]["p99_us"]),
             found["accepted_p99_over_unloaded"],
             refusals(found["during"]),
@@ -91,7 +92,7 @@ def overloads(figures):
     ]
     return (
         f"\n### Overload\n\nHalf the capacity ({number(figures['capacity_at_work']['per_second'])} calls/s of a function that works for a millisecond or so), "
-        "then a multiple of it, then half again. *Recovered* is how long after the fall a second begins in which nothing is refused and p99 is within twice that of half the load.\n\n"
+        "then a multiple of it, then half again. The ratio is that of the 99th percentile of accepted calls after the first second, in which a load shows that it is no burst, to that before. *Recovered* is how long after the fall a second begins in which nothing is refused and p99 is within twice that of half the load.\n\n"
         + image("goodput", "Goodput against offered load")
         + image("overload", "Answers around an overload")
         + "\n"
@@ -101,7 +102,8 @@ def overloads(figures):
                 "offered/s",
                 "goodput",
                 "p99 ms before",
-                "p99 ms of accepted",
+                "p99 ms in the first second",
+                "p99 ms after it",
                 "ratio",
                 "not answered",
                 "refused in ms",
@@ -128,5 +130,5 @@ def over_time(found, name):
         rate,
         x_label="seconds",
         y_label="calls/s",
-        marks=[(during, f"× {float(name.rstrip('%')) / 50:.0f}"), (during + found["during"]["seconds"], "back to half")],
+        marks=[(during, f"× {float(name.rstrip('%')) / 50:.0f}"), (during + 1 + found["during"]["seconds"], "back to half")],
     )
