@@ -211,7 +211,7 @@ impl Worker {
         let code = CodeService::new(self.artifacts.clone());
         let (health, router) = router(&self.trust, self.config.capacity, sessions, logs, code).await;
         let cores = self.cores.unwrap_or_else(Cores::here);
-        let mut servers = serve(router, Sockets::share(self.listener, &cores, &background), &self.trust, &shutdown)?;
+        let mut servers = serve(&router, Sockets::share(self.listener, &cores, &background), &self.trust, &shutdown)?;
         let fresh = self.trust.clone();
         let fresh = fresh.keep_fresh(self.config.scheduler.clone(), self.data.path().to_owned(), background.clone());
         background.spawn(fresh);
@@ -269,7 +269,7 @@ impl Worker {
 
 /// Serves connections, each on its thread, until the shutdown begins.
 fn serve(
-    router: Router,
+    router: &Router,
     shared: Vec<(Handle, Sockets)>,
     trust: &Trust,
     shutdown: &Shutdown,

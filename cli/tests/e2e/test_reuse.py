@@ -54,13 +54,13 @@ def test_a_function_that_does_not_forgets_them(api, namespace, probe, call_when_
 @pytest.mark.timeout(900)
 def test_javascript_answers_once_and_so_gets_a_fresh_sandbox_for_every_call(cli, api, namespace, javascript, folder, call_when_ready):
     ran = cli.ok("deploy", folder(javascript), "--namespace", namespace, timeout=240)
-    assert "reuse is off: every call gets a fresh sandbox: of two calls on trial to one sandbox" in ran.err, ran.err
+    assert "reuse is off: every call gets a fresh sandbox: after a call on trial, the sandbox could serve no other" in ran.err, ran.err
     for _ in range(5):
         answer = call_when_ready(f"/{namespace}/fn/")
         assert answer.status_code == 200 and "JavaScript" in answer.json()["message"], answer.text
-    assert "off: of two calls on trial to one sandbox" in described(cli, namespace)
+    assert "off: after a call on trial" in described(cli, namespace)
     version = json.loads(cli.ok("versions", f"{namespace}/fn", "-o", "json").out)[0]
-    assert version["reuse_refusal"].startswith("of two calls on trial") and version["spec"]["reuse"]["max_calls"] == 100
+    assert version["reuse_refusal"].startswith("after a call on trial") and version["spec"]["reuse"]["max_calls"] == 100
     stored = api.call("FunctionService.GetVersion", name=f"namespaces/{namespace}/functions/fn/versions/1")["version"]
     assert stored["reuse_refusal"] == version["reuse_refusal"]
 

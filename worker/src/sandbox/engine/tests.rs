@@ -95,7 +95,7 @@ fn warm_slots_hold_a_quarter_of_the_machine_at_most() {
     assert_eq!(kept(mebibytes(32), 200, 64 << 30), mebibytes(32));
     for (slots, machine) in [(200, 16 << 30), (200, 1 << 30), (1, 4096), (0, 1 << 20)] {
         let bytes = kept(mebibytes(32), slots, machine);
-        assert!(bytes as u64 * u64::from(slots) <= machine / 4 && bytes % PAGE == 0, "{bytes}");
+        assert!(bytes as u64 * u64::from(slots) <= machine / 4 && bytes.is_multiple_of(PAGE), "{bytes}");
     }
     assert_eq!(total_memory("MemFree: 1 kB\nMemTotal:       24600000 kB\n"), Some(24_600_000 << 10));
     assert_eq!(total_memory("MemTotal: much"), None);
