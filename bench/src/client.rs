@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use smol::{
+    future,
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
@@ -48,6 +49,14 @@ impl Connection {
         self.open
     }
 
+    /// Whether the server has closed it while it was idle, as servers do after some time: no sign of what became of a call
+    /// (RFC 9112 9.3.1), so that a client opens another one.
+    pub async fn is_stale(&self) -> bool {
+        let mut byte = [0];
+        let peeked = future::poll_once(self.stream.peek(&mut byte)).await;
+        peeked.is_some_and(|peeked| peeked.is_ok_and(|read| read == 0))
+    }
+
     /// Connects to the host of a request.
     ///
     /// # Errors
@@ -79,7 +88,8 @@ impl Connection {
     async fn more(&mut self) -> anyhow::Result<()> {
         let mut piece = [0; 16 << 10];
         let read = self.stream.read(&mut piece).await?;
-        ensure!(read > 0, "the connection was closed");
+        let when = if self.buffer.is_empty() { "before" } else { "in the middle of" };
+        ensure!(read > 0, "the connection was closed {when} the answer");
         self.buffer.extend_from_slice(&piece[..read]);
         Ok(())
     }

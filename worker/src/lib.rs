@@ -61,6 +61,8 @@ pub use config::{Config, WorkerArgs};
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// The largest assignment.
 const MAX_ASSIGNMENT_BYTES: usize = 64 << 20;
+/// The largest frame of a gateway: a whole piece of a body, and what belongs to it.
+const FRAME_BYTES: u32 = 128 << 10;
 /// How often both sides of a connection make sure of each other, and how long they wait for it.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -299,6 +301,7 @@ async fn router(
     let router = Server::builder()
         .initial_stream_window_size(window)
         .initial_connection_window_size(window)
+        .max_frame_size(Some(FRAME_BYTES))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(InterceptedService::new(sessions, gateways()))

@@ -168,9 +168,18 @@ fn start<'a>(local: &LocalExecutor<'a>, shared: &Rc<Shared>, step: usize, at: In
     local.spawn(call).detach();
 }
 
+/// The connection that was used last, of those that are open still.
+async fn idle(shared: &Shared) -> Option<Connection> {
+    loop {
+        let connection = shared.idle.borrow_mut().pop()?;
+        if !connection.is_stale().await {
+            return Some(connection);
+        }
+    }
+}
+
 async fn call(shared: &Shared) -> anyhow::Result<u16> {
-    let idle = shared.idle.borrow_mut().pop();
-    let mut connection = match idle {
+    let mut connection = match idle(shared).await {
         Some(connection) => connection,
         None => Connection::open(&shared.request).await?,
     };

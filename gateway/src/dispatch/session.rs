@@ -42,6 +42,8 @@ use super::{
 
 /// Larger than all credit that can be outstanding, so that a slow reader holds back only itself.
 const WINDOW: u32 = 1 << 30;
+/// The largest frame of a worker: a whole piece of a body, and what belongs to it.
+const FRAME: u32 = 128 << 10;
 /// How long opening a session may take.
 const OPENING: Duration = Duration::from_secs(3);
 /// Silence after which a worker with calls is asked for a sign of life.
@@ -146,6 +148,7 @@ fn reach(address: &str) -> anyhow::Result<Address> {
         .connect_timeout(Duration::from_secs(1))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(3))
         .keep_alive_while_idle(true);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 /// CPU time that guests may have before them, for each thread, before others have to wait.
-const AHEAD: Duration = Duration::from_millis(8);
+const AHEAD: Duration = Duration::from_millis(6);
 /// Guests for each thread that compute in any case, however long they take.
 const LEAST: u32 = 2;
 /// Linear memory from which on a guest stays on its call's own thread in any case.
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn as_many_may_run_as_are_done_soon_and_two_in_any_case() {
         for (each, most) in
-            [(Duration::from_millis(100), 2), (Duration::from_millis(1), 8), (Duration::from_micros(50), 160)]
+            [(Duration::from_millis(100), 2), (Duration::from_millis(1), 6), (Duration::from_micros(50), 120)]
         {
             let backlog = backlog(Arc::default());
             let mut running = Vec::new();

@@ -430,12 +430,12 @@ async fn f13_no_more_compute_at_once_than_the_processors_get_done_soon() {
     let (line, now) = (queue.open(&"a".parse().unwrap(), 1000), Instant::now());
     let begin = |queue: &mut Queue<u64>, cpu| std::iter::from_fn(|| queue.enter(line, cpu)).collect::<Vec<_>>();
     let first = begin(&mut queue, None);
-    assert_eq!(first.len(), 8, "a millisecond each, as long as nothing is known");
+    assert_eq!(first.len(), 6, "a millisecond each, as long as nothing is known");
     let mut told = Vec::new();
     queue.join(line, 1, (now + LONG, Some(millis(5))), now, &mut told).unwrap();
     assert!(told.is_empty());
     drop(first);
-    for _ in 0..8 {
+    for _ in 0..6 {
         queue.release(line, HOLD, now, &mut told);
     }
     assert!(matches!(told[..], [(1, _, Verdict::Go(_))]), "{told:?}");
