@@ -38,6 +38,10 @@ use tonic::{
 
 use crate::{app::App, authority::Authority, tokens::TokenSigner};
 
+/// What all requests of a gateway together may send ahead: more than those that wait for their turn (uploads, of which only some
+/// are taken in at a time) can hold, so that they never keep those from their data whose turn it is.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
 /// The largest message that is read: a chunk of an upload, or a version's environment.
 const MAX_MESSAGE: usize = 1 << 20;
 
@@ -76,6 +80,7 @@ impl Desk {
 pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Router {
     // A peer whose machine is gone sends no end of its stream: pings find out.
     let server = Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .http2_max_header_list_size(32 << 10);
