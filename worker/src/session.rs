@@ -249,9 +249,13 @@ impl Session {
         let invocation = Invocation::new(self.context.clone(), inflight, outgoing, begin, self.draining);
         let (all, ended) = (self.inflight.clone(), self.ended.clone());
         self.context.shutdown.spawn(async move {
-            invocation.run().await;
+            let pool = invocation.run().await;
             all.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
             ended.notify_one();
+            // Nobody waits for this any more, neither the caller nor a session that drains.
+            if let Some(pool) = pool {
+                pool.replenish().await;
+            }
         });
         Ok(())
     }

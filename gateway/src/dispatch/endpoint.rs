@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -87,7 +88,8 @@ impl Endpoint {
     /// Its open session with the fewest calls, one of this thread if there is any.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         let open = self.slots.iter().filter_map(|slot| slot.load_full().filter(|session| session.is_open()));
-        open.min_by_key(|session| (session.is_far(), session.load()))
+        let here = thread::current().id();
+        open.min_by_key(|session| (session.is_far(here), session.load()))
     }
 
     /// Its sessions, one a slot.

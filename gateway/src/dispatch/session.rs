@@ -169,9 +169,9 @@ impl Session {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether it is of another thread, which every message would wake.
-    pub(super) fn is_far(&self) -> bool {
-        self.home != thread::current().id()
+    /// Whether it is of another thread than this one, which every message would wake.
+    pub(super) fn is_far(&self, here: ThreadId) -> bool {
+        self.home != here
     }
 
     /// Invocations on it.

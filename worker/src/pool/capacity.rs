@@ -110,7 +110,8 @@ impl Capacity {
 }
 
 impl Place {
-    /// A permit at once, or when it is this one's turn; `expected` is the CPU time that it will probably need. Cancel-safe: who leaves loses only its place in line.
+    /// A permit at once, or when it is this one's turn; `expected` is the CPU time that it will probably need. Cancel-safe: who
+    /// leaves loses only its place in line.
     ///
     /// # Errors
     /// It would wait in vain, or has.

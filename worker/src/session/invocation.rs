@@ -57,8 +57,8 @@ impl Invocation {
         Self { context, inflight, outgoing, begin, received: Instant::now(), leaving }
     }
 
-    /// Runs it, and says how it ended.
-    pub(super) async fn run(self) {
+    /// Runs it, and says how it ended. Returns the pool that its sandbox came from.
+    pub(super) async fn run(self) -> Option<Pool> {
         let Self { context, inflight, outgoing, begin, received, leaving } = self;
         let running =
             Running { context: &context, inflight: &inflight, outgoing: &outgoing, received, pool: OnceLock::new() };
@@ -69,9 +69,7 @@ impl Invocation {
         });
         // Nobody is left to be told where the session is gone.
         let _ = outgoing.send(Frame::from(ending)).await;
-        if let Some(pool) = running.pool.get() {
-            pool.replenish().await;
-        }
+        running.pool.into_inner()
     }
 }
 
