@@ -5,6 +5,7 @@
 pub mod config;
 pub mod cores;
 pub mod data;
+pub mod files;
 pub mod listen;
 pub mod shutdown;
 pub mod telemetry;
@@ -63,6 +64,10 @@ impl Drop for Threads {
 ///
 /// `run` gets the [`Shutdown`] that SIGTERM and SIGINT begin.
 pub fn run<F: Future<Output = anyhow::Result<()>>>(run: impl FnOnce(Shutdown) -> F) -> ExitCode {
+    // A process that gets no more files works with those that it has.
+    if let Err(error) = files::prepare() {
+        eprintln!("warning: few connections can be open at a time: {error}");
+    }
     let threads = match Threads::start() {
         Ok(threads) => threads,
         Err(error) => return fail(&error.into()),

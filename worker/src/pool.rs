@@ -126,6 +126,16 @@ pub(crate) struct Checkout {
     pub(crate) start: Duration,
 }
 
+/// What is left to do for a call after its answer.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// The sandbox that has served its last call.
+    spent: Option<Box<Sandbox>>,
+    /// The place that the sandbox had, until it is gone.
+    slot: Option<Slot>,
+    pool: Pool,
+}
+
 /// A place among the invocations that run. Dropping it lets the next one in.
 #[derive(Debug)]
 struct Slot {
@@ -255,8 +265,8 @@ impl Pool {
         }
     }
 
-    /// Makes the sandbox that a call has taken, after it.
-    pub(crate) async fn replenish(&self) {
+    /// Makes the sandbox that a call has taken.
+    async fn replenish(&self) {
         if let Some(share) = self.share() {
             self.prepare(share).await.ok();
         }
@@ -293,10 +303,18 @@ impl Pool {
     }
 }
 
-impl Checkout {
-    /// Whose sandbox it is.
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.slot.pool
+impl Rest {
+    /// Lets the sandbox go, lets the next call in, and makes the sandbox that the call has taken. All that takes as long as a
+    /// small call.
+    pub(crate) async fn finish(mut self) {
+        self.release();
+        self.pool.replenish().await;
+    }
+
+    /// Lets the sandbox go, and then the next call in.
+    pub(crate) fn release(&mut self) {
+        self.spent = None;
+        self.slot = None;
     }
 }
 

@@ -34,6 +34,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    task::yield_now,
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -53,6 +54,8 @@ const MAX_SESSIONS: usize = 256;
 const MAX_INFLIGHT: usize = 65_536;
 /// Messages that wait for the network.
 const OUTGOING_MESSAGES: usize = 512;
+/// Invocations of a session that are few enough for each answer to leave at once.
+const FEW: usize = 3;
 /// How long a gateway may take for its hello, and to take the news that its session is over.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -249,12 +252,21 @@ impl Session {
         let invocation = Invocation::new(self.context.clone(), inflight, outgoing, begin, self.draining);
         let (all, ended) = (self.inflight.clone(), self.ended.clone());
         self.context.shutdown.spawn(async move {
-            let pool = invocation.run().await;
-            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            let rest = invocation.run().await;
+            let others = {
+                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                all.remove(&number);
+                all.len()
+            };
             ended.notify_one();
             // Nobody waits for this any more, neither the caller nor a session that drains.
-            if let Some(pool) = pool {
-                pool.replenish().await;
+            if let Some(rest) = rest {
+                // The answer goes to the network first. Where many come at once, it waits for the others anyway, and a sandbox is
+                // let go fastest while the processor's caches still have it.
+                if others < FEW {
+                    yield_now().await;
+                }
+                rest.finish().await;
             }
         });
         Ok(())

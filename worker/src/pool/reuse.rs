@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Checkout, Pool, Prepared, Slot};
+use super::{Checkout, Pool, Prepared, Rest};
 use crate::sandbox::{Call, Completion, Failure, Left, Outcome, Sandbox};
 
 /// How often used sandboxes must fail where a fresh one then does not.
@@ -84,31 +84,32 @@ impl Suspicion {
 }
 
 impl Checkout {
-    /// Runs a call in the sandbox, and puts back what can serve another one.
-    pub(crate) async fn run(self, call: Call) -> Completion {
+    /// Runs a call in the sandbox, and puts back what can serve another one. Its slot is free after the rest.
+    pub(crate) async fn run(self, call: Call) -> (Completion, Rest) {
         let Self { sandbox, mut slot, .. } = self;
         let max_calls = slot.pool.0.reuse.as_ref().map_or(1, |reuse| reuse.max_calls());
         let used = sandbox.is_used();
         let (completion, left) = sandbox.counted(slot.effort()).run_one_of(max_calls, call).await;
-        slot.end(used, &completion.outcome, left);
-        completion
-    }
-}
-
-impl Slot {
-    /// The call has ended. The slot is free when this returns.
-    fn end(self, used: bool, outcome: &Outcome, left: Left) {
-        let Some(reuse) = &self.pool.0.reuse else { return };
-        self.pool.suspect(reuse, used, outcome);
-        match left {
-            Left::Ready(sandbox) => self.pool.put_back(reuse, *sandbox),
-            Left::Unclean(what) => tracing::debug!(what, "a sandbox is not used again"),
-            Left::Nothing => {}
-        }
+        let spent = slot.pool.end(used, &completion.outcome, left);
+        (completion, Rest { spent, pool: slot.pool.clone(), slot: Some(slot) })
     }
 }
 
 impl Pool {
+    /// A call has ended. Returns what is to be let go.
+    fn end(&self, used: bool, outcome: &Outcome, left: Left) -> Option<Box<Sandbox>> {
+        if let Some(reuse) = &self.0.reuse {
+            self.suspect(reuse, used, outcome);
+        }
+        match (left, &self.0.reuse) {
+            (Left::Ready(sandbox), Some(reuse)) => self.put_back(reuse, *sandbox),
+            (Left::Ready(sandbox) | Left::Spent(sandbox), _) => return Some(sandbox),
+            (Left::Unclean(what), _) => tracing::debug!(what, "a sandbox is not used again"),
+            (Left::Nothing, _) => {}
+        }
+        None
+    }
+
     /// Lets a sandbox wait for its next call, where there is room for one more that stands ready.
     fn put_back(&self, reuse: &Reuse, sandbox: Sandbox) {
         let Ok(share) = self.0.capacity.prepared.clone().try_acquire_owned() else { return };

@@ -92,7 +92,7 @@ fn verdict_on(left: &Left) -> Verdict {
         Left::Unclean(what) => {
             Verdict::Refused(format!("after a call on trial, the sandbox could serve no other: {what}"))
         }
-        Left::Nothing | Left::Ready(_) => Verdict::Works,
+        Left::Nothing | Left::Spent(_) | Left::Ready(_) => Verdict::Works,
     }
 }
 

@@ -20,8 +20,10 @@ const KEPT: usize = 16;
 /// What is left of a sandbox after a call.
 #[derive(Debug)]
 pub enum Left {
-    /// Nothing: the call failed, or was the last one that it serves.
+    /// Nothing: the call failed.
     Nothing,
+    /// A sandbox that has served its last call. Letting it go takes half as long as a small call, which nobody has to wait for.
+    Spent(Box<Sandbox>),
     /// It went well, but left something behind with which no other call may begin; says what.
     Unclean(&'static str),
     /// A sandbox that can serve another call.
@@ -33,7 +35,7 @@ impl Sandbox {
     pub(super) fn finish(mut self, max_calls: u32) -> Left {
         self.served += 1;
         if self.served >= max_calls {
-            return Left::Nothing;
+            return Left::Spent(Box::new(self));
         }
         match self.leftover() {
             Some(what) => Left::Unclean(what),

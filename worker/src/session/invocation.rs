@@ -2,7 +2,9 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -10,7 +12,11 @@ use dunlin_proto::{
     ErrorCode,
     internal::v1::{Begin, open_session_response::Frame},
 };
-use futures::FutureExt;
+use futures::{
+    FutureExt,
+    future::{Either, select},
+    poll,
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -25,8 +31,8 @@ use super::{
 use crate::{
     holdings::Held,
     logs::Source,
-    pool::{Checkout, Pool},
-    sandbox::{Call, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
+    pool::{Checkout, Rest},
+    sandbox::{Call, Completion, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
 };
 
 /// Lines that a guest may write before they are taken; as many as the default limit has room for.
@@ -57,11 +63,11 @@ impl Invocation {
         Self { context, inflight, outgoing, begin, received: Instant::now(), leaving }
     }
 
-    /// Runs it, and says how it ended. Returns the pool that its sandbox came from.
-    pub(super) async fn run(self) -> Option<Pool> {
+    /// Runs it, and says how it ended. Returns what is left to do, if it had a sandbox.
+    pub(super) async fn run(self) -> Option<Rest> {
         let Self { context, inflight, outgoing, begin, received, leaving } = self;
         let running =
-            Running { context: &context, inflight: &inflight, outgoing: &outgoing, received, pool: OnceLock::new() };
+            Running { context: &context, inflight: &inflight, outgoing: &outgoing, received, rest: Mutex::default() };
         let work = AssertUnwindSafe(Box::pin(running.run(begin, leaving))).catch_unwind();
         let ending = work.await.unwrap_or_else(|_| {
             tracing::error!("an invocation panicked outside its sandbox");
@@ -69,7 +75,7 @@ impl Invocation {
         });
         // Nobody is left to be told where the session is gone.
         let _ = outgoing.send(Frame::from(ending)).await;
-        running.pool.into_inner()
+        running.rest.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,8 +85,8 @@ struct Running<'a> {
     inflight: &'a Inflight,
     outgoing: &'a Outgoing,
     received: Instant,
-    /// Where its sandbox came from.
-    pool: OnceLock<Pool>,
+    /// What is left to do when its end is said.
+    rest: Mutex<Option<Rest>>,
 }
 
 impl Running<'_> {
@@ -115,7 +121,6 @@ impl Running<'_> {
 
     /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
     async fn invoke(&self, held: &Held, order: Order, checkout: Checkout, deadline: Instant) -> Ending {
-        let _ = self.pool.set(checkout.pool().clone());
         let start = checkout.start;
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
@@ -130,20 +135,42 @@ impl Running<'_> {
         let request = order.request.map(|()| body);
         let cancel = self.inflight.cancel.clone();
         let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
-        // Boxed, so that whoever waits for a sandbox does not carry the room for it. A caller who reads slowly keeps nobody
-        // else waiting: the sandbox is free when its guest is done.
+        // Boxed, so that whoever waits for a sandbox does not carry the room for it.
         let running = Box::pin(checkout.run(call));
-        let (completion, delivered, (), reported) = tokio::join!(
-            running,
-            answer::deliver(events, self.outgoing, self.inflight, deadline),
-            self.feed(feeder),
-            keep(lines, held, &source),
-        );
+        let delivery = answer::deliver(events, self.outgoing, self.inflight, deadline);
+        let ((completion, delivered), (), reported) =
+            tokio::join!(self.answer(running, delivery), self.feed(feeder), keep(lines, held, &source));
         let dropped = completion.usage.log_bytes_dropped.saturating_sub(reported);
         if dropped > 0 {
             held.tenant().offer(&source, note(dropped));
         }
         Ending::of(&completion, delivered, self.inflight.stopped(), waited)
+    }
+
+    /// Runs the guest beside the delivery of its answer. A caller who reads slowly keeps nobody else waiting: unless all is
+    /// delivered as soon as the guest is done, its sandbox is let go then.
+    async fn answer<D>(
+        &self,
+        running: impl Future<Output = (Completion, Rest)> + Unpin,
+        delivery: impl Future<Output = D>,
+    ) -> (Completion, D) {
+        let mut delivery = pin!(delivery);
+        let (completion, mut rest, delivered) = match select(running, delivery.as_mut()).await {
+            Either::Left(((completion, rest), delivery)) => (completion, rest, poll!(delivery)),
+            Either::Right((delivered, running)) => {
+                let (completion, rest) = running.await;
+                (completion, rest, Poll::Ready(delivered))
+            }
+        };
+        let delivered = match delivered {
+            Poll::Ready(delivered) => delivered,
+            Poll::Pending => {
+                rest.release();
+                delivery.await
+            }
+        };
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+        (completion, delivered)
     }
 
     /// The request's body: whole where it is here, as most are, or else to be fed.

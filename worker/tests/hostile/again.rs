@@ -18,7 +18,7 @@ async fn visit(sandbox: Sandbox, path: &str) -> (Answer, Option<Sandbox>) {
 fn ready(left: Left) -> Option<Sandbox> {
     match left {
         Left::Ready(sandbox) => Some(*sandbox),
-        Left::Nothing | Left::Unclean(_) => None,
+        Left::Nothing | Left::Spent(_) | Left::Unclean(_) => None,
     }
 }
 
@@ -79,7 +79,7 @@ async fn after_the_last_call_and_after_any_failure_nothing_is_left() {
     }
     let (_, once) = call_in(program.prepare().await.unwrap(), 2, get("/count"), CancellationToken::new()).await;
     let (answer, twice) = call_in(ready(once).unwrap(), 2, get("/count"), CancellationToken::new()).await;
-    assert_eq!((answer.text().as_str(), matches!(twice, Left::Nothing)), ("1", true));
+    assert_eq!((answer.text().as_str(), matches!(twice, Left::Spent(_))), ("1", true));
 }
 
 #[tokio::test]
