@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .functions import chaos, cold, density
-from .peers import latest, side_by_side
+from .peers import latest, profile, side_by_side
 from .scale import simulator
 from .schedule import open_loop
 
@@ -19,6 +19,7 @@ class Section:
 ALL = {
     "latest": Section("One machine, one call", "run", latest),
     "side-by-side": Section("Side by side", "side-by-side", side_by_side),
+    "profile": Section("Where the time goes", "profile", profile),
     "open-loop": Section("Under load", "open-loop", open_loop),
     "cold": Section("First calls", "cold", cold),
     "density": Section("Many functions", "density", density),

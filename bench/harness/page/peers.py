@@ -82,3 +82,13 @@ def side_by_side(figures):
             1,
         )
     return text, plots
+
+
+def profile(figures):
+    text = "Microseconds of CPU time for each call of a function in Rust, by what samples of the processor were found doing.\n\n"
+    columns = [(load, process) for load, found in figures.items() for process in found["us_per_call"]]
+    taken = {(load, process): figures[load]["us_per_call"][process] for load, process in columns}
+    kinds = sorted({kind for found in taken.values() for kind in found}, key=lambda kind: -max(found.get(kind, 0) for found in taken.values()))
+    rows = [[kind, *(number(found[kind]) if kind in found else "" for found in taken.values())] for kind in kinds]
+    rows.append(["**all**", *(number(sum(found.values())) for found in taken.values())])
+    return text + table(["what for", *(f"{process}, {load}" for load, process in columns)], rows), {}
