@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -108,8 +108,10 @@ pub(crate) struct CatalogKeeper {
     newest: watch::Sender<Arc<Catalog>>,
     /// One load at a time, so that an earlier one never replaces a later one.
     loading: Mutex<()>,
-    /// A change has been made that is not in the catalog yet.
-    stale: AtomicBool,
+    /// Changes that were made.
+    made: AtomicU64,
+    /// Those of them that are certainly in the newest catalog.
+    seen: AtomicU64,
 }
 
 impl CatalogKeeper {
@@ -117,7 +119,7 @@ impl CatalogKeeper {
     pub(crate) async fn load(store: Store) -> Result<Self, Error> {
         let first = Catalog::from_rows(store.catalog_load(Time::now()).await?);
         let newest = watch::Sender::new(Arc::new(first));
-        Ok(Self { store, newest, loading: Mutex::new(()), stale: AtomicBool::new(false) })
+        Ok(Self { store, newest, loading: Mutex::new(()), made: AtomicU64::new(0), seen: AtomicU64::new(0) })
     }
 
     /// The newest one.
@@ -130,15 +132,19 @@ impl CatalogKeeper {
         self.newest.subscribe()
     }
 
-    /// Loads it anew after a change. Where that fails, [`CatalogKeeper::is_stale`] says so, and somebody tries again: the
-    /// change itself has been made.
+    /// Loads it anew after a change, once for all changes that were made before the load began: thousands of functions take
+    /// a while to read. Where that fails, [`CatalogKeeper::is_stale`] says so, and somebody tries again: the change itself has
+    /// been made.
     pub(crate) async fn refresh(&self) {
-        self.stale.store(true, Ordering::Release);
+        let change = self.made.fetch_add(1, Ordering::SeqCst) + 1;
         let _one = self.loading.lock().await;
-        // Whoever held the lock before may have seen our change, but not certainly: reading again is cheap.
-        self.stale.store(false, Ordering::Release);
+        if self.seen.load(Ordering::SeqCst) >= change {
+            return;
+        }
+        let made = self.made.load(Ordering::SeqCst);
         match self.store.catalog_load(Time::now()).await {
             Ok(rows) => {
+                self.seen.store(made, Ordering::SeqCst);
                 let next = Catalog::from_rows(rows);
                 self.newest.send_if_modified(|current| {
                     let changed = **current != next;
@@ -149,7 +155,6 @@ impl CatalogKeeper {
                 });
             }
             Err(error) => {
-                self.stale.store(true, Ordering::Release);
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "the state can't be read for now");
             }
         }
@@ -157,6 +162,37 @@ impl CatalogKeeper {
 
     /// Whether a change waits to be loaded.
     pub(crate) fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Acquire)
+        self.seen.load(Ordering::SeqCst) < self.made.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::NamespaceRecord, store::Database};
+
+    fn namespace(number: u32) -> NamespaceRecord {
+        let name = format!("n{number}").parse().unwrap();
+        NamespaceRecord { name, description: String::new(), create_time: Time(0), max_concurrency: None }
+    }
+
+    #[tokio::test]
+    async fn whoever_changed_something_finds_it_although_many_share_a_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Database::Sqlite(folder.path().join("dunlin.db"))).await.unwrap();
+        let keeper = CatalogKeeper::load(store.clone()).await.unwrap();
+        let mut versions = keeper.subscribe();
+        let change = async |number| {
+            let new = namespace(number);
+            store.namespace_create(&new, None).await.unwrap();
+            keeper.refresh().await;
+            assert!(keeper.current().namespaces.contains(&new.name), "{number}");
+        };
+        futures::future::join_all((0..100).map(change)).await;
+        assert!(!keeper.is_stale() && versions.has_changed().unwrap());
+        assert_eq!(versions.borrow_and_update().namespaces.len(), 100);
+        store.close().await;
+        keeper.refresh().await;
+        assert!(keeper.is_stale(), "somebody has to try again");
     }
 }
