@@ -16,11 +16,13 @@ use super::state::State;
 
 /// Streams and the like that a guest may hold from call to call. The C library opens one for each standard stream.
 const KEPT: usize = 16;
+/// Linear memory up to which a sandbox is soon let go.
+const SMALL: u64 = 16 << 20;
 
 /// What is left of a sandbox after a call.
 #[derive(Debug)]
 pub enum Left {
-    /// Nothing: the call failed.
+    /// Nothing: the call failed, or was the last one of a sandbox that takes long to let go.
     Nothing,
     /// A sandbox that has served its last call. Letting it go takes half as long as a small call, which nobody has to wait for.
     Spent(Box<Sandbox>),
@@ -35,12 +37,19 @@ impl Sandbox {
     pub(super) fn finish(mut self, max_calls: u32) -> Left {
         self.served += 1;
         if self.served >= max_calls {
-            return Left::Spent(Box::new(self));
+            return self.spend();
         }
         match self.leftover() {
             Some(what) => Left::Unclean(what),
             None => Left::Ready(Box::new(self)),
         }
+    }
+
+    /// Hands out what is soon let go. Anything else goes here, where its guest has run and on its account: on the thread of
+    /// its call it would keep others waiting.
+    fn spend(self) -> Left {
+        let small = self.meter.memory_peak() <= SMALL && !self.meter.is_heavy();
+        if small { Left::Spent(Box::new(self)) } else { Left::Nothing }
     }
 
     /// What keeps it from serving another call, if anything does.

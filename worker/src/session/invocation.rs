@@ -1,12 +1,6 @@
 //! One invocation, from its beginning to its last message: find the version, wait for a sandbox, run it, say how it ended.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use dunlin_proto::{
     ErrorCode,
@@ -66,16 +60,15 @@ impl Invocation {
     /// Runs it, and says how it ended. Returns what is left to do, if it had a sandbox.
     pub(super) async fn run(self) -> Option<Rest> {
         let Self { context, inflight, outgoing, begin, received, leaving } = self;
-        let running =
-            Running { context: &context, inflight: &inflight, outgoing: &outgoing, received, rest: Mutex::default() };
+        let running = Running { context: &context, inflight: &inflight, outgoing: &outgoing, received };
         let work = AssertUnwindSafe(Box::pin(running.run(begin, leaving))).catch_unwind();
-        let ending = work.await.unwrap_or_else(|_| {
+        let (ending, rest) = work.await.unwrap_or_else(|_| {
             tracing::error!("an invocation panicked outside its sandbox");
-            Ending::internal()
+            (Ending::internal(), None)
         });
         // Nobody is left to be told where the session is gone.
         let _ = outgoing.send(Frame::from(ending)).await;
-        running.rest.into_inner().unwrap_or_else(PoisonError::into_inner)
+        rest
     }
 }
 
@@ -85,32 +78,38 @@ struct Running<'a> {
     inflight: &'a Inflight,
     outgoing: &'a Outgoing,
     received: Instant,
-    /// What is left to do when its end is said.
-    rest: Mutex<Option<Rest>>,
 }
 
 impl Running<'_> {
-    async fn run(&self, begin: Begin, leaving: bool) -> Ending {
-        if leaving {
-            return Ending::refused(ErrorCode::Unavailable, "the worker is stopping", Duration::ZERO);
+    async fn run(&self, begin: Begin, leaving: bool) -> (Ending, Option<Rest>) {
+        match self.admitted(begin, leaving).await {
+            Ok((held, order, checkout)) => {
+                let (ending, rest) = self.invoke(&held, order, checkout).await;
+                (ending, Some(rest))
+            }
+            Err(ending) => (ending, None),
         }
-        let order = match Order::try_from(begin) {
-            Ok(order) => order,
-            Err(error) => return Ending::invalid(&error),
-        };
-        let Some(held) = self.context.holdings.find(&order.version) else {
-            return Ending::refused(ErrorCode::Unavailable, "the function is not on this worker", Duration::ZERO);
-        };
-        let deadline = self.received + order.time_left;
+    }
+
+    /// Finds its version and waits for a sandbox.
+    async fn admitted(&self, begin: Begin, leaving: bool) -> Result<(Arc<Held>, Order, Checkout), Ending> {
+        let refused = |why| Ending::refused(ErrorCode::Unavailable, why, Duration::ZERO);
+        if leaving {
+            return Err(refused("the worker is stopping"));
+        }
+        let order = Order::try_from(begin).map_err(|error| Ending::invalid(&error))?;
+        let held = self.context.holdings.find(&order.version);
+        let held = held.ok_or_else(|| refused("the function is not on this worker"))?;
         let checkout = tokio::select! {
             biased;
-            () = self.inflight.cancel.cancelled() => return Ending::stopped(self.inflight.stopped()),
-            checkout = self.checkout(&held, deadline) => checkout,
+            () = self.inflight.cancel.cancelled() => return Err(Ending::stopped(self.inflight.stopped())),
+            checkout = self.checkout(&held, self.deadline(&order)) => checkout?,
         };
-        match checkout {
-            Ok(checkout) => self.invoke(&held, order, checkout, deadline).await,
-            Err(ending) => ending,
-        }
+        Ok((held, order, checkout))
+    }
+
+    fn deadline(&self, order: &Order) -> Instant {
+        self.received + order.time_left
     }
 
     async fn checkout(&self, held: &Held, deadline: Instant) -> Result<Checkout, Ending> {
@@ -120,8 +119,8 @@ impl Running<'_> {
     }
 
     /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
-    async fn invoke(&self, held: &Held, order: Order, checkout: Checkout, deadline: Instant) -> Ending {
-        let start = checkout.start;
+    async fn invoke(&self, held: &Held, order: Order, checkout: Checkout) -> (Ending, Rest) {
+        let (start, deadline) = (checkout.start, self.deadline(&order));
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
         let (logs, lines) = LogSink::channel(LINES_AHEAD);
@@ -138,39 +137,13 @@ impl Running<'_> {
         // Boxed, so that whoever waits for a sandbox does not carry the room for it.
         let running = Box::pin(checkout.run(call));
         let delivery = answer::deliver(events, self.outgoing, self.inflight, deadline);
-        let ((completion, delivered), (), reported) =
-            tokio::join!(self.answer(running, delivery), self.feed(feeder), keep(lines, held, &source));
+        let ((completion, rest, delivered), (), reported) =
+            tokio::join!(answered(running, delivery), self.feed(feeder), keep(lines, held, &source));
         let dropped = completion.usage.log_bytes_dropped.saturating_sub(reported);
         if dropped > 0 {
             held.tenant().offer(&source, note(dropped));
         }
-        Ending::of(&completion, delivered, self.inflight.stopped(), waited)
-    }
-
-    /// Runs the guest beside the delivery of its answer. A caller who reads slowly keeps nobody else waiting: unless all is
-    /// delivered as soon as the guest is done, its sandbox is let go then.
-    async fn answer<D>(
-        &self,
-        running: impl Future<Output = (Completion, Rest)> + Unpin,
-        delivery: impl Future<Output = D>,
-    ) -> (Completion, D) {
-        let mut delivery = pin!(delivery);
-        let (completion, mut rest, delivered) = match select(running, delivery.as_mut()).await {
-            Either::Left(((completion, rest), delivery)) => (completion, rest, poll!(delivery)),
-            Either::Right((delivered, running)) => {
-                let (completion, rest) = running.await;
-                (completion, rest, Poll::Ready(delivered))
-            }
-        };
-        let delivered = match delivered {
-            Poll::Ready(delivered) => delivered,
-            Poll::Pending => {
-                rest.release();
-                delivery.await
-            }
-        };
-        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
-        (completion, delivered)
+        (Ending::of(&completion, delivered, self.inflight.stopped(), waited), rest)
     }
 
     /// The request's body: whole where it is here, as most are, or else to be fed.
@@ -203,6 +176,31 @@ impl Running<'_> {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Runs the guest beside the delivery of its answer. A caller who reads slowly keeps nobody else waiting: unless all is
+/// delivered as soon as the guest is done, its sandbox is let go then.
+async fn answered<D>(
+    running: impl Future<Output = (Completion, Rest)> + Unpin,
+    delivery: impl Future<Output = D>,
+) -> (Completion, Rest, D) {
+    let mut delivery = pin!(delivery);
+    match select(running, delivery.as_mut()).await {
+        Either::Right((delivered, running)) => {
+            let (completion, rest) = running.await;
+            (completion, rest, delivered)
+        }
+        Either::Left(((completion, mut rest), mut delivery)) => {
+            let delivered = match poll!(delivery.as_mut()) {
+                Poll::Ready(delivered) => delivered,
+                Poll::Pending => {
+                    rest.release();
+                    delivery.await
+                }
+            };
+            (completion, rest, delivered)
         }
     }
 }

@@ -140,3 +140,13 @@ async fn t08_many_calls_do_not_make_the_host_hold_more() {
     }
     assert!(super::support::resident().saturating_sub(before) < 32 << 20);
 }
+
+#[tokio::test]
+async fn a_sandbox_that_takes_long_to_let_go_is_let_go_before_its_call_ends() {
+    let program = hostile(policy(short()));
+    for (path, is_small) in [("/count", true), ("/keep?20000000", false)] {
+        let (answer, left) = call_in(program.prepare().await.unwrap(), 1, get(path), CancellationToken::new()).await;
+        assert_eq!(answer.code(), "ok");
+        assert_eq!((matches!(left, Left::Spent(_)), matches!(left, Left::Nothing)), (is_small, !is_small), "{path}");
+    }
+}
