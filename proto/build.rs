@@ -4,13 +4,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 11] = [
+const SCHEMAS: [&str; 12] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/cluster.proto",
     "dunlin/v1/function.proto",
     "dunlin/v1/invocation.proto",
     "dunlin/v1/log.proto",
     "dunlin/v1/namespace.proto",
+    "dunlin/v1/route.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        build, completion, context, delete, deploy, describe, doctor, invocations, invoke, join_token, key, list,
-        login, logs, namespace, new, role, rollback, token, versions, worker,
+        build, completion, context, delete, deploy, describe, doctor, domain, function, invocations, invoke,
+        join_token, key, list, login, logs, namespace, new, role, rollback, route, token, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -54,6 +54,15 @@ pub(crate) enum Command {
     Rollback(rollback::RollbackArgs),
     /// Delete a function with all its versions
     Delete(delete::DeleteArgs),
+    /// Take a function out of service, and back into it
+    #[command(subcommand)]
+    Function(function::FunctionCommand),
+    /// Make, list and remove routes: which requests go to which function
+    #[command(subcommand)]
+    Route(route::RouteCommand),
+    /// Take, list and give back domains for routes
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
     /// Show what functions wrote to their standard output and error
     #[command(visible_alias = "tail")]
     Logs(logs::LogsArgs),

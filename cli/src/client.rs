@@ -8,9 +8,10 @@ use std::{error::Error, future::Future, io, time::Duration};
 use dunlin_proto::{
     ApiError,
     v1::{
-        cluster_service_client::ClusterServiceClient, function_service_client::FunctionServiceClient,
-        invocation_service_client::InvocationServiceClient, key_service_client::KeyServiceClient,
-        log_service_client::LogServiceClient, namespace_service_client::NamespaceServiceClient,
+        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+        function_service_client::FunctionServiceClient, invocation_service_client::InvocationServiceClient,
+        key_service_client::KeyServiceClient, log_service_client::LogServiceClient,
+        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
         token_service_client::TokenServiceClient,
     },
 };
@@ -34,6 +35,9 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::fro
 
 /// The largest message: an invocation's body, and room for its headers.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
+
+/// The largest page of routes, whose answers without a function are in it.
+const MAX_LIST_BYTES: usize = 16 << 20;
 
 /// How often a step is tried that the cluster can't take at the moment.
 const ATTEMPTS: u32 = 5;
@@ -100,6 +104,16 @@ impl Client {
     /// Keys.
     pub(crate) fn keys(&self) -> KeyServiceClient<Service> {
         KeyServiceClient::new(self.service.clone())
+    }
+
+    /// Routes.
+    pub(crate) fn routes(&self) -> RouteServiceClient<Service> {
+        RouteServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_LIST_BYTES)
+    }
+
+    /// Domains.
+    pub(crate) fn domains(&self) -> DomainServiceClient<Service> {
+        DomainServiceClient::new(self.service.clone())
     }
 
     /// Workers and gateways.

@@ -7,6 +7,8 @@ pub(crate) mod delete;
 pub(crate) mod deploy;
 pub(crate) mod describe;
 pub(crate) mod doctor;
+pub(crate) mod domain;
+pub(crate) mod function;
 pub(crate) mod invocations;
 pub(crate) mod invoke;
 pub(crate) mod join_token;
@@ -18,6 +20,7 @@ pub(crate) mod namespace;
 pub(crate) mod new;
 pub(crate) mod role;
 pub(crate) mod rollback;
+pub(crate) mod route;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod versions;
@@ -83,6 +86,9 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Token(command) => token::run(command, session).await,
         Command::JoinToken(command) => join_token::run(command, session).await,
         Command::Key(command) => key::run(command, session).await,
+        Command::Function(command) => function::run(command, session).await,
+        Command::Route(command) => route::run(command, session).await,
+        Command::Domain(command) => domain::run(command, session).await,
         Command::Worker(command) => worker::run(*command, session).await,
         Command::Up(_) | Command::Gateway(_) | Command::Scheduler(_) => Err(Failure::usage("this is a role")),
         Command::Whoami => whoami::run(session).await,

@@ -32,6 +32,8 @@ pub(crate) struct Manifest {
     pub(crate) source: PathBuf,
     /// Whether anybody may call it; absent leaves it as it is.
     pub(crate) public: Option<bool>,
+    /// Whether its automatic addresses are served although routes name it; absent leaves it as it is.
+    pub(crate) direct: Option<bool>,
     /// How to build it.
     pub(crate) build: Option<Build>,
     /// Grants and limits; what is left out is the cluster's default.
@@ -72,6 +74,7 @@ impl Manifest {
             "description",
             "source",
             "public",
+            "direct",
             "allowed_outbound_hosts",
             "idempotent",
             "environment",
@@ -94,6 +97,7 @@ impl Manifest {
             description: root.text("description")?,
             source: root.required("source", path)?,
             public: root.boolean("public")?,
+            direct: root.boolean("direct")?,
             build: root.section("build")?.map(build).transpose()?,
             spec,
         })

@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod cluster;
 pub(crate) mod function;
 pub(crate) mod invocation;
+pub(crate) mod route;
 pub(crate) mod version;
 
 use std::time::{Duration, SystemTime};

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::ensure;
 use clap::Args;
 use dunlin_process::{cores::Cores, telemetry::LogFormat};
-use dunlin_proto::ids::GatewayId;
+use dunlin_proto::ids::{DomainName, GatewayId};
 use serde::{Deserialize, Serialize};
 
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
@@ -37,6 +37,9 @@ pub struct Config {
     pub domain: Option<String>,
     /// Whether `/{namespace}/{function}/...` is served. Default: only where there is no `domain`.
     pub path_addressing: Option<bool>,
+    /// Names by which everybody reaches this gateway, for paths of all namespaces. No namespace can have them as a domain of
+    /// its own; without any, only operators give domains where paths are served. Default none.
+    pub shared_hosts: Vec<DomainName>,
     /// Threads that serve functions; as many as there are processors where nothing else is on the machine. Default: half the
     /// processors.
     pub threads: usize,
@@ -124,6 +127,7 @@ impl Default for Config {
             name: "gateway".parse().expect("this is a name"),
             domain: None,
             path_addressing: None,
+            shared_hosts: Vec::new(),
             threads: Cores::half(),
             grace: Duration::from_secs(30),
             log_format: LogFormat::Text,
@@ -168,6 +172,14 @@ impl Config {
     #[must_use]
     pub fn paths(&self) -> bool {
         self.path_addressing.unwrap_or(self.domain.is_none())
+    }
+
+    /// Whether a host belongs to no namespace: it is the cluster's domain, lies below it, or is shared.
+    #[must_use]
+    pub fn is_shared(&self, host: &str) -> bool {
+        let rest = self.domain.as_deref().and_then(|domain| host.strip_suffix(domain));
+        let below = rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        below || self.shared_hosts.iter().any(|shared| shared.as_str() == host)
     }
 
     /// The whole configuration as a file would have it.
@@ -264,6 +276,9 @@ pub struct GatewayArgs {
     /// Whether /{namespace}/{function}/... is served [default: only without a domain]
     #[arg(long)]
     pub path_addressing: Option<bool>,
+    /// A name by which everybody reaches it, which no namespace can have as a domain; may be repeated
+    #[arg(long = "shared-host", value_name = "NAME")]
+    pub shared_hosts: Option<Vec<DomainName>>,
     /// Threads that serve functions [default: half the processors]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,

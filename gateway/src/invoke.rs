@@ -1,10 +1,11 @@
 //! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
 //!
-//! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, which headers pass in
-//! `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
+//! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
+//! `invoke/routed.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
 
 mod head;
 mod headers;
+mod routed;
 mod target;
 mod trace;
 
@@ -15,8 +16,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId};
-use http::{HeaderValue, Request, Response, Version, header};
+use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId, names::FunctionRef};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -86,27 +87,62 @@ impl Functions {
             let table = context.routes.load();
             match target::find(&parts, &authority, &context.config, &table)? {
                 Target::Own(path) => return target::own(&path, &table).map(own),
+                Target::Answer(answer) => return Ok(own(answer.into_response(&parts, peer.remote.ip(), id))),
                 Target::Function(called) => called,
             }
         };
+        let Some(route) = called.route.clone() else {
+            return self.call(Request::from_parts(parts, body), called, authority, peer, id, accepted).await;
+        };
+        // What a route says about answers.
+        let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
+        let answered = self.call(Request::from_parts(parts, body), called, authority, peer, id, accepted).await;
+        let mut response = match answered {
+            Err(failure) if route.has_policy() => own(error::response(&failure, &id.to_string())),
+            answered => answered?,
+        };
+        route.to_caller(&sent, response.headers_mut());
+        Ok(response)
+    }
+
+    /// Calls a function.
+    async fn call(
+        &self,
+        request: Request<Lingering>,
+        called: Called,
+        authority: String,
+        peer: &Peer,
+        id: InvocationId,
+        accepted: Instant,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let context = &*self.0;
+        let (parts, body) = request.into_parts();
+        let Called { function, version, base_path, path_and_query, route } = called;
+        if let Some(route) = &route {
+            route.check_address(peer.remote.ip())?;
+        }
         // Limits of the version, as far as the head tells.
-        let Called { function, version, base_path, path_and_query } = called;
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));
         }
         // Room for it: who is refused here costs nothing more.
         context.dispatcher.has_room(&function)?;
         // Authenticate.
-        let consumed = if function.public {
+        let consumed = if route.as_ref().map_or(function.public, |route| route.is_public(function.public)) {
             Vec::new()
         } else {
-            let name = &function.name;
-            context.verifier.caller(&parts.headers, &name.namespace, &name.function).await?.consumed
+            let FunctionRef { namespace, function: name } = &function.name;
+            let caller = context.verifier.caller(&parts.headers, namespace, name).await?;
+            route.as_ref().map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
+            caller.consumed
         };
         // What the function sees.
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
-        let passed = headers::to_function(parts.headers, &consumed, peer.remote.ip(), &authority, id, &trace);
+        let mut passed = headers::to_function(parts.headers, &consumed, peer.remote.ip(), &authority, id, &trace);
+        if let Some(route) = &route {
+            route.to_function(&mut passed);
+        }
         let limits = &context.config.limits;
         let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
         let mut inner = Request::new(RequestBody::incoming(body, patience));

@@ -1,9 +1,10 @@
-//! What the gateway serves: an immutable table of functions, keys and token keys, replaced whole by the snapshot.
+//! What the gateway serves: an immutable table of functions, routes, keys and token keys, replaced whole by the snapshot.
 //!
 //! Neither a socket nor the scheduler is known here: `snapshot.rs` fills the table, `invoke.rs` and `auth.rs` read it.
 
 pub(crate) mod host;
 pub(crate) mod path;
+pub(crate) mod router;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,12 +17,17 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use dunlin_proto::{
+    ApiError, ErrorCode,
     ids::{FunctionName, Namespace, VersionKey, VersionNumber},
     names::FunctionRef,
 };
 use tokio::time::Instant;
 
 use crate::{dispatch::throttle::Throttle, quota::Quota};
+use router::Router;
+
+/// When somebody may try again whose function is disabled: whoever disabled it will hardly enable it within a second.
+const DISABLED: Duration = Duration::from_secs(60);
 
 /// The newest table; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +58,8 @@ pub(crate) struct Table {
     pub(crate) token_keys: HashMap<String, Vec<u8>>,
     /// Every namespace, with functions or without.
     pub(crate) namespaces: HashSet<Namespace>,
+    /// The domains and routes of all of them.
+    pub(crate) router: Router,
 }
 
 /// A function that can be called.
@@ -61,6 +69,10 @@ pub(crate) struct Function {
     pub(crate) name: FunctionRef,
     /// Whether anybody may call it.
     pub(crate) public: bool,
+    /// Whether its automatic addresses are served: no route names it, or it is `direct`.
+    pub(crate) automatic: bool,
+    /// Whether nobody may call it for now.
+    pub(crate) disabled: bool,
     /// How calls divide over versions.
     pub(crate) traffic: Vec<Share>,
     /// The versions that can be called, by their numbers.
@@ -170,6 +182,19 @@ impl Function {
     /// The version with this number.
     pub(crate) fn version(&self, number: VersionNumber) -> Option<&Arc<Version>> {
         self.versions.get(&number.get())
+    }
+
+    /// Refuses a call of a disabled function.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn check_enabled(&self) -> Result<(), ApiError> {
+        if !self.disabled {
+            return Ok(());
+        }
+        let FunctionRef { namespace, function } = &self.name;
+        let error = ApiError::new(ErrorCode::Unavailable, format!("function {namespace}/{function} is disabled"));
+        Err(error.hint("whoever owns it enables it with: dunlin function enable").retry_after(DISABLED))
     }
 
     /// The version that a call goes to, for a random number.

@@ -136,7 +136,9 @@ impl Sync {
     }
 
     fn hello(&mut self) -> SyncGatewayRequest {
-        let known = self.config.value.as_ref().map_or(0, |config| config.version);
+        // What an older software has kept knows no routes, and its version alone does not say so.
+        let kept = self.config.value.as_ref().filter(|config| config.domains.is_some());
+        let known = kept.map_or(0, |config| config.version);
         let hello = GatewayHello {
             gateway: self.identity.name.to_string(),
             protocol_version: PROTOCOL_VERSION,

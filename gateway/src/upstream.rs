@@ -13,8 +13,9 @@ use dunlin_proto::{
     },
     trust::{Expected, Link, Role, Trust},
     v1::{
-        cluster_service_client::ClusterServiceClient, function_service_client::FunctionServiceClient,
-        key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
+        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+        function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
+        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
         token_service_client::TokenServiceClient,
     },
 };
@@ -66,6 +67,16 @@ impl Scheduler {
     /// Callers' keys.
     pub(crate) fn keys(&self) -> KeyServiceClient<Secured> {
         KeyServiceClient::new(self.0.clone())
+    }
+
+    /// Routes.
+    pub(crate) fn routes(&self) -> RouteServiceClient<Secured> {
+        RouteServiceClient::new(self.0.clone())
+    }
+
+    /// Domains of namespaces.
+    pub(crate) fn domains(&self) -> DomainServiceClient<Secured> {
+        DomainServiceClient::new(self.0.clone())
     }
 
     /// Workers and gateways.

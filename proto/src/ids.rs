@@ -1,12 +1,16 @@
 //! Ids as types, in one place: a value of one of these has been checked where it entered the process.
 //!
-//! Names that people choose are [`Namespace`], [`FunctionName`], [`WorkerId`], [`GatewayId`]; everything else is
-//! assigned by the platform. Resource names made of them are in `names.rs`.
+//! Names that people choose are [`Namespace`], [`FunctionName`], [`RouteId`], [`DomainName`], [`WorkerId`], [`GatewayId`];
+//! everything else is assigned by the platform. Resource names made of them are in `names.rs`.
+
+mod domain;
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use domain::DomainName;
 
 /// A text that is not the id it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +101,10 @@ slug! {
 slug! {
     /// A function's name within its namespace.
     FunctionName, "function", 32
+}
+slug! {
+    /// A route's name within its namespace.
+    RouteId, "route", 63
 }
 slug! {
     /// A worker process's name within the cluster.

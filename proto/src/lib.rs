@@ -2,7 +2,7 @@
 //!
 //! Both sides of every wire use it, so it stays slim: no HTTP server, no database, no engine. Generated types live in
 //! [`v1`] (public) and [`internal`] (between processes) and end at the rpc modules of the other crates; everything else
-//! works with the validated types of [`ids`], [`names`] and [`model`].
+//! works with the validated types of [`ids`], [`names`], [`model`] and [`route`].
 
 pub mod error;
 pub mod ids;
@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod model;
 pub mod names;
 pub mod outbound;
+pub mod route;
 pub mod seal;
 pub mod standby;
 pub mod trust;

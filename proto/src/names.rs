@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::ids::{FunctionName, InvocationId, Namespace, VersionNumber, WorkerId};
+use crate::ids::{DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId};
 
 /// A resource name that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +89,15 @@ name! {
 name! {
     /// `namespaces/{namespace}/keys/{key}`.
     KeyName { namespace: Namespace => "namespaces", key: KeyId => "keys" }, "namespaces/{namespace}/keys/{key}"
+}
+name! {
+    /// `namespaces/{namespace}/routes/{route}`.
+    RouteName { namespace: Namespace => "namespaces", route: RouteId => "routes" }, "namespaces/{namespace}/routes/{route}"
+}
+name! {
+    /// `namespaces/{namespace}/domains/{domain}`.
+    DomainRef { namespace: Namespace => "namespaces", domain: DomainName => "domains" },
+    "namespaces/{namespace}/domains/{domain}"
 }
 name! {
     /// `workers/{worker}`.

@@ -10,8 +10,9 @@ use std::{
 };
 
 use dunlin_proto::{
-    ids::{Digest, FunctionUid, Namespace, VersionKey, VersionNumber},
-    names::KeyId,
+    ids::{Digest, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    names::{KeyId, RouteName},
+    route::RouteSpec,
     standby::STANDBYS,
 };
 use tokio::sync::{Mutex, watch};
@@ -52,6 +53,9 @@ pub(crate) struct Catalog {
     pub(crate) limits: BTreeMap<Namespace, u32>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
     pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
+    pub(crate) routes: BTreeMap<RouteName, Arc<RouteSpec>>,
+    /// With the namespaces that own them.
+    pub(crate) domains: BTreeMap<DomainName, Namespace>,
     /// By artifact, then by engine.
     codes: HashMap<Digest, BTreeMap<String, Arc<Code>>>,
 }
@@ -74,7 +78,9 @@ impl Catalog {
         let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
-        Self { version: rows.version, namespaces, limits, functions, keys, codes }
+        let routes = rows.routes.into_iter().map(|route| (route.name, Arc::new(route.spec))).collect();
+        let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
+        Self { version: rows.version, namespaces, limits, functions, keys, routes, domains, codes }
     }
 
     /// The version, where it still exists.

@@ -44,6 +44,8 @@ pub(crate) struct Deploy {
     pub(crate) artifact: Digest,
     pub(crate) spec: VersionSpec,
     pub(crate) public: Option<bool>,
+    /// Whether automatic addresses are served although routes name the function; absent leaves it.
+    pub(crate) direct: Option<bool>,
     pub(crate) description: Option<String>,
     pub(crate) note: String,
     pub(crate) hold_traffic: bool,
@@ -182,6 +184,7 @@ impl Deploys {
             compiled_size: compiled.code.size,
             activation: !deploy.hold_traffic,
             public: deploy.public,
+            direct: deploy.direct,
             description: deploy.description.clone(),
         })
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use dunlin_proto::{
     ids::{Digest, FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
     model::VersionSpec,
-    names::{FunctionRef, KeyId, VersionName},
+    names::{DomainRef, FunctionRef, KeyId, RouteName, VersionName},
+    route::RouteSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,10 @@ pub(crate) struct FunctionRecord {
     pub(crate) description: String,
     /// Whether anybody may call it.
     pub(crate) public: bool,
+    /// Whether its automatic addresses are served although routes name it.
+    pub(crate) direct: bool,
+    /// Whether nobody may call it for now.
+    pub(crate) disabled: bool,
     /// How its calls divide; empty before the first version is ready.
     pub(crate) traffic: Vec<Share>,
     /// The versions that had all the traffic, the current one last.
@@ -253,6 +258,32 @@ pub(crate) struct KeyRecord {
     pub(crate) revoke_time: Option<Time>,
 }
 
+/// Which requests become what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RouteRecord {
+    /// Unique in its namespace.
+    pub(crate) name: RouteName,
+    /// For which requests it is, and what becomes of them.
+    pub(crate) spec: RouteSpec,
+    /// The subject of the token that put it.
+    pub(crate) creator: String,
+    /// When it was made.
+    pub(crate) create_time: Time,
+    /// When it was last put.
+    pub(crate) update_time: Time,
+}
+
+/// A domain of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DomainRecord {
+    /// Whose it is, and which.
+    pub(crate) name: DomainRef,
+    /// The subject of the token that asked for it.
+    pub(crate) creator: String,
+    /// When it was given.
+    pub(crate) create_time: Time,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +299,8 @@ mod tests {
             name: "checkout".parse().unwrap(),
             description: String::new(),
             public: false,
+            direct: false,
+            disabled: false,
             traffic: vec![],
             history: vec![],
             latest_version: 3,

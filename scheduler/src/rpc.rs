@@ -10,6 +10,7 @@ mod functions;
 mod membership;
 mod namespaces;
 mod page;
+mod routes;
 mod snapshot;
 mod sync;
 mod upload;
@@ -25,8 +26,9 @@ use dunlin_proto::{
     },
     trust::{Identify, Role, Trust},
     v1::{
-        cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
-        key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
+        cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, key_service_server::KeyServiceServer,
+        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
         token_service_server::TokenServiceServer,
     },
 };
@@ -98,6 +100,8 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(NamespaceServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(TokenServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(RouteServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(SyncServiceServer, MAX_REPORT, both))
         .add_service(service!(ArtifactServiceServer, MAX_MESSAGE, workers()))

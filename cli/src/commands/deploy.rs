@@ -68,6 +68,7 @@ struct Plan {
     file: PathBuf,
     description: Option<String>,
     public: Option<bool>,
+    direct: Option<bool>,
     spec: v1::VersionSpec,
 }
 
@@ -112,7 +113,8 @@ fn bare(args: &DeployArgs) -> Result<Plan, Failure> {
     let name = args.name.clone().map_or_else(|| stem.parse(), Ok).map_err(|error| {
         Failure::usage(format!("the file's name cannot be the function's: {error}")).hint("name it with --name")
     })?;
-    Ok(Plan { name, file: args.path.clone(), description: None, public: None, spec: v1::VersionSpec::default() })
+    let (description, public, direct) = (None, None, None);
+    Ok(Plan { name, file: args.path.clone(), description, public, direct, spec: v1::VersionSpec::default() })
 }
 
 async fn project(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
@@ -132,6 +134,7 @@ async fn project(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
         file,
         description: manifest.description,
         public: manifest.public,
+        direct: manifest.direct,
         spec: manifest.spec,
     })
 }
@@ -143,6 +146,7 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         spec: Some(plan.spec),
         request_id: RequestId::new().to_string(),
         public: plan.public,
+        direct: plan.direct,
         description: plan.description,
         note: args.note.clone(),
         hold_traffic: args.no_traffic,

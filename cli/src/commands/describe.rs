@@ -132,7 +132,11 @@ fn facts(page: &Page) -> Vec<(&'static str, String)> {
 }
 
 fn access(function: &FunctionView) -> String {
-    let who = if function.public { "anybody may call it" } else { "callers need a token or key of the namespace" };
+    let who = match (function.disabled, function.public) {
+        (true, _) => "every call is refused: dunlin function enable",
+        (false, true) => "anybody may call it",
+        (false, false) => "callers need a token or key of the namespace",
+    };
     format!("{} ({who})", function.access_text())
 }
 

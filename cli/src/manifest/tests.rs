@@ -8,6 +8,7 @@ name = "check-out"
 description = "Takes the money"
 source = "dist/check-out.wasm"
 public = true
+direct = true
 allowed_outbound_hosts = ["https://api.example.com", "http://*.internal:8080"]
 idempotent = true
 
@@ -48,7 +49,7 @@ fn a_whole_manifest_is_read() {
     let manifest = Manifest::parse("dunlin.toml", WHOLE).unwrap();
     assert_eq!(manifest.name.as_str(), "check-out");
     assert_eq!(manifest.source, Path::new("dist/check-out.wasm"));
-    assert_eq!(manifest.public, Some(true));
+    assert_eq!((manifest.public, manifest.direct), (Some(true), Some(true)));
     let build = manifest.build.unwrap();
     assert_eq!((build.command.as_str(), build.workdir.as_deref()), ("make", Some(Path::new("guest"))));
     let spec = model::VersionSpec::try_from(manifest.spec).unwrap();
@@ -78,7 +79,7 @@ fn reuse_is_asked_for_by_a_table_even_an_empty_one() {
 #[test]
 fn what_is_left_out_stays_open() {
     let manifest = Manifest::parse("dunlin.toml", "name = 'a'\nsource = 'a.wasm'\n[limits]\n").unwrap();
-    assert_eq!(manifest.public, None);
+    assert_eq!((manifest.public, manifest.direct), (None, None));
     assert!(manifest.build.is_none());
     assert_eq!(model::VersionSpec::try_from(manifest.spec).unwrap(), model::VersionSpec::default());
 }

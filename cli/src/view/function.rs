@@ -15,6 +15,8 @@ pub(crate) struct FunctionView {
     pub(crate) uid: String,
     pub(crate) description: String,
     pub(crate) public: bool,
+    pub(crate) direct: bool,
+    pub(crate) disabled: bool,
     pub(crate) latest_version: u32,
     pub(crate) traffic: Vec<TrafficView>,
     pub(crate) urls: Vec<String>,
@@ -39,6 +41,8 @@ impl From<v1::Function> for FunctionView {
             uid: function.uid,
             description: function.description,
             public: function.public,
+            direct: function.direct,
+            disabled: function.disabled,
             latest_version: function.latest_version,
             traffic: traffic.map(|share| TrafficView { version: share.version, percent: share.percent }).collect(),
             urls: function.urls,
@@ -68,7 +72,11 @@ impl FunctionView {
 
     /// Who may call it.
     pub(crate) fn access_text(&self) -> &'static str {
-        if self.public { "public" } else { "private" }
+        match (self.disabled, self.public) {
+            (true, _) => "disabled",
+            (false, true) => "public",
+            (false, false) => "private",
+        }
     }
 
     /// Where callers reach it, or nowhere yet.

@@ -10,9 +10,10 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
-        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
-        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        self, cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
+        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
+        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
         token_service_server::TokenServiceServer,
     },
 };
@@ -21,6 +22,7 @@ use tonic::{Request, Status, transport::Server};
 
 mod access;
 mod functions;
+mod routes;
 mod watch;
 
 /// The token of the signed-in user.
@@ -48,6 +50,8 @@ pub(crate) struct State {
     pub(crate) tokens: Vec<v1::CreateTokenRequest>,
     pub(crate) keys: Vec<v1::Key>,
     pub(crate) workers: Vec<v1::Worker>,
+    pub(crate) routes: BTreeMap<String, v1::Route>,
+    pub(crate) domains: BTreeMap<String, v1::Domain>,
 }
 
 /// The simulated cluster.
@@ -67,6 +71,8 @@ impl Fake {
             .add_service(NamespaceServiceServer::with_interceptor(fake.clone(), check))
             .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
             .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(RouteServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(DomainServiceServer::with_interceptor(fake.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(fake.clone(), check))
             .add_service(LogServiceServer::with_interceptor(fake.clone(), check))
             .add_service(InvocationServiceServer::with_interceptor(fake.clone(), check));

@@ -63,7 +63,7 @@ async fn functions_are_listed_over_all_pages() {
         json[1],
         json!({
             "resource": HELLO, "namespace": "default", "name": "hello", "uid": "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b",
-            "description": "", "public": true, "latest_version": 2, "traffic": [{"version": 2, "percent": 100}],
+            "description": "", "public": true, "direct": false, "disabled": false, "latest_version": 2, "traffic": [{"version": 2, "percent": 100}],
             "urls": ["http://127.0.0.1:8080/default/hello/"], "create_time": "TIME", "update_time": "TIME",
         })
     );

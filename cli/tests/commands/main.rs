@@ -9,5 +9,6 @@ mod fake;
 mod functions;
 mod harness;
 mod local;
+mod routes;
 mod up;
 mod watch;

@@ -11,6 +11,7 @@ mod invoke;
 mod keys;
 mod logs;
 mod namespaces;
+mod routes;
 mod tokens;
 mod upload;
 

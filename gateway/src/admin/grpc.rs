@@ -9,15 +9,17 @@ mod functions;
 mod invocations;
 mod logs;
 mod namespaces;
+mod routes;
 
 use std::{future::Future, sync::Arc};
 
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, cluster_service_server::ClusterServiceServer, function_service_server::FunctionServiceServer,
-        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
-        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        self, cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
+        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
+        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
         token_service_server::TokenServiceServer,
     },
 };
@@ -79,6 +81,8 @@ pub(super) fn routes(app: App) -> Routes {
         .add_service(NamespaceServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(DomainServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InvocationServiceServer::new(api.clone()).max_decoding_message_size(MAX_INVOKE_MESSAGE))
         .add_service(LogServiceServer::new(api).max_decoding_message_size(MAX_MESSAGE));
@@ -110,6 +114,8 @@ const SERVICES: &[&str] = &[
     NamespaceServiceServer::<Api>::NAME,
     TokenServiceServer::<Api>::NAME,
     KeyServiceServer::<Api>::NAME,
+    RouteServiceServer::<Api>::NAME,
+    DomainServiceServer::<Api>::NAME,
     ClusterServiceServer::<Api>::NAME,
     InvocationServiceServer::<Api>::NAME,
     LogServiceServer::<Api>::NAME,

@@ -12,6 +12,7 @@ mod functions;
 mod invocations;
 mod logs;
 mod namespaces;
+mod routes;
 mod versions;
 
 use axum::{Json, Router, routing::get};
@@ -46,6 +47,10 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))
             .routes(routes!(access::revoke_key))
+            .routes(routes!(routes::list_routes))
+            .routes(routes!(routes::get_route, routes::put_route, routes::delete_route))
+            .routes(routes!(routes::list_domains, routes::create_domain))
+            .routes(routes!(routes::delete_domain))
             .routes(routes!(functions::list_functions))
             .routes(routes!(functions::get_function, functions::update_function, functions::delete_function))
             .routes(routes!(functions::rollback_function))

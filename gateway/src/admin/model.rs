@@ -7,12 +7,14 @@ mod access;
 mod cluster;
 mod function;
 mod invocation;
+mod route;
 mod time;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
+pub(crate) use route::{Domain, DomainList, Route, RouteList, RouteSpec};
 pub(crate) use time::Time;
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.

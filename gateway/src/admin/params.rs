@@ -6,8 +6,8 @@ use axum::{
 };
 use dunlin_proto::{
     ApiError,
-    ids::{FunctionName, InvocationId, Namespace, VersionNumber, WorkerId},
-    names::{FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, VersionName, WorkerName},
+    ids::{DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId},
+    names::{DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, RouteName, VersionName, WorkerName},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
@@ -124,6 +124,28 @@ from_ids! {
         /// The key's bare id.
         #[param(pattern = "^[A-Za-z0-9]{12}$", example = "abcDEF123456")]
         key: KeyId
+    }
+}
+from_ids! {
+    /// The path of a route.
+    RouteIds => RouteName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The route's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 63, example = "users")]
+        route: RouteId
+    }
+}
+from_ids! {
+    /// The path of a domain.
+    DomainIds => DomainRef {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The domain.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*(\\.[a-z](-?[a-z0-9])*)+$", max_length = 253, example = "shop.example")]
+        domain: DomainName
     }
 }
 from_ids! {

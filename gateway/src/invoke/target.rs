@@ -1,4 +1,5 @@
-//! Whom a request is for: a function by its host or by its path, one of its versions, or the gateway itself.
+//! Whom a request is for: the gateway itself, then whatever a route says, then a function by its automatic address, which
+//! names it in host or path, perhaps with one of its versions.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, ids::VersionNumber};
 use http::{HeaderValue, Response, StatusCode, Uri, header, request::Parts};
 
+use super::routed::{self, Answer, Routed};
 use crate::{
     config::Config,
     routes::{
@@ -23,6 +25,8 @@ const OWN: &str = "/.well-known/dunlin/";
 pub(super) enum Target {
     /// The gateway itself; what follows its own prefix.
     Own(String),
+    /// A route that has an answer without a function.
+    Answer(Box<Answer>),
     /// A function.
     Function(Called),
 }
@@ -36,6 +40,8 @@ pub(super) struct Called {
     pub(super) base_path: String,
     /// What it sees.
     pub(super) path_and_query: Uri,
+    /// The route that led to it; nothing where its automatic address did.
+    pub(super) route: Option<Arc<Routed>>,
 }
 
 /// Finds whom a request is for. Its path has been checked.
@@ -45,10 +51,29 @@ pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Tabl
         return Ok(Target::Own(own.to_owned()));
     }
     let host = host::canonical(authority).unwrap_or_default();
-    let by_host = config.domain.as_deref().map_or(HostTarget::Other, |domain| host::target(&host, domain));
+    if table.router.is_empty() {
+        return automatic(parts, &host, config, table).map(Target::Function);
+    }
+    match routed::find(parts, &host, config, table)? {
+        routed::Outcome::Target(target) => Ok(target),
+        routed::Outcome::Automatic => automatic(parts, &host, config, table).map(Target::Function),
+        // Only where nobody else takes it is the method what is wrong.
+        routed::Outcome::NotAllowed(methods) => match automatic(parts, &host, config, table) {
+            Err(error) if error.code == ErrorCode::NotFound => {
+                Ok(Target::Answer(Box::new(Answer::not_allowed(&methods))))
+            }
+            found => found.map(Target::Function),
+        },
+    }
+}
+
+/// Finds a function by its automatic address.
+fn automatic(parts: &Parts, host: &str, config: &Config, table: &Table) -> Result<Called, ApiError> {
+    let path = parts.uri.path();
+    let by_host = config.domain.as_deref().map_or(HostTarget::Other, |domain| host::target(host, domain));
     if let HostTarget::Function { namespace, function, version } = by_host {
-        let called = called(table, namespace, function, version, String::new(), parts.uri.clone())?;
-        return Ok(Target::Function(called));
+        let function = automatic_function(table, namespace, function)?;
+        return called(function, version, String::new(), parts.uri.clone());
     }
     if !config.paths() {
         let message = format!("the host {host:?} is not served here");
@@ -60,38 +85,48 @@ pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Tabl
         ApiError::new(ErrorCode::NotFound, "nothing is served at this path")
             .hint("functions are at /{namespace}/{function}")
     })?;
+    let function = automatic_function(table, addressed.namespace, addressed.function)?;
     let seen = seen(addressed.rest, parts.uri.query())?;
-    called(table, addressed.namespace, addressed.function, None, addressed.base.to_owned(), seen).map(Target::Function)
+    called(function, None, addressed.base.to_owned(), seen)
+}
+
+fn automatic_function<'t>(table: &'t Table, namespace: &str, name: &str) -> Result<&'t Arc<Function>, ApiError> {
+    let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?;
+    if !function.automatic {
+        let message = format!("function {namespace}/{name} is served on its routes alone");
+        let hint = "its routes: dunlin route list; deployed with direct = true, it is served here as well";
+        return Err(ApiError::new(ErrorCode::NotFound, message).hint(hint));
+    }
+    Ok(function)
 }
 
 /// What the function sees of a path and query.
-fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
+pub(super) fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
     let path = if rest.is_empty() { "/" } else { rest };
     let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let parsed = http::uri::PathAndQuery::from_maybe_shared(Bytes::from(text)).map(Uri::from);
     parsed.map_err(|_| super::bad_request("the request's path is not valid"))
 }
 
-fn called(
-    table: &Table,
-    namespace: &str,
-    name: &str,
+/// A call of a function: of one of its versions, or of the one that chance gives it.
+pub(super) fn called(
+    function: &Arc<Function>,
     version: Option<VersionNumber>,
     base_path: String,
     path_and_query: Uri,
 ) -> Result<Called, ApiError> {
-    let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?;
+    function.check_enabled()?;
     let chosen = match version {
         Some(number) => function.version(number).ok_or_else(|| ApiError::not_found(format!("version {number}")))?,
         None => function.choose(rand::random()).ok_or_else(|| {
             ApiError::new(ErrorCode::NotFound, "the function has no version that takes calls").hint("deploy one")
         })?,
     };
-    Ok(Called { function: function.clone(), version: chosen.clone(), base_path, path_and_query })
+    Ok(Called { function: function.clone(), version: chosen.clone(), base_path, path_and_query, route: None })
 }
 
 /// Names of functions are no secret, but what a caller sent is quoted only where it could be one.
-fn not_found(namespace: &str, name: &str) -> ApiError {
+pub(super) fn not_found(namespace: &str, name: &str) -> ApiError {
     let valid = namespace.parse::<dunlin_proto::ids::Namespace>().is_ok()
         && name.parse::<dunlin_proto::ids::FunctionName>().is_ok();
     let what = if valid { format!("function {namespace}/{name}") } else { "the function".to_owned() };
@@ -146,6 +181,8 @@ mod tests {
         let function = Function {
             name: "namespaces/shop/functions/pay".parse().unwrap(),
             public: true,
+            automatic: true,
+            disabled: false,
             traffic: vec![Share { version: VersionNumber::FIRST, percent: 100 }],
             versions: [version(1), version(2)].into(),
             quota: crate::quota::Quota::default(),
@@ -161,6 +198,7 @@ mod tests {
             Ok(Target::Function(called)) => {
                 Ok(format!("v{} {} {}", called.version.key.number, called.base_path, called.path_and_query))
             }
+            Ok(Target::Answer(answer)) => panic!("no route is there: {answer:?}"),
             Err(error) => Err(error.code.http_status()),
         }
     }

@@ -5,10 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use dunlin_proto::{
-    ids::{FunctionUid, VersionKey},
-    internal::v1::{ConfigSnapshot, FunctionConfig, KeyConfig, Placements, TrafficShare, VersionConfig},
+    ids::{DomainName, FunctionUid, Namespace, VersionKey},
+    internal::v1::{ConfigSnapshot, FunctionConfig, KeyConfig, OwnedDomain, Placements, TrafficShare, VersionConfig},
     model::from_wire_duration,
     names::{FunctionRef, KeyId},
+    v1::Route,
 };
 
 use crate::{
@@ -17,24 +18,41 @@ use crate::{
         wire,
     },
     quota::{Quota, Tenant, Usage},
-    routes::{Demand, Function, Key, Share, Table, Version},
+    routes::{
+        Demand, Function, Key, Share, Table, Version,
+        router::{Router, Rule},
+    },
 };
 
 /// The table of a configuration; the demand of versions that stay is kept.
 pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
     let mut quotas = Quotas::new(config, old);
+    let router = router(config);
     let functions = config.functions.iter().filter_map(|wire| {
         let quota = quotas.of(wire);
         let function =
             function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
-        usable(function)
+        let mut function = usable(function)?;
+        let site = router.site(function.name.namespace.as_str());
+        function.automatic |= site.is_none_or(|site| site.calling(&function.name.function).is_empty());
+        Some(function)
     });
     let keys = config.keys.iter().filter_map(|wire| usable(key(wire).with_context(|| format!("key {:?}", wire.id))));
     let mut table = Table::new(config.version, functions.collect(), keys.collect());
     table.token_keys = config.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
     table.namespaces = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
+    table.router = router;
     table
+}
+
+fn router(config: &ConfigSnapshot) -> Router {
+    let domain =
+        |wire: &OwnedDomain| anyhow::Ok((wire.domain.parse::<DomainName>()?, wire.namespace.parse::<Namespace>()?));
+    let domains = config.domains.iter().flat_map(|domains| &domains.domains);
+    let domains = domains.filter_map(|wire| usable(domain(wire).with_context(|| format!("domain {:?}", wire.domain))));
+    let rule = |wire: &Route| Rule::from_wire(wire.clone()).with_context(|| format!("route {:?}", wire.name));
+    Router::new(domains, config.routes.iter().filter_map(|wire| usable(rule(wire))))
 }
 
 fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
@@ -109,6 +127,8 @@ fn function(
     Ok(Function {
         name: FunctionRef { namespace: wire.namespace.parse()?, function: wire.function.parse()? },
         public: wire.public,
+        automatic: wire.direct,
+        disabled: wire.disabled,
         traffic: wire.traffic.iter().map(share).collect::<anyhow::Result<_>>()?,
         versions: wire.versions.iter().map(version).collect::<anyhow::Result<_>>()?,
         quota,
@@ -147,7 +167,10 @@ pub(super) fn announced(placements: &Placements) -> Announced {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use dunlin_proto::internal::v1::{NamespaceLimit, NamespaceLimits};
+    use dunlin_proto::{
+        internal::v1::{NamespaceLimit, NamespaceLimits, OwnedDomains},
+        v1,
+    };
 
     use super::*;
 
@@ -159,9 +182,32 @@ mod tests {
             public: true,
             traffic: vec![TrafficShare { version: 1, percent: 100 }],
             versions: vec![VersionConfig { number: 1, ..VersionConfig::default() }],
-            max_concurrency: None,
-            reserved_concurrency: 0,
+            ..FunctionConfig::default()
         }
+    }
+
+    #[test]
+    fn an_automatic_address_is_off_while_a_route_names_the_function_that_is_not_direct() {
+        let mut functions: Vec<_> =
+            ["shop", "bank", "mall"].map(|name| config(&FunctionUid::new().to_string(), name)).into();
+        functions[2].direct = true;
+        let route = |namespace: &str, path: &str| Route {
+            name: format!("namespaces/{namespace}/routes/x"),
+            path: path.to_owned(),
+            target: Some(v1::route::Target::Function(v1::FunctionTarget {
+                function: "pay".into(),
+                rewrite: String::new(),
+            })),
+            ..Route::default()
+        };
+        let routes = vec![route("shop", "/x"), route("bank", "no path"), route("mall", "/x")];
+        let domain = |domain: &str| OwnedDomain { domain: domain.to_owned(), namespace: "shop".to_owned() };
+        let domains = Some(OwnedDomains { domains: vec![domain("example.com"), domain("no domain")] });
+        let whole = ConfigSnapshot { functions, routes, domains, ..ConfigSnapshot::default() };
+        let table = table(&whole, &Table::default());
+        let automatic = |namespace| table.function(namespace, "pay").unwrap().automatic;
+        assert_eq!((automatic("shop"), automatic("bank"), automatic("mall")), (false, true, true));
+        assert!(table.router.owner("a.example.com").is_some() && table.router.site("bank").is_none());
     }
 
     #[test]

@@ -32,12 +32,23 @@ pub(super) fn apply(config: ConfigSnapshot, delta: ConfigDelta) -> Result<Config
     namespaces.extend(delta.namespaces);
     let token_keys = if delta.token_keys.is_empty() { config.token_keys } else { delta.token_keys };
     let limits = delta.limits.or(config.limits);
-    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces, limits })
+    let names = delta.routes.iter().map(|route| &route.name).chain(&delta.removed_routes);
+    let replaced: HashSet<_> = names.cloned().collect();
+    let mut routes = config.routes;
+    routes.retain(|route| !replaced.contains(&route.name));
+    routes.extend(delta.routes);
+    let domains = delta.domains.or(config.domains);
+    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces, limits, routes, domains })
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::internal::v1::{FunctionConfig, KeyConfig, NamespaceLimit, NamespaceLimits, TokenKey};
+    use dunlin_proto::{
+        internal::v1::{
+            FunctionConfig, KeyConfig, NamespaceLimit, NamespaceLimits, OwnedDomain, OwnedDomains, TokenKey,
+        },
+        v1::Route,
+    };
 
     use super::*;
 
@@ -53,6 +64,14 @@ mod tests {
         KeyConfig { id: id.to_owned(), ..KeyConfig::default() }
     }
 
+    fn route(name: &str, path: &str) -> Route {
+        Route { name: name.to_owned(), path: path.to_owned(), ..Route::default() }
+    }
+
+    fn domains(domain: &str) -> OwnedDomains {
+        OwnedDomains { domains: vec![OwnedDomain { domain: domain.to_owned(), namespace: "shop".to_owned() }] }
+    }
+
     fn config() -> ConfigSnapshot {
         ConfigSnapshot {
             version: 5,
@@ -61,6 +80,8 @@ mod tests {
             token_keys: vec![TokenKey::default()],
             namespaces: vec!["shop".to_owned(), "bank".to_owned()],
             limits: Some(limits(3)),
+            routes: vec![route("a", "/1"), route("b", "/1")],
+            domains: Some(domains("example.com")),
         }
     }
 
@@ -77,6 +98,9 @@ mod tests {
             namespaces: vec!["new".to_owned()],
             removed_namespaces: vec!["bank".to_owned()],
             limits: None,
+            routes: vec![route("a", "/2"), route("c", "/1")],
+            removed_routes: vec!["b".to_owned()],
+            domains: None,
         };
         let after = apply(config(), delta).unwrap();
         assert_eq!(after.limits, Some(limits(3)), "they stay where nothing is said of them");
@@ -87,6 +111,11 @@ mod tests {
         assert_eq!(after.keys, [key("l"), key("m")]);
         assert_eq!(after.namespaces, ["shop", "new"]);
         assert_eq!(after.token_keys.len(), 1);
+        assert_eq!(after.routes, [route("a", "/2"), route("c", "/1")]);
+        assert_eq!(after.domains, Some(domains("example.com")));
+        let changed =
+            ConfigDelta { base_version: 5, domains: Some(domains("other.example")), ..ConfigDelta::default() };
+        assert_eq!(apply(config(), changed).unwrap().domains, Some(domains("other.example")));
     }
 
     #[test]

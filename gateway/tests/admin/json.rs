@@ -55,6 +55,19 @@ async fn changes_change_and_secrets_are_in_one_answer_alone() {
     assert_eq!(send("PUT", "/functions/stock/traffic", shares).await.0, 200);
     let (status, rolled) = send("POST", "/functions/stock/rollback", json!({ "version": 2 })).await;
     assert_eq!((status, &rolled["version"]), (200, &json!(2)));
+    let spec = json!({ "path": "/x/{id}", "target": { "kind": "redirect", "location": "/{id}" }, "methods": ["GET"] });
+    let (status, put) = send("PUT", "/routes/x", spec).await;
+    assert_eq!(
+        (status, &put["route"], &put["spec"]["auth"], &put["spec"]["target"]["location"]),
+        (200, &json!("x"), &json!("function"), &json!("/{id}"))
+    );
+    let (status, refused) = send("PUT", "/routes/x", json!({ "path": "x", "target": { "kind": "response" } })).await;
+    assert_eq!((status, &refused["error"]["field"]), (400, &json!("route.path")));
+    assert_eq!(send("PUT", "/routes/x", json!({ "path": "/x" })).await.0, 400, "a route has a target");
+    let (status, given) = send("POST", "/domains", json!({ "domain": "shop.example" })).await;
+    assert_eq!((status, &given["domain"]), (201, &json!("shop.example")));
+    assert_eq!(send("POST", "/domains", json!({ "domain": "example.com" })).await.0, 409, "it holds a shared host");
+    assert_eq!(send("PATCH", "/functions/stock", json!({ "disabled": true })).await.0, 200);
     let (status, made) = send("POST", "/keys", json!({ "display_name": "x", "lifetime_seconds": 60 })).await;
     assert_eq!(status, 201);
     assert!(made["secret"].as_str().unwrap().starts_with("dk_"));

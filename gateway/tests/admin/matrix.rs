@@ -130,6 +130,17 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         namespace: Some(v1::Namespace { name: parent.to_owned(), ..Default::default() }),
         update_mask: None,
     };
+    let target = v1::StaticResponse::default();
+    let put = v1::PutRouteRequest {
+        route: Some(v1::Route {
+            name: format!("{parent}/routes/none"),
+            path: "/none".to_owned(),
+            target: Some(v1::route::Target::Response(target)),
+            ..Default::default()
+        }),
+        replace: true,
+    };
+    let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned() };
     let version = format!("{function}/versions/1");
     let invocation = format!("{function}/invocations/0198c5b2-7a43-7000-8000-3f1f6d1c1a2b");
     // The names of requests all have the number 1, as have parents.
@@ -157,6 +168,13 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.KeyService/CreateKey", Need::Admin, names(&parent)),
         ("dunlin.v1.KeyService/ListKeys", Need::Viewer, names(&parent)),
         ("dunlin.v1.KeyService/RevokeKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
+        ("dunlin.v1.RouteService/PutRoute", Need::Developer, put.encode_to_vec()),
+        ("dunlin.v1.RouteService/GetRoute", Need::Viewer, names(&format!("{parent}/routes/none"))),
+        ("dunlin.v1.RouteService/ListRoutes", Need::Viewer, names(&parent)),
+        ("dunlin.v1.RouteService/DeleteRoute", Need::Developer, names(&format!("{parent}/routes/none"))),
+        ("dunlin.v1.DomainService/CreateDomain", Need::Admin, wanted.encode_to_vec()),
+        ("dunlin.v1.DomainService/ListDomains", Need::Viewer, names(&parent)),
+        ("dunlin.v1.DomainService/DeleteDomain", Need::Admin, names(&format!("{parent}/domains/example.org"))),
         ("dunlin.v1.ClusterService/GetCluster", Need::Operator, Vec::new()),
         ("dunlin.v1.ClusterService/ListWorkers", Need::Operator, Vec::new()),
         ("dunlin.v1.ClusterService/DrainWorker", Need::Operator, names("workers/worker-9")),
@@ -242,6 +260,18 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/keys", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/keys", Need::Admin, json!({ "display_name": "x" })),
         ("delete", "/namespaces/{namespace}/keys/{key}", Need::Admin, none.clone()),
+        ("get", "/namespaces/{namespace}/routes", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/routes/{route}", Need::Viewer, none.clone()),
+        (
+            "put",
+            "/namespaces/{namespace}/routes/{route}",
+            Need::Developer,
+            json!({ "path": "/x", "target": { "kind": "response" } }),
+        ),
+        ("delete", "/namespaces/{namespace}/routes/{route}", Need::Developer, none.clone()),
+        ("get", "/namespaces/{namespace}/domains", Need::Viewer, none.clone()),
+        ("post", "/namespaces/{namespace}/domains", Need::Admin, json!({ "domain": "example.org" })),
+        ("delete", "/namespaces/{namespace}/domains/{domain}", Need::Admin, none.clone()),
         ("get", "/namespaces/{namespace}/functions", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}", Need::Viewer, none.clone()),
         ("patch", "/namespaces/{namespace}/functions/{function}", Need::Developer, json!({ "public": true })),
@@ -270,6 +300,8 @@ const ENDLESS: [&str; 2] =
 fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
         .replace("{function}", "none")
+        .replace("{route}", "none")
+        .replace("{domain}", "example.org")
         .replace("{worker}", "worker-9")
         .replace("{number}", "1")
         .replace("{key}", "aaaaBBBB9999")

@@ -2,6 +2,7 @@
 
 mod data;
 mod peers;
+mod routes;
 mod scheduler;
 mod tokens;
 
@@ -83,6 +84,8 @@ impl World {
             scheduler: format!("http://{address}"),
             data_dir: folder.path().join("gateway"),
             cluster_secret: secret_file,
+            // So that admins may have domains, although paths are served.
+            shared_hosts: vec!["faas.example.com".parse().unwrap()],
             ..Config::default()
         };
         let gateway = Gateway::bind(config).await.unwrap();

@@ -220,7 +220,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         keys: vec![key(KEYS[0], "shop", &[]), key(KEYS[1], "shop", &["other"]), key(KEYS[2], "bank", &[])],
         token_keys: vec![TokenKey { id: "k1".into(), public_key: token_key.to_vec().into() }],
         namespaces: vec!["shop".into(), "bank".into()],
-        limits: None,
+        ..ConfigSnapshot::default()
     }
 }
 

@@ -9,6 +9,7 @@ mod configuration;
 mod connections;
 mod limits;
 mod lost;
+mod routes;
 mod routing;
 mod smuggling;
 mod standby;

@@ -28,6 +28,8 @@ fn catalog(min_workers: u32) -> Catalog {
         name: "till".parse().unwrap(),
         description: String::new(),
         public: false,
+        direct: false,
+        disabled: false,
         traffic: vec![Share(key().number, 100)],
         history: vec![],
         latest_version: 1,

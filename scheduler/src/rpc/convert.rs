@@ -5,7 +5,7 @@ use prost_types::Timestamp;
 
 use crate::{
     keys,
-    model::{FunctionRecord, KeyRecord, Kind, NamespaceRecord, Share, Time, VersionRecord},
+    model::{DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, RouteRecord, Share, Time, VersionRecord},
 };
 
 /// A moment.
@@ -33,6 +33,8 @@ pub(super) fn function(record: &FunctionRecord) -> v1::Function {
         uid: record.uid.to_string(),
         description: record.description.clone(),
         public: record.public,
+        direct: record.direct,
+        disabled: record.disabled,
         traffic: record.traffic.iter().map(share).collect(),
         latest_version: record.latest_version,
         create_time: Some(timestamp(record.create_time)),
@@ -79,5 +81,25 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         revoke_time: record.revoke_time.map(timestamp),
         creator: record.creator.clone(),
         prefix: keys::prefix(&record.id),
+    }
+}
+
+/// A route.
+pub(super) fn route(record: &RouteRecord) -> v1::Route {
+    v1::Route {
+        name: record.name.to_string(),
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+        creator: record.creator.clone(),
+        ..v1::Route::from(&record.spec)
+    }
+}
+
+/// A domain.
+pub(super) fn domain(record: &DomainRecord) -> v1::Domain {
+    v1::Domain {
+        name: record.name.to_string(),
+        create_time: Some(timestamp(record.create_time)),
+        creator: record.creator.clone(),
     }
 }

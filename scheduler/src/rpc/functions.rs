@@ -149,7 +149,7 @@ pub(super) fn beyond(size: usize) -> i64 {
 fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionChange, ApiError> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        let message = "update_mask must name what to change: description, public, traffic";
+        let message = "update_mask must name what to change: description, public, traffic, direct, disabled";
         return Err(ApiError::invalid("update_mask", message));
     }
     let mut change = FunctionChange::default();
@@ -159,10 +159,14 @@ fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionCh
                 change.description = Some(text("function.description", function.description.clone(), 1024)?);
             }
             "public" => change.public = Some(function.public),
+            "direct" => change.direct = Some(function.direct),
+            "disabled" => change.disabled = Some(function.disabled),
             "traffic" => change.traffic = Some(traffic(&function.traffic)?),
             other => {
                 let other: String = other.chars().take(80).collect();
-                let message = format!("update_mask names {other:?}; it may name description, public and traffic");
+                let message = format!(
+                    "update_mask names {other:?}; it may name description, public, traffic, direct and disabled"
+                );
                 return Err(ApiError::invalid("update_mask", message));
             }
         }
@@ -202,6 +206,7 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         artifact: name("artifact_digest", &request.artifact_digest)?,
         spec: request.spec.unwrap_or_default().try_into()?,
         public: request.public,
+        direct: request.direct,
         description,
         note: text("note", request.note, 1024)?,
         hold_traffic: request.hold_traffic,

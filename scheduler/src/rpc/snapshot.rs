@@ -1,11 +1,15 @@
 //! The catalog as gateways get it: whole, or as the change from exactly one version to another. Pure functions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dunlin_proto::{
+    ids::{DomainName, Namespace},
     internal::v1 as wire,
     model::{Scaling, to_wire_duration},
+    names::RouteName,
+    route::RouteSpec,
+    v1,
 };
 
 use super::convert::timestamp;
@@ -30,15 +34,30 @@ pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire:
         token_keys,
         namespaces: catalog.namespaces.iter().map(ToString::to_string).collect(),
         limits: Some(limits(catalog)),
+        routes: catalog.routes.iter().map(route).collect(),
+        domains: Some(domains(catalog)),
     }
 }
 
 fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
-    let limit = |(namespace, max): (&dunlin_proto::ids::Namespace, &u32)| wire::NamespaceLimit {
+    let limit = |(namespace, max): (&Namespace, &u32)| wire::NamespaceLimit {
         namespace: namespace.to_string(),
         max_concurrency: *max,
     };
     wire::NamespaceLimits { limits: catalog.limits.iter().map(limit).collect() }
+}
+
+fn domains(catalog: &Catalog) -> wire::OwnedDomains {
+    let domain = |(domain, namespace): (&DomainName, &Namespace)| wire::OwnedDomain {
+        domain: domain.to_string(),
+        namespace: namespace.to_string(),
+    };
+    wire::OwnedDomains { domains: catalog.domains.iter().map(domain).collect() }
+}
+
+/// Whoever put it, and when, concerns no gateway.
+fn route((name, spec): (&RouteName, &Arc<RouteSpec>)) -> v1::Route {
+    v1::Route { name: name.to_string(), ..v1::Route::from(&**spec) }
 }
 
 /// What turns `before` into `after`; nothing where gateways would see no difference. Token keys never change while a
@@ -47,8 +66,9 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
     if before.version == after.version {
         return None;
     }
-    let (functions, removed_functions) = changes(&before.functions, &after.functions, function);
-    let (keys, removed_keys) = changes(&before.keys, &after.keys, key);
+    let (functions, removed_functions) = changes(&before.functions, &after.functions, |_, record| function(record));
+    let (keys, removed_keys) = changes(&before.keys, &after.keys, |_, record| key(record));
+    let (routes, removed_routes) = changes(&before.routes, &after.routes, |name, spec| route((name, spec)));
     let names = |these: &Catalog, those: &Catalog| {
         these.namespaces.difference(&those.namespaces).map(ToString::to_string).collect()
     };
@@ -63,6 +83,9 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
         namespaces: names(after, before),
         removed_namespaces: names(before, after),
         limits: (before.limits != after.limits).then(|| limits(after)),
+        routes,
+        removed_routes,
+        domains: (before.domains != after.domains).then(|| domains(after)),
     })
 }
 
@@ -70,7 +93,7 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
 fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
-    to_wire: impl Fn(&V) -> M,
+    to_wire: impl Fn(&K, &V) -> M,
 ) -> (Vec<M>, Vec<String>) {
     let changed = after.iter().filter_map(|(id, now)| {
         let then = before.get(id);
@@ -78,8 +101,8 @@ fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
         if then == Some(now) {
             return None;
         }
-        let now = to_wire(now);
-        (then.map(&to_wire).as_ref() != Some(&now)).then_some(now)
+        let now = to_wire(id, now);
+        (then.map(|then| to_wire(id, then)).as_ref() != Some(&now)).then_some(now)
     });
     let gone = before.keys().filter(|id| !after.contains_key(id)).map(ToString::to_string);
     (changed.collect(), gone.collect())
@@ -93,6 +116,8 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         namespace: record.namespace.to_string(),
         function: record.name.to_string(),
         public: record.public,
+        direct: record.direct,
+        disabled: record.disabled,
         traffic: record.traffic.iter().map(share).collect(),
         versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
         max_concurrency: scaling(function).and_then(|scaling| scaling.max_concurrency),

@@ -1,9 +1,9 @@
 //! Everything that placements and gateways are made of, read in one transaction.
 
-use super::{Store, artifacts, functions, keys, namespaces, row, versions};
+use super::{Store, artifacts, domains, functions, keys, namespaces, routes, row, versions};
 use crate::{
     error::Error,
-    model::{Compiled, FunctionRecord, KeyRecord, NamespaceRecord, Time, VersionRecord},
+    model::{Compiled, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, RouteRecord, Time, VersionRecord},
 };
 
 /// One state of the database.
@@ -17,6 +17,8 @@ pub(crate) struct CatalogRows {
     pub(crate) codes: Vec<Compiled>,
     /// The keys that are neither revoked nor expired.
     pub(crate) keys: Vec<KeyRecord>,
+    pub(crate) routes: Vec<RouteRecord>,
+    pub(crate) domains: Vec<DomainRecord>,
 }
 
 impl Store {
@@ -30,6 +32,8 @@ impl Store {
         let codes = sqlx::query("SELECT * FROM codes").fetch_all(&mut *tx).await?;
         let sql = "SELECT * FROM api_keys WHERE revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $1)";
         let keys = sqlx::query(sql).bind(now.0).fetch_all(&mut *tx).await?;
+        let routed = sqlx::query("SELECT * FROM routes").fetch_all(&mut *tx).await?;
+        let owned = sqlx::query("SELECT * FROM domains").fetch_all(&mut *tx).await?;
         tx.commit().await?;
         Ok(CatalogRows {
             version: row::count(&counter, "value")?,
@@ -38,6 +42,8 @@ impl Store {
             versions: versions.iter().map(versions::read).collect::<Result<_, _>>()?,
             codes: codes.iter().map(artifacts::read).collect::<Result<_, _>>()?,
             keys: keys.iter().map(keys::read).collect::<Result<_, _>>()?,
+            routes: routed.iter().map(routes::read).collect::<Result<_, _>>()?,
+            domains: owned.iter().map(domains::read).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -4,14 +4,17 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{FunctionUid, Namespace, VersionNumber},
     names::FunctionRef,
+    route::RouteSpec,
 };
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     ATTEMPTS, RequestKey, Store, config_bump,
-    namespaces::{missing as missing_namespace, namespace_fetch_in_tx},
+    namespaces::{missing as missing_namespace, namespace_fetch_in_tx, namespace_lock_in_tx},
     requests::{request_find_in_tx, request_note_in_tx},
-    retried, row,
+    retried,
+    routes::{route_list_in_tx, routes_unused},
+    row,
 };
 use crate::{
     error::Error,
@@ -24,6 +27,8 @@ pub(crate) struct FunctionChange {
     pub(crate) description: Option<String>,
     pub(crate) public: Option<bool>,
     pub(crate) traffic: Option<Vec<Share>>,
+    pub(crate) direct: Option<bool>,
+    pub(crate) disabled: Option<bool>,
 }
 
 /// Reads a whole row.
@@ -34,6 +39,8 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         name: row::parsed(row, "name")?,
         description: row::text(row, "description")?,
         public: row::number(row, "public")? != 0,
+        direct: row::number(row, "direct")? != 0,
+        disabled: row::number(row, "disabled")? != 0,
         traffic: row::json(row, "traffic")?,
         history: row::json(row, "history")?,
         latest_version: row::count(row, "latest_version")?,
@@ -69,11 +76,12 @@ pub(super) async fn function_write_in_tx(
     function: &mut FunctionRecord,
 ) -> Result<bool, Error> {
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
-               update_time = $6 WHERE namespace = $7 AND uid = $8 AND revision = $9";
+               update_time = $6, direct = $7, disabled = $8 WHERE namespace = $9 AND uid = $10 AND revision = $11";
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
     let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
-    let query = query.bind(read.saturating_add(1)).bind(now.0).bind(function.namespace.as_str());
+    let query = query.bind(read.saturating_add(1)).bind(now.0).bind(i64::from(function.direct));
+    let query = query.bind(i64::from(function.disabled)).bind(function.namespace.as_str());
     let written = query.bind(function.uid.to_string()).bind(read).execute(&mut **tx).await?;
     (function.revision, function.update_time) = (read.saturating_add(1), now);
     Ok(written.rows_affected() == 1)
@@ -163,6 +171,8 @@ impl Store {
             function.description.clone_from(description);
         }
         function.public = change.public.unwrap_or(function.public);
+        function.direct = change.direct.unwrap_or(function.direct);
+        function.disabled = change.disabled.unwrap_or(function.disabled);
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);
         }
@@ -218,13 +228,22 @@ impl Store {
         Ok(Some((function, target)))
     }
 
-    /// Deletes a function with all its versions; a non-empty `etag` must be the current one.
+    /// Deletes a function with all its versions, unless a route names it; a non-empty `etag` must be the current one.
     pub(crate) async fn function_delete(&self, name: &FunctionRef, etag: &str) -> Result<(), Error> {
+        retried!(self.function_delete_once(name, etag))
+    }
+
+    async fn function_delete_once(&self, name: &FunctionRef, etag: &str) -> Result<(), Error> {
         let mut tx = self.begin().await?;
+        // No route comes in between.
+        namespace_lock_in_tx(&mut tx, &name.namespace).await?;
         let function = function_fetch_in_tx(&mut tx, name).await?;
         if !etag.is_empty() && etag != function.etag() {
             return Err(stale(name));
         }
+        let routes = route_list_in_tx(&mut tx, &name.namespace).await?;
+        let names = |route: &RouteSpec| route.target.function() == Some(&name.function);
+        routes_unused(&format!("function {}", name.function), &routes, names)?;
         let query = sqlx::query("DELETE FROM functions WHERE namespace = $1 AND uid = $2");
         query.bind(name.namespace.as_str()).bind(function.uid.to_string()).execute(&mut *tx).await?;
         config_bump(&mut tx).await?;

@@ -5,6 +5,7 @@
 
 mod deploys;
 mod members;
+mod routes;
 mod tenants;
 
 use dunlin_proto::{
@@ -145,6 +146,7 @@ pub(super) fn new_version(function: &FunctionRef) -> NewVersion {
         compiled_size: 6,
         activation: true,
         public: None,
+        direct: None,
         description: None,
     }
 }

@@ -37,6 +37,7 @@ pub(crate) struct NewVersion {
     pub(crate) activation: bool,
     /// Changes of the function that come with it.
     pub(crate) public: Option<bool>,
+    pub(crate) direct: Option<bool>,
     pub(crate) description: Option<String>,
 }
 
@@ -217,10 +218,11 @@ async fn version_number_in_tx(
     new: &NewVersion,
 ) -> Result<(FunctionUid, VersionNumber), Error> {
     let sql = "UPDATE functions SET latest_version = latest_version + 1, revision = revision + 1, update_time = $1, \
-               public = COALESCE($2, public), description = COALESCE($3, description) \
-               WHERE namespace = $4 AND name = $5 RETURNING uid, latest_version AS number";
+               public = COALESCE($2, public), description = COALESCE($3, description), \
+               direct = COALESCE($4, direct) WHERE namespace = $5 AND name = $6 RETURNING uid, latest_version AS number";
     let query = sqlx::query(sql).bind(Time::now().0).bind(new.public.map(i64::from)).bind(new.description.clone());
-    let query = query.bind(new.function.namespace.as_str()).bind(new.function.function.as_str());
+    let query = query.bind(new.direct.map(i64::from)).bind(new.function.namespace.as_str());
+    let query = query.bind(new.function.function.as_str());
     let row = query.fetch_one(&mut **tx).await?;
     Ok((row::parsed(&row, "uid")?, number(&row)?))
 }

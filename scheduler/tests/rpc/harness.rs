@@ -13,8 +13,9 @@ use dunlin_proto::{
     metadata::{AttachSecret, ClusterSecret},
     v1::{
         self, cluster_service_client::ClusterServiceClient, create_version_response::Event,
-        function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
-        namespace_service_client::NamespaceServiceClient, token_service_client::TokenServiceClient,
+        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
+        key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
         upload_artifact_request::Part,
     },
 };
@@ -145,6 +146,14 @@ impl Cluster {
 
     pub(crate) fn tokens(&self) -> TokenServiceClient<Link> {
         TokenServiceClient::new(self.link())
+    }
+
+    pub(crate) fn routes(&self) -> RouteServiceClient<Link> {
+        RouteServiceClient::new(self.link())
+    }
+
+    pub(crate) fn domains(&self) -> DomainServiceClient<Link> {
+        DomainServiceClient::new(self.link())
     }
 
     pub(crate) fn clusters(&self) -> ClusterServiceClient<Link> {

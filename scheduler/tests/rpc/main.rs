@@ -10,5 +10,6 @@ mod deploy;
 mod harness;
 mod resources;
 mod reuse;
+mod routes;
 mod sync;
 mod trust;

@@ -138,8 +138,9 @@ macro_rules! each_method {
     ($link:expr, $gateways:expr, $workers:expr) => {{
         use internal::{artifact_service_client::ArtifactServiceClient, sync_service_client::SyncServiceClient};
         use v1::{
-            cluster_service_client::ClusterServiceClient, function_service_client::FunctionServiceClient,
-            key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
+            cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+            function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
+            namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
             token_service_client::TokenServiceClient,
         };
         let link = $link;
@@ -156,6 +157,8 @@ macro_rules! each_method {
         say!($gateways, NamespaceServiceClient.list_namespaces(v1::ListNamespacesRequest::default()));
         say!($gateways, TokenServiceClient.create_token(v1::CreateTokenRequest::default()));
         say!($gateways, KeyServiceClient.list_keys(v1::ListKeysRequest::default()));
+        say!($gateways, RouteServiceClient.list_routes(v1::ListRoutesRequest::default()));
+        say!($gateways, DomainServiceClient.list_domains(v1::ListDomainsRequest::default()));
         say!($gateways, ClusterServiceClient.get_cluster(v1::GetClusterRequest {}));
         say!($gateways, ClusterServiceClient.create_join_token(v1::CreateJoinTokenRequest::default()));
         say!($gateways, SyncServiceClient.activate(internal::ActivateRequest::default()));

@@ -94,8 +94,16 @@ impl FunctionService for Fake {
         Ok(Response::new(v1::GetFunctionResponse { function: Some(function) }))
     }
 
-    async fn update_function(&self, _: Request<v1::UpdateFunctionRequest>) -> Answer<v1::UpdateFunctionResponse> {
-        Err(Status::unimplemented("no command updates"))
+    async fn update_function(&self, request: Request<v1::UpdateFunctionRequest>) -> Answer<v1::UpdateFunctionResponse> {
+        let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
+        let wanted = function.unwrap_or_default();
+        let mut function = self.function(&wanted.name)?;
+        if update_mask.unwrap_or_default().paths != ["disabled"] {
+            return Err(Status::unimplemented("no command changes anything else"));
+        }
+        function.disabled = wanted.disabled;
+        self.state().functions.insert(wanted.name, function.clone());
+        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(function) }))
     }
 
     async fn delete_function(&self, request: Request<v1::DeleteFunctionRequest>) -> Answer<v1::DeleteFunctionResponse> {

@@ -1,5 +1,7 @@
 //! Functions and their versions: authorised here, done by the scheduler.
 
+use std::sync::Arc;
+
 use dunlin_proto::{
     ApiError,
     ids::{Digest, Namespace},
@@ -13,6 +15,7 @@ use crate::{
     admin::access::Operation,
     auth::{Principal, Role},
     config::Config,
+    routes::router::{Router, Rule},
 };
 
 impl App {
@@ -22,8 +25,12 @@ impl App {
 
     /// A function as clients see it: the scheduler does not know this gateway's addresses.
     fn with_urls(&self, function: &mut v1::Function) {
-        if let Ok(name) = function.name.parse() {
-            function.urls = urls(&self.context.config, &name);
+        let Ok(name) = function.name.parse::<FunctionRef>() else { return };
+        let (config, table) = (&self.context.config, self.context.routes.load());
+        function.urls = routed_urls(config, &table.router, &name);
+        let known = table.function(name.namespace.as_str(), name.function.as_str());
+        if known.is_none_or(|known| known.automatic) {
+            function.urls.extend(urls(config, &name));
         }
     }
 
@@ -139,13 +146,35 @@ fn hide_values<'a>(who: &Principal, namespace: &Namespace, versions: impl Iterat
     }
 }
 
-/// Where callers reach a function, by this gateway's configuration.
+/// Where callers reach a function by its routes.
+fn routed_urls(config: &Config, router: &Router, name: &FunctionRef) -> Vec<String> {
+    let Some(site) = router.site(name.namespace.as_str()) else { return Vec::new() };
+    let mut domains: Vec<_> = router.domains(&name.namespace).collect();
+    domains.sort_unstable();
+    let of_rule = |rule: &Arc<Rule>| {
+        let path = &rule.spec.path;
+        let hosts = match &rule.spec.host {
+            Some(host) => vec![host.to_string()],
+            None => domains.iter().map(ToString::to_string).collect(),
+        };
+        let shared = (rule.spec.host.is_none() && config.paths())
+            .then(|| format!("http://{}/{}{path}", config.functions, name.namespace));
+        hosts.into_iter().map(|host| url(config, &host, path)).chain(shared).collect::<Vec<_>>()
+    };
+    site.calling(&name.function).iter().flat_map(of_rule).collect()
+}
+
+fn url(config: &Config, host: &str, path: impl std::fmt::Display) -> String {
+    match config.functions.port() {
+        80 => format!("http://{host}{path}"),
+        port => format!("http://{host}:{port}{path}"),
+    }
+}
+
+/// Where callers reach a function automatically, by this gateway's configuration.
 fn urls(config: &Config, name: &FunctionRef) -> Vec<String> {
-    let port = config.functions.port();
-    let by_host = config.domain.iter().map(|domain| match port {
-        80 => format!("http://{}--{}.{domain}/", name.function, name.namespace),
-        _ => format!("http://{}--{}.{domain}:{port}/", name.function, name.namespace),
-    });
+    let label = format!("{}--{}", name.function, name.namespace);
+    let by_host = config.domain.iter().map(|domain| url(config, &format!("{label}.{domain}"), "/"));
     let host = config.functions;
     let by_path = config.paths().then(|| format!("http://{host}/{}/{}/", name.namespace, name.function));
     by_host.chain(by_path).collect()

@@ -43,6 +43,7 @@ impl App {
         let found = table.function(wanted.namespace.as_str(), wanted.function.as_str()).cloned();
         drop(table);
         let function = found.ok_or_else(|| ApiError::not_found(&wanted))?;
+        function.check_enabled()?;
         let version = choose(&function, version.as_ref())?;
         let id = InvocationId::new();
         let invocation = Invocation {

@@ -72,6 +72,14 @@ pub(super) struct UpdateFunction {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = bool, required = false)]
     public: Option<bool>,
+    /// Whether its automatic addresses are served although routes name it.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = bool, required = false)]
+    direct: Option<bool>,
+    /// Whether every call is refused with 503.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = bool, required = false)]
+    disabled: Option<bool>,
     /// Guards against lost updates: the function is changed only in this state.
     #[serde(default, deserialize_with = "text::<_, 128>")]
     #[schema(max_length = 128)]
@@ -79,13 +87,25 @@ pub(super) struct UpdateFunction {
 }
 
 impl UpdateFunction {
+    /// The names of the fields that are there.
+    fn paths(&self) -> Vec<String> {
+        let fields = [
+            ("description", self.description.is_some()),
+            ("public", self.public.is_some()),
+            ("direct", self.direct.is_some()),
+            ("disabled", self.disabled.is_some()),
+        ];
+        fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect()
+    }
+
     fn into_message(self, name: &FunctionRef) -> v1::UpdateFunctionRequest {
-        let fields = [("description", self.description.is_some()), ("public", self.public.is_some())];
-        let paths = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect();
+        let paths = self.paths();
         let function = v1::Function {
             name: name.to_string(),
             description: self.description.unwrap_or_default(),
             public: self.public.unwrap_or_default(),
+            direct: self.direct.unwrap_or_default(),
+            disabled: self.disabled.unwrap_or_default(),
             etag: self.etag,
             ..Default::default()
         };
@@ -93,7 +113,7 @@ impl UpdateFunction {
     }
 }
 
-/// Changes a function's description or whether anybody may call it.
+/// Changes a function's description, who may call it, or whether it can be called at all.
 #[utoipa::path(
     patch,
     path = "/namespaces/{namespace}/functions/{function}",
@@ -109,7 +129,7 @@ pub(super) async fn update_function(
     Body(body): Body<UpdateFunction>,
 ) -> Answer<Function> {
     Operation::UpdateFunction.allow_in(&who, &name.namespace)?;
-    if body.description.is_none() && body.public.is_none() {
+    if body.paths().is_empty() {
         let response = app.function_get(&who, v1::GetFunctionRequest { name: name.to_string() }).await?;
         return Ok(Json(response.function.unwrap_or_default().into()));
     }

@@ -28,6 +28,10 @@ pub(crate) struct Function {
     pub(crate) description: String,
     /// Whether anybody may call it.
     pub(crate) public: bool,
+    /// Whether its automatic addresses are served although routes name it.
+    pub(crate) direct: bool,
+    /// Whether every call is refused for now.
+    pub(crate) disabled: bool,
     /// How calls divide over versions.
     pub(crate) traffic: Vec<TrafficTarget>,
     /// The highest version number; 0 before the first version is ready.
@@ -51,6 +55,8 @@ impl From<v1::Function> for Function {
             uid: wire.uid,
             description: wire.description,
             public: wire.public,
+            direct: wire.direct,
+            disabled: wire.disabled,
             traffic: wire.traffic.into_iter().map(TrafficTarget::from).collect(),
             latest_version: wire.latest_version,
             create_time: wire.create_time.map(Time::from),

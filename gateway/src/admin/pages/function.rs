@@ -130,8 +130,8 @@ pub(super) async fn page(
         shell,
         namespace: name.namespace.to_string(),
         name: name.function.to_string(),
-        access: Badge::access(function.public),
-        access_note: if function.public { "anybody may call it" } else { "callers need a key or token" },
+        access: Badge::access(&function),
+        access_note: access_note(&function),
         done: done.rolled_back.map(|version| format!("All traffic goes to version {version} now.")),
         may_deploy: may(&who, &name.namespace, Role::Developer),
         request_id: RequestId::new().to_string(),
@@ -148,6 +148,14 @@ pub(super) async fn page(
         description: function.description,
         etag: function.etag,
     })
+}
+
+fn access_note(function: &Function) -> &'static str {
+    match (function.disabled, function.public) {
+        (true, _) => "every call is refused",
+        (false, true) => "anybody may call it",
+        (false, false) => "callers need a key or token",
+    }
 }
 
 /// Commands that call the function, ready to paste.

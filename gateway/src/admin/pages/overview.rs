@@ -169,7 +169,7 @@ impl FunctionRow {
         let traffic: Vec<_> = function.traffic.iter().map(share).collect();
         Self {
             href: format!("/{}", function.name),
-            access: Badge::access(function.public),
+            access: Badge::access(&function),
             calls: stats.calls,
             failed: stats.failed,
             failed_share: stats.failed_share,

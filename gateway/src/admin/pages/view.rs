@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::format::{self, When};
-use crate::admin::model::{Invocation, LogLine, LogStream, WorkerState};
+use crate::admin::model::{Function, Invocation, LogLine, LogStream, WorkerState};
 
 /// A state in words; the class only colours them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,12 @@ impl Badge {
     }
 
     /// Who may call a function.
-    pub(super) fn access(public: bool) -> Self {
-        if public { Self::warn("public") } else { Self::plain("private") }
+    pub(super) fn access(function: &Function) -> Self {
+        match (function.disabled, function.public) {
+            (true, _) => Self::bad("disabled"),
+            (false, true) => Self::warn("public"),
+            (false, false) => Self::plain("private"),
+        }
     }
 
     /// How an invocation ended.

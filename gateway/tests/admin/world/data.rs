@@ -19,6 +19,8 @@ pub(crate) struct State {
     pub(crate) versions: BTreeMap<String, Vec<v1::Version>>,
     pub(crate) keys: Vec<v1::Key>,
     pub(crate) workers: Vec<v1::Worker>,
+    pub(crate) routes: BTreeMap<String, v1::Route>,
+    pub(crate) domains: BTreeMap<String, v1::Domain>,
     /// Every call that came: method and actor.
     pub(crate) calls: Vec<(&'static str, String)>,
     /// Bytes of uploads that were read.
@@ -87,6 +89,7 @@ impl State {
             update_time: Some(ago(age)),
             etag: "e1".to_owned(),
             urls: Vec::new(),
+            ..Default::default()
         };
         let of = |number| version(&name, number, age * u64::from(versions - number + 1));
         self.versions.insert(name.clone(), (1..=versions).rev().map(of).collect());

@@ -11,8 +11,8 @@ use dunlin_proto::{
     internal::v1::{self as internal, sync_service_server::SyncService},
     metadata::{self, ClusterSecret},
     v1::{
-        self, cluster_service_server::*, function_service_server::*, key_service_server::*,
-        namespace_service_server::*, token_service_server::*,
+        self, cluster_service_server::*, domain_service_server::*, function_service_server::*, key_service_server::*,
+        namespace_service_server::*, route_service_server::*, token_service_server::*,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -46,23 +46,25 @@ impl Scheduler {
             .add_service(NamespaceServiceServer::with_interceptor(self.clone(), require()))
             .add_service(TokenServiceServer::with_interceptor(self.clone(), require()))
             .add_service(KeyServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(RouteServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(DomainServiceServer::with_interceptor(self.clone(), require()))
             .add_service(ClusterServiceServer::with_interceptor(self.clone(), require()))
             .add_service(internal::sync_service_server::SyncServiceServer::with_interceptor(self, require()))
     }
 
     /// Notes a call and opens its message.
-    fn open<T>(&self, method: &'static str, request: Request<T>) -> T {
+    pub(super) fn open<T>(&self, method: &'static str, request: Request<T>) -> T {
         let actor = metadata::actor(&request);
         self.state().calls.push((method, actor));
         request.into_inner()
     }
 }
 
-fn missing(name: &str) -> Status {
+pub(super) fn missing(name: &str) -> Status {
     ApiError::not_found(name).hint("deploy it").into()
 }
 
-fn under(name: &str, parent: &str) -> bool {
+pub(super) fn under(name: &str, parent: &str) -> bool {
     name.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -108,6 +110,7 @@ impl FunctionService for Scheduler {
             match path.as_str() {
                 "description" => function.description.clone_from(&new.description),
                 "public" => function.public = new.public,
+                "disabled" => function.disabled = new.disabled,
                 "traffic" if new.traffic.iter().map(|t| t.percent).sum::<u32>() == 100 => {
                     function.traffic.clone_from(&new.traffic);
                 }

@@ -28,6 +28,8 @@ use tonic::{Request, Response, Status, Streaming};
 /// A simulated scheduler. Dropped, it is gone.
 pub(crate) struct Scheduler {
     pub(crate) address: SocketAddr,
+    /// What each new stream is told first.
+    pub(crate) config: ConfigSnapshot,
     pub(crate) placements: watch::Sender<Placements>,
     pub(crate) deltas: broadcast::Sender<ConfigDelta>,
     pub(crate) seen: Arc<Seen>,
@@ -57,7 +59,7 @@ impl Scheduler {
         let (placements, deltas) = (watch::Sender::new(first), broadcast::Sender::new(16));
         let (seen, shutdown) = (Arc::<Seen>::default(), Shutdown::default());
         let service = Service {
-            config,
+            config: config.clone(),
             placements: placements.clone(),
             deltas: deltas.clone(),
             seen: seen.clone(),
@@ -71,7 +73,7 @@ impl Scheduler {
                 () = ended.begun() => {}
             }
         });
-        Self { address, placements, deltas, seen, shutdown }
+        Self { address, config, placements, deltas, seen, shutdown }
     }
 
     /// Goes away.

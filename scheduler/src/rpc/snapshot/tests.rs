@@ -1,11 +1,14 @@
 //! A change applied to a snapshot gives the next snapshot, whatever changed.
 
-use dunlin_proto::ids::{Digest, FunctionUid, VersionNumber};
+use dunlin_proto::{
+    ids::{Digest, FunctionUid, VersionNumber},
+    v1,
+};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{FunctionRecord, Kind, NamespaceRecord, Share, Time},
+    model::{DomainRecord, FunctionRecord, Kind, NamespaceRecord, RouteRecord, Share, Time},
     store::CatalogRows,
 };
 
@@ -27,6 +30,8 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             name: format!("f{id}").parse().unwrap(),
             description: format!("changes with {version} and concerns no gateway"),
             public: *public,
+            direct: false,
+            disabled: !*public,
             traffic: (*versions > 0).then(|| Share(number(*versions), 100)).into_iter().collect(),
             history: vec![],
             latest_version: *versions,
@@ -74,7 +79,27 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
     };
     rows.namespaces = namespaces.iter().map(tenant).collect();
+    // As many as there are keys: names stay, what they do changes with the functions.
+    rows.routes = keys.iter().map(|id| route(*id, functions.len())).collect();
+    rows.domains = keys.iter().map(|id| domain(*id)).collect();
     Catalog::from_rows(rows)
+}
+
+fn route(id: u8, number: usize) -> RouteRecord {
+    let target = Some(v1::route::Target::Response(v1::StaticResponse::default()));
+    let wire = v1::Route { path: format!("/{id}/{}", number.min(2)), target, ..Default::default() };
+    RouteRecord {
+        name: format!("namespaces/shop/routes/r{id}").parse().unwrap(),
+        spec: wire.try_into().unwrap(),
+        creator: format!("changes with {number} and concerns no gateway"),
+        create_time: Time(0),
+        update_time: Time(0),
+    }
+}
+
+fn domain(id: u8) -> DomainRecord {
+    let name = format!("namespaces/shop/domains/d{id}.example").parse().unwrap();
+    DomainRecord { name, creator: String::new(), create_time: Time(0) }
 }
 
 /// What a gateway does with a change.
@@ -94,6 +119,11 @@ fn apply(mut snapshot: wire::ConfigSnapshot, delta: wire::ConfigDelta) -> wire::
     snapshot.namespaces.extend(delta.namespaces);
     snapshot.namespaces.sort();
     snapshot.limits = delta.limits.or(snapshot.limits);
+    let changed: Vec<_> = delta.routes.iter().map(|route| route.name.clone()).chain(delta.removed_routes).collect();
+    snapshot.routes.retain(|route| !changed.contains(&route.name));
+    snapshot.routes.extend(delta.routes);
+    snapshot.routes.sort_by(|a, b| a.name.cmp(&b.name));
+    snapshot.domains = delta.domains.or(snapshot.domains);
     snapshot
 }
 

@@ -97,7 +97,7 @@ async fn an_update_changes_what_it_names(bench: &Bench) {
     );
     assert!(after.revision > before.revision && after.update_time >= before.update_time);
     assert_eq!(bench.store.function_fetch(&name).await.unwrap(), after);
-    let change = FunctionChange { public: Some(true), description: Some("till".into()), traffic: None };
+    let change = FunctionChange { public: Some(true), description: Some("till".into()), ..Default::default() };
     let after = bench.store.function_update(&name, &after.etag(), &change).await.unwrap();
     assert_eq!((after.public, &*after.description), (true, "till"));
     let missing = FunctionChange { traffic: Some(vec![Share(number(9), 100)]), ..FunctionChange::default() };

@@ -118,7 +118,12 @@ fn change(config: &mut ConfigSnapshot, delta: ConfigDelta) {
     config.keys.extend(delta.keys.iter().cloned());
     config.namespaces.retain(|name| !delta.removed_namespaces.contains(name));
     config.namespaces.extend(delta.namespaces);
+    let gone: Vec<_> = delta.routes.iter().map(|route| &route.name).chain(&delta.removed_routes).collect();
+    config.routes.retain(|route| !gone.contains(&&route.name));
+    config.routes.extend(delta.routes.iter().cloned());
+    config.domains = delta.domains.or(config.domains.take());
     config.functions.sort_by(|a, b| a.uid.cmp(&b.uid));
     config.keys.sort_by(|a, b| a.id.cmp(&b.id));
     config.namespaces.sort();
+    config.routes.sort_by(|a, b| a.name.cmp(&b.name));
 }

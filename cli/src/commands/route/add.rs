@@ -1,0 +1,199 @@
+//! `dunlin route add`: flags become a route. What they may say together is the cluster's to check.
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+use dunlin_proto::{
+    ids::{FunctionName, RouteId},
+    model::to_wire_duration,
+    v1,
+};
+
+use super::route_name;
+use crate::{
+    client::{Client, answer},
+    exit::Failure,
+    output::printable,
+    session::Session,
+    units,
+    view::route::RouteView,
+};
+
+/// Arguments of `dunlin route add`.
+#[derive(Args)]
+#[command(group = ArgGroup::new("target").required(true))]
+pub(crate) struct AddArgs {
+    /// What to call it
+    name: RouteId,
+    /// Paths, such as /users/{id}, /files/{path+} or /static/...
+    path: String,
+    /// Call this function of the namespace
+    #[arg(long, value_name = "NAME", group = "target")]
+    function: Option<FunctionName>,
+    /// Answer with this text
+    #[arg(long, value_name = "TEXT", group = "target")]
+    respond: Option<String>,
+    /// Send callers to this path or URL, which may have the path's parameters: https://www.example.com/{path}
+    #[arg(long, value_name = "LOCATION", group = "target")]
+    redirect: Option<String>,
+    /// Host on a domain of the namespace, such as api.example.com or *.example.com; all of them when left out
+    #[arg(long)]
+    host: Option<String>,
+    /// Method, such as GET; may be repeated, all when left out
+    #[arg(short, long = "method", value_name = "METHOD", value_parser = upper_case)]
+    methods: Vec<String>,
+    /// Who may call; the function's own policy when left out
+    #[arg(long, value_enum)]
+    auth: Option<Auth>,
+    /// Path that the function sees, such as /v1/users/{id}; the caller's when left out
+    #[arg(long, value_name = "PATH", requires = "function")]
+    rewrite: Option<String>,
+    /// Status of the answer; 200, or 308 for a redirect
+    #[arg(long, value_name = "STATUS", conflicts_with = "function")]
+    status: Option<u32>,
+    /// Type of the answer's body; text/plain when left out
+    #[arg(long, value_name = "TYPE", requires = "respond")]
+    content_type: Option<String>,
+    #[command(flatten)]
+    headers: HeaderArgs,
+    /// Address or network that may call, such as 10.0.0.0/8; may be repeated, all when left out
+    #[arg(long, value_name = "NETWORK")]
+    allow: Vec<String>,
+    /// Address or network that may not; may be repeated
+    #[arg(long, value_name = "NETWORK")]
+    deny: Vec<String>,
+    #[command(flatten)]
+    cors: CorsArgs,
+    /// Replace the route of this name
+    #[arg(long)]
+    replace: bool,
+}
+
+/// What is changed of headers.
+#[derive(Args)]
+struct HeaderArgs {
+    /// Add a header to requests; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    add_request_header: Vec<v1::AddedHeader>,
+    /// Remove a header of requests; may be repeated
+    #[arg(long, value_name = "NAME")]
+    remove_request_header: Vec<String>,
+    /// Add a header to answers; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    add_response_header: Vec<v1::AddedHeader>,
+    /// Remove a header of answers; may be repeated
+    #[arg(long, value_name = "NAME")]
+    remove_response_header: Vec<String>,
+}
+
+/// Which pages of other origins may call.
+#[derive(Args)]
+struct CorsArgs {
+    /// Origin whose pages may call, such as https://app.example.com, https://*.example.com or *; may be repeated
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// Method that they may use; may be repeated, those of the route when left out
+    #[arg(long = "cors-method", value_name = "METHOD", requires = "origins", value_parser = upper_case)]
+    cors_methods: Vec<String>,
+    /// Header that they may send, or * for all; may be repeated
+    #[arg(long = "cors-header", value_name = "NAME", requires = "origins")]
+    cors_headers: Vec<String>,
+    /// Header of answers that they may read; may be repeated
+    #[arg(long = "cors-expose", value_name = "NAME", requires = "origins")]
+    expose: Vec<String>,
+    /// Let them send cookies and other credentials
+    #[arg(long = "cors-credentials", requires = "origins")]
+    credentials: bool,
+    /// How long browsers may remember what they may do, such as 10m
+    #[arg(long = "cors-max-age", value_name = "DURATION", requires = "origins", value_parser = units::parse_duration)]
+    max_age: Option<Duration>,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, ValueEnum)]
+enum Auth {
+    /// Anybody.
+    Public,
+    /// Who has a token or key of the namespace.
+    Private,
+    /// Who has a token of the namespace.
+    Jwt,
+}
+
+fn upper_case(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.to_ascii_uppercase())
+}
+
+fn header(text: &str) -> Result<v1::AddedHeader, String> {
+    let (name, value) = text.split_once(':').ok_or("it must have the form NAME: VALUE")?;
+    Ok(v1::AddedHeader { name: name.trim().to_owned(), value: value.trim().to_owned() })
+}
+
+/// Makes the route.
+pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Result<(), Failure> {
+    let name = route_name(client, args.name.clone()).to_string();
+    let replace = args.replace;
+    let request = v1::PutRouteRequest { route: Some(route(name, args)), replace };
+    let made = RouteView::from(answer(client.routes().put_route(request).await)?.route.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&made);
+    }
+    session.output.note(format!("route {}: {}", made.name, printable(&made.summary())));
+    Ok(())
+}
+
+fn route(name: String, args: AddArgs) -> v1::Route {
+    let auth = args.auth.map_or(v1::RouteAuth::Unspecified, |auth| match auth {
+        Auth::Public => v1::RouteAuth::Public,
+        Auth::Private => v1::RouteAuth::Private,
+        Auth::Jwt => v1::RouteAuth::Jwt,
+    });
+    let HeaderArgs { add_request_header, remove_request_header, add_response_header, remove_response_header } =
+        args.headers;
+    let changes = |add, remove| Some(v1::HeaderChanges { remove, add });
+    v1::Route {
+        name,
+        host: args.host.unwrap_or_default(),
+        methods: args.methods,
+        path: args.path,
+        target: target(args.function, args.rewrite, args.respond, args.redirect, (args.status, args.content_type)),
+        auth: auth.into(),
+        request_headers: changes(add_request_header, remove_request_header),
+        response_headers: changes(add_response_header, remove_response_header),
+        allow: args.allow,
+        deny: args.deny,
+        cors: cors(args.cors),
+        ..v1::Route::default()
+    }
+}
+
+fn target(
+    function: Option<FunctionName>,
+    rewrite: Option<String>,
+    respond: Option<String>,
+    redirect: Option<String>,
+    (status, content_type): (Option<u32>, Option<String>),
+) -> Option<v1::route::Target> {
+    let status = status.unwrap_or_default();
+    if let Some(function) = function {
+        let target = v1::FunctionTarget { function: function.to_string(), rewrite: rewrite.unwrap_or_default() };
+        return Some(v1::route::Target::Function(target));
+    }
+    if let Some(location) = redirect {
+        return Some(v1::route::Target::Redirect(v1::Redirect { location, status }));
+    }
+    let content_type = content_type.unwrap_or_default();
+    respond.map(|text| v1::route::Target::Response(v1::StaticResponse { status, content_type, body: text.into() }))
+}
+
+fn cors(args: CorsArgs) -> Option<v1::CorsPolicy> {
+    let wanted = !args.origins.is_empty();
+    wanted.then(|| v1::CorsPolicy {
+        allow_origins: args.origins,
+        allow_methods: args.cors_methods,
+        allow_headers: args.cors_headers,
+        expose_headers: args.expose,
+        allow_credentials: args.credentials,
+        max_age: args.max_age.map(to_wire_duration),
+    })
+}

@@ -1,0 +1,116 @@
+//! `dunlin route`, `dunlin domain` and `dunlin function`: what they send, and golden texts.
+
+use dunlin_proto::v1;
+use serde_json::json;
+
+use crate::harness::User;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_are_added_listed_and_removed() {
+    let user = User::signed_in().await;
+    let nothing = user.run("route list").await.ok();
+    assert!(nothing.out.is_empty() && nothing.err.contains("dunlin route add"), "{nothing:?}");
+    let added = user.run("route add users /users/{id} --function users -m get -m POST --rewrite /v1/{id}").await.ok();
+    assert_eq!(added.err, "route users: GET,POST /users/{id} -> function users as /v1/{id}\n");
+    user.run("route add old /old/... --redirect https://new.example/{path} --host www.example.com").await.ok();
+    let again = user.run("route add old /older --respond gone --status 410").await;
+    assert!(again.code == 7 && again.err.contains("exists already"), "{again:?}");
+    user.run("route add old /older --respond gone --status 410 --replace").await.ok();
+    let table = user.run("route ls").await.ok();
+    assert_eq!(
+        table.out,
+        "NAME   METHODS   HOST  PATH         TARGET                      AUTH      UPDATED\n\
+         old    all       -     /older       status 410                  function  5m\n\
+         users  GET,POST  -     /users/{id}  function users as /v1/{id}  function  5m\n"
+    );
+    let refused = user.run("route remove old").await;
+    assert!(refused.code == 2 && refused.err.contains("-y"), "{refused:?}");
+    user.run("route remove old -y").await.ok();
+    assert_eq!(user.run("route remove old -y").await.code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_flag_of_a_route_arrives() {
+    let user = User::signed_in().await;
+    let words = [
+        "route",
+        "add",
+        "api",
+        "/api",
+        "--function",
+        "api",
+        "--host",
+        "*.example.com",
+        "--auth",
+        "jwt",
+        "--allow",
+        "10.0.0.0/8",
+        "--deny",
+        "10.0.0.1",
+        "--add-request-header",
+        "X-A: b c",
+        "--remove-request-header",
+        "cookie",
+        "--add-response-header",
+        "X-B:d",
+        "--remove-response-header",
+        "server",
+        "--cors-origin",
+        "https://app.example",
+        "--cors-method",
+        "put",
+        "--cors-header",
+        "*",
+        "--cors-expose",
+        "x-b",
+        "--cors-credentials",
+        "--cors-max-age",
+        "10m",
+        "-o",
+        "json",
+    ];
+    let shown = user.args(&words).await.ok().json();
+    let route = user.fake.state().routes.values().next().unwrap().clone();
+    assert_eq!((route.name.as_str(), route.auth()), ("namespaces/default/routes/api", v1::RouteAuth::Jwt));
+    assert_eq!((route.allow, route.deny), (vec!["10.0.0.0/8".to_owned()], vec!["10.0.0.1".to_owned()]));
+    let changes = route.request_headers.unwrap();
+    assert_eq!((changes.add[0].value.as_str(), changes.remove), ("b c", vec!["cookie".to_owned()]));
+    let cors = route.cors.unwrap();
+    assert_eq!((cors.allow_methods, cors.max_age.unwrap().seconds), (vec!["PUT".to_owned()], 600));
+    assert_eq!(shown["target"], json!({ "kind": "function", "function": "api", "rewrite": "" }));
+    assert_eq!(
+        (&shown["auth"], &shown["cors"]["allow_credentials"], &shown["cors"]["max_age_ms"]),
+        (&json!("jwt"), &json!(true), &json!(600_000))
+    );
+    for bad in [
+        "route add x /x",
+        "route add x /x --function a --respond b",
+        "route add x /x --function a --status 200",
+        "route add x /x --function a --cors-credentials",
+        "route add X /x --function a",
+    ] {
+        assert_eq!(user.run(bad).await.code, 2, "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn domains_are_taken_listed_and_given_back() {
+    let user = User::signed_in().await;
+    let added = user.run("domain add shop.example").await.ok();
+    assert!(added.err.contains("shop.example belongs to namespace default"), "{added:?}");
+    assert_eq!(user.run("domain ls").await.ok().out, "DOMAIN        ADDED  BY\nshop.example  5m     zoe\n");
+    assert_eq!(user.run("domain list -o json").await.ok().json()[0]["domain"], "shop.example");
+    user.run("domain remove shop.example -y").await.ok();
+    assert_eq!(user.run("domain add localhost").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_taken_out_of_service_and_back_into_it() {
+    let user = User::signed_in().await;
+    let file = user.file("x.wasm", "\0asm\x01\0\0\0");
+    user.args(&["deploy", &file, "--name", "hello", "--public"]).await.ok();
+    assert_eq!(user.run("function disable hello").await.ok().err, "disabled default/hello\n");
+    assert!(user.run("list").await.ok().out.contains("disabled"));
+    assert_eq!(user.run("function enable hello -o json").await.ok().json()["disabled"], false);
+    assert_eq!(user.run("function enable nobody").await.code, 3);
+}

@@ -1,0 +1,285 @@
+//! A request on its way through a route: which one takes it, what the function sees of it, and what is answered without one.
+//!
+//! Which route is the most specific is `routes/router`'s to find out. Automatic addresses are not known here.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::InvocationId,
+    route::{Redirect, RouteAuth, RouteTarget, StaticResponse},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::target::{Called, Target, called, not_found, seen};
+use crate::{
+    auth::CallerIdentity,
+    config::Config,
+    error,
+    routes::{
+        Table,
+        host::{self, HostTarget},
+        path,
+        router::{Lookup, Matched, Rule, Site, cors},
+    },
+};
+
+/// What the routes say about a request.
+pub(super) enum Outcome {
+    /// A route takes it.
+    Target(Target),
+    /// Routes have its path, but for these methods only; an automatic address may have it as well.
+    NotAllowed(BTreeSet<String>),
+    /// Only an automatic address may have it.
+    Automatic,
+}
+
+/// The route that led to a function.
+#[derive(Debug)]
+pub(super) struct Routed {
+    rule: Arc<Rule>,
+    /// The path's parameters.
+    parameters: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An answer without a function.
+#[derive(Debug)]
+pub(super) struct Answer {
+    rule: Option<Arc<Rule>>,
+    response: Result<Response<Bytes>, ApiError>,
+    allow: Option<String>,
+}
+
+/// A request in the eyes of a namespace's routes.
+struct Asked<'p> {
+    parts: &'p Parts,
+    namespace: &'p str,
+    /// The domain's host; nothing on a shared one.
+    host: Option<&'p str>,
+    /// What stands before the path that routes match.
+    base: &'p str,
+    /// That path.
+    path: &'p str,
+}
+
+/// Finds the route of a request; `host` is canonical.
+pub(super) fn find(parts: &Parts, host: &str, config: &Config, table: &Table) -> Result<Outcome, ApiError> {
+    // Whatever the configuration says, no namespace gets what belongs to all.
+    if let Some(owner) = table.router.owner(host).filter(|_| !config.is_shared(host)) {
+        let namespace = owner.as_str();
+        let asked = Asked { parts, namespace, host: Some(host), base: "", path: parts.uri.path() };
+        return on_domain(&asked, table).map(Outcome::Target);
+    }
+    let asked = shared(parts).filter(|_| config.paths() && !is_automatic(host, config));
+    Ok(asked.map_or(Outcome::Automatic, |asked| routed(&asked, table)))
+}
+
+/// Whether a host is the automatic address of some function.
+fn is_automatic(host: &str, config: &Config) -> bool {
+    let by_host = config.domain.as_deref().map(|domain| host::target(host, domain));
+    matches!(by_host, Some(HostTarget::Function { .. }))
+}
+
+/// On a namespace's own domain, nobody else has anything.
+fn on_domain(asked: &Asked<'_>, table: &Table) -> Result<Target, ApiError> {
+    match routed(asked, table) {
+        Outcome::Target(target) => Ok(target),
+        Outcome::NotAllowed(methods) => Ok(Target::Answer(Box::new(Answer::not_allowed(&methods)))),
+        Outcome::Automatic => {
+            let error = ApiError::new(ErrorCode::NotFound, "no route has this path");
+            Err(error.hint("the namespace's routes: dunlin route list"))
+        }
+    }
+}
+
+/// The path of a request on a shared host, as `/{namespace}/...`.
+fn shared(parts: &Parts) -> Option<Asked<'_>> {
+    let whole = parts.uri.path();
+    let namespace = whole.strip_prefix('/')?.split('/').next()?;
+    let (base, path) = whole.split_at_checked(1 + namespace.len())?;
+    Some(Asked { parts, namespace, host: None, base, path: if path.is_empty() { "/" } else { path } })
+}
+
+/// What the routes of a namespace say about a request.
+fn routed(asked: &Asked<'_>, table: &Table) -> Outcome {
+    let Some(site) = table.router.site(asked.namespace) else { return Outcome::Automatic };
+    if let Some(answer) = preflight(asked, site) {
+        return Outcome::Target(Target::Answer(Box::new(answer)));
+    }
+    match site.find(asked.host, asked.path, asked.parts.method.as_str()) {
+        Lookup::Found(matched) => Outcome::Target(target(asked, matched, table)),
+        Lookup::NotAllowed(methods) => Outcome::NotAllowed(methods),
+        Lookup::Nothing => Outcome::Automatic,
+    }
+}
+
+/// Answers a browser that asks whether it may call a route which has a policy for that.
+fn preflight(asked: &Asked<'_>, site: &Site) -> Option<Answer> {
+    let method = cors::asked(&asked.parts.method, &asked.parts.headers)?;
+    let Lookup::Found(Matched { rule, .. }) = site.find(asked.host, asked.path, method) else { return None };
+    let response = cors::preflight(&rule, rule.spec.cors.as_ref()?, method, &asked.parts.headers);
+    Some(Answer { rule: Some(rule), response, allow: None })
+}
+
+/// What becomes of a request. Where its function can't be called, the route still has its say about the answer.
+fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table) -> Target {
+    let response = match &matched.rule.spec.target {
+        RouteTarget::Function { .. } => match function(asked, &matched, table) {
+            Ok(called) => return Target::Function(called),
+            Err(failure) => Err(failure),
+        },
+        RouteTarget::Response(response) => Ok(written(response)),
+        RouteTarget::Redirect(redirect) => elsewhere(redirect, &matched, asked.parts.uri.query()),
+    };
+    Target::Answer(Box::new(Answer { rule: Some(matched.rule), response, allow: None }))
+}
+
+fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<Called, ApiError> {
+    let Matched { rule, values } = matched;
+    let RouteTarget::Function { function: name, rewrite } = &rule.spec.target else {
+        return Err(ApiError::internal());
+    };
+    let function =
+        table.function(asked.namespace, name.as_str()).ok_or_else(|| not_found(asked.namespace, name.as_str()))?;
+    let query = asked.parts.uri.query();
+    let (base, uri) = match rewrite {
+        Some(template) => {
+            let rewritten = template.fill(|name| rule.value(values, name));
+            // Its parts have been checked, and so is what they became together.
+            path::check(&rewritten).map_err(super::bad_request)?;
+            (String::new(), seen(&rewritten, query)?)
+        }
+        None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
+        None => (asked.base.to_owned(), seen(asked.path, query)?),
+    };
+    let route = Some(Arc::new(Routed { rule: rule.clone(), parameters: rule.headers(values) }));
+    Ok(Called { route, ..called(function, None, base, uri)? })
+}
+
+fn written(wanted: &StaticResponse) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(&wanted.body));
+    *response.status_mut() = StatusCode::from_u16(wanted.status).unwrap_or_default();
+    if let Ok(kind) = HeaderValue::from_str(&wanted.content_type)
+        && !kind.is_empty()
+    {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// Sends a caller elsewhere, with the query that it came with unless the route has one of its own.
+fn elsewhere(redirect: &Redirect, matched: &Matched<'_>, query: Option<&str>) -> Result<Response<Bytes>, ApiError> {
+    let mut location = redirect.location.fill(|name| matched.rule.value(&matched.values, name));
+    if let Some(query) = query.filter(|_| !redirect.location.has_query()) {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    let location =
+        HeaderValue::from_str(&location).map_err(|_| super::bad_request("the request's target is not ASCII text"))?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// Refuses a caller whose address a route does not let in.
+fn check_address(rule: &Rule, remote: IpAddr) -> Result<(), ApiError> {
+    if rule.spec.admits(remote) {
+        return Ok(());
+    }
+    let message = format!("the route {} does not take calls from this address", rule.name.route);
+    Err(ApiError::new(ErrorCode::PermissionDenied, message))
+}
+
+impl Answer {
+    /// The answer to a method that no route at a path takes.
+    pub(super) fn not_allowed(methods: &BTreeSet<String>) -> Self {
+        let allow = methods.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("the routes at this path take {allow}");
+        let response = Err(ApiError::new(ErrorCode::MethodNotAllowed, message));
+        Self { rule: None, response, allow: Some(allow) }
+    }
+
+    /// What the caller gets.
+    pub(super) fn into_response(self, request: &Parts, remote: IpAddr, id: InvocationId) -> Response<Bytes> {
+        let Self { rule, response, allow } = self;
+        let id = id.to_string();
+        let admitted = rule.as_deref().map_or(Ok(()), |rule| check_address(rule, remote));
+        let mut response = admitted.and(response).unwrap_or_else(|failure| error::response(&failure, &id));
+        let headers = response.headers_mut();
+        let own = allow
+            .map(|text| (header::ALLOW, text))
+            .into_iter()
+            .chain([(HeaderName::from_static(error::REQUEST_ID), id)]);
+        for (name, text) in own {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(name, value);
+            }
+        }
+        if let Some(rule) = &rule {
+            finish(rule, &request.headers, headers);
+        }
+        if request.method == Method::HEAD { without_body(response) } else { response }
+    }
+}
+
+/// The answer to HEAD: the head alone, with the length that the body would have had (RFC 9110 9.3.2).
+fn without_body(response: Response<Bytes>) -> Response<Bytes> {
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    Response::from_parts(head, Bytes::new())
+}
+
+/// What a route changes of an answer. A preflight's has the policy's word already, which is the same.
+fn finish(rule: &Rule, request: &HeaderMap, answer: &mut HeaderMap) {
+    rule.spec.response_headers.apply(answer);
+    crate::admin::remove_session_setting(answer);
+    let preflight = answer.contains_key(header::ACCESS_CONTROL_ALLOW_METHODS);
+    if let Some(policy) = rule.spec.cors.as_ref().filter(|_| !preflight) {
+        cors::apply(policy, request, answer);
+    }
+}
+
+impl Routed {
+    /// Refuses a caller whose address the route does not let in.
+    pub(super) fn check_address(&self, remote: IpAddr) -> Result<(), ApiError> {
+        check_address(&self.rule, remote)
+    }
+
+    /// Whether anybody may call, where that is the function's own policy.
+    pub(super) fn is_public(&self, function: bool) -> bool {
+        match self.rule.spec.auth {
+            RouteAuth::Function => function,
+            RouteAuth::Public => true,
+            RouteAuth::Private | RouteAuth::Jwt => false,
+        }
+    }
+
+    /// Refuses a key where only tokens are taken.
+    pub(super) fn check_caller(&self, caller: &CallerIdentity) -> Result<(), ApiError> {
+        match (self.rule.spec.auth, caller) {
+            (RouteAuth::Jwt, CallerIdentity::Key(_)) => {
+                let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes tokens, and no keys");
+                Err(error.hint("send Authorization: Bearer with a token of the namespace"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the function sees beside what the caller sent.
+    pub(super) fn to_function(&self, headers: &mut HeaderMap) {
+        self.rule.spec.request_headers.apply(headers);
+        headers.extend(self.parameters.iter().cloned());
+    }
+
+    /// What the route changes of an answer of the function, or of the platform in its place.
+    pub(super) fn to_caller(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+        finish(&self.rule, request, answer);
+    }
+
+    /// Whether browsers are told something even where a call fails.
+    pub(super) fn has_policy(&self) -> bool {
+        self.rule.spec.cors.is_some()
+    }
+}

@@ -1,0 +1,74 @@
+//! A route as the gateway uses it: what can be made ready once is.
+
+use std::{borrow::Cow, fmt::Write};
+
+use anyhow::Context;
+use dunlin_proto::{
+    names::RouteName,
+    route::{ParameterName, RouteSpec},
+    v1,
+};
+use http::{HeaderName, HeaderValue};
+
+/// A route with its name.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: RouteName,
+    pub(crate) spec: RouteSpec,
+    /// The parameters of its path in their order, and the headers that carry them.
+    parameters: Vec<(ParameterName, HeaderName)>,
+}
+
+impl Rule {
+    /// Reads a route of the configuration.
+    pub(crate) fn from_wire(wire: v1::Route) -> anyhow::Result<Self> {
+        let name = wire.name.parse::<RouteName>().context("read its name")?;
+        Self::new(name, wire.try_into()?)
+    }
+
+    pub(crate) fn new(name: RouteName, spec: RouteSpec) -> anyhow::Result<Self> {
+        let header = |parameter: &ParameterName| {
+            let header = format!("dunlin-path-{}", parameter.as_str().to_ascii_lowercase());
+            anyhow::Ok((parameter.clone(), header.parse::<HeaderName>()?))
+        };
+        let parameters = spec.path.parameters().map(header).collect::<Result<_, _>>()?;
+        Ok(Self { name, spec, parameters })
+    }
+
+    /// Whether it names a method.
+    pub(super) fn takes(&self, method: &str) -> bool {
+        self.spec.methods.contains(method)
+    }
+
+    /// The value of a parameter among those of a request.
+    pub(crate) fn value<'v>(&self, values: &'v [Cow<'_, str>], name: &ParameterName) -> &'v str {
+        let at = self.parameters.iter().position(|(known, _)| known == name);
+        at.and_then(|at| values.get(at)).map_or("", |value| value.as_ref())
+    }
+
+    /// The headers that carry the parameters of a request.
+    pub(crate) fn headers(&self, values: &[Cow<'_, str>]) -> Vec<(HeaderName, HeaderValue)> {
+        let header = |((_, name), value): (&(ParameterName, HeaderName), &Cow<'_, str>)| {
+            Some((name.clone(), HeaderValue::from_str(value).ok()?))
+        };
+        self.parameters.iter().zip(values).filter_map(header).collect()
+    }
+}
+
+/// A piece of a path as it may stand in a header, a path or a URL: as the caller wrote it, but for what no URL may have.
+pub(super) fn safe(text: &str) -> Cow<'_, str> {
+    let fine = |byte: u8| byte.is_ascii_graphic() && !b"\"<>^`{|}".contains(&byte);
+    if text.bytes().all(fine) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if fine(byte) {
+            out.push(char::from(byte));
+        } else {
+            // A string takes everything.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
+}

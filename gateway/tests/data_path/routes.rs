@@ -1,0 +1,300 @@
+//! Explicit routes from outside: what the function is given, what is answered without one, who is let in.
+
+use dunlin_proto::{
+    internal::v1::{ConfigDelta, FunctionConfig, OwnedDomain, OwnedDomains},
+    v1::{self, route::Target},
+};
+use http::Request;
+use http_body_util::Empty;
+
+use crate::harness::{Answer, Cluster, KEYS, PRIVATE, PUBLIC, Plan, eventually, get, h2, key, send};
+
+fn calling(function: &str, rewrite: &str) -> Option<Target> {
+    Some(Target::Function(v1::FunctionTarget { function: function.into(), rewrite: rewrite.into() }))
+}
+
+fn fixed(status: u32, text: &'static str) -> Option<Target> {
+    Some(Target::Response(v1::StaticResponse { status, content_type: String::new(), body: text.into() }))
+}
+
+fn redirect(location: &str) -> Option<Target> {
+    Some(Target::Redirect(v1::Redirect { location: location.into(), status: 0 }))
+}
+
+fn route(name: &str, path: &str, target: Option<Target>) -> v1::Route {
+    v1::Route { name: format!("namespaces/shop/routes/{name}"), path: path.into(), target, ..Default::default() }
+}
+
+/// A cluster that serves these routes of `shop`, which owns `shop.example`.
+async fn with(routes: Vec<v1::Route>) -> Cluster {
+    let cluster = Cluster::with(Plan::default()).await;
+    // The first call may wait for a session.
+    cluster.call("GET", "/", &[], "").await;
+    let domain = OwnedDomain { domain: "shop.example".into(), namespace: "shop".into() };
+    let domains = Some(OwnedDomains { domains: vec![domain] });
+    apply(&cluster, ConfigDelta { base_version: 7, version: 8, routes, domains, ..Default::default() }).await;
+    cluster
+}
+
+/// Sends a change, and waits until the gateway has it.
+async fn apply(cluster: &Cluster, delta: ConfigDelta) {
+    let version = delta.version;
+    cluster.scheduler.deltas.send(delta).unwrap();
+    eventually("the change", async || {
+        get(cluster.functions(), "/.well-known/dunlin/health").await.json()["config_version"] == version
+    })
+    .await;
+}
+
+/// Asks on the namespace's own domain.
+async fn ask(cluster: &Cluster, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let headers: Vec<_> = [("host", "shop.example")].into_iter().chain(headers.iter().copied()).collect();
+    send(cluster.functions(), method, path, &headers, "").await
+}
+
+fn given(answer: &Answer, name: &str) -> Option<String> {
+    let json = answer.json();
+    let headers = json["headers"].as_array().unwrap();
+    headers.iter().find(|header| header[0] == name).map(|header| header[1].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_route_leads_to_a_function_on_a_domain_and_below_the_namespace_on_shared_hosts() {
+    let rewritten = route("b", "/b/{id}/{rest*}", calling(PUBLIC, "/v1/{rest}/of/{id}"));
+    let cluster = with(vec![route("a", "/a/{User-Id}", calling(PUBLIC, "")), rewritten]).await;
+    let answer = ask(&cluster, "GET", "/a/7%2F8/?x=1", &[("dunlin-path-user-id", "mine")]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let json = answer.json();
+    assert_eq!((&json["path"], &json["base"]), (&"/a/7%2F8/?x=1".into(), &"".into()));
+    assert_eq!(given(&answer, "dunlin-path-user-id").as_deref(), Some("7%2F8"));
+    let answer = get(cluster.functions(), "/shop/a/7?x=1").await;
+    assert_eq!((&answer.json()["path"], &answer.json()["base"]), (&"/a/7?x=1".into(), &"/shop".into()));
+    let answer = ask(&cluster, "GET", "/b/1/x/y?q", &[]).await;
+    assert_eq!(answer.json()["path"], "/v1/x/y/of/1?q");
+    assert_eq!(ask(&cluster, "GET", "/b/1", &[]).await.json()["path"], "/v1/of/1");
+    // The automatic address is off, on the domain there is none anyway.
+    for (host, path) in
+        [("functions.test", "/shop/open"), ("shop.example", "/shop/open"), ("shop.example", "/shop/closed")]
+    {
+        let answer = send(cluster.functions(), "GET", path, &[("host", host)], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{host}{path}");
+    }
+    // Another function has its own still, and below the domain nobody else's begin.
+    assert_eq!(get(cluster.functions(), "/shop/closed").await.status, 401);
+    assert_eq!(send(cluster.functions(), "GET", "/a/7", &[("host", "www.shop.example")], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_direct_function_keeps_its_automatic_address_and_a_disabled_one_has_none() {
+    let cluster = with(vec![route("a", "/a", calling(PUBLIC, ""))]).await;
+    let change = |version: u64, direct, disabled| {
+        let mut function = cluster.snapshot_function(PUBLIC);
+        (function.direct, function.disabled) = (direct, disabled);
+        ConfigDelta { base_version: version - 1, version, functions: vec![function], ..Default::default() }
+    };
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 404);
+    apply(&cluster, change(9, true, false)).await;
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    apply(&cluster, change(10, true, true)).await;
+    for answer in [cluster.call("GET", "/", &[], "").await, ask(&cluster, "GET", "/a", &[]).await] {
+        assert_eq!(
+            (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+            (503, "unavailable", "60")
+        );
+        assert!(answer.text().contains("function shop/open is disabled"), "{answer:?}");
+    }
+    apply(&cluster, change(11, false, false)).await;
+    assert_eq!(ask(&cluster, "GET", "/a", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_needs_no_function_is_answered_without_one() {
+    let mut hello = route("hello", "/hello", fixed(203, "hello"));
+    hello.response_headers = Some(v1::HeaderChanges {
+        remove: vec!["content-type".into()],
+        add: vec![v1::AddedHeader { name: "x-a".into(), value: "b".into() }],
+    });
+    let cluster = with(vec![
+        hello,
+        route("old", "/old/{path*}", redirect("/new/{path}")),
+        route("up", "/up/{path+}", redirect("/{path}")),
+    ])
+    .await;
+    let begun = cluster.workers[0].begins().len();
+    let answer = ask(&cluster, "GET", "/hello", &[]).await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.header("x-a").as_str()), (203, "hello", "b"));
+    assert!(answer.header("content-type").is_empty() && !answer.header("x-request-id").is_empty(), "{answer:?}");
+    let answer = ask(&cluster, "HEAD", "/hello", &[]).await;
+    assert_eq!((answer.status, answer.body.len(), answer.header("content-length").as_str()), (203, 0, "5"));
+    let request = Request::head("http://shop.example/hello").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let answer = h2(cluster.functions(), request).await;
+    assert_eq!((answer.status, answer.body.len(), answer.header("content-length").as_str()), (203, 0, "5"));
+    for (path, location) in [
+        ("/old", "/new/"),
+        ("/old/a%20b/c?d=e", "/new/a%20b/c?d=e"),
+        ("/up//evil.example/x", "/evil.example/x"),
+        ("/up/a", "/a"),
+    ] {
+        let answer = ask(&cluster, "GET", path, &[]).await;
+        assert_eq!((answer.status, answer.header("location").as_str()), (308, location), "{path}");
+    }
+    assert_eq!(cluster.workers[0].begins().len(), begun, "no worker was asked");
+}
+
+#[tokio::test]
+async fn a_method_that_no_route_takes_is_told_which_ones_are() {
+    let mut users = route("users", "/users", calling(PUBLIC, ""));
+    users.methods = vec!["GET".into(), "POST".into()];
+    let mut closed = route("closed", "/closed", fixed(200, "route"));
+    closed.methods = vec!["PUT".into()];
+    let cluster = with(vec![users, closed]).await;
+    assert_eq!(ask(&cluster, "HEAD", "/users", &[]).await.status, 200);
+    let answer = ask(&cluster, "DELETE", "/users", &[]).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str(), answer.header("allow").as_str()),
+        (405, "method_not_allowed", "GET, HEAD, POST")
+    );
+    assert_eq!(get(cluster.functions(), "/shop/users/").await.status, 200);
+    assert_eq!(send(cluster.functions(), "DELETE", "/shop/users", &[], "").await.header("allow"), "GET, HEAD, POST");
+    // Where an automatic address has the same path, it takes what the routes do not.
+    assert_eq!(send(cluster.functions(), "PUT", "/shop/closed", &[], "").await.text(), "route");
+    assert_eq!(get(cluster.functions(), "/shop/closed").await.status, 401);
+    let answer = ask(&cluster, "GET", "/none", &[]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_route_says_who_may_call() {
+    let with_auth = |name: &str, function, auth: v1::RouteAuth| v1::Route {
+        auth: auth.into(),
+        ..route(name, &format!("/{name}"), calling(function, ""))
+    };
+    let mut far = route("far", "/far", calling(PUBLIC, ""));
+    far.allow = vec!["10.0.0.0/8".into()];
+    let mut near = route("near", "/near", fixed(200, "near"));
+    near.allow = vec!["127.0.0.0/8".into()];
+    let mut denied = route("denied", "/denied", fixed(200, "denied"));
+    denied.deny = vec!["127.0.0.1".into()];
+    let cluster = with(vec![
+        with_auth("function", PRIVATE, v1::RouteAuth::Unspecified),
+        with_auth("public", PRIVATE, v1::RouteAuth::Public),
+        with_auth("private", PUBLIC, v1::RouteAuth::Private),
+        with_auth("jwt", PUBLIC, v1::RouteAuth::Jwt),
+        far,
+        near,
+        denied,
+    ])
+    .await;
+    let (token, key) = (format!("Bearer {}", cluster.token("dunlin:shop")), key(KEYS[0]));
+    let (token, key) = (("authorization", token.as_str()), ("x-api-key", key.as_str()));
+    for (path, header, status) in [
+        ("/function", None, 401),
+        ("/function", Some(key), 200),
+        ("/public", None, 200),
+        ("/private", None, 401),
+        ("/private", Some(key), 200),
+        ("/private", Some(token), 200),
+        ("/jwt", None, 401),
+        ("/jwt", Some(key), 401),
+        ("/jwt", Some(token), 200),
+        ("/far", None, 403),
+        ("/near", None, 200),
+        ("/denied", None, 403),
+    ] {
+        let answer = ask(&cluster, "GET", path, header.as_slice()).await;
+        assert_eq!(answer.status, status, "{path} {header:?}: {answer:?}");
+    }
+    let answer = ask(&cluster, "GET", "/jwt", &[token]).await;
+    assert_eq!(given(&answer, "authorization"), None, "what the gateway consumed does not reach the function");
+    // A public route leaves a credential to the function.
+    let answer = ask(&cluster, "GET", "/public", &[("authorization", "Bearer mine")]).await;
+    assert_eq!(given(&answer, "authorization").as_deref(), Some("Bearer mine"));
+}
+
+#[tokio::test]
+async fn headers_and_cors_are_the_routes_to_decide() {
+    let header = |name: &str, value: &str| v1::AddedHeader { name: name.into(), value: value.into() };
+    let mut api = route("api", "/api", calling(PRIVATE, ""));
+    api.methods = vec!["GET".into(), "PUT".into()];
+    api.request_headers =
+        Some(v1::HeaderChanges { remove: vec!["cookie".into()], add: vec![header("authorization", "Basic x")] });
+    api.response_headers = Some(v1::HeaderChanges {
+        remove: vec![],
+        add: vec![header("x-a", "b"), header("set-cookie", "dunlin-session=x")],
+    });
+    api.cors = Some(v1::CorsPolicy { allow_origins: vec!["https://app.example".into()], ..Default::default() });
+    let cluster = with(vec![api, route("plain", "/plain", calling(PUBLIC, ""))]).await;
+    let (origin, key) = (("origin", "https://app.example"), key(KEYS[0]));
+    let preflight = [origin, ("access-control-request-method", "PUT")];
+    let answer = ask(&cluster, "OPTIONS", "/api", &preflight).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-methods").as_str()), (204, "GET, PUT"));
+    assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
+    let evil = [("origin", "https://evil.example"), ("access-control-request-method", "PUT")];
+    let answer = ask(&cluster, "OPTIONS", "/api", &evil).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin").as_str()), (403, ""));
+    // A page may read why it was refused.
+    let answer = ask(&cluster, "PUT", "/api", &[origin]).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin").as_str()), (401, "https://app.example"));
+    let answer = ask(&cluster, "PUT", "/api", &[origin, ("x-api-key", &key), ("cookie", "a=b")]).await;
+    assert_eq!((answer.status, answer.header("x-a").as_str(), answer.header("vary").as_str()), (200, "b", "origin"));
+    assert!(answer.header("set-cookie").is_empty(), "no route signs anybody in to administration");
+    assert_eq!((given(&answer, "cookie"), given(&answer, "authorization").as_deref()), (None, Some("Basic x")));
+    // Without a policy, the question is the function's.
+    assert_eq!(ask(&cluster, "OPTIONS", "/plain", &preflight).await.json()["method"], "OPTIONS");
+    assert_eq!(ask(&cluster, "OPTIONS", "/api", &[]).await.status, 405);
+}
+
+#[tokio::test]
+async fn routes_come_and_go_and_outlive_a_restart_without_the_scheduler() {
+    let mut cluster = with(vec![route("a", "/a", fixed(200, "one")), route("b", "/b", fixed(200, "b"))]).await;
+    assert_eq!(ask(&cluster, "GET", "/a", &[]).await.text(), "one");
+    let delta = ConfigDelta {
+        base_version: 8,
+        version: 9,
+        routes: vec![route("a", "/a", fixed(200, "two"))],
+        removed_routes: vec!["namespaces/shop/routes/b".into()],
+        ..Default::default()
+    };
+    apply(&cluster, delta).await;
+    assert_eq!(
+        (ask(&cluster, "GET", "/a", &[]).await.text().as_str(), ask(&cluster, "GET", "/b", &[]).await.status),
+        ("two", 404)
+    );
+    cluster.scheduler.stop();
+    cluster.stop_gateway().await;
+    cluster.start_gateway().await;
+    assert_eq!(ask(&cluster, "GET", "/a", &[]).await.text(), "two");
+}
+
+#[tokio::test]
+async fn what_is_the_clusters_becomes_nobodys() {
+    let plan = Plan {
+        configure: |config| {
+            (config.domain, config.path_addressing) = (Some("fn.shop.example".to_owned()), Some(true));
+            config.shared_hosts = vec!["faas.shop.example".parse().unwrap()];
+        },
+        ..Plan::default()
+    };
+    let cluster = Cluster::with(plan).await;
+    let domain = OwnedDomain { domain: "shop.example".into(), namespace: "bank".into() };
+    let domains = Some(OwnedDomains { domains: vec![domain] });
+    let mut all = route("all", "/...", fixed(200, "bank"));
+    all.name = "namespaces/bank/routes/all".into();
+    apply(&cluster, ConfigDelta { base_version: 7, version: 8, routes: vec![all], domains, ..Default::default() })
+        .await;
+    let call = async |host: &str, path: &str| send(cluster.functions(), "GET", path, &[("host", host)], "").await;
+    assert_eq!(call("www.shop.example", "/shop/open").await.text(), "bank");
+    for (host, path) in
+        [("open--shop.fn.shop.example", "/"), ("faas.shop.example", "/shop/open"), ("fn.shop.example", "/shop/open")]
+    {
+        assert_eq!(call(host, path).await.json()["method"], "GET", "{host}");
+    }
+    assert_eq!(call("www.shop.example", "/.well-known/dunlin/health").await.json()["status"], "ok");
+}
+
+impl Cluster {
+    /// A function as the scheduler told of it.
+    fn snapshot_function(&self, name: &str) -> FunctionConfig {
+        self.scheduler.config.functions.iter().find(|function| function.function == name).unwrap().clone()
+    }
+}

@@ -1,0 +1,106 @@
+//! Routes as messages: checked on the receiving side, with every default filled in.
+
+use std::collections::BTreeSet;
+
+use super::{CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget};
+use crate::{error::ApiError, v1};
+
+/// The most methods, and the most networks of each list.
+const MOST_METHODS: usize = 20;
+const MOST_NETWORKS: usize = 200;
+
+impl TryFrom<v1::Route> for RouteSpec {
+    type Error = ApiError;
+
+    fn try_from(wire: v1::Route) -> Result<Self, ApiError> {
+        let auth = auth(wire.auth());
+        let path: PathPattern = wire.path.parse()?;
+        let target = RouteTarget::read(wire.target, &path)?;
+        if target.function().is_none() && auth != RouteAuth::Function && auth != RouteAuth::Public {
+            let message = "only a function can be private; what is answered without one is for everybody";
+            return Err(ApiError::invalid("route.auth", message).hint("leave auth out, or restrict it with allow"));
+        }
+        Ok(Self {
+            host: host(&wire.host)?,
+            methods: methods("route.methods", &wire.methods)?,
+            path,
+            target,
+            auth,
+            request_headers: changes("route.request_headers", wire.request_headers)?,
+            response_headers: changes("route.response_headers", wire.response_headers)?,
+            allow: networks("route.allow", &wire.allow)?,
+            deny: networks("route.deny", &wire.deny)?,
+            cors: wire.cors.map(CorsPolicy::try_from).transpose()?,
+        })
+    }
+}
+
+fn auth(wire: v1::RouteAuth) -> RouteAuth {
+    match wire {
+        v1::RouteAuth::Unspecified => RouteAuth::Function,
+        v1::RouteAuth::Public => RouteAuth::Public,
+        v1::RouteAuth::Private => RouteAuth::Private,
+        v1::RouteAuth::Jwt => RouteAuth::Jwt,
+    }
+}
+
+fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
+    let read = |text: &str| text.parse::<HostPattern>().map_err(|error| ApiError::invalid("route.host", error));
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn changes(field: &str, wire: Option<v1::HeaderChanges>) -> Result<HeaderChanges, ApiError> {
+    HeaderChanges::read(field, wire.unwrap_or_default())
+}
+
+fn networks(field: &str, texts: &[String]) -> Result<Vec<Network>, ApiError> {
+    if texts.len() > MOST_NETWORKS {
+        return Err(ApiError::invalid(field, format!("{field} may have {MOST_NETWORKS} entries at most")));
+    }
+    texts.iter().map(|text| text.parse::<Network>().map_err(|error| ApiError::invalid(field, error))).collect()
+}
+
+/// Methods have a case (RFC 9110 9.1), and all that are in use are in upper case; `get` is a mistake.
+pub(super) fn methods(field: &str, texts: &[String]) -> Result<BTreeSet<String>, ApiError> {
+    let fine = |text: &&String| {
+        let letters = text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+        (1..=32).contains(&text.len()) && letters
+    };
+    if texts.len() > MOST_METHODS {
+        return Err(ApiError::invalid(field, format!("{field} may have {MOST_METHODS} entries at most")));
+    }
+    if let Some(bad) = texts.iter().find(|text| !fine(text)) {
+        let bad: String = bad.chars().take(40).collect();
+        return Err(ApiError::invalid(field, format!("{bad:?} is no method; write for example GET, in upper case")));
+    }
+    // No gateway serves these.
+    if let Some(bad) = texts.iter().find(|text| matches!(text.as_str(), "TRACE" | "CONNECT")) {
+        return Err(ApiError::invalid(field, format!("the method {bad} is not served")));
+    }
+    Ok(texts.iter().cloned().collect())
+}
+
+/// A route without its name and times.
+impl From<&RouteSpec> for v1::Route {
+    fn from(spec: &RouteSpec) -> Self {
+        let auth = match spec.auth {
+            RouteAuth::Function => v1::RouteAuth::Unspecified,
+            RouteAuth::Public => v1::RouteAuth::Public,
+            RouteAuth::Private => v1::RouteAuth::Private,
+            RouteAuth::Jwt => v1::RouteAuth::Jwt,
+        };
+        Self {
+            host: spec.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            methods: spec.methods.iter().cloned().collect(),
+            path: spec.path.to_string(),
+            target: Some(spec.target.to_wire()),
+            auth: auth.into(),
+            request_headers: spec.request_headers.to_wire(),
+            response_headers: spec.response_headers.to_wire(),
+            allow: spec.allow.iter().map(ToString::to_string).collect(),
+            deny: spec.deny.iter().map(ToString::to_string).collect(),
+            cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Routes in the database. Whether a route may be there depends on the others of its namespace, on its domains and
+//! functions; so whoever changes one of these holds the namespace's row until the transaction ends.
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::Namespace,
+    names::{FunctionRef, RouteName},
+    route::RouteSpec,
+};
+use sqlx::{Any, Transaction, any::AnyRow};
+
+use super::{
+    Store, config_bump,
+    domains::domain_list_in_tx,
+    functions::function_fetch_in_tx,
+    namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
+    retried, row,
+};
+use crate::{
+    error::Error,
+    model::{RouteRecord, Time},
+};
+
+/// Reads a whole row.
+pub(super) fn read(row: &AnyRow) -> Result<RouteRecord, Error> {
+    Ok(RouteRecord {
+        name: RouteName { namespace: row::parsed(row, "namespace")?, route: row::parsed(row, "name")? },
+        spec: row::json(row, "spec")?,
+        creator: row::text(row, "creator")?,
+        create_time: row::time(row, "create_time")?,
+        update_time: row::time(row, "update_time")?,
+    })
+}
+
+/// All routes of a namespace, in the order of their names.
+pub(super) async fn route_list_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    namespace: &Namespace,
+) -> Result<Vec<RouteRecord>, Error> {
+    let query = sqlx::query("SELECT * FROM routes WHERE namespace = $1 ORDER BY name").bind(namespace.as_str());
+    query.fetch_all(&mut **tx).await?.iter().map(read).collect()
+}
+
+/// Refuses to go on where routes name what is about to go, with their names.
+pub(super) fn routes_unused(
+    what: &str,
+    routes: &[RouteRecord],
+    uses: impl Fn(&RouteSpec) -> bool,
+) -> Result<(), Error> {
+    let users: Vec<_> =
+        routes.iter().filter(|route| uses(&route.spec)).map(|route| route.name.route.as_str()).collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    let named = users.get(..5).unwrap_or(&users).join(", ");
+    let more = if users.len() > 5 { format!(" and {} more", users.len() - 5) } else { String::new() };
+    let error = ApiError::new(ErrorCode::FailedPrecondition, format!("{what} is named by the routes {named}{more}"));
+    Err(error.hint("remove or change them first: dunlin route remove").into())
+}
+
+/// Checks that a route fits in with the others of its namespace.
+fn check_others(new: &RouteRecord, others: &[RouteRecord]) -> Result<(), Error> {
+    let others: Vec<_> = others.iter().filter(|other| other.name != new.name).collect();
+    if let Some(other) = others.iter().find(|other| other.spec.conflicts(&new.spec)) {
+        let message = format!(
+            "the route {} ({}) conflicts with the route {} ({}): nothing decides which of them takes a request",
+            new.name.route, new.spec, other.name.route, other.spec
+        );
+        let error = ApiError::new(ErrorCode::AlreadyExists, message);
+        return Err(error.hint("change host, path or methods of one of them, or remove the other").into());
+    }
+    if others.len() >= RouteSpec::MOST {
+        let message =
+            format!("namespace {} has {} routes, the most that it may have", new.name.namespace, others.len());
+        return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
+    }
+    Ok(())
+}
+
+/// Checks that a route's host lies on a domain of its namespace.
+async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+    let Some(host) = &new.spec.host else { return Ok(()) };
+    let namespace = &new.name.namespace;
+    let owned = domain_list_in_tx(tx, namespace).await?;
+    if owned.iter().any(|domain| domain.name.domain.holds(host.domain().as_str())) {
+        return Ok(());
+    }
+    let message = format!("the host {host} is on no domain of namespace {namespace}");
+    let error =
+        ApiError { field: Some("route.host".to_owned()), ..ApiError::new(ErrorCode::FailedPrecondition, message) };
+    Err(error.hint(format!("an admin of the namespace adds it: dunlin domain add {}", host.domain())).into())
+}
+
+/// Checks that the function that a route calls is there.
+async fn check_function_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+    let Some(function) = new.spec.target.function() else { return Ok(()) };
+    let function = FunctionRef { namespace: new.name.namespace.clone(), function: function.clone() };
+    function_fetch_in_tx(tx, &function).await.map(drop)
+}
+
+fn missing(name: &RouteName) -> Error {
+    ApiError::not_found(format!("route {name}")).into()
+}
+
+impl Store {
+    /// Makes a route, or with `replace` changes the one of its name; gives it as it is now.
+    pub(crate) async fn route_put(&self, new: &RouteRecord, replace: bool) -> Result<RouteRecord, Error> {
+        retried!(self.route_put_once(new, replace))
+    }
+
+    async fn route_put_once(&self, new: &RouteRecord, replace: bool) -> Result<RouteRecord, Error> {
+        let mut tx = self.begin().await?;
+        namespace_lock_in_tx(&mut tx, &new.name.namespace).await?;
+        let all = route_list_in_tx(&mut tx, &new.name.namespace).await?;
+        let before = all.iter().find(|route| route.name == new.name);
+        if let Some(before) = before.filter(|_| !replace) {
+            let message = format!("route {} exists already ({})", before.name.route, before.spec);
+            let error = ApiError::new(ErrorCode::AlreadyExists, message);
+            return Err(error.hint("ask to replace it (--replace), or choose another name").into());
+        }
+        check_others(new, &all)?;
+        check_host_in_tx(&mut tx, new).await?;
+        check_function_in_tx(&mut tx, new).await?;
+        let create_time = before.map_or(new.create_time, |before| before.create_time);
+        let new = RouteRecord { create_time, ..new.clone() };
+        route_write_in_tx(&mut tx, &new).await?;
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(new)
+    }
+
+    /// The route.
+    pub(crate) async fn route_fetch(&self, name: &RouteName) -> Result<RouteRecord, Error> {
+        let query = sqlx::query("SELECT * FROM routes WHERE namespace = $1 AND name = $2");
+        let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
+        let found = query.fetch_optional(&self.pool).await?;
+        found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+    }
+
+    /// At most `limit` routes of a namespace, in the order of their names, after a name.
+    pub(crate) async fn route_list(
+        &self,
+        namespace: &Namespace,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<RouteRecord>, Error> {
+        let mut tx = self.begin().await?;
+        namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let sql = "SELECT * FROM routes WHERE namespace = $1 AND name > $2 ORDER BY name LIMIT $3";
+        let rows = sqlx::query(sql).bind(namespace.as_str()).bind(after).bind(limit).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Deletes a route.
+    pub(crate) async fn route_delete(&self, name: &RouteName) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let query = sqlx::query("DELETE FROM routes WHERE namespace = $1 AND name = $2");
+        let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
+        if query.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(missing(name));
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn route_write_in_tx(tx: &mut Transaction<'static, Any>, route: &RouteRecord) -> Result<(), Error> {
+    let sql = "INSERT INTO routes (namespace, name, spec, creator, create_time, update_time) VALUES ($1, $2, $3, $4, $5, $6) \
+               ON CONFLICT (namespace, name) DO UPDATE SET spec = excluded.spec, creator = excluded.creator, \
+               update_time = excluded.update_time";
+    let Time(created) = route.create_time;
+    let query = sqlx::query(sql).bind(route.name.namespace.as_str()).bind(route.name.route.as_str());
+    let query = query.bind(row::to_json(&route.spec)?).bind(&*route.creator).bind(created);
+    query.bind(route.update_time.0).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Routes and domains over gRPC, and how gateways hear of them.
+
+use std::time::Duration;
+
+use dunlin_proto::{ErrorCode, v1};
+
+use crate::harness::{Cluster, SimGateway, refused};
+
+const TILL: &str = "namespaces/default/functions/till";
+
+fn put(name: &str, path: &str, target: Option<v1::route::Target>) -> v1::PutRouteRequest {
+    let name = format!("namespaces/default/routes/{name}");
+    v1::PutRouteRequest {
+        route: Some(v1::Route { name, path: path.into(), target, ..Default::default() }),
+        replace: false,
+    }
+}
+
+fn till() -> Option<v1::route::Target> {
+    Some(v1::route::Target::Function(v1::FunctionTarget { function: "till".into(), rewrite: String::new() }))
+}
+
+fn fixed() -> Option<v1::route::Target> {
+    Some(v1::route::Target::Response(v1::StaticResponse::default()))
+}
+
+#[tokio::test]
+async fn gateways_hear_of_routes_and_domains_within_a_second() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    cluster.deployed(TILL, "hello").await;
+    let made = cluster.routes().put_route(put("pay", "/pay/:id/", till())).await.unwrap().into_inner().route.unwrap();
+    assert_eq!((made.path.as_str(), made.create_time.is_some()), ("/pay/{id}", true));
+    let path = |g: &SimGateway| g.received().config.routes.first().map(|route| route.path.clone());
+    let took = gateway.eventually(&cluster, "the route", |g| path(g).as_deref() == Some("/pay/{id}")).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let sent = gateway.received().config.routes.remove(0);
+    assert!(sent.creator.is_empty() && sent.create_time.is_none(), "what concerns no gateway stays here");
+    let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: "till.example".into() };
+    cluster.domains().create_domain(wanted).await.unwrap();
+    let owned = |g: &SimGateway| g.received().config.domains.unwrap_or_default().domains;
+    gateway.eventually(&cluster, "the domain", |g| owned(g).len() == 1).await;
+    let again = v1::PutRouteRequest { replace: true, ..put("pay", "/pay/{id+}", till()) };
+    cluster.routes().put_route(again).await.unwrap();
+    gateway.eventually(&cluster, "the change", |g| path(g).as_deref() == Some("/pay/{id+}")).await;
+    let name = v1::DeleteDomainRequest { name: "namespaces/default/domains/till.example".into() };
+    cluster.domains().delete_domain(name).await.unwrap();
+    cluster.routes().delete_route(v1::DeleteRouteRequest { name: made.name }).await.unwrap();
+    gateway.eventually(&cluster, "nothing", |g| path(g).is_none() && owned(g).is_empty()).await;
+    assert_eq!(gateway.received().wholes, 1, "each change came as one");
+}
+
+#[tokio::test]
+async fn routes_and_domains_are_listed_in_pages_and_bad_ones_are_refused_by_field() {
+    let cluster = Cluster::start().await;
+    for name in ["c", "a", "b"] {
+        cluster.routes().put_route(put(name, &format!("/{name}"), fixed())).await.unwrap();
+        let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: format!("{name}.example") };
+        cluster.domains().create_domain(wanted).await.unwrap();
+    }
+    let list = |page_token| v1::ListRoutesRequest { parent: "namespaces/default".into(), page_size: 2, page_token };
+    let page = cluster.routes().list_routes(list(String::new())).await.unwrap().into_inner();
+    let rest = cluster.routes().list_routes(list(page.next_page_token)).await.unwrap().into_inner();
+    let paths = page.routes.iter().chain(&rest.routes).map(|route| route.path.as_str());
+    assert_eq!((paths.collect::<Vec<_>>(), rest.next_page_token.as_str()), (vec!["/a", "/b", "/c"], ""));
+    let list = |page_token| v1::ListDomainsRequest { parent: "namespaces/default".into(), page_size: 2, page_token };
+    let page = cluster.domains().list_domains(list(String::new())).await.unwrap().into_inner();
+    let rest = cluster.domains().list_domains(list(page.next_page_token)).await.unwrap().into_inner();
+    assert_eq!((page.domains.len(), rest.domains[0].name.as_str()), (2, "namespaces/default/domains/c.example"));
+    let get = |name: &str| v1::GetRouteRequest { name: format!("namespaces/default/routes/{name}") };
+    assert_eq!(cluster.routes().get_route(get("a")).await.unwrap().into_inner().route.unwrap().path, "/a");
+    refused(cluster.routes().get_route(get("none")).await, ErrorCode::NotFound);
+    let error = refused(cluster.routes().put_route(put("X", "/x", fixed())).await, ErrorCode::InvalidArgument);
+    assert_eq!(error.field.as_deref(), Some("route.name"));
+    let error = refused(cluster.routes().put_route(put("x", "x", fixed())).await, ErrorCode::InvalidArgument);
+    assert_eq!(error.field.as_deref(), Some("route.path"));
+    refused(cluster.routes().put_route(put("x", "/x", till())).await, ErrorCode::NotFound);
+    refused(cluster.routes().put_route(put("x", "/a/", fixed())).await, ErrorCode::AlreadyExists);
+    refused(cluster.routes().put_route(v1::PutRouteRequest::default()).await, ErrorCode::InvalidArgument);
+    let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: "localhost".into() };
+    let error = refused(cluster.domains().create_domain(wanted).await, ErrorCode::InvalidArgument);
+    assert_eq!(error.field.as_deref(), Some("domain"));
+}
