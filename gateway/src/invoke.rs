@@ -5,6 +5,7 @@
 
 mod head;
 mod headers;
+mod redirect;
 mod target;
 mod trace;
 
@@ -80,7 +81,7 @@ impl Functions {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
-        let authority = head::check(&parts, &peer.verdict, &context.config.limits)?;
+        let authority = head::check(&parts, peer, &context.config.limits)?;
         // Route.
         let called = {
             let table = context.routes.load();
@@ -106,7 +107,7 @@ impl Functions {
         // What the function sees.
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
-        let passed = headers::to_function(parts.headers, &consumed, peer.remote.ip(), &authority, id, &trace);
+        let passed = headers::to_function(parts.headers, &consumed, peer, &authority, id, &trace);
         let limits = &context.config.limits;
         let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
         let mut inner = Request::new(RequestBody::incoming(body, patience));
@@ -121,7 +122,7 @@ impl Functions {
             version,
             request: inner,
             base_path,
-            scheme: "http",
+            scheme: peer.scheme(),
             authority,
             remote_address: peer.remote.ip(),
             request_id,
@@ -145,7 +146,7 @@ pub(crate) async fn administration(
     peer: Peer,
     context: Arc<Context>,
 ) -> Response<axum::body::Body> {
-    if let Err(failure) = head::check_framing(&request, &peer.verdict, &context.config.limits) {
+    if let Err(failure) = head::check_administration(&mut request, &peer, &context.config.limits) {
         let id = InvocationId::new().to_string();
         let mut response = error::response(&failure, &id).map(axum::body::Body::from);
         if request.version() != Version::HTTP_2 {
@@ -183,6 +184,8 @@ impl Body for AnswerBody {
         }
     }
 }
+
+pub(crate) use redirect::redirect;
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

@@ -4,8 +4,6 @@
 //! of the record. A short answer has its whole cost in the header `Server-Timing`; an answer that streams has the
 //! gateway's queue time there and the rest in a trailer of that name, where the caller accepts trailers.
 
-use std::net::IpAddr;
-
 use dunlin_proto::ids::InvocationId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
@@ -15,6 +13,7 @@ use crate::{
         ResponseBody,
         response::{Timing, millis, server_timing},
     },
+    edge::Peer,
     error::REQUEST_ID,
 };
 
@@ -47,7 +46,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 pub(super) fn to_function(
     mut headers: HeaderMap,
     consumed: &[HeaderName],
-    remote: IpAddr,
+    peer: &Peer,
     authority: &str,
     id: InvocationId,
     trace: &Trace,
@@ -68,8 +67,8 @@ pub(super) fn to_function(
             headers.insert(name, value);
         }
     };
-    set(HeaderName::from_static("x-forwarded-for"), &remote.to_string());
-    set(HeaderName::from_static("x-forwarded-proto"), "http");
+    set(HeaderName::from_static("x-forwarded-for"), &peer.remote.ip().to_string());
+    set(HeaderName::from_static("x-forwarded-proto"), peer.scheme());
     set(HeaderName::from_static("x-forwarded-host"), authority);
     set(HeaderName::from_static(REQUEST_ID), &id.to_string());
     set(HeaderName::from_static("traceparent"), &trace.parent);
@@ -162,6 +161,7 @@ fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::Verdict;
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
@@ -169,7 +169,8 @@ mod tests {
 
     fn passed(fields: &[(&str, &str)], consumed: &[HeaderName]) -> HeaderMap {
         let trace = Trace { parent: "00-a-b-01".to_owned(), inherited: false };
-        to_function(map(fields), consumed, "192.0.2.7".parse().unwrap(), "a.example", InvocationId::new(), &trace)
+        let peer = Peer { remote: "192.0.2.7:1".parse().unwrap(), verdict: Verdict::default(), session: None };
+        to_function(map(fields), consumed, &peer, "a.example", InvocationId::new(), &trace)
     }
 
     #[test]

@@ -13,4 +13,5 @@ mod routing;
 mod smuggling;
 mod standby;
 mod streaming;
+mod tls;
 mod workers;

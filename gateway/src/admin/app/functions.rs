@@ -141,19 +141,20 @@ fn hide_values<'a>(who: &Principal, namespace: &Namespace, versions: impl Iterat
 
 /// Where callers reach a function, by this gateway's configuration.
 fn urls(config: &Config, name: &FunctionRef) -> Vec<String> {
-    let port = config.functions.port();
-    let by_host = config.domain.iter().map(|domain| match port {
-        80 => format!("http://{}--{}.{domain}/", name.function, name.namespace),
-        _ => format!("http://{}--{}.{domain}:{port}/", name.function, name.namespace),
+    let (scheme, port) = (config.tls.scheme(), config.public_port());
+    let by_host = config.domain.iter().map(|domain| match (scheme, port) {
+        ("http", 80) | ("https", 443) => format!("{scheme}://{}--{}.{domain}/", name.function, name.namespace),
+        _ => format!("{scheme}://{}--{}.{domain}:{port}/", name.function, name.namespace),
     });
     let host = config.functions;
-    let by_path = config.paths().then(|| format!("http://{host}/{}/{}/", name.namespace, name.function));
+    let by_path = config.paths().then(|| format!("{scheme}://{host}/{}/{}/", name.namespace, name.function));
     by_host.chain(by_path).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CertificateConfig;
 
     #[test]
     fn a_function_has_the_addresses_that_the_gateway_serves() {
@@ -165,5 +166,10 @@ mod tests {
         config.path_addressing = Some(true);
         config.functions.set_port(80);
         assert_eq!(urls(&config, &name), ["http://pay--shop.fn.example.com/", "http://127.0.0.1:80/shop/pay/"]);
+        config.path_addressing = Some(false);
+        config.tls.certificates = vec![CertificateConfig { certificate: "c".into(), key: "k".into() }];
+        assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com:80/"]);
+        config.tls.port = Some(443);
+        assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com/"]);
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -60,10 +60,34 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(connect(address).await);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    h1_on(connect(address).await, request).await.unwrap()
+}
+
+/// The same on a connection.
+pub(crate) async fn h1_on<T, B>(stream: T, request: Request<B>) -> hyper::Result<Answer>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     Shutdown::default().spawn(connection);
-    whole(sender.send_request(request).await.unwrap()).await
+    Ok(whole(sender.send_request(request).await?).await)
+}
+
+/// Sends a request over HTTP/2 on a connection.
+pub(crate) async fn h2_on<T, B>(stream: T, request: Request<B>) -> hyper::Result<Answer>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    Shutdown::default().spawn(connection);
+    Ok(whole(sender.send_request(request).await?).await)
 }
 
 /// Sends a request over HTTP/2; its answer's body has not been read.
