@@ -2,6 +2,7 @@
 
 mod duration;
 mod oidc;
+mod proxies;
 mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -13,6 +14,7 @@ use dunlin_proto::ids::GatewayId;
 use serde::{Deserialize, Serialize};
 
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
+pub use proxies::{ForwardedHeader, ProxiesConfig};
 pub use tls::{CertificateConfig, TlsConfig};
 
 /// How a gateway runs.
@@ -51,6 +53,8 @@ pub struct Config {
     pub log_filter: String,
     /// TLS towards callers and administration.
     pub tls: TlsConfig,
+    /// Proxies in front of it.
+    pub proxies: ProxiesConfig,
     /// Limits of connections and requests.
     pub limits: LimitsConfig,
     /// How invocations reach workers.
@@ -133,6 +137,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
             tls: TlsConfig::default(),
+            proxies: ProxiesConfig::default(),
             limits: LimitsConfig::default(),
             dispatch: DispatchConfig::default(),
             records: RecordsConfig::default(),
@@ -202,6 +207,7 @@ impl Config {
     /// zero, a bad issuer.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.tls.validate(self.admin)?;
+        self.proxies.validate()?;
         ensure!(!self.peer.ip().is_unspecified(), "--peer {} must be the address by which others reach it", self.peer);
         if let Some(domain) = &self.domain {
             ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");

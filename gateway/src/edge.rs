@@ -7,6 +7,7 @@
 mod framing;
 mod linger;
 mod open;
+mod proxied;
 mod refusal;
 mod sniff;
 
@@ -44,7 +45,7 @@ use tokio::{
 };
 
 use crate::{
-    config::LimitsConfig,
+    config::{LimitsConfig, ProxiesConfig},
     tls::{Session, Tls},
 };
 use framing::Guarded;
@@ -64,7 +65,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// The other side of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Its address.
+    /// Its address, or the one that a proxy named at the beginning of the connection.
     pub(crate) remote: SocketAddr,
     /// What is wrong with how it frames its messages, where something is.
     pub(crate) verdict: Verdict,
@@ -83,6 +84,8 @@ impl Peer {
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) limits: Arc<LimitsConfig>,
+    /// Who alone may connect, and says first for whom; nothing where callers connect themselves.
+    pub(crate) proxies: Option<Arc<ProxiesConfig>>,
     /// Nothing where the listener speaks in the clear.
     pub(crate) tls: Option<Tls>,
     /// What browsers are told about the next time (RFC 6797), by TLS alone.
@@ -184,10 +187,10 @@ where
 {
     stream.set_nodelay(true)?;
     let opened = tokio::select! {
-        opened = tokio::time::timeout(terms.limits.header_timeout, open::open(stream, terms.tls.as_ref())) => opened,
+        opened = tokio::time::timeout(terms.limits.header_timeout, open::open(stream, remote, &terms)) => opened,
         () = shutdown.begun() => return Ok(()),
     };
-    let Opened { protocol, stream, session } = opened??;
+    let Opened { protocol, stream, remote, session } = opened??;
     let Terms { limits, hsts, .. } = terms;
     let hsts = hsts.filter(|_| session.is_some());
     let peer = Peer { remote, verdict: Verdict::default(), session };

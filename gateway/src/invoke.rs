@@ -5,6 +5,7 @@
 
 mod head;
 mod headers;
+mod origin;
 mod redirect;
 mod target;
 mod trace;
@@ -32,6 +33,7 @@ use crate::{
     edge::{Lingering, Peer},
     error,
 };
+use origin::Origin;
 use target::{Called, Target};
 
 /// The listener of functions.
@@ -107,7 +109,8 @@ impl Functions {
         // What the function sees.
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
-        let passed = headers::to_function(parts.headers, &consumed, peer, &authority, id, &trace);
+        let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
+        let passed = headers::to_function(parts.headers, &consumed, origin, &authority, id, &trace);
         let limits = &context.config.limits;
         let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
         let mut inner = Request::new(RequestBody::incoming(body, patience));
@@ -122,9 +125,9 @@ impl Functions {
             version,
             request: inner,
             base_path,
-            scheme: peer.scheme(),
+            scheme: origin.scheme,
             authority,
-            remote_address: peer.remote.ip(),
+            remote_address: origin.address,
             request_id,
             accepted,
         };

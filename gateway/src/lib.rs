@@ -33,8 +33,8 @@ use tokio::{
 };
 
 pub use config::{
-    CertificateConfig, Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose,
-    RecordsConfig, TlsConfig,
+    CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig,
+    OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
 };
 
 /// Where a gateway listens.
@@ -225,7 +225,8 @@ impl Gateway {
         let public = invoke::Functions::new(context.clone());
         let serve = move |request, peer| public.clone().serve(request, peer);
         let limits = Arc::new(config.limits.clone());
-        let terms = edge::Terms { limits, hsts: config.tls.hsts_header(), tls };
+        let proxies = config.proxies.protocol.then(|| Arc::new(config.proxies.clone()));
+        let terms = edge::Terms { limits, proxies, hsts: config.tls.hsts_header(), tls };
         edge::serve(functions, &cores, &terms, &serve, &shutdown);
         let clear = edge::Terms { tls: None, ..terms.clone() };
         if let Some(redirect) = redirect {
@@ -235,7 +236,8 @@ impl Gateway {
         }
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
-        let terms = if config.admin_tls() { terms } else { clear };
+        // Proxies stand before functions.
+        let terms = edge::Terms { proxies: None, ..if config.admin_tls() { terms } else { clear } };
         edge::serve(admin, &Cores::here(), &terms, &serve, &shutdown);
         let guard = trust.require(&[Role::Gateway]);
         let service = records::service::RecordService(records);

@@ -1,7 +1,7 @@
-//! What happens to a connection before its first request: the TLS handshake where the listener has TLS, and the look at the
-//! first bytes. The caller limits the time of all of it.
+//! What happens to a connection before its first request: a proxy's word on whose it is, the TLS handshake, each where the
+//! listener has it, and the look at the first bytes. The caller limits the time of all of it.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use super::{
-    GOODBYE, refusal,
+    GOODBYE, Terms, proxied, refusal,
     sniff::{self, Prefixed, Protocol},
 };
 use crate::tls::{Session, Tls};
@@ -29,13 +29,22 @@ const UNREAD: u64 = 64 << 10;
 pub(super) struct Opened {
     pub(super) protocol: Protocol,
     pub(super) stream: Prefixed<Stream>,
+    /// Whose it is.
+    pub(super) remote: SocketAddr,
     /// Nothing in the clear.
     pub(super) session: Option<Arc<Session>>,
 }
 
-/// Opens a connection.
-pub(super) async fn open(stream: TcpStream, tls: Option<&Tls>) -> io::Result<Opened> {
-    let (stream, session) = match tls {
+/// Opens a connection from this address.
+pub(super) async fn open(mut stream: TcpStream, from: SocketAddr, terms: &Terms) -> io::Result<Opened> {
+    let remote = match &terms.proxies {
+        None => from,
+        Some(proxies) if proxies.trust(from.ip().to_canonical()) => proxied::caller(&mut stream, from).await?,
+        Some(_) => {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it does not come from a trusted proxy"));
+        }
+    };
+    let (stream, session) = match &terms.tls {
         None => (Either::Left(stream), None),
         Some(tls) => {
             // Boxed, so that connections in the clear are no larger for it.
@@ -44,7 +53,7 @@ pub(super) async fn open(stream: TcpStream, tls: Option<&Tls>) -> io::Result<Ope
         }
     };
     let (protocol, stream) = sniff::protocol(stream).await?;
-    Ok(Opened { protocol, stream, session })
+    Ok(Opened { protocol, stream, remote, session })
 }
 
 /// Shakes hands, unless the client has not even begun to.

@@ -7,13 +7,12 @@
 use dunlin_proto::ids::InvocationId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
-use super::trace::Trace;
+use super::{origin::Origin, trace::Trace};
 use crate::{
     dispatch::{
         ResponseBody,
         response::{Timing, millis, server_timing},
     },
-    edge::Peer,
     error::REQUEST_ID,
 };
 
@@ -46,7 +45,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 pub(super) fn to_function(
     mut headers: HeaderMap,
     consumed: &[HeaderName],
-    peer: &Peer,
+    origin: Origin,
     authority: &str,
     id: InvocationId,
     trace: &Trace,
@@ -67,8 +66,8 @@ pub(super) fn to_function(
             headers.insert(name, value);
         }
     };
-    set(HeaderName::from_static("x-forwarded-for"), &peer.remote.ip().to_string());
-    set(HeaderName::from_static("x-forwarded-proto"), peer.scheme());
+    set(HeaderName::from_static("x-forwarded-for"), &origin.address.to_string());
+    set(HeaderName::from_static("x-forwarded-proto"), origin.scheme);
     set(HeaderName::from_static("x-forwarded-host"), authority);
     set(HeaderName::from_static(REQUEST_ID), &id.to_string());
     set(HeaderName::from_static("traceparent"), &trace.parent);
@@ -161,7 +160,6 @@ fn set_timing(headers: &mut HeaderMap, timing: &Timing, version: Version) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::Verdict;
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
@@ -169,8 +167,8 @@ mod tests {
 
     fn passed(fields: &[(&str, &str)], consumed: &[HeaderName]) -> HeaderMap {
         let trace = Trace { parent: "00-a-b-01".to_owned(), inherited: false };
-        let peer = Peer { remote: "192.0.2.7:1".parse().unwrap(), verdict: Verdict::default(), session: None };
-        to_function(map(fields), consumed, &peer, "a.example", InvocationId::new(), &trace)
+        let origin = Origin { address: "192.0.2.7".parse().unwrap(), scheme: "http" };
+        to_function(map(fields), consumed, origin, "a.example", InvocationId::new(), &trace)
     }
 
     #[test]

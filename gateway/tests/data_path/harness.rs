@@ -24,7 +24,7 @@ use dunlin_proto::{
 use serde_json::json;
 use tonic::transport::Endpoint;
 
-pub(crate) use client::{Answer, connect, get, h1, h1_on, h2, h2_on, h2_stream, raw, send};
+pub(crate) use client::{Answer, connect, connect_as_proxy, get, h1, h1_on, h2, h2_on, h2_stream, raw, send};
 pub(crate) use scheduler::Scheduler;
 pub(crate) use secure::Authority;
 pub(crate) use worker::Worker;
@@ -118,10 +118,19 @@ impl Cluster {
 
     async fn is_ready(&self) -> bool {
         let health = "/.well-known/dunlin/health";
-        let answer = if self.config.tls.is_on() {
-            self.authority().caller().get(self.functions(), "a.test", health).await
-        } else {
-            get(self.functions(), health).await
+        let caller = self.config.tls.is_on().then(|| self.authority().caller());
+        let answer = match (caller, self.config.proxies.protocol) {
+            (None, false) => get(self.functions(), health).await,
+            (None, true) => {
+                let stream = connect_as_proxy([127, 0, 0, 1], self.functions()).await;
+                let request = http::Request::get(health).header("host", "h").body(String::new()).unwrap();
+                h1_on(stream, request).await.unwrap()
+            }
+            (Some(caller), false) => caller.get(self.functions(), "a.test", health).await,
+            (Some(caller), true) => {
+                let stream = connect_as_proxy([127, 0, 0, 1], self.functions()).await;
+                caller.get_on(stream, "a.test", health).await
+            }
         };
         answer.status == 200
     }

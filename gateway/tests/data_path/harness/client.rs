@@ -141,6 +141,17 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Connects from one of this machine's own addresses, as a proxy that passes on a connection of 192.0.2.7 (PROXY protocol,
+/// version 2).
+pub(crate) async fn connect_as_proxy(from: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let header = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 7, 127, 0, 0, 1, 4, 1, 4, 2]].concat();
+    stream.write_all(&header).await.unwrap();
+    stream
+}
+
 /// Sends bytes as they are, and reads until the other side closes or is silent for a second; says whether it closed.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (String, bool) {
     let mut stream = connect(address).await;
