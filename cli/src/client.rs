@@ -3,6 +3,8 @@
 //! What goes wrong becomes a [`Failure`] here: errors of the cluster keep their code and hint, errors of the network say
 //! which address was tried and what would help.
 
+mod tls;
+
 use std::{error::Error, future::Future, io, time::Duration};
 
 use dunlin_proto::{
@@ -77,7 +79,12 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE.0)
             .keep_alive_timeout(KEEP_ALIVE.1);
-        let channel = endpoint.connect().await.map_err(|error| unreachable_at(&target.url, &error))?;
+        let channel = if endpoint.uri().scheme_str() == Some("https") {
+            tls::connect(&endpoint).await
+        } else {
+            endpoint.connect().await
+        };
+        let channel = channel.map_err(|error| unreachable_at(&target.url, &error))?;
         Ok(Self { service: InterceptedService::new(channel, Bearer(bearer)), target })
     }
 
@@ -171,8 +178,12 @@ pub(crate) fn failure(status: Status) -> Failure {
 /// The cluster did not take the connection.
 pub(crate) fn unreachable_at(url: &str, error: &(dyn Error + 'static)) -> Failure {
     let cause = innermost(error);
-    let failure = Failure::new(Exit::Unreachable, format!("cannot reach the cluster at {url}")).because(cause);
-    failure.hint("start one with: dunlin up, or name another with --url, --context or: dunlin login --url")
+    let hint = if cause.contains("certificate") {
+        "name it as its certificate does; an authority that this system does not know is trusted with SSL_CERT_FILE=FILE"
+    } else {
+        "start one with: dunlin up, or name another with --url, --context or: dunlin login --url"
+    };
+    Failure::new(Exit::Unreachable, format!("cannot reach the cluster at {url}")).because(cause).hint(hint)
 }
 
 /// The last cause of an error, which is the one that says something.

@@ -28,7 +28,7 @@ pub(crate) struct ContextArgs {
     /// Context to use, from `dunlin context list`
     #[arg(long, global = true, env = "DUNLIN_CONTEXT", value_name = "NAME", help_heading = "Cluster")]
     pub(crate) context: Option<String>,
-    /// Administration address of the cluster, such as http://127.0.0.1:8081
+    /// Administration address of the cluster, such as http://127.0.0.1:8081 or https://admin.example.com:8081
     #[arg(long, global = true, env = "DUNLIN_URL", value_name = "URL", help_heading = "Cluster")]
     pub(crate) url: Option<String>,
     /// Namespace to work in
@@ -191,12 +191,8 @@ pub(crate) fn normal(url: &str) -> Result<String, Failure> {
     };
     let text = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let uri: Uri = text.parse().map_err(|error: InvalidUri| wrong(&error.to_string()))?;
-    if uri.scheme() == Some(&Scheme::HTTPS) {
-        return Err(wrong("administration has no TLS yet; reach a distant one through a tunnel, such as ssh -L"));
-    }
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        return Err(wrong("the scheme must be http"));
-    }
+    let scheme = uri.scheme().filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+    let scheme = scheme.ok_or_else(|| wrong("the scheme must be http or https"))?;
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
     if authority.is_empty()
         || authority.contains('@')
@@ -205,7 +201,7 @@ pub(crate) fn normal(url: &str) -> Result<String, Failure> {
     {
         return Err(wrong("it may have a host and a port only"));
     }
-    Ok(format!("http://{}", authority.to_ascii_lowercase()))
+    Ok(format!("{scheme}://{}", authority.to_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -266,10 +262,11 @@ mod tests {
             ("http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
             ("localhost:9000", "http://localhost:9000"),
             ("http://[::1]:8081", "http://[::1]:8081"),
+            ("HTTPS://Admin.example.com", "https://admin.example.com"),
         ] {
             assert_eq!(normal(text).unwrap(), expected);
         }
-        for text in ["", "https://x", "ftp://x", "http://x/path", "http://u:p@x", "http://x?q", "http://"] {
+        for text in ["", "ftp://x", "http://x/path", "https://x/path", "http://u:p@x", "http://x?q", "http://"] {
             assert_eq!(normal(text).unwrap_err().exit, Exit::Usage, "{text}");
         }
     }

@@ -80,8 +80,8 @@ impl Up {
 
     /// Where it is, and the means to make tokens.
     pub(crate) fn host(&self) -> Host {
-        let addresses = self.gateway.addresses();
-        Host { functions: addresses.functions, admin: addresses.admin, data_dir: self.data.path().to_owned() }
+        let (functions, admin) = self.gateway.urls();
+        Host { functions, admin, data_dir: self.data.path().to_owned() }
     }
 
     /// Serves until `shutdown` begins or a role fails. The gateway ends first, for its calls need the worker, and the

@@ -2,6 +2,8 @@
 
 mod duration;
 mod oidc;
+mod proxies;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -12,6 +14,8 @@ use dunlin_proto::ids::{DomainName, GatewayId};
 use serde::{Deserialize, Serialize};
 
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
+pub use proxies::{ForwardedHeader, ProxiesConfig};
+pub use tls::{CertificateConfig, TlsConfig};
 
 /// How a gateway runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,7 +23,7 @@ pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
 pub struct Config {
     /// Where functions are served. Default 127.0.0.1:8080.
     pub functions: SocketAddr,
-    /// Where administration (gRPC, JSON, pages) is served; loopback only. Default 127.0.0.1:8081.
+    /// Where administration (gRPC, JSON, pages) is served; loopback only without TLS. Default 127.0.0.1:8081.
     pub admin: SocketAddr,
     /// Where other gateways ask for invocation records; loopback only without a certificate. Default 127.0.0.1:7072.
     pub peer: SocketAddr,
@@ -50,6 +54,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What the gateway logs, in the syntax of `RUST_LOG`. Default `info`.
     pub log_filter: String,
+    /// TLS towards callers and administration.
+    pub tls: TlsConfig,
+    /// Proxies in front of it.
+    pub proxies: ProxiesConfig,
     /// Limits of connections and requests.
     pub limits: LimitsConfig,
     /// How invocations reach workers.
@@ -66,7 +74,7 @@ pub struct Config {
 pub struct LimitsConfig {
     /// Connections of each listener; more are closed at once. Default 10000.
     pub connections: usize,
-    /// From the connection to its first bytes, and for each request's head. Default 10s.
+    /// From the connection to its first bytes, a TLS handshake included, and for each request's head. Default 10s.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
     /// How long an HTTP/2 connection may be idle; one of HTTP/1.1 waits `header_timeout` for the next head. Default 75s.
@@ -132,6 +140,8 @@ impl Default for Config {
             grace: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
+            tls: TlsConfig::default(),
+            proxies: ProxiesConfig::default(),
             limits: LimitsConfig::default(),
             dispatch: DispatchConfig::default(),
             records: RecordsConfig::default(),
@@ -182,6 +192,18 @@ impl Config {
         below || self.shared_hosts.iter().any(|shared| shared.as_str() == host)
     }
 
+    /// The port by which callers reach functions.
+    #[must_use]
+    pub fn public_port(&self) -> u16 {
+        self.tls.port.unwrap_or(self.functions.port())
+    }
+
+    /// Whether administration speaks TLS.
+    #[must_use]
+    pub fn admin_tls(&self) -> bool {
+        self.tls.is_on_for_admin(self.admin)
+    }
+
     /// The whole configuration as a file would have it.
     ///
     /// # Errors
@@ -193,13 +215,11 @@ impl Config {
     /// Checks what types can't say.
     ///
     /// # Errors
-    /// An administration address beyond loopback, an internal one that is none, a domain that is none, a limit of zero, a bad issuer.
+    /// An administration address beyond loopback without TLS, an internal one that is none, a domain that is none, a limit of
+    /// zero, a bad issuer.
     pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.admin.ip().is_loopback(),
-            "--admin {} is not a loopback address; this listener has no TLS yet, so use 127.0.0.1 or [::1]",
-            self.admin
-        );
+        self.tls.validate(self.admin)?;
+        self.proxies.validate()?;
         ensure!(!self.peer.ip().is_unspecified(), "--peer {} must be the address by which others reach it", self.peer);
         if let Some(domain) = &self.domain {
             ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");
@@ -249,7 +269,7 @@ pub struct GatewayArgs {
     /// Where functions are served [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub functions: Option<SocketAddr>,
-    /// Where administration is served, loopback only [default: 127.0.0.1:8081]
+    /// Where administration is served, loopback only without TLS [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
     /// Where other gateways ask for records, loopback only without a certificate [default: 127.0.0.1:7072]
@@ -279,6 +299,14 @@ pub struct GatewayArgs {
     /// A name by which everybody reaches it, which no namespace can have as a domain; may be repeated
     #[arg(long = "shared-host", value_name = "NAME")]
     pub shared_hosts: Option<Vec<DomainName>>,
+    /// Serves functions by TLS with the certificate of this file (PEM), and administration beyond loopback
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[serde(skip)]
+    pub tls_cert: Option<PathBuf>,
+    /// File of the certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[serde(skip)]
+    pub tls_key: Option<PathBuf>,
     /// Threads that serve functions [default: half the processors]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,
@@ -314,6 +342,10 @@ impl GatewayArgs {
                 audience: audience.clone(),
                 ..OidcConfig::default()
             });
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+            config.tls.certificates.insert(0, pair);
         }
         config.validate()?;
         Ok(config)
@@ -358,6 +390,29 @@ mod tests {
             config.domain = Some(bad.to_owned());
             assert!(config.validate().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn tls_is_read_from_a_file_and_survives_its_own_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[tls]\nhsts = '365days'\nredirect = '127.0.0.1:80'\n[[tls.certificates]]\ncertificate = 'a.pem'\nkey = 'a.key'\n";
+        std::fs::write(file.path(), text).unwrap();
+        let args = GatewayArgs {
+            config: Some(file.path().into()),
+            tls_cert: Some("b.pem".into()),
+            tls_key: Some("b.key".into()),
+            ..GatewayArgs::default()
+        };
+        let config = args.load().unwrap();
+        let named: Vec<_> = config.tls.certificates.iter().map(|pair| pair.key.to_str().unwrap()).collect();
+        assert_eq!((named, config.tls.hsts), (vec!["b.key", "a.key"], Some(Duration::from_secs(365 * 86_400))));
+        assert_eq!(config.tls.hsts_header().unwrap(), "max-age=31536000");
+        std::fs::write(file.path(), config.to_toml().unwrap()).unwrap();
+        let again = GatewayArgs { config: Some(file.path().into()), ..GatewayArgs::default() }.load().unwrap();
+        assert_eq!(again.to_toml().unwrap(), config.to_toml().unwrap());
+        std::fs::write(file.path(), "[tls]\nhsts = 'soon'\n").unwrap();
+        let error = format!("{:#}", GatewayArgs { tls_cert: None, tls_key: None, ..args }.load().unwrap_err());
+        assert!(error.contains("soon"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Connections of callers: accepted, told apart by protocol, limited, drained. What a request means is not known here.
+//! Connections of callers: accepted, secured, told apart by protocol, limited, drained. What a request means is not known
+//! here.
 //!
 //! The builders of hyper are chosen by our own look at the first bytes (`edge/sniff.rs`), because its automatic one has
 //! no timer while it looks; heads that parsers could disagree on are found by `edge/framing.rs`.
 
 mod framing;
 mod linger;
+mod open;
+mod proxied;
 mod refusal;
 mod sniff;
 
@@ -26,7 +29,7 @@ use dunlin_process::{
     listen::{Sockets, pause},
     shutdown::Shutdown,
 };
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -41,10 +44,14 @@ use tokio::{
     time::Instant,
 };
 
-use crate::config::LimitsConfig;
+use crate::{
+    config::{LimitsConfig, ProxiesConfig},
+    tls::{Session, Tls},
+};
 use framing::Guarded;
 pub(crate) use framing::Verdict;
 pub(crate) use linger::Lingering;
+use open::Opened;
 use refusal::Explained;
 use sniff::Protocol;
 
@@ -58,10 +65,31 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// The other side of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Its address.
+    /// Its address, or the one that a proxy named at the beginning of the connection.
     pub(crate) remote: SocketAddr,
     /// What is wrong with how it frames its messages, where something is.
     pub(crate) verdict: Verdict,
+    /// What the connection was secured for; nothing in the clear.
+    pub(crate) session: Option<Arc<Session>>,
+}
+
+impl Peer {
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.session.is_some() { "https" } else { "http" }
+    }
+}
+
+/// How connections of a listener are served. Clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) limits: Arc<LimitsConfig>,
+    /// Who alone may connect, and says first for whom; nothing where callers connect themselves.
+    pub(crate) proxies: Option<Arc<ProxiesConfig>>,
+    /// Nothing where the listener speaks in the clear.
+    pub(crate) tls: Option<Tls>,
+    /// What browsers are told about the next time (RFC 6797), by TLS alone.
+    pub(crate) hsts: Option<HeaderValue>,
 }
 
 /// What a connection does, to tell an idle one.
@@ -97,32 +125,22 @@ impl Activity {
 
 /// Serves the connections of a listener on these threads until `shutdown` begins; each is a task of it, and ends once its
 /// requests have.
-pub(crate) fn serve<S, F, B>(
-    listener: TcpListener,
-    cores: &Cores,
-    limits: &Arc<LimitsConfig>,
-    service: &S,
-    shutdown: &Shutdown,
-) where
+pub(crate) fn serve<S, F, B>(listener: TcpListener, cores: &Cores, terms: &Terms, service: &S, shutdown: &Shutdown)
+where
     S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Semaphore::new(terms.limits.connections));
     for (core, sockets) in Sockets::share(listener, cores, shutdown) {
-        let serving = accept(sockets, places.clone(), limits.clone(), service.clone(), shutdown.clone());
+        let serving = accept(sockets, places.clone(), terms.clone(), service.clone(), shutdown.clone());
         shutdown.spawn_on(serving, &core);
     }
 }
 
-async fn accept<S, F, B>(
-    mut sockets: Sockets,
-    places: Arc<Semaphore>,
-    limits: Arc<LimitsConfig>,
-    service: S,
-    shutdown: Shutdown,
-) where
+async fn accept<S, F, B>(mut sockets: Sockets, places: Arc<Semaphore>, terms: Terms, service: S, shutdown: Shutdown)
+where
     S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -142,7 +160,7 @@ async fn accept<S, F, B>(
         };
         // A connection that can't be served is closed at once, so that its client can try another gateway.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let connection = connection(stream, remote, limits.clone(), service.clone(), shutdown.clone());
+        let connection = connection(stream, remote, terms.clone(), service.clone(), shutdown.clone());
         shutdown.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%remote, %error, "connection ended");
@@ -157,7 +175,7 @@ type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 async fn connection<S, F, B>(
     stream: TcpStream,
     remote: SocketAddr,
-    limits: Arc<LimitsConfig>,
+    terms: Terms,
     service: S,
     shutdown: Shutdown,
 ) -> Result<(), ConnectionError>
@@ -168,12 +186,14 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     stream.set_nodelay(true)?;
-    let sniffed = tokio::select! {
-        sniffed = tokio::time::timeout(limits.header_timeout, sniff::protocol(stream)) => sniffed,
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(terms.limits.header_timeout, open::open(stream, remote, &terms)) => opened,
         () = shutdown.begun() => return Ok(()),
     };
-    let (protocol, stream) = sniffed??;
-    let peer = Peer { remote, verdict: Verdict::default() };
+    let Opened { protocol, stream, remote, session } = opened??;
+    let Terms { limits, hsts, .. } = terms;
+    let hsts = hsts.filter(|_| session.is_some());
+    let peer = Peer { remote, verdict: Verdict::default(), session };
     let activity = Arc::new(Activity::new());
     let (verdict, running, tasks) = (peer.verdict.clone(), activity.clone(), shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
@@ -181,8 +201,12 @@ where
         running.served.store(true, Ordering::Relaxed);
         let request = Lingering::request(request, &tasks);
         let (answer, running) = (service(request, peer.clone()), Answering(running.clone()));
+        let hsts = hsts.clone();
         async move {
-            let response = answer.await;
+            let mut response = answer.await;
+            if let Some(hsts) = hsts {
+                response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+            }
             Ok::<_, std::convert::Infallible>(response.map(|body| Counted { body, _running: running }))
         }
     });
@@ -203,7 +227,8 @@ where
             if error.is_timeout() && begun {
                 stream.write_all(&refusal::bytes(&refusal::slow_head())).await?;
             }
-            stream.shutdown().await?;
+            // By TLS there is something to write, which a client that reads nothing keeps from ending.
+            tokio::time::timeout(GOODBYE, stream.shutdown()).await??;
             Err(error.into())
         }
         Protocol::Http2 => {

@@ -5,6 +5,8 @@
 
 mod head;
 mod headers;
+mod origin;
+mod redirect;
 mod routed;
 mod target;
 mod trace;
@@ -32,6 +34,7 @@ use crate::{
     edge::{Lingering, Peer},
     error,
 };
+use origin::Origin;
 use target::{Called, Target};
 
 /// The listener of functions.
@@ -81,22 +84,23 @@ impl Functions {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
-        let authority = head::check(&parts, &peer.verdict, &context.config.limits)?;
+        let authority = head::check(&parts, peer, &context.config.limits)?;
+        let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
         // Route.
         let called = {
             let table = context.routes.load();
             match target::find(&parts, &authority, &context.config, &table)? {
                 Target::Own(path) => return target::own(&path, &table).map(own),
-                Target::Answer(answer) => return Ok(own(answer.into_response(&parts, peer.remote.ip(), id))),
+                Target::Answer(answer) => return Ok(own(answer.into_response(&parts, origin.address, id))),
                 Target::Function(called) => called,
             }
         };
         let Some(route) = called.route.clone() else {
-            return self.call(Request::from_parts(parts, body), called, authority, peer, id, accepted).await;
+            return self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         };
         // What a route says about answers.
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
-        let answered = self.call(Request::from_parts(parts, body), called, authority, peer, id, accepted).await;
+        let answered = self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         let mut response = match answered {
             Err(failure) if route.has_policy() => own(error::response(&failure, &id.to_string())),
             answered => answered?,
@@ -111,7 +115,7 @@ impl Functions {
         request: Request<Lingering>,
         called: Called,
         authority: String,
-        peer: &Peer,
+        origin: Origin,
         id: InvocationId,
         accepted: Instant,
     ) -> Result<Response<AnswerBody>, ApiError> {
@@ -119,7 +123,7 @@ impl Functions {
         let (parts, body) = request.into_parts();
         let Called { function, version, base_path, path_and_query, route } = called;
         if let Some(route) = &route {
-            route.check_address(peer.remote.ip())?;
+            route.check_address(origin.address)?;
         }
         // Limits of the version, as far as the head tells.
         if body.size_hint().lower() > version.request_body_bytes {
@@ -139,7 +143,7 @@ impl Functions {
         // What the function sees.
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
-        let mut passed = headers::to_function(parts.headers, &consumed, peer.remote.ip(), &authority, id, &trace);
+        let mut passed = headers::to_function(parts.headers, &consumed, origin, &authority, id, &trace);
         if let Some(route) = &route {
             route.to_function(&mut passed);
         }
@@ -157,9 +161,9 @@ impl Functions {
             version,
             request: inner,
             base_path,
-            scheme: "http",
+            scheme: origin.scheme,
             authority,
-            remote_address: peer.remote.ip(),
+            remote_address: origin.address,
             request_id,
             accepted,
         };
@@ -181,7 +185,7 @@ pub(crate) async fn administration(
     peer: Peer,
     context: Arc<Context>,
 ) -> Response<axum::body::Body> {
-    if let Err(failure) = head::check_framing(&request, &peer.verdict, &context.config.limits) {
+    if let Err(failure) = head::check_administration(&mut request, &peer, &context.config.limits) {
         let id = InvocationId::new().to_string();
         let mut response = error::response(&failure, &id).map(axum::body::Body::from);
         if request.version() != Version::HTTP_2 {
@@ -219,6 +223,8 @@ impl Body for AnswerBody {
         }
     }
 }
+
+pub(crate) use redirect::redirect;
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

@@ -15,9 +15,10 @@ mod quota;
 mod records;
 mod routes;
 mod snapshot;
+mod tls;
 mod upstream;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::ready, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use dunlin_process::{cores::Cores, data::DataDir, shutdown::Shutdown};
@@ -26,10 +27,14 @@ use dunlin_proto::{
     local::Local,
     trust::{Enrolment, Role, Trust},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 pub use config::{
-    Config, DispatchConfig, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig, OidcPurpose, RecordsConfig,
+    CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig,
+    OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
 };
 
 /// Where a gateway listens.
@@ -41,6 +46,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// Other gateways' questions.
     pub peer: SocketAddr,
+    /// Redirects to HTTPS.
+    pub redirect: Option<SocketAddr>,
 }
 
 /// What every part of the gateway works with.
@@ -68,7 +75,8 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Addresses,
-    listeners: [TcpListener; 3],
+    listeners: Listeners,
+    tls: Option<tls::Tls>,
     config: Arc<Config>,
     data: DataDir,
     trust: Trust,
@@ -76,6 +84,34 @@ pub struct Gateway {
     keeper: records::Keeper,
     local: Local,
     cores: Option<Cores>,
+}
+
+#[derive(Debug)]
+struct Listeners {
+    functions: TcpListener,
+    admin: TcpListener,
+    peer: TcpListener,
+    redirect: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            functions: bind("--functions", config.functions)?,
+            admin: bind("--admin", config.admin)?,
+            peer: bind("--peer", config.peer)?,
+            redirect: config.tls.redirect.map(|address| bind("tls.redirect", address)).transpose()?,
+        })
+    }
+
+    fn addresses(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            functions: self.functions.local_addr()?,
+            admin: self.admin.local_addr()?,
+            peer: self.peer.local_addr()?,
+            redirect: self.redirect.as_ref().map(TcpListener::local_addr).transpose()?,
+        })
+    }
 }
 
 fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -109,8 +145,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         bound = Gateway::bind(config) => bound?,
         () = shutdown.begun() => return Ok(()),
     };
-    let Addresses { functions, admin, peer } = gateway.addresses();
-    tracing::info!(%functions, %admin, %peer, "gateway listens");
+    let Addresses { functions, admin, peer, redirect } = gateway.addresses();
+    tracing::info!(%functions, %admin, %peer, ?redirect, tls = gateway.config.tls.is_on(), "gateway listens");
     gateway.on(Cores::start(threads)?).serve(shutdown).await
 }
 
@@ -118,24 +154,22 @@ impl Gateway {
     /// Opens the data folder, reads what is in it and binds every port. Waits for the scheduler only where it has to join.
     ///
     /// # Errors
-    /// The configuration is not valid, the folder, certificate or secret can't be used, a port is taken.
+    /// The configuration is not valid, the folder, a certificate or the secret can't be used, a port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.validate()?;
+        let tls = tls::Tls::open(&config.tls.certificates).context("set up TLS towards callers")?;
         let data = DataDir::open(&config.data_dir)?;
         let trust = enrol(&config, &data).await?;
         let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
         trust.check_listener("--peer", config.peer)?;
-        let functions = bind("--functions", config.functions)?;
-        let admin = bind("--admin", config.admin)?;
-        let peer = bind("--peer", config.peer)?;
-        let addresses =
-            Addresses { functions: functions.local_addr()?, admin: admin.local_addr()?, peer: peer.local_addr()? };
+        let listeners = Listeners::bind(&config)?;
+        let addresses = listeners.addresses()?;
         let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
-        let listeners = [functions, admin, peer];
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
-        let Addresses { functions, admin, peer } = addresses;
+        let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
-        Ok(Self { addresses, listeners, config, data, trust, records, keeper, local: Local::default(), cores: None })
+        let local = Local::default();
+        Ok(Self { addresses, listeners, tls, config, data, trust, records, keeper, local, cores: None })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
@@ -156,27 +190,55 @@ impl Gateway {
         self.addresses
     }
 
+    /// The addresses of functions and of administration, for people. By TLS the latter has the name of the first certificate,
+    /// for by another nobody would trust it.
+    #[must_use]
+    pub fn urls(&self) -> (String, String) {
+        let Addresses { functions, admin, .. } = self.addresses;
+        let name = self.tls.as_ref().filter(|_| self.config.admin_tls()).and_then(tls::Tls::name);
+        let admin = match name {
+            Some(name) => format!("https://{name}:{}", admin.port()),
+            None => format!("{}://{admin}", if self.config.admin_tls() { "https" } else { "http" }),
+        };
+        (format!("{}://{functions}", self.config.tls.scheme()), admin)
+    }
+
     /// Serves until `shutdown` begins, then lets running requests end within the grace period.
     ///
     /// # Errors
-    /// The scheduler's URL can't be read, or an issuer can't be used.
+    /// The scheduler's URL can't be read, an issuer can't be used, or the system gives no signal handler.
     pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
         // What requests need lives longer than the listeners: sessions end once the last request has.
         let backstage = Shutdown::default();
         let cores = self.cores.clone().unwrap_or_else(Cores::here);
         let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
-        let Self { listeners: [functions, admin, peer], config, trust, keeper, data, records, .. } = self;
+        let Self { listeners, tls, config, trust, keeper, data, records, .. } = self;
+        let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
         let fresh = trust.clone().keep_fresh(config.scheduler.clone(), data.path().to_owned(), backstage.clone());
         backstage.spawn(fresh);
-        let limits = Arc::new(config.limits.clone());
+        if let Some(tls) = tls.clone() {
+            let signal = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
+            backstage.spawn(tls.watch(signal, config.tls.reload, backstage.clone()));
+        }
         let public = invoke::Functions::new(context.clone());
         let serve = move |request, peer| public.clone().serve(request, peer);
-        edge::serve(functions, &cores, &limits, &serve, &shutdown);
+        let limits = Arc::new(config.limits.clone());
+        let proxies = config.proxies.protocol.then(|| Arc::new(config.proxies.clone()));
+        let terms = edge::Terms { limits, proxies, hsts: config.tls.hsts_header(), tls };
+        edge::serve(functions, &cores, &terms, &serve, &shutdown);
+        let clear = edge::Terms { tls: None, ..terms.clone() };
+        if let Some(redirect) = redirect {
+            let config = config.clone();
+            let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config));
+            edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown);
+        }
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
-        edge::serve(admin, &Cores::here(), &limits, &serve, &shutdown);
+        // Proxies stand before functions.
+        let terms = edge::Terms { proxies: None, ..if config.admin_tls() { terms } else { clear } };
+        edge::serve(admin, &Cores::here(), &terms, &serve, &shutdown);
         let guard = trust.require(&[Role::Gateway]);
         let service = records::service::RecordService(records);
         let service = InvocationRecordServiceServer::with_interceptor(service, guard);

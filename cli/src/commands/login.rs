@@ -56,7 +56,7 @@ pub(crate) async fn run(args: LoginArgs, session: &Session) -> Result<(), Failur
 
 /// The context that has this address already, else one called after its host.
 fn name_for(contexts: &Contexts, url: &str) -> String {
-    let host = || url.trim_start_matches("http://").replace(['[', ']'], "");
+    let host = || url.split("://").last().unwrap_or_default().replace(['[', ']'], "");
     contexts.at(url).map_or_else(host, |(name, _)| name.clone())
 }
 
@@ -88,6 +88,7 @@ mod tests {
     fn a_context_is_called_after_its_host_unless_it_has_a_name() {
         let mut contexts = Contexts::default();
         assert_eq!(name_for(&contexts, "http://10.0.0.1:8081"), "10.0.0.1:8081");
+        assert_eq!(name_for(&contexts, "https://admin.example.com"), "admin.example.com");
         let context = Context { url: "http://10.0.0.1:8081/".into(), token: None, namespace: None };
         contexts.contexts.insert("shop".into(), context);
         assert_eq!(name_for(&contexts, "http://10.0.0.1:8081"), "shop");

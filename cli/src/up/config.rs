@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use dunlin_gateway::CertificateConfig;
 use dunlin_process::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
@@ -52,12 +53,18 @@ pub(crate) struct UpArgs {
     /// Where functions are served [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     functions: Option<SocketAddr>,
-    /// Where the API and the dashboard are, loopback only [default: 127.0.0.1:8081]
+    /// Where the API and the dashboard are, loopback only without TLS [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
     /// Serve functions as {function}--{namespace}.DOMAIN
     #[arg(long)]
     domain: Option<String>,
+    /// Serve functions by TLS with the certificate of this file (PEM), and the API beyond loopback
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File of the certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Invocations that run at once [default: 100]
     #[arg(long, value_name = "COUNT")]
     capacity: Option<u32>,
@@ -104,6 +111,10 @@ impl UpArgs {
         config.gateway.functions = self.functions.unwrap_or(config.gateway.functions);
         config.gateway.admin = self.admin.unwrap_or(config.gateway.admin);
         config.gateway.domain = self.domain.clone().or(config.gateway.domain);
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+            config.gateway.tls.certificates.insert(0, pair);
+        }
         config.worker.capacity = self.capacity.unwrap_or(config.worker.capacity);
         if let Some(grace) = self.grace {
             (config.gateway.grace, config.worker.grace) = (grace, grace);

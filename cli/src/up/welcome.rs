@@ -2,7 +2,6 @@
 //! says where everything is.
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,8 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Where a running cluster is.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
-    pub(crate) functions: SocketAddr,
-    pub(crate) admin: SocketAddr,
+    /// The address of functions.
+    pub(crate) functions: String,
+    /// The address of administration, by the name of its certificate where it has one.
+    pub(crate) admin: String,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -59,7 +60,15 @@ impl Host {
     pub(crate) async fn welcome(self, context: String, sample: bool, output: Output) -> Result<(), Failure> {
         let token = self.token()?;
         let in_use = self.remember(&context, &token, output);
-        let client = self.client(&context, &token).await?;
+        let client = match self.client(&context, &token).await {
+            // By its name it may be reached from elsewhere only, or by those alone who trust who signed it.
+            Err(failure) if self.admin.starts_with("https://") => {
+                output.warn("warning: this machine cannot reach the API by the name of its certificate");
+                output.failure(&failure);
+                return self.greet(&context, in_use, &token, None, output);
+            }
+            connected => connected?,
+        };
         let sample = if sample { sample_function(&client).await } else { Ok(None) };
         let sample = sample.unwrap_or_else(|failure| {
             output.warn("warning: the sample function could not be deployed");
@@ -88,13 +97,9 @@ impl Host {
         Ok(dunlin_scheduler::operator_token(&self.data_dir.join(SCHEDULER), SUBJECT, LIFETIME)?)
     }
 
-    fn admin_url(&self) -> String {
-        format!("http://{}", self.admin)
-    }
-
     /// Writes the context, and says whether it is the one in use. Somebody who uses another cluster goes on with that.
     fn remember(&self, name: &str, token: &str, output: Output) -> bool {
-        let context = Context { url: self.admin_url(), token: Some(token.to_owned()), namespace: None };
+        let context = Context { url: self.admin.clone(), token: Some(token.to_owned()), namespace: None };
         let saved = Contexts::load().and_then(|mut contexts| {
             contexts.contexts.insert(name.to_owned(), context);
             let in_use = contexts.current.get_or_insert_with(|| name.to_owned()) == name;
@@ -110,7 +115,7 @@ impl Host {
     async fn client(&self, context: &str, token: &str) -> Result<Client, Failure> {
         let target = Target {
             context: Some(context.to_owned()),
-            url: self.admin_url(),
+            url: self.admin.clone(),
             token: Some(token.to_owned()),
             namespace: default_namespace()?,
         };
@@ -139,10 +144,9 @@ impl Host {
         sample: Option<(&FunctionView, FirstCall)>,
         output: Output,
     ) -> Result<(), Failure> {
-        let functions = format!("http://{}", self.functions);
         if output.is_json() {
             return output.json_line(&json!({
-                "functions_url": functions, "dashboard_url": self.admin_url(), "token": token, "context": context,
+                "functions_url": self.functions, "dashboard_url": self.admin, "token": token, "context": context,
                 "data_dir": self.data_dir, "sample_url": sample.as_ref().map(|(sample, _)| sample.url()),
                 "sample_status": sample.as_ref().map(|(_, called)| called.status),
             }));
@@ -150,7 +154,7 @@ impl Host {
         if output.quiet {
             return Ok(());
         }
-        let facts = Facts { functions: &functions, dashboard: &self.admin_url(), token, data: &self.data_dir };
+        let facts = Facts { functions: &self.functions, dashboard: &self.admin, token, data: &self.data_dir };
         let sample = sample.as_ref().map(|(sample, called)| (sample.url(), *called)).filter(|(url, _)| !url.is_empty());
         output.text(&greeting(&facts, context, in_use, sample, &own_name(), Style::of_stdout()))
     }

@@ -9,8 +9,7 @@ async fn help_lists_the_exit_codes_and_wrong_use_has_code_2() {
     let user = User::signed_in().await;
     let help = user.run("--help").await.ok();
     assert!(help.out.contains("Exit codes:\n  0  done\n") && help.out.contains("\n  7  "), "{}", help.out);
-    for wrong in ["", "frobnicate", "list --nonsense", "deploy -e NOVALUE", "list -n Bad_Name", "list --url https://x"]
-    {
+    for wrong in ["", "frobnicate", "list --nonsense", "deploy -e NOVALUE", "list -n Bad_Name", "list --url ftp://x"] {
         let ran = user.run(wrong).await;
         assert!(ran.code == 2 && ran.out.is_empty(), "{wrong}: {ran:?}");
     }

@@ -116,7 +116,7 @@ async fn administration_stays_on_loopback_and_wrong_settings_are_named() {
     let home = tempfile::tempdir().unwrap();
     let (code, _, err) =
         ended(dunlin(home.path(), &["up", "--admin", "0.0.0.0:0", "--functions", "127.0.0.1:0"])).await;
-    assert!(code == 1 && err.contains("--admin 0.0.0.0:0 is not a loopback address"), "{err}");
+    assert!(code == 1 && err.contains("--admin 0.0.0.0:0 is beyond loopback"), "{err}");
     let (code, _, err) = ended(dunlin(home.path(), &["up", "--grace", "soon"])).await;
     assert!(code == 2 && err.contains("not a duration"), "{err}");
 }

@@ -1,8 +1,8 @@
 //! Who sends a request of the web side: a bearer token, or the cookie that signing in sets; and whether a browser sends
 //! it from one of our own pages.
 //!
-//! The cookie is the token itself, since the gateway keeps no state. It is `HttpOnly` and `SameSite=Strict`, but not
-//! `Secure`: this listener is loopback and has no TLS yet. Cookies know no ports, so a browser also
+//! The cookie is the token itself, since the gateway keeps no state. It is `HttpOnly` and `SameSite=Strict`, and `Secure`
+//! where this listener speaks TLS; on loopback it need not. Cookies know no ports, so a browser also
 //! sends it to functions on the same host; the functions' listener removes it, and what changes anything or answers to
 //! a cookie must come from exactly this origin, not only from this site.
 
@@ -152,9 +152,10 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 /// The header that begins a session which lasts as long as its token.
-pub(super) fn begin(token: &str, who: &Principal, now: SystemTime) -> String {
+pub(super) fn begin(token: &str, who: &Principal, now: SystemTime, tls: bool) -> String {
     let seconds = who.expires.duration_since(now).unwrap_or_default().as_secs();
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}")
+    let secure = if tls { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
 }
 
 /// The header that ends a session.

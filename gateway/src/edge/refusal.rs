@@ -34,6 +34,11 @@ pub(super) fn slow_head() -> ApiError {
         .hint("stage: receiving the request's head")
 }
 
+/// A request came in the clear where TLS is spoken.
+pub(super) fn in_the_clear() -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, "this port speaks TLS, and the request came without").hint("use https://")
+}
+
 /// What the parser's bare answer means, where `written` is one.
 fn explain(written: &[u8]) -> Option<ApiError> {
     let text = std::str::from_utf8(written).ok()?;

@@ -7,10 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -34,7 +31,7 @@ fn tell(first: &[u8]) -> Option<Protocol> {
 }
 
 /// Reads until the protocol is known. The caller limits the time.
-pub(super) async fn protocol(mut stream: TcpStream) -> io::Result<(Protocol, Prefixed)> {
+pub(super) async fn protocol<T: AsyncRead + Unpin>(mut stream: T) -> io::Result<(Protocol, Prefixed<T>)> {
     let mut first = BytesMut::with_capacity(1024);
     loop {
         if stream.read_buf(&mut first).await? == 0 {
@@ -48,12 +45,12 @@ pub(super) async fn protocol(mut stream: TcpStream) -> io::Result<(Protocol, Pre
 
 /// A connection of which some bytes have been read already.
 #[derive(Debug)]
-pub(super) struct Prefixed {
+pub(super) struct Prefixed<T> {
     first: Bytes,
-    stream: TcpStream,
+    stream: T,
 }
 
-impl AsyncRead for Prefixed {
+impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -69,7 +66,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

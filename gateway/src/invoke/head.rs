@@ -1,12 +1,12 @@
 //! What the head of a request may be (RFC 9110, RFC 9112, RFC 9113): framed in one way, not too large, for one host.
 
 use dunlin_proto::{ApiError, ErrorCode};
-use http::{HeaderMap, Method, Request, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::bad_request;
 use crate::{
     config::LimitsConfig,
-    edge::Verdict,
+    edge::{Peer, Verdict},
     routes::{host, path},
 };
 
@@ -14,21 +14,47 @@ use crate::{
 const NO_HOST: &str = "localhost";
 
 /// Checks a head; gives the authority that the caller named.
-pub(super) fn check(parts: &Parts, verdict: &Verdict, limits: &LimitsConfig) -> Result<String, ApiError> {
-    framing(verdict)?;
+pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result<String, ApiError> {
+    framing(&peer.verdict)?;
     sizes(&parts.headers, parts.uri.path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
     if matches!(parts.method, Method::TRACE | Method::CONNECT) {
         let message = format!("the method {} is not served", parts.method);
         return Err(ApiError::new(ErrorCode::MethodNotAllowed, message));
     }
     path::check(parts.uri.path()).map_err(bad_request)?;
-    authority(parts)
+    let authority = authority(&parts.uri, &parts.headers, parts.version)?;
+    is_for(peer, &authority)?;
+    Ok(authority)
 }
 
-/// Checks what is independent of functions.
-pub(super) fn check_framing<B>(request: &Request<B>, verdict: &Verdict, limits: &LimitsConfig) -> Result<(), ApiError> {
-    framing(verdict)?;
-    sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)
+/// Checks a head of administration, which is independent of functions. One of HTTP/2 gets the `Host` that pages are told
+/// from each other by.
+pub(super) fn check_administration<B>(
+    request: &mut Request<B>,
+    peer: &Peer,
+    limits: &LimitsConfig,
+) -> Result<(), ApiError> {
+    framing(&peer.verdict)?;
+    sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
+    if peer.session.is_none() {
+        return Ok(());
+    }
+    let authority = authority(request.uri(), request.headers(), request.version())?;
+    is_for(peer, &authority)?;
+    let host = HeaderValue::from_str(&authority).map_err(|_| bad_request("the request's host is not valid"))?;
+    request.headers_mut().entry(header::HOST).or_insert(host);
+    Ok(())
+}
+
+/// Checks that a request is for a host that its connection was opened for (RFC 9110 15.5.20).
+fn is_for(peer: &Peer, authority: &str) -> Result<(), ApiError> {
+    let Some(session) = &peer.session else { return Ok(()) };
+    let host = host::canonical(authority).unwrap_or_default();
+    if session.is_for(&host) {
+        return Ok(());
+    }
+    let message = format!("this connection was opened for another host than {host:?}");
+    Err(ApiError::new(ErrorCode::Misdirected, message).hint("send the request on a connection of its own"))
 }
 
 fn framing(verdict: &Verdict) -> Result<(), ApiError> {
@@ -54,20 +80,20 @@ fn sizes(headers: &HeaderMap, target: usize, limits: &LimitsConfig) -> Result<()
 }
 
 /// The one authority of a request: of its target, of `Host`, or of both where they agree.
-fn authority(parts: &Parts) -> Result<String, ApiError> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, ApiError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
         return Err(bad_request("the request has more than one Host"));
     }
     let host = host.map(|host| host.to_str()).transpose().map_err(|_| bad_request("the Host is not ASCII text"))?;
-    let target = parts.uri.authority().map(Authority::as_str);
+    let target = uri.authority().map(Authority::as_str);
     let named = match (target, host) {
         (Some(target), Some(host)) if !same(target, host) => {
             return Err(bad_request("the request's target and its Host name different hosts"));
         }
         (Some(named), _) | (None, Some(named)) => named,
-        (None, None) if parts.version < Version::HTTP_11 => return Ok(NO_HOST.to_owned()),
+        (None, None) if version < Version::HTTP_11 => return Ok(NO_HOST.to_owned()),
         (None, None) => return Err(bad_request("the request has no Host")),
     };
     host::canonical(named).map(|_| named.to_owned()).ok_or_else(|| bad_request("the request's host is not valid"))
@@ -93,7 +119,8 @@ mod tests {
     }
 
     fn checked(parts: &Parts) -> Result<String, ErrorCode> {
-        check(parts, &Verdict::default(), &LimitsConfig::default()).map_err(|error| error.code)
+        let peer = Peer { remote: ([127, 0, 0, 1], 1).into(), verdict: Verdict::default(), session: None };
+        check(parts, &peer, &LimitsConfig::default()).map_err(|error| error.code)
     }
 
     #[test]

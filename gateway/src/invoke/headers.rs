@@ -4,12 +4,10 @@
 //! of the record. A short answer has its whole cost in the header `Server-Timing`; an answer that streams has the
 //! gateway's queue time there and the rest in a trailer of that name, where the caller accepts trailers.
 
-use std::net::IpAddr;
-
 use dunlin_proto::ids::InvocationId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
-use super::trace::Trace;
+use super::{origin::Origin, trace::Trace};
 use crate::{
     dispatch::{
         ResponseBody,
@@ -47,7 +45,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 pub(super) fn to_function(
     mut headers: HeaderMap,
     consumed: &[HeaderName],
-    remote: IpAddr,
+    origin: Origin,
     authority: &str,
     id: InvocationId,
     trace: &Trace,
@@ -68,8 +66,8 @@ pub(super) fn to_function(
             headers.insert(name, value);
         }
     };
-    set(HeaderName::from_static("x-forwarded-for"), &remote.to_string());
-    set(HeaderName::from_static("x-forwarded-proto"), "http");
+    set(HeaderName::from_static("x-forwarded-for"), &origin.address.to_string());
+    set(HeaderName::from_static("x-forwarded-proto"), origin.scheme);
     set(HeaderName::from_static("x-forwarded-host"), authority);
     set(HeaderName::from_static(REQUEST_ID), &id.to_string());
     set(HeaderName::from_static("traceparent"), &trace.parent);
@@ -169,7 +167,8 @@ mod tests {
 
     fn passed(fields: &[(&str, &str)], consumed: &[HeaderName]) -> HeaderMap {
         let trace = Trace { parent: "00-a-b-01".to_owned(), inherited: false };
-        to_function(map(fields), consumed, "192.0.2.7".parse().unwrap(), "a.example", InvocationId::new(), &trace)
+        let origin = Origin { address: "192.0.2.7".parse().unwrap(), scheme: "http" };
+        to_function(map(fields), consumed, origin, "a.example", InvocationId::new(), &trace)
     }
 
     #[test]

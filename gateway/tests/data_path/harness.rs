@@ -2,6 +2,7 @@
 
 mod client;
 mod scheduler;
+mod secure;
 mod worker;
 
 use std::{net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
@@ -23,8 +24,9 @@ use dunlin_proto::{
 use serde_json::json;
 use tonic::transport::Endpoint;
 
-pub(crate) use client::{Answer, connect, get, h1, h2, h2_stream, raw, send};
+pub(crate) use client::{Answer, connect, connect_as_proxy, get, h1, h1_on, h2, h2_on, h2_stream, raw, send};
 pub(crate) use scheduler::Scheduler;
+pub(crate) use secure::Authority;
 pub(crate) use worker::Worker;
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -98,7 +100,7 @@ impl Cluster {
             ..Config::default()
         };
         (plan.configure)(&mut config);
-        let addresses = Addresses { functions: any, admin: any, peer: any };
+        let addresses = Addresses { functions: any, admin: any, peer: any, redirect: None };
         let mut cluster = Self { scheduler, workers, addresses, uid, config, signer, gateway: None, _folder: folder };
         cluster.start_gateway().await;
         cluster
@@ -111,10 +113,36 @@ impl Cluster {
         let shutdown = Shutdown::default();
         let running = shutdown.spawn(gateway.serve(shutdown.child()));
         self.gateway = Some((shutdown, running));
-        eventually("a configuration", async || {
-            send(self.addresses.functions, "GET", "/.well-known/dunlin/health", &[], "").await.status == 200
-        })
-        .await;
+        eventually("a configuration", async || self.is_ready().await).await;
+    }
+
+    async fn is_ready(&self) -> bool {
+        let health = "/.well-known/dunlin/health";
+        let caller = self.config.tls.is_on().then(|| self.authority().caller());
+        let answer = match (caller, self.config.proxies.protocol) {
+            (None, false) => get(self.functions(), health).await,
+            (None, true) => {
+                let stream = connect_as_proxy([127, 0, 0, 1], self.functions()).await;
+                let request = http::Request::get(health).header("host", "h").body(String::new()).unwrap();
+                h1_on(stream, request).await.unwrap()
+            }
+            (Some(caller), false) => caller.get(self.functions(), "a.test", health).await,
+            (Some(caller), true) => {
+                let stream = connect_as_proxy([127, 0, 0, 1], self.functions()).await;
+                caller.get_on(stream, "a.test", health).await
+            }
+        };
+        answer.status == 200
+    }
+
+    /// The folder of everything.
+    pub(crate) fn folder(&self) -> &Path {
+        self._folder.path()
+    }
+
+    /// Who has signed the gateway's certificates.
+    pub(crate) fn authority(&self) -> Authority {
+        Authority::of(self.folder())
     }
 
     pub(crate) async fn stop_gateway(&mut self) {

@@ -14,4 +14,5 @@ mod routing;
 mod smuggling;
 mod standby;
 mod streaming;
+mod tls;
 mod workers;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::Request;
 use http_body_util::Empty;
 
-use crate::harness::{Cluster, Plan, get, h2, send};
+use crate::harness::{Authority, Cluster, Plan, connect_as_proxy, get, h1_on, h2, raw, send};
 
 #[tokio::test]
 async fn a_function_is_called_by_its_path() {
@@ -124,4 +124,49 @@ async fn an_answer_is_built_anew() {
     assert_eq!((answer.status, answer.body.len(), answer.header("content-length").as_str()), (200, 0, "9999"));
     let answer = cluster.call("GET", "/no-content", &[], "").await;
     assert_eq!((answer.status, answer.body.len(), answer.header("x-a").as_str()), (204, 0, "b"));
+}
+
+/// A gateway behind proxies on this machine.
+async fn proxied(configure: fn(&mut dunlin_gateway::Config)) -> Cluster {
+    Cluster::with(Plan { configure, ..Plan::default() }).await
+}
+
+#[tokio::test]
+async fn t35_a_trusted_proxy_says_who_calls_and_nobody_else_does() {
+    let headers = [("x-forwarded-for", "6.6.6.6, 192.0.2.7"), ("x-forwarded-proto", "https")];
+    let trusting = proxied(|config| config.proxies.trusted = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    for (cluster, remote, scheme) in [(trusting, "192.0.2.7", "https"), (proxied(|_| {}).await, "127.0.0.1", "http")] {
+        let answer = cluster.call("GET", "/", &headers, "").await;
+        assert_eq!(answer.json()["remote"], remote);
+        let given = answer.json()["headers"].as_array().unwrap().clone();
+        assert!(given.contains(&serde_json::json!(["x-forwarded-for", remote])), "{given:?}");
+        assert!(given.contains(&serde_json::json!(["x-forwarded-proto", scheme])), "{given:?}");
+        assert_eq!(cluster.workers[0].begins().last().unwrap().scheme, scheme);
+    }
+}
+
+#[tokio::test]
+async fn t35_behind_the_proxy_protocol_only_proxies_connect() {
+    let plain = |config: &mut dunlin_gateway::Config| {
+        config.proxies.trusted = vec!["127.0.0.1/32".parse().unwrap()];
+        config.proxies.protocol = true;
+    };
+    let cluster = proxied(plain).await;
+    let request = |id: &str| Request::get("/shop/open/").header("host", id).body(String::new()).unwrap();
+    let stream = connect_as_proxy([127, 0, 0, 1], cluster.functions()).await;
+    let answer = h1_on(stream, request("h")).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["remote"]), (200, &"192.0.2.7".into()));
+    assert!(h1_on(connect_as_proxy([127, 0, 0, 2], cluster.functions()).await, request("h")).await.is_err());
+    let (answer, closed) = raw(cluster.functions(), b"GET /shop/open/ HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(answer.is_empty() && closed, "{answer}");
+    let secured = proxied(|config| {
+        config.tls.certificates = vec![Authority::of(config.data_dir.parent().unwrap()).issue("a", &["a.test"])];
+        config.proxies.trusted = vec!["127.0.0.1/32".parse().unwrap()];
+        config.proxies.protocol = true;
+    })
+    .await;
+    let stream = connect_as_proxy([127, 0, 0, 1], secured.functions()).await;
+    let answer = secured.authority().caller().get_on(stream, "a.test", "/shop/open/").await;
+    assert_eq!((answer.status, &answer.json()["remote"]), (200, &"192.0.2.7".into()));
+    assert_eq!(secured.workers[0].begins()[0].scheme, "https");
 }

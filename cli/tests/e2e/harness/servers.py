@@ -73,12 +73,16 @@ class Authority:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
+    def pair(self, *hosts):
+        """A certificate for these names, and its key, as PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(x509.Name([]), key, [x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])])
+        return certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     def context(self, host):
         """What a server of this name needs to speak TLS."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(x509.Name([]), key, [x509.SubjectAlternativeName([x509.DNSName(host)])])
         both = self._folder / f"{host}.pem"
-        both.write_bytes(certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        both.write_bytes(b"".join(self.pair(host)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(both)
         return context

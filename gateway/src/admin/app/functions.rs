@@ -158,16 +158,16 @@ fn routed_urls(config: &Config, router: &Router, name: &FunctionRef) -> Vec<Stri
             None => domains.iter().map(ToString::to_string).collect(),
         };
         let shared = (rule.spec.host.is_none() && config.paths())
-            .then(|| format!("http://{}/{}{path}", config.functions, name.namespace));
+            .then(|| format!("{}://{}/{}{path}", config.tls.scheme(), config.functions, name.namespace));
         hosts.into_iter().map(|host| url(config, &host, path)).chain(shared).collect::<Vec<_>>()
     };
     site.calling(&name.function).iter().flat_map(of_rule).collect()
 }
 
 fn url(config: &Config, host: &str, path: impl std::fmt::Display) -> String {
-    match config.functions.port() {
-        80 => format!("http://{host}{path}"),
-        port => format!("http://{host}:{port}{path}"),
+    match (config.tls.scheme(), config.public_port()) {
+        (scheme @ "http", 80) | (scheme @ "https", 443) => format!("{scheme}://{host}{path}"),
+        (scheme, port) => format!("{scheme}://{host}:{port}{path}"),
     }
 }
 
@@ -176,13 +176,15 @@ fn urls(config: &Config, name: &FunctionRef) -> Vec<String> {
     let label = format!("{}--{}", name.function, name.namespace);
     let by_host = config.domain.iter().map(|domain| url(config, &format!("{label}.{domain}"), "/"));
     let host = config.functions;
-    let by_path = config.paths().then(|| format!("http://{host}/{}/{}/", name.namespace, name.function));
+    let scheme = config.tls.scheme();
+    let by_path = config.paths().then(|| format!("{scheme}://{host}/{}/{}/", name.namespace, name.function));
     by_host.chain(by_path).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CertificateConfig;
 
     #[test]
     fn a_function_has_the_addresses_that_the_gateway_serves() {
@@ -194,5 +196,10 @@ mod tests {
         config.path_addressing = Some(true);
         config.functions.set_port(80);
         assert_eq!(urls(&config, &name), ["http://pay--shop.fn.example.com/", "http://127.0.0.1:80/shop/pay/"]);
+        config.path_addressing = Some(false);
+        config.tls.certificates = vec![CertificateConfig { certificate: "c".into(), key: "k".into() }];
+        assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com:80/"]);
+        config.tls.port = Some(443);
+        assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com/"]);
     }
 }

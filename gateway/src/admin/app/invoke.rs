@@ -50,7 +50,7 @@ impl App {
             id,
             request: read(request)?,
             base_path: String::new(),
-            scheme: "http",
+            scheme: self.context.config.tls.scheme(),
             authority: self.context.config.functions.to_string(),
             remote_address: self.context.config.admin.ip(),
             request_id: String::new(),

@@ -51,7 +51,7 @@ pub(super) async fn begin(State(app): State<App>, headers: HeaderMap, sent: Resu
     let token = token.trim();
     match app.context().verifier.administration(token).await {
         Ok(who) => {
-            let cookie = session::begin(token, &who, SystemTime::now());
+            let cookie = session::begin(token, &who, SystemTime::now(), app.context().config.admin_tls());
             Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
         Err(error) => refuse(next, error),

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -60,10 +60,34 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(connect(address).await);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    h1_on(connect(address).await, request).await.unwrap()
+}
+
+/// The same on a connection.
+pub(crate) async fn h1_on<T, B>(stream: T, request: Request<B>) -> hyper::Result<Answer>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     Shutdown::default().spawn(connection);
-    whole(sender.send_request(request).await.unwrap()).await
+    Ok(whole(sender.send_request(request).await?).await)
+}
+
+/// Sends a request over HTTP/2 on a connection.
+pub(crate) async fn h2_on<T, B>(stream: T, request: Request<B>) -> hyper::Result<Answer>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    Shutdown::default().spawn(connection);
+    Ok(whole(sender.send_request(request).await?).await)
 }
 
 /// Sends a request over HTTP/2; its answer's body has not been read.
@@ -114,6 +138,17 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Connects from one of this machine's own addresses, as a proxy that passes on a connection of 192.0.2.7 (PROXY protocol,
+/// version 2).
+pub(crate) async fn connect_as_proxy(from: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let header = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 7, 127, 0, 0, 1, 4, 1, 4, 2]].concat();
+    stream.write_all(&header).await.unwrap();
     stream
 }
 

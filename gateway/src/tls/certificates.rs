@@ -1,0 +1,74 @@
+//! Which certificate a client is shown.
+//!
+//! One that names its host to the letter goes before one with a wildcard, and among equals the one that is configured
+//! first. Who asks for a name that none has, or for no name, is shown the first of all: the handshake goes on, as RFC 6066 3
+//! allows, because the client then finds out, and can say, whose certificate it got. Whether a request may follow is
+//! decided when it is there ([`super::Session::is_for`]).
+
+use std::sync::Arc;
+
+use rustls::{
+    crypto::CryptoProvider,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::{
+    names::Names,
+    pair::{Pair, TlsError},
+};
+
+/// A certificate that has been read.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    key: Arc<CertifiedKey>,
+    names: Arc<Names>,
+}
+
+/// All certificates.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    first: Certificate,
+    others: Vec<Certificate>,
+}
+
+impl Certificate {
+    fn new(pair: &Pair, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let certified = pair.certified(provider)?;
+        Ok(Self { names: pair.names(&certified)?, key: Arc::new(certified) })
+    }
+
+    /// What it is for.
+    pub(super) fn names(&self) -> Arc<Names> {
+        self.names.clone()
+    }
+}
+
+impl Certificates {
+    /// Those of these pairs.
+    ///
+    /// # Errors
+    /// There are none, or one of them can't be used.
+    pub(super) fn new(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let mut read = pairs.iter().map(|pair| Certificate::new(pair, provider));
+        let none = || rustls::Error::General("there is no certificate".to_owned());
+        let first = read.next().ok_or_else(none)??;
+        Ok(Self { first, others: read.collect::<Result<_, _>>()? })
+    }
+
+    /// The one for a client that asks for this name, in lower case.
+    pub(super) fn choose(&self, asked: Option<&str>) -> &Certificate {
+        let all = || std::iter::once(&self.first).chain(&self.others);
+        let found = asked.and_then(|name| {
+            let exact = all().find(|certificate| certificate.names.has(name));
+            exact.or_else(|| all().find(|certificate| certificate.names.has_wildcard(name)))
+        });
+        found.unwrap_or(&self.first)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.choose(hello.server_name()).key.clone())
+    }
+}
