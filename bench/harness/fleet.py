@@ -48,7 +48,7 @@ def patiently(call, seconds=600):
         try:
             return call()
         except ApiError as error:
-            if error.code.name != "RESOURCE_EXHAUSTED" or time.monotonic() > deadline:
+            if error.code.name not in ("RESOURCE_EXHAUSTED", "UNAVAILABLE") or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
@@ -62,8 +62,12 @@ def deploy_all(cluster, functions, **spec):
             api._method(f"FunctionService.{method}")
     digests = {wasm: None for wasm in functions.values()}
     with ThreadPoolExecutor(THREADS) as pool:
-        uploads = pool.map(lambda pair: (pair[1], apis[pair[0] % CHANNELS].upload("default", pair[1])["digest"]), enumerate(list(digests)))
-        digests = dict(uploads)
+
+        def upload(pair):
+            number, wasm = pair
+            return wasm, patiently(lambda: apis[number % CHANNELS].upload("default", wasm))["digest"]
+
+        digests = dict(pool.map(upload, enumerate(list(digests))))
 
         def create(pair):
             number, (name, wasm) = pair

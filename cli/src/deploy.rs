@@ -84,6 +84,7 @@ async fn create(
     while let Some(message) = events.message().await.map_err(failure)? {
         match message.event {
             Some(Event::Progress(stage)) => progress.step(&stage_text(&stage)),
+            Some(Event::Capabilities(changes)) => capability_lines(&changes).for_each(|line| progress.note(&line)),
             Some(Event::Version(version)) => return Ok(version),
             None => {}
         }
@@ -105,6 +106,18 @@ fn stage_text(progress: &v1::DeployProgress) -> String {
     if progress.message.is_empty() { stage.to_owned() } else { progress.message.clone() }
 }
 
+/// How the version differs from the one before it, a line each.
+fn capability_lines(changes: &v1::CapabilityChanges) -> impl Iterator<Item = String> {
+    let kinds = [
+        ("may now reach", &changes.added_outbound_hosts),
+        ("may no longer reach", &changes.removed_outbound_hosts),
+        ("now imports", &changes.added_imports),
+        ("no longer imports", &changes.removed_imports),
+    ];
+    let lines = kinds.into_iter().filter(|(_, which)| !which.is_empty());
+    lines.map(|(what, which)| format!("it {what} {}", which.join(", ")))
+}
+
 /// Says how to make the namespace, where that is what is missing.
 fn name_namespace(failure: Failure, function: &FunctionRef) -> Failure {
     if failure.code() != Some(ErrorCode::NotFound) {
@@ -124,6 +137,21 @@ mod tests {
         assert_eq!(parts.iter().map(Bytes::len).collect::<Vec<_>>(), [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1]);
         assert_eq!(parts.concat(), bytes);
         assert!(chunks(&Bytes::new()).is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_said_in_a_line_each() {
+        let list = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let changes = v1::CapabilityChanges {
+            added_outbound_hosts: list("https://a.example http://b.example"),
+            removed_imports: list("wasi:random/random@0.2.6"),
+            ..Default::default()
+        };
+        let lines: Vec<_> = capability_lines(&changes).collect();
+        assert_eq!(
+            lines,
+            ["it may now reach https://a.example, http://b.example", "it no longer imports wasi:random/random@0.2.6"]
+        );
     }
 
     #[test]

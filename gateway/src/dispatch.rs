@@ -7,6 +7,7 @@ pub(crate) mod activate;
 mod attempt;
 pub(crate) mod call;
 mod endpoint;
+mod health;
 mod hold;
 mod outbound;
 mod pick;

@@ -3,6 +3,7 @@
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
 
+mod compress;
 mod head;
 mod headers;
 mod origin;
@@ -48,6 +49,8 @@ pub(crate) enum AnswerBody {
     Own(Full<Bytes>),
     /// A function's.
     Function(Box<ResponseBody>),
+    /// One of both, compressed on its way.
+    Compressed(compress::Compressed),
 }
 
 impl Functions {
@@ -91,7 +94,11 @@ impl Functions {
             let table = context.routes.load();
             match target::find(&parts, &authority, &context.config, &table)? {
                 Target::Own(path) => return target::own(&path, &table).map(own),
-                Target::Answer(answer) => return Ok(own(answer.into_response(&parts, origin.address, id))),
+                Target::Answer(answer) => {
+                    let encodings = answer.compresses().then(|| compress::accepted(&parts.headers));
+                    let response = own(answer.into_response(&parts, origin.address, id));
+                    return compressed(response, encodings).await;
+                }
                 Target::Function(called) => called,
             }
         };
@@ -99,6 +106,7 @@ impl Functions {
             return self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         };
         // What a route says about answers.
+        let encodings = route.compresses().then(|| compress::accepted(&parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
         let answered = self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         let mut response = match answered {
@@ -106,7 +114,7 @@ impl Functions {
             answered => answered?,
         };
         route.to_caller(&sent, response.headers_mut());
-        Ok(response)
+        compressed(response, encodings).await
     }
 
     /// Calls a function.
@@ -174,6 +182,17 @@ impl Functions {
     }
 }
 
+/// Compresses an answer for a caller that accepts this much, where its route asks for it.
+async fn compressed(
+    response: Response<AnswerBody>,
+    accepted: Option<HeaderMap>,
+) -> Result<Response<AnswerBody>, ApiError> {
+    match accepted {
+        Some(accepted) => compress::compress(response, accepted).await,
+        None => Ok(response),
+    }
+}
+
 fn own(response: Response<Bytes>) -> Response<AnswerBody> {
     response.map(|body| AnswerBody::Own(Full::new(body)))
 }
@@ -206,6 +225,7 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Function(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Compressed(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -213,6 +233,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Function(body) => body.is_end_stream(),
+            Self::Compressed(body) => body.is_end_stream(),
         }
     }
 
@@ -220,6 +241,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Function(body) => body.size_hint(),
+            Self::Compressed(body) => body.size_hint(),
         }
     }
 }

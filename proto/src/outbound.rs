@@ -49,6 +49,22 @@ impl AllowedHosts {
     pub fn allows(&self, https: bool, host: &str, port: u16) -> bool {
         self.0.iter().any(|allowed| allowed.allows(https, host, port))
     }
+
+    /// Those of some patterns that reach further than any of these. That several of these together reach as far as one of
+    /// those is not noticed.
+    ///
+    /// # Errors
+    /// The first pattern that is not one.
+    pub fn lacks(&self, patterns: &[String]) -> Result<Vec<String>, InvalidAllowedHost> {
+        let mut lacking = Vec::new();
+        for pattern in patterns {
+            let other: AllowedHost = pattern.parse()?;
+            if !lacking.contains(pattern) && !self.0.iter().any(|allowed| allowed.covers(&other)) {
+                lacking.push(pattern.clone());
+            }
+        }
+        Ok(lacking)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +105,39 @@ impl AllowedHost {
     }
 }
 
+impl AllowedHost {
+    /// Whether all that the other allows is allowed.
+    fn covers(&self, other: &Self) -> bool {
+        let scheme = (self.http || !other.http) && (self.https || !other.https);
+        scheme && self.host.covers(&other.host) && self.covers_port(other)
+    }
+
+    fn covers_port(&self, other: &Self) -> bool {
+        let has = |port: u16| matches!(self.port, Port::Range(from, end) if from <= port && u32::from(port) < end);
+        match (&self.port, &other.port) {
+            (Port::Any, _) | (Port::OfScheme, Port::OfScheme) => true,
+            (Port::Range(..), Port::OfScheme) => (!other.http || has(80)) && (!other.https || has(443)),
+            (Port::Range(from, end), Port::Range(low, high)) => from <= low && high <= end,
+            (Port::OfScheme, Port::Range(port, end)) => {
+                let one = u32::from(*port) + 1 == *end;
+                one && (!other.http || *port == 80) && (!other.https || *port == 443)
+            }
+            (_, Port::Any) => false,
+        }
+    }
+}
+
 impl Host {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Below(suffix), Self::Below(other)) => other.ends_with(suffix.as_str()),
+            (_, Self::Name(name)) => self.matches(name),
+            (Self::Network(network), Self::Network(other)) => network.contains(other),
+            _ => false,
+        }
+    }
+
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
@@ -225,6 +273,45 @@ mod tests {
             assert_eq!(hosts.allows(https, host, port), allowed, "{pattern} {host}:{port}");
         }
         assert!(!AllowedHosts::default().allows(true, "example.com", 443));
+    }
+
+    #[test]
+    fn a_pattern_reaches_further_unless_another_reaches_as_far() {
+        // There already, new, whether the new one reaches further.
+        let table = [
+            ("", "https://a.example", true),
+            ("https://a.example", "https://A.example.", false),
+            ("https://a.example", "http://a.example", true),
+            ("*://a.example", "http://a.example", false),
+            ("http://a.example", "*://a.example", true),
+            ("https://*.example", "https://a.example", false),
+            ("https://*.example", "https://*.b.example", false),
+            ("https://*.b.example", "https://*.example", true),
+            ("https://*.example", "https://*.badexample", true),
+            ("https://a.example", "https://*.a.example", true),
+            ("https://*", "https://a.example", false),
+            ("https://a.example", "https://*", true),
+            ("https://a.example", "https://a.example:443", false),
+            ("https://a.example:443", "https://a.example", false),
+            ("*://a.example:443", "*://a.example", true),
+            ("https://a.example", "https://a.example:8443", true),
+            ("https://a.example:*", "https://a.example:8443", false),
+            ("https://a.example:8443", "https://a.example:*", true),
+            ("https://a.example:8000..9000", "https://a.example:8443..8500", false),
+            ("https://a.example:8000..9000", "https://a.example:8443..9500", true),
+            ("http://10.0.0.0/8", "http://10.1.0.0/16", false),
+            ("http://10.1.0.0/16", "http://10.0.0.0/8", true),
+            ("http://10.0.0.0/8", "http://10.1.2.3", false),
+            ("http://10.0.0.0/8", "http://a.example", true),
+            ("http://*", "http://10.0.0.0/8", false),
+            ("*://*:*", "https://a.example:1", false),
+        ];
+        for (old, new, further) in table {
+            let old_hosts = AllowedHosts::parse(old.split_whitespace()).unwrap();
+            let lacking = old_hosts.lacks(&[new.to_owned(), new.to_owned()]).unwrap();
+            assert_eq!(lacking, if further { vec![new.to_owned()] } else { vec![] }, "{old} {new}");
+        }
+        assert!(AllowedHosts::default().lacks(&["x".to_owned()]).is_err());
     }
 
     #[test]

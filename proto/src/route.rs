@@ -47,6 +47,9 @@ pub struct RouteSpec {
     pub deny: Vec<Network>,
     /// Which pages of other origins may call it.
     pub cors: Option<CorsPolicy>,
+    /// Answers are compressed for callers that accept it.
+    #[serde(default)]
+    pub compress: bool,
 }
 
 /// Who may call through a route.

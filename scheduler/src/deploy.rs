@@ -18,6 +18,7 @@ use dunlin_proto::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    capabilities::Changes,
     cluster::{HeldState, WorkerView},
     codes::{Codes, Step},
     error::Error,
@@ -49,6 +50,8 @@ pub(crate) struct Deploy {
     pub(crate) description: Option<String>,
     pub(crate) note: String,
     pub(crate) hold_traffic: bool,
+    /// It may reach more than the versions that have the traffic.
+    pub(crate) allow_new_capabilities: bool,
     /// Who asks; the same request of another person is the same request.
     #[serde(skip)]
     pub(crate) creator: String,
@@ -73,6 +76,8 @@ pub(crate) enum Stage {
 pub(crate) struct Progress {
     /// The stages entered, each with a message for people.
     pub(crate) stages: Vec<(Stage, String)>,
+    /// What it may reach and imports, against the versions that have the traffic.
+    pub(crate) changes: Option<Changes>,
     /// How it ended.
     pub(crate) outcome: Option<Result<VersionRecord, ApiError>>,
 }
@@ -172,6 +177,7 @@ impl Deploys {
         };
         let compiled = self.codes.ensure(namespace, &deploy.artifact, step).await?;
         check_reuse(&deploy.spec, compiled.kind)?;
+        self.check_capabilities(deploy, &compiled.imports, progress).await?;
         Ok(NewVersion {
             function: deploy.function.clone(),
             artifact: deploy.artifact,
@@ -187,6 +193,39 @@ impl Deploys {
             direct: deploy.direct,
             description: deploy.description.clone(),
         })
+    }
+
+    /// Shows how the version differs in what it may reach, and refuses what nobody has said to be meant.
+    async fn check_capabilities(
+        &self,
+        deploy: &Deploy,
+        imports: &[String],
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Error> {
+        let before = self.with_traffic(&deploy.function).await?;
+        if before.is_empty() {
+            return Ok(());
+        }
+        let changes = Changes::between(&before, &deploy.spec.allowed_outbound_hosts, imports)?;
+        if !changes.is_empty() {
+            tracing::info!(function = %deploy.function, creator = deploy.creator, ?changes, "a version differs in what it may reach");
+            progress.send_modify(|progress| progress.changes = Some(changes.clone()));
+        }
+        if deploy.allow_new_capabilities { Ok(()) } else { Ok(changes.check(&deploy.function)?) }
+    }
+
+    /// The versions that get a function's calls; none for a new function.
+    async fn with_traffic(&self, function: &FunctionRef) -> Result<Vec<VersionRecord>, Error> {
+        let store = &self.codes.store;
+        let record = match store.function_fetch(function).await.map_err(Error::into_api) {
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(Vec::new()),
+            record => record?,
+        };
+        let mut versions = Vec::new();
+        for share in &record.traffic {
+            versions.push(store.version_fetch(&function.version(share.0)).await?);
+        }
+        Ok(versions)
     }
 
     /// From the version's row to the traffic.

@@ -10,6 +10,7 @@ mod app;
 mod artifacts;
 mod authority;
 mod autoscale;
+mod capabilities;
 mod catalog;
 mod cluster;
 mod codes;

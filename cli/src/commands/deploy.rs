@@ -55,6 +55,9 @@ pub(crate) struct DeployArgs {
     /// Leave the traffic where it is
     #[arg(long)]
     no_traffic: bool,
+    /// It may reach more than the version before
+    #[arg(long)]
+    allow_new_capabilities: bool,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -150,6 +153,7 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         description: plan.description,
         note: args.note.clone(),
         hold_traffic: args.no_traffic,
+        allow_new_capabilities: args.allow_new_capabilities,
     }
 }
 
@@ -199,6 +203,7 @@ mod tests {
             allow_hosts: vec![],
             note: String::new(),
             no_traffic: false,
+            allow_new_capabilities: false,
         }
     }
 

@@ -156,3 +156,20 @@ def test_a_disabled_function_answers_503_on_every_gateway_until_it_is_enabled(cl
     assert "is disabled" in refused.value.message
     dunlin("function", "enable", "fn")
     everywhere(cluster, f"/{namespace}/fn/", lambda answer: answer.text == "alive")
+
+
+def test_a_route_compresses_what_callers_accept_and_streams_go_on_streaming(cluster, api, namespace, probe, dunlin, call_when_ready):
+    api.deploy(namespace, "probe", probe)
+    call_when_ready(f"/{namespace}/probe/headers")
+    dunlin("route", "add", "all", "/{path*}", "--function", "probe", "--compress", "--add-request-header", f"x-long: {'a' * 1000}")
+    everywhere(cluster, f"/{namespace}/headers", lambda answer: answer.headers.get("content-encoding") in ("gzip", "br"))
+    assert dunlin("route", "list", "-o", "json").json[0]["compress"] is True
+    with cluster.http() as client:
+        for accepted in ("gzip", "br", "identity"):
+            answer = client.get(f"/{namespace}/headers", headers={"Accept-Encoding": accepted})
+            assert answer.headers.get("content-encoding", "identity") == accepted and answer.headers["vary"] == "accept-encoding"
+            assert f"x-long: {'a' * 1000}" in answer.text and answer.headers["server-timing"]
+        with client.stream("GET", f"/{namespace}/trickle?n=10&ms=100", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            arrived = [time.monotonic() for piece in answer.iter_bytes() if piece]
+        assert len(arrived) > 3 and arrived[-1] - arrived[0] > 0.5, "what the function has sent is not kept back"

@@ -10,11 +10,16 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use dunlin_proto::{ids::GatewayId, local::Local, trust::Trust};
+use dunlin_proto::{
+    ids::{GatewayId, VersionKey},
+    local::Local,
+    trust::Trust,
+};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    health::{Fault, Health},
     refusals::Refusals,
     session::{self, Session},
 };
@@ -45,6 +50,8 @@ pub(crate) struct Endpoint {
     in_flight: Arc<AtomicU32>,
     /// What it refused lately.
     pub(super) refusals: Refusals,
+    /// What became of the calls that it took.
+    pub(super) health: Health,
     /// Ends its sessions once their calls are over: it is no longer placed.
     pub(super) gone: CancellationToken,
 }
@@ -68,6 +75,7 @@ impl Endpoint {
             slots: (0..sessions).map(|_| ArcSwapOption::empty()).collect(),
             in_flight: Arc::default(),
             refusals: Refusals::new(Instant::now()),
+            health: Health::new(Instant::now()),
             gone,
         }
     }
@@ -77,6 +85,23 @@ impl Endpoint {
         let open = self.slots.iter().any(|slot| slot.load().as_ref().is_some_and(|session| session.is_open()));
         let weight = || self.refusals.weight(Instant::now);
         open.then(|| self.in_flight.load(Ordering::Relaxed).saturating_add(weight()))
+    }
+
+    /// Whether calls go elsewhere where they can.
+    pub(super) fn is_out(&self) -> bool {
+        self.health.is_out(Instant::now)
+    }
+
+    /// Notes that it failed a call of a version.
+    pub(super) fn failed(&self, version: VersionKey, fault: Fault) {
+        if let Some(out) = self.health.failed(version, fault, Instant::now()) {
+            tracing::warn!(
+                endpoint = self.id,
+                ?fault,
+                ?out,
+                "a worker fails calls through no fault of theirs; leaving it out for a while"
+            );
+        }
     }
 
     /// Counts an invocation.

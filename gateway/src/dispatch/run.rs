@@ -25,6 +25,7 @@ use super::{
     attempt::{self, Failure, First},
     call::CallHandle,
     endpoint::Endpoint,
+    health::{Fault, most_out},
     pick::pick,
     placement::Directory,
     record::{Ledger, Slot, Stage},
@@ -165,6 +166,8 @@ struct Course<'a> {
     pump: Pump,
     /// Endpoints that refused, or lost it before it began, and in which role.
     refused: Vec<(Arc<Endpoint>, Role)>,
+    /// Of these, who had it and did not say that there is too much to do.
+    failed: Vec<Arc<Endpoint>>,
     /// What the last of them said.
     refusal: Option<ApiError>,
     /// What an endpoint said that had too much to do.
@@ -185,6 +188,7 @@ impl<'a> Course<'a> {
             patience: None,
             pump,
             refused: Vec::new(),
+            failed: Vec::new(),
             refusal: None,
             full: None,
             losses: 0,
@@ -201,9 +205,17 @@ impl<'a> Course<'a> {
             if role == Role::Standby {
                 self.ask_for_more();
             }
-            match self.attempt(call, ledger).await? {
+            let key = self.invocation.version.key;
+            let came = self.attempt(call, ledger).await.inspect_err(|failure| {
+                if failure.error.code == ErrorCode::Internal {
+                    endpoint.failed(key, Fault::Internal);
+                }
+            });
+            match came? {
                 First::Head(head, call) => {
                     endpoint.refusals.taken();
+                    endpoint.health.worked();
+                    self.failed.iter().for_each(|other| other.failed(key, Fault::AnsweredElsewhere));
                     self.invocation.version.demand.throttle().taken(Instant::now());
                     return Ok((head, call));
                 }
@@ -214,12 +226,16 @@ impl<'a> Course<'a> {
                     self.may_try_again(refusal)?;
                 }
                 First::Lost => {
+                    self.failed.push(endpoint.clone());
                     self.refused.push((endpoint, role));
                     self.refusal = Some(self.may_run_again()?);
                 }
                 First::Again(refusal) => {
                     tracing::debug!(endpoint = endpoint.id, %refusal, "an endpoint refused an invocation");
                     endpoint.refusals.refused(Instant::now());
+                    if role == Role::Placed {
+                        self.failed.push(endpoint.clone());
+                    }
                     self.refused.push((endpoint, role));
                     self.refusal = Some(refusal);
                 }
@@ -276,7 +292,9 @@ impl<'a> Course<'a> {
             let refused = self.refused.iter().any(|(refused, role)| counts(*role) && Arc::ptr_eq(refused, endpoint));
             if refused { None } else { endpoint.load() }
         };
-        let endpoint = endpoints.get(pick(endpoints.len(), load, rand::random())?)?;
+        let (count, random) = (endpoints.len(), rand::random());
+        let sound = |index: usize| load(index).filter(|_| !is_left_out(endpoints, index));
+        let endpoint = endpoints.get(pick(count, sound, random).or_else(|| pick(count, load, random))?)?;
         Some(Found { endpoint: endpoint.clone(), session: endpoint.session()?, role })
     }
 
@@ -405,6 +423,12 @@ impl<'a> Course<'a> {
         }
         Ok(response(status, wire::header_map(head.headers), body, &parts))
     }
+}
+
+/// Whether an endpoint is left out: it fails calls, and not half of the others are left out already.
+fn is_left_out(endpoints: &[Arc<Endpoint>], index: usize) -> bool {
+    let out = |index: usize| endpoints.get(index).is_some_and(|endpoint| endpoint.is_out());
+    out(index) && (0..index).filter(|before| out(*before)).count() < most_out(endpoints.len())
 }
 
 /// Sends the rest of a body whose function has begun to answer.

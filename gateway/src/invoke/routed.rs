@@ -201,6 +201,11 @@ impl Answer {
         Self { rule: None, response, allow: Some(allow) }
     }
 
+    /// Whether it is compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.rule.as_ref().is_some_and(|rule| rule.spec.compress)
+    }
+
     /// What the caller gets.
     pub(super) fn into_response(self, request: &Parts, remote: IpAddr, id: InvocationId) -> Response<Bytes> {
         let Self { rule, response, allow } = self;
@@ -276,6 +281,11 @@ impl Routed {
     /// What the route changes of an answer of the function, or of the platform in its place.
     pub(super) fn to_caller(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         finish(&self.rule, request, answer);
+    }
+
+    /// Whether answers are compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.rule.spec.compress
     }
 
     /// Whether browsers are told something even where a call fails.

@@ -135,10 +135,11 @@ pub(super) fn not_found(namespace: &str, name: &str) -> ApiError {
 
 /// Answers for the gateway itself: its health, for load balancers.
 pub(super) fn own(path: &str, table: &Table) -> Result<Response<Bytes>, ApiError> {
-    if path != "health" {
-        return Err(ApiError::new(ErrorCode::NotFound, "nothing is served at this path"));
-    }
-    let ready = table.version > 0;
+    let ready = match path {
+        "health" | "ready" => table.version > 0,
+        "live" => true,
+        _ => return Err(ApiError::new(ErrorCode::NotFound, "nothing is served at this path")),
+    };
     let status = if ready { "ok" } else { "starting" };
     let body = serde_json::json!({"status": status, "config_version": table.version}).to_string();
     let mut response = Response::new(Bytes::from(body));
@@ -201,6 +202,21 @@ mod tests {
             Ok(Target::Answer(answer)) => panic!("no route is there: {answer:?}"),
             Err(error) => Err(error.code.http_status()),
         }
+    }
+
+    #[test]
+    fn a_gateway_lives_before_it_is_ready() {
+        let status = |path: &str, version: u64| {
+            let mut table = table();
+            table.version = version;
+            own(path, &table).map_or_else(|error| error.code.http_status(), |answer| answer.status().as_u16())
+        };
+        assert_eq!(
+            [("live", 0), ("ready", 0), ("health", 0)].map(|(path, version)| status(path, version)),
+            [200, 503, 503]
+        );
+        assert_eq!([("live", 1), ("ready", 1), ("health", 1)].map(|(path, version)| status(path, version)), [200; 3]);
+        assert_eq!(status("else", 1), 404);
     }
 
     #[test]

@@ -105,6 +105,44 @@ async fn a_worker_that_takes_nothing_of_what_it_is_given_is_hardly_asked_until_i
 }
 
 #[tokio::test]
+async fn a_worker_that_fails_calls_on_its_side_is_left_out_until_it_works_again() {
+    let cluster = Cluster::with(Plan { workers: 3, ..Plan::default() }).await;
+    let broken = &cluster.workers[0];
+    let fails = async || {
+        let mut failures = 0;
+        for n in 0..60 {
+            let function = if n % 2 == 0 { PUBLIC } else { IDEMPOTENT };
+            let answer = send(cluster.functions(), "GET", &format!("/shop/{function}/"), &[], "").await;
+            assert!(answer.status == 200 || answer.code() == "internal", "{}", answer.text());
+            failures += usize::from(answer.status != 200);
+        }
+        failures
+    };
+    // Its quickness would draw calls to it.
+    broken.seen.broken.send_replace(true);
+    let first = fails().await;
+    assert!((5..20).contains(&first), "{first} of 60");
+    assert!(fails().await <= 2, "one call now and then finds out");
+    broken.seen.broken.send_replace(false);
+    eventually("it is used like the others", async || {
+        let before = broken.begins().len();
+        fails().await == 0 && broken.begins().len() - before >= 10
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_guests_do_wrong_is_not_their_workers_fault() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    for _ in 0..60 {
+        assert_eq!(cluster.call("GET", "/trap", &[], "").await.code(), "function_failed");
+    }
+    for worker in &cluster.workers {
+        assert!(worker.begins().len() >= 15, "both are asked all the time");
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_full_says_when_to_come_back() {
     let configure = |config: &mut dunlin_gateway::Config| config.dispatch.queue_timeout = Duration::from_millis(300);
     let cluster = Cluster::with(Plan { workers: 2, configure, ..Plan::default() }).await;

@@ -31,6 +31,7 @@ impl TryFrom<v1::Route> for RouteSpec {
             allow: networks("route.allow", &wire.allow)?,
             deny: networks("route.deny", &wire.deny)?,
             cors: wire.cors.map(CorsPolicy::try_from).transpose()?,
+            compress: wire.compress,
         })
     }
 }
@@ -100,6 +101,7 @@ impl From<&RouteSpec> for v1::Route {
             allow: spec.allow.iter().map(ToString::to_string).collect(),
             deny: spec.deny.iter().map(ToString::to_string).collect(),
             cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
+            compress: spec.compress,
             ..Self::default()
         }
     }

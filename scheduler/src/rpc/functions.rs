@@ -210,6 +210,7 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         description,
         note: text("note", request.note, 1024)?,
         hold_traffic: request.hold_traffic,
+        allow_new_capabilities: request.allow_new_capabilities,
         creator,
     })
 }
@@ -219,9 +220,13 @@ fn events(
     mut progress: watch::Receiver<Progress>,
 ) -> impl Stream<Item = Result<v1::CreateVersionResponse, Status>> + Send {
     async_stream::stream! {
-        let mut told = 0;
+        let (mut told, mut shown) = (0, false);
         loop {
             let now = progress.borrow_and_update().clone();
+            if let Some(changes) = now.changes.filter(|_| !shown) {
+                shown = true;
+                yield Ok(v1::CreateVersionResponse { event: Some(Event::Capabilities(changes.to_wire())) });
+            }
             for (stage, message) in now.stages.into_iter().skip(told) {
                 told += 1;
                 let progress = v1::DeployProgress { stage: to_wire(stage).into(), message };

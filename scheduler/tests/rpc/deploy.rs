@@ -130,6 +130,29 @@ async fn held_traffic_stays_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_version_that_may_reach_more_has_to_be_meant() {
+    let cluster = Cluster::start().await;
+    let digest = cluster.upload("default", "hello").await;
+    let with = |hosts: &[&str]| {
+        let allowed_outbound_hosts = hosts.iter().map(ToString::to_string).collect();
+        let spec = v1::VersionSpec { allowed_outbound_hosts, ..Default::default() };
+        v1::CreateVersionRequest { spec: Some(spec), ..create(TILL, digest) }
+    };
+    cluster.deploy(with(&["https://a.example"])).await.1.unwrap();
+    let wider = with(&["https://a.example", "https://b.example:*"]);
+    let error = cluster.deploy(wider.clone()).await.1.unwrap_err();
+    assert!(
+        error.code == ErrorCode::FailedPrecondition && error.message.ends_with(": https://b.example:*"),
+        "{error:?}"
+    );
+    assert_eq!(cluster.function(TILL).await.latest_version, 1, "nothing was made");
+    let held = v1::CreateVersionRequest { hold_traffic: true, ..wider.clone() };
+    assert!(cluster.deploy(held).await.1.is_err(), "it could get traffic later");
+    cluster.deploy(v1::CreateVersionRequest { allow_new_capabilities: true, ..wider }).await.1.unwrap();
+    cluster.deploy(with(&["https://b.example"])).await.1.expect("less is always allowed");
+}
+
+#[tokio::test]
 async fn what_no_worker_can_load_gets_no_traffic() {
     let cluster = Cluster::start().await;
     let worker = SimWorker::join(&cluster, "w1").await;

@@ -217,6 +217,7 @@ impl Cluster {
                 Ok(Some(v1::CreateVersionResponse { event: Some(Event::Version(version)) })) => {
                     return (stages, Ok(version));
                 }
+                Ok(Some(v1::CreateVersionResponse { event: Some(Event::Capabilities(_)) })) => {}
                 Ok(other) => panic!("the stream ended with {other:?}"),
                 Err(error) => return (stages, Err(error.into())),
             }

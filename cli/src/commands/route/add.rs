@@ -64,6 +64,9 @@ pub(crate) struct AddArgs {
     deny: Vec<String>,
     #[command(flatten)]
     cors: CorsArgs,
+    /// Compress answers for callers that accept it
+    #[arg(long)]
+    compress: bool,
     /// Replace the route of this name
     #[arg(long)]
     replace: bool,
@@ -163,6 +166,7 @@ fn route(name: String, args: AddArgs) -> v1::Route {
         allow: args.allow,
         deny: args.deny,
         cors: cors(args.cors),
+        compress: args.compress,
         ..v1::Route::default()
     }
 }

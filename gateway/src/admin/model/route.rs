@@ -67,6 +67,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) cors: Option<CorsPolicy>,
+    /// Answers are compressed for callers that accept it.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) compress: bool,
 }
 
 /// What becomes of a request.
@@ -210,6 +214,7 @@ impl From<v1::Route> for Route {
                 allow: wire.allow,
                 deny: wire.deny,
                 cors: wire.cors.map(CorsPolicy::from),
+                compress: wire.compress,
             },
             create_time: wire.create_time.map(Time::from),
             update_time: wire.update_time.map(Time::from),
@@ -239,6 +244,7 @@ impl RouteSpec {
             allow: self.allow,
             deny: self.deny,
             cors: self.cors.map(v1::CorsPolicy::from),
+            compress: self.compress,
             ..Default::default()
         }
     }

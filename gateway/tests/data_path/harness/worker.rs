@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) full: watch::Sender<bool>,
     /// Has no version.
     pub(crate) lacks: watch::Sender<bool>,
+    /// Something is wrong on its side.
+    pub(crate) broken: watch::Sender<bool>,
     /// What waits in the middle of an answer goes on.
     pub(crate) go: watch::Sender<bool>,
     /// Reads and says nothing, like a process that has been stopped.
@@ -251,6 +253,9 @@ impl Call {
         if *self.seen.lacks.borrow() {
             let refusal = Refusal { code: "unavailable".into(), message: "not here".into(), retry_after_millis: 0 };
             return self.send(Out::Refusal(refusal)).await;
+        }
+        if *self.seen.broken.borrow() {
+            return self.end("internal", "").await;
         }
         let path = begin.path_and_query.split('?').next().unwrap_or_default().to_owned();
         match path.as_str() {
