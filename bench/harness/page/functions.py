@@ -45,13 +45,13 @@ def density(figures):
     rows = []
     for name, found in figures.items():
         if name != "asleep":
-            used = found["kib_per_function"]
+            used, further = found["kib_per_function"], found["kib_per_further_function"]
             rows.append(
                 [
                     name,
                     number(found["functions"]),
                     number(found["loaded"]),
-                    *(number(used[process]["private"]) for process in ("worker", "gateway", "scheduler")),
+                    *(f"{number(used[process]['private'])} / {number(further[process]['private'])}" for process in ("worker", "gateway", "scheduler")),
                     number(found["deploys_per_second"]),
                     ms(found["first_calls_of_100"]["p50_us"]),
                 ]
@@ -59,7 +59,8 @@ def density(figures):
     asleep = figures["asleep"]
     used, limits = asleep["kib_per_sandbox"], asleep["limits"]
     text = (
-        "Memory that each deployed function adds to a process, in KiB that no other process shares.\n\n"
+        "Memory that each deployed function adds to a process, in KiB that no other process shares: on average of all, and on average of the "
+        "second half, whose first half has paid for what is there once.\n\n"
         + table(["functions", "deployed", "in memory", "worker KiB", "gateway KiB", "scheduler KiB", "deploys/s", "next call p50 ms"], rows)
         + f"\n### Sandboxes asleep\n\n{number(asleep['asleep_at_once'])} of {number(asleep['asked'])} calls slept at once on one worker: {number(used['worker']['private'])} KiB each in the worker, "
         f"{number(used['gateway']['private'])} KiB in the gateway. "

@@ -3,6 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use dunlin_proto::ApiError;
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,
@@ -30,6 +31,8 @@ enum LoadError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Policy(#[from] ApiError),
     #[error("load compiled code")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -88,18 +91,20 @@ impl Loader {
     /// is needed: most versions do nothing but wait.
     async fn ready(&self, held: &Held) -> Pool {
         if !held.is_wanted() {
-            let storing = Box::pin(self.stored(held));
-            tokio::select! { () = storing => {}, () = held.wanted_now() => {} }
+            tokio::select! { () = self.stored(held) => {}, () = held.wanted_now() => {} }
         }
         held.wanted_now().await;
         Box::pin(self.loaded(held)).await
     }
 
-    /// Tries until the code is on disk.
+    /// Tries until the code is on disk, when it is its turn.
     async fn stored(&self, held: &Held) {
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = self.store(held).await {
-            self.failed(held, &error, &mut pause).await;
+        loop {
+            let turn = self.stores.acquire().await;
+            let Err(error) = Box::pin(self.store(held)).await else { return };
+            drop(turn);
+            Box::pin(self.failed(held, &error, &mut pause)).await;
         }
     }
 
@@ -116,7 +121,6 @@ impl Loader {
 
     /// Brings the code to the disk.
     async fn store(&self, held: &Held) -> Result<(), LoadError> {
-        let _turn = self.stores.acquire().await;
         self.artifacts.obtain(&held.key(), &held.wanted().code).await?;
         held.set(Status::Stored);
         Ok(())
@@ -126,7 +130,7 @@ impl Loader {
         let _turn = self.loads.acquire().await;
         let wanted = held.wanted();
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
-        let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy.clone());
+        let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy()?);
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
         let pool = Pool::new(
             program,

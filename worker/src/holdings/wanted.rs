@@ -21,11 +21,11 @@ pub(crate) struct Wanted {
     pub(crate) function: FunctionName,
     pub(crate) kind: GuestKind,
     pub(crate) code: CompiledCode,
-    pub(crate) policy: Policy,
     pub(crate) scaling: Scaling,
     /// How sandboxes are used again; what is known of that may change while the version is held.
     pub(crate) reuse: Option<SandboxReuse>,
-    /// The message without what may change while the version is held.
+    /// The message without what is above, and what may change while the version is held. What its policy says is read when
+    /// the version is loaded, since most are not.
     message: AssignedVersion,
 }
 
@@ -33,12 +33,29 @@ impl Wanted {
     /// The message that asked for it; `tried` where reuse is known to work.
     pub(crate) fn assigned(&self, standby: bool, tried: bool) -> AssignedVersion {
         let reuse = self.reuse.map(|reuse| SandboxReuse { tried: reuse.tried || tried, ..reuse });
-        AssignedVersion { standby, reuse, ..self.message.clone() }
+        AssignedVersion {
+            version: Some(self.key.into()),
+            namespace: self.namespace.to_string(),
+            function: self.function.to_string(),
+            code: Some(self.code.clone()),
+            standby,
+            reuse,
+            ..self.message.clone()
+        }
     }
 
     /// Whether both are the same but for being on standby and what is known of reuse.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        self.message == other.message
+        let name = |wanted: &Self| (wanted.key, wanted.namespace.clone(), wanted.function.clone());
+        self.message == other.message && self.code == other.code && name(self) == name(other)
+    }
+
+    /// Grants and limits of its invocations.
+    ///
+    /// # Errors
+    /// None: it was read before.
+    pub(crate) fn policy(&self) -> Result<Policy, ApiError> {
+        policy(self.message.policy.as_ref().ok_or_else(|| missing("policy"))?)
     }
 }
 
@@ -47,7 +64,7 @@ impl TryFrom<&AssignedVersion> for Wanted {
 
     fn try_from(wire: &AssignedVersion) -> Result<Self, ApiError> {
         let version: &VersionRef = wire.version.as_ref().ok_or_else(|| missing("version"))?;
-        let policy = wire.policy.as_ref().ok_or_else(|| missing("policy"))?;
+        self::policy(wire.policy.as_ref().ok_or_else(|| missing("policy"))?)?;
         let scaling = Scaling {
             min: wire.min_sandboxes.min(wire.max_sandboxes),
             max: wire.max_sandboxes.max(1),
@@ -59,10 +76,16 @@ impl TryFrom<&AssignedVersion> for Wanted {
             function: wire.function.parse().map_err(|error| ApiError::invalid("function", error))?,
             kind: wire.kind.parse().map_err(|error| ApiError::invalid("kind", error))?,
             code: wire.code.clone().ok_or_else(|| missing("code"))?,
-            policy: self::policy(policy)?,
             scaling,
             reuse: wire.reuse,
-            message: AssignedVersion { standby: false, reuse: None, ..wire.clone() },
+            message: AssignedVersion {
+                kind: wire.kind.clone(),
+                policy: wire.policy.clone(),
+                min_sandboxes: wire.min_sandboxes,
+                max_sandboxes: wire.max_sandboxes,
+                idle_timeout: wire.idle_timeout,
+                ..AssignedVersion::default()
+            },
         })
     }
 }
