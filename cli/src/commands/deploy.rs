@@ -52,9 +52,12 @@ pub(crate) struct DeployArgs {
     /// Why, for the record
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     note: String,
-    /// Leave the traffic where it is
+    /// Leave the traffic where it is, until dunlin promote or dunlin traffic set
     #[arg(long)]
     no_traffic: bool,
+    /// Give the new version only so many percent of the traffic, from 1 to 99
+    #[arg(long, value_name = "PERCENT", conflicts_with = "no_traffic", value_parser = clap::value_parser!(u32).range(1..=99))]
+    canary: Option<u32>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -150,6 +153,7 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         description: plan.description,
         note: args.note.clone(),
         hold_traffic: args.no_traffic,
+        canary_percent: args.canary,
     }
 }
 
@@ -168,6 +172,14 @@ fn report(function: &FunctionView, version: &VersionView, output: Output) -> Res
     if !version.reuse_refusal.is_empty() {
         let why = printable(&version.reuse_refusal);
         output.warn(format!("{} every call gets a fresh sandbox: {why}", style.caution("reuse is off:")));
+    }
+    if version.traffic_percent.unwrap_or_default() == 0
+        && let Some(url) = version.preview_urls.first()
+    {
+        let token = format!("{} -n {} token create --role developer", own_name(), function.namespace);
+        let url = printable(url);
+        output.note(format!("look at it: curl -H \"Authorization: Bearer $({token})\" {url}"));
+        return output.text(&format!("{url}\n"));
     }
     let url = printable(function.url());
     if url.is_empty() {
@@ -199,6 +211,7 @@ mod tests {
             allow_hosts: vec![],
             note: String::new(),
             no_traffic: false,
+            canary: None,
         }
     }
 
