@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 12] = [
+const SCHEMAS: [&str; 13] = [
     "dunlin/v1/access.proto",
+    "dunlin/v1/alias.proto",
     "dunlin/v1/cluster.proto",
     "dunlin/v1/function.proto",
     "dunlin/v1/invocation.proto",

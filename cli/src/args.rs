@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        build, completion, context, delete, deploy, describe, doctor, domain, function, invocations, invoke,
-        join_token, key, list, login, logs, namespace, new, role, rollback, route, token, versions, worker,
+        alias, build, completion, context, delete, deploy, describe, doctor, domain, function, invocations, invoke,
+        join_token, key, list, login, logs, namespace, new, promote, role, rollback, route, token, traffic, versions,
+        worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -52,6 +53,14 @@ pub(crate) enum Command {
     Versions(versions::VersionsArgs),
     /// Send all traffic back to an earlier version
     Rollback(rollback::RollbackArgs),
+    /// Send all traffic to the newest version
+    Promote(promote::PromoteArgs),
+    /// Divide a function's calls over its versions
+    #[command(subcommand)]
+    Traffic(traffic::TrafficCommand),
+    /// Make, list and delete names for versions, or for several by weight
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
     /// Delete a function with all its versions
     Delete(delete::DeleteArgs),
     /// Take a function out of service, and back into it

@@ -10,11 +10,11 @@ use std::{error::Error, future::Future, io, time::Duration};
 use dunlin_proto::{
     ApiError,
     v1::{
-        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
-        function_service_client::FunctionServiceClient, invocation_service_client::InvocationServiceClient,
-        key_service_client::KeyServiceClient, log_service_client::LogServiceClient,
-        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
+        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
+        invocation_service_client::InvocationServiceClient, key_service_client::KeyServiceClient,
+        log_service_client::LogServiceClient, namespace_service_client::NamespaceServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -96,6 +96,11 @@ impl Client {
     /// Functions, versions, artifacts.
     pub(crate) fn functions(&self) -> FunctionServiceClient<Service> {
         FunctionServiceClient::new(self.service.clone())
+    }
+
+    /// Aliases and how their calls divide.
+    pub(crate) fn aliases(&self) -> AliasServiceClient<Service> {
+        AliasServiceClient::new(self.service.clone())
     }
 
     /// Namespaces.

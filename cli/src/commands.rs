@@ -1,5 +1,6 @@
 //! The commands, one file each, and how one is run to its exit code.
 
+pub(crate) mod alias;
 pub(crate) mod build;
 pub(crate) mod completion;
 pub(crate) mod context;
@@ -18,10 +19,12 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod namespace;
 pub(crate) mod new;
+pub(crate) mod promote;
 pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod route;
 pub(crate) mod token;
+pub(crate) mod traffic;
 pub(crate) mod up;
 pub(crate) mod versions;
 pub(crate) mod whoami;
@@ -79,6 +82,9 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Describe(args) => describe::run(args, session).await,
         Command::Versions(args) => versions::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Promote(args) => promote::run(args, session).await,
+        Command::Traffic(command) => traffic::run(command, session).await,
+        Command::Alias(command) => alias::run(command, session).await,
         Command::Delete(args) => delete::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,
         Command::Invocations(args) => invocations::run(args, session).await,

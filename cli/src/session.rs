@@ -6,7 +6,7 @@ use std::{
 };
 
 use dunlin_proto::{
-    ids::{FunctionName, IdError, Namespace},
+    ids::{AliasId, FunctionName, IdError, Namespace},
     names::{FunctionRef, NamespaceRef},
 };
 
@@ -84,6 +84,27 @@ impl FunctionArg {
     }
 }
 
+/// An alias of a function as people name it: `checkout:beta` or `shop/checkout:beta`; without alias, the function's own traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AliasArg {
+    /// Which function.
+    pub(crate) function: FunctionArg,
+    /// Which of its aliases.
+    pub(crate) alias: Option<AliasId>,
+}
+
+impl FromStr for AliasArg {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (function, alias) = match text.split_once(':') {
+            Some((function, alias)) => (function, Some(alias.parse()?)),
+            None => (text, None),
+        };
+        Ok(Self { function: function.parse()?, alias })
+    }
+}
+
 /// How this command was called, so that lines to paste find it again.
 pub(crate) fn own_name() -> String {
     std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "dunlin".to_owned())
@@ -111,7 +132,14 @@ mod tests {
         {
             assert_eq!(text.parse::<FunctionArg>().unwrap().in_target(&target).to_string(), name);
         }
-        for text in ["", "/", "a/", "/b", "a/b/c", "../a", "a/../b", "A", "ä"] {
+        let named: AliasArg = "shop/pay:beta".parse().unwrap();
+        assert_eq!(named.function.in_target(&target).to_string(), "namespaces/shop/functions/pay");
+        assert_eq!(named.alias.map(|alias| alias.to_string()).as_deref(), Some("beta"));
+        assert_eq!("pay".parse::<AliasArg>().unwrap().alias, None);
+        for text in ["", ":", "pay:", ":beta", "pay:a:b", "pay:A", "pay:a/b"] {
+            assert!(text.parse::<AliasArg>().is_err(), "{text:?}");
+        }
+        for text in ["", "/", "a/", "/b", "a/b/c", "../a", "a/../b", "A", "ä", "a:b"] {
             assert!(text.parse::<FunctionArg>().is_err(), "{text:?}");
         }
     }

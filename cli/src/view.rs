@@ -5,6 +5,7 @@
 //! name in the API, every other name is bare.
 
 pub(crate) mod access;
+pub(crate) mod alias;
 pub(crate) mod cluster;
 pub(crate) mod function;
 pub(crate) mod invocation;

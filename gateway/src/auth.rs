@@ -127,6 +127,8 @@ pub(crate) enum CallerIdentity {
     Key(KeyId),
     /// By a token for the namespace.
     Token {
+        /// Who issued it.
+        issuer: String,
         /// Whom it names.
         subject: String,
     },
@@ -172,6 +174,14 @@ impl Verifier {
         function: &FunctionName,
     ) -> Result<Caller, ApiError> {
         self.0.caller(headers, namespace, function, SystemTime::now()).await
+    }
+
+    /// Checks the token of a developer who calls a version by its own address.
+    ///
+    /// # Errors
+    /// `Unauthenticated` where there is none that is valid, `NotFound` and `PermissionDenied` as administration has them.
+    pub(crate) async fn developer(&self, headers: &HeaderMap, namespace: &Namespace) -> Result<Caller, ApiError> {
+        self.0.developer(headers, namespace, SystemTime::now()).await
     }
 
     /// Forgets verified tokens: the keys that verified them have changed.

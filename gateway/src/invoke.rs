@@ -1,8 +1,9 @@
 //! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
-//! `invoke/routed.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
+//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
 
+mod choice;
 mod compress;
 mod head;
 mod headers;
@@ -35,6 +36,7 @@ use crate::{
     edge::{Lingering, Peer},
     error,
 };
+use choice::{Chosen, Known};
 use origin::Origin;
 use target::{Called, Target};
 
@@ -129,25 +131,32 @@ impl Functions {
     ) -> Result<Response<AnswerBody>, ApiError> {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
-        let Called { function, version, base_path, path_and_query, route } = called;
+        let Called { function, choice, base_path, path_and_query, route } = called;
         if let Some(route) = &route {
             route.check_address(origin.address)?;
-        }
-        // Limits of the version, as far as the head tells.
-        if body.size_hint().lower() > version.request_body_bytes {
-            return Err(too_large(version.request_body_bytes));
         }
         // Room for it: who is refused here costs nothing more.
         context.dispatcher.has_room(&function)?;
         // Authenticate.
-        let consumed = if route.as_ref().map_or(function.public, |route| route.is_public(function.public)) {
-            Vec::new()
+        let FunctionRef { namespace, function: name } = &function.name;
+        let caller = if choice.is_preview() {
+            Some(context.verifier.developer(&parts.headers, namespace).await?)
+        } else if route.as_ref().map_or(function.public, |route| route.is_public(function.public)) {
+            None
         } else {
-            let FunctionRef { namespace, function: name } = &function.name;
             let caller = context.verifier.caller(&parts.headers, namespace, name).await?;
             route.as_ref().map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
-            caller.consumed
+            Some(caller)
         };
+        // Choose a version; it is kept to, whatever becomes of the call.
+        let identity = caller.as_ref().map(|caller| &caller.identity);
+        let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
+        let Chosen { version, cookie } = choice.settle(&function, known)?;
+        // Limits of the version, as far as the head tells.
+        if body.size_hint().lower() > version.request_body_bytes {
+            return Err(too_large(version.request_body_bytes));
+        }
+        let consumed = caller.map(|caller| caller.consumed).unwrap_or_default();
         // What the function sees.
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
@@ -177,8 +186,11 @@ impl Functions {
         };
         let response = context.dispatcher.invoke(invocation).await?;
         // Respond.
-        Ok(headers::to_caller(response, &parts.method, parts.version, id)
-            .map(|body| AnswerBody::Function(Box::new(body))))
+        let mut response = headers::to_caller(response, &parts.method, parts.version, id);
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(response.map(|body| AnswerBody::Function(Box::new(body))))
     }
 }
 

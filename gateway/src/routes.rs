@@ -5,6 +5,7 @@
 pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod router;
+pub(crate) mod split;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,13 +19,14 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{FunctionName, Namespace, VersionKey, VersionNumber},
+    ids::{AliasId, FunctionName, Namespace, VersionKey, VersionNumber},
     names::FunctionRef,
 };
 use tokio::time::Instant;
 
 use crate::{dispatch::throttle::Throttle, quota::Quota};
 use router::Router;
+use split::Split;
 
 /// When somebody may try again whose function is disabled: whoever disabled it will hardly enable it within a second.
 const DISABLED: Duration = Duration::from_secs(60);
@@ -74,20 +76,13 @@ pub(crate) struct Function {
     /// Whether nobody may call it for now.
     pub(crate) disabled: bool,
     /// How calls divide over versions.
-    pub(crate) traffic: Vec<Share>,
+    pub(crate) traffic: Arc<Split>,
+    /// How they do by its other aliases.
+    pub(crate) aliases: HashMap<String, Arc<Split>>,
     /// The versions that can be called, by their numbers.
     pub(crate) versions: BTreeMap<u32, Arc<Version>>,
     /// How many invocations it may have at once.
     pub(crate) quota: Quota,
-}
-
-/// A share of a function's calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
-    /// Of which version.
-    pub(crate) version: VersionNumber,
-    /// From 1 to 100.
-    pub(crate) percent: u32,
 }
 
 /// A version that can be called.
@@ -197,48 +192,11 @@ impl Function {
         Err(error.hint("whoever owns it enables it with: dunlin function enable").retry_after(DISABLED))
     }
 
-    /// The version that a call goes to, for a random number.
-    pub(crate) fn choose(&self, random: u32) -> Option<&Arc<Version>> {
-        self.version(choose(&self.traffic, random)?)
-    }
-}
-
-/// The share on which a random number falls; every number belongs to one.
-pub(crate) fn choose(traffic: &[Share], random: u32) -> Option<VersionNumber> {
-    if let [only] = traffic {
-        return Some(only.version);
-    }
-    let total: u32 = traffic.iter().map(|share| share.percent).sum();
-    let mut ticket = random.checked_rem(total)?;
-    for share in traffic {
-        match ticket.checked_sub(share.percent) {
-            None => return Some(share.version),
-            Some(rest) => ticket = rest,
+    /// How the calls of an alias divide; without one, those of the function itself.
+    pub(crate) fn split(&self, alias: Option<&AliasId>) -> Option<&Arc<Split>> {
+        match alias {
+            Some(alias) if !alias.is_live() => self.aliases.get(alias.as_str()),
+            _ => Some(&self.traffic),
         }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shares(percents: &[u32]) -> Vec<Share> {
-        let number = |n: usize| VersionNumber::try_from(u32::try_from(n).unwrap() + 1).unwrap();
-        percents.iter().enumerate().map(|(n, percent)| Share { version: number(n), percent: *percent }).collect()
-    }
-
-    #[test]
-    fn calls_divide_by_percent() {
-        for percents in [&[100][..], &[90, 10], &[1, 99], &[50, 30, 20]] {
-            let traffic = shares(percents);
-            for share in &traffic {
-                let hits = (0..100).filter(|random| choose(&traffic, *random) == Some(share.version)).count();
-                assert_eq!(hits, share.percent as usize, "{percents:?}");
-            }
-            assert!(choose(&traffic, u32::MAX).is_some());
-        }
-        assert_eq!(choose(&[], 7), None);
-        assert_eq!(choose(&shares(&[0, 0]), 7), None);
     }
 }

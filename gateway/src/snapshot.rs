@@ -126,6 +126,8 @@ impl Sync {
                 update = next(&mut updates) => {
                     *backoff = Backoff::default();
                     self.take_in(update?)?;
+                    // Whoever made a change waits for it to be served.
+                    self.acknowledge(&reports)?;
                 }
                 _ = tick.tick() => {
                     self.report(&reports)?;
@@ -136,8 +138,8 @@ impl Sync {
     }
 
     fn hello(&mut self) -> SyncGatewayRequest {
-        // What an older software has kept knows no routes, and its version alone does not say so.
-        let kept = self.config.value.as_ref().filter(|config| config.domains.is_some());
+        // What an older software has kept knows no routes or aliases, and its version alone does not say so.
+        let kept = self.config.value.as_ref().filter(|config| config.domains.is_some() && config.aliases);
         let known = kept.map_or(0, |config| config.version);
         let hello = GatewayHello {
             gateway: self.identity.name.to_string(),
@@ -163,6 +165,13 @@ impl Sync {
             Err(error @ mpsc::error::TrySendError::Closed(_)) => return Err(error).context("send report"),
         }
         Ok(())
+    }
+
+    /// Says at once which configuration is served, where that has changed.
+    fn acknowledge(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
+        let served = self.sinks.routes.load().version;
+        let said = self.reported.as_ref().map(|load| load.config_version);
+        if said == Some(served) { Ok(()) } else { self.report(reports) }
     }
 
     fn take_in(&mut self, update: Update) -> anyhow::Result<()> {

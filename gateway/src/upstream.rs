@@ -13,10 +13,10 @@ use dunlin_proto::{
     },
     trust::{Expected, Link, Role, Trust},
     v1::{
-        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
-        function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
-        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
+        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
+        key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
     },
 };
 use tonic::transport::Endpoint;
@@ -52,6 +52,11 @@ impl Scheduler {
     /// Functions and versions.
     pub(crate) fn functions(&self) -> FunctionServiceClient<Secured> {
         FunctionServiceClient::new(self.0.clone())
+    }
+
+    /// Aliases of functions.
+    pub(crate) fn aliases(&self) -> AliasServiceClient<Secured> {
+        AliasServiceClient::new(self.0.clone())
     }
 
     /// Namespaces.

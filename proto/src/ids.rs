@@ -1,6 +1,7 @@
 //! Ids as types, in one place: a value of one of these has been checked where it entered the process.
 //!
-//! Names that people choose are [`Namespace`], [`FunctionName`], [`RouteId`], [`DomainName`], [`WorkerId`], [`GatewayId`];
+//! Names that people choose are [`Namespace`], [`FunctionName`], [`AliasId`], [`RouteId`], [`DomainName`], [`WorkerId`],
+//! [`GatewayId`];
 //! everything else is assigned by the platform. Resource names made of them are in `names.rs`.
 
 mod domain;
@@ -107,12 +108,27 @@ slug! {
     RouteId, "route", 63
 }
 slug! {
+    /// The name of an alias within its function.
+    AliasId, "alias", 32
+}
+slug! {
     /// A worker process's name within the cluster.
     WorkerId, "worker", 63
 }
 slug! {
     /// A gateway process's name within the cluster.
     GatewayId, "gateway", 63
+}
+
+impl AliasId {
+    /// The alias that every function has: its own traffic.
+    pub const LIVE: &str = "live";
+
+    /// Whether it is the function's own traffic.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.as_str() == Self::LIVE
+    }
 }
 
 macro_rules! uuid_id {

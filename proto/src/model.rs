@@ -3,6 +3,7 @@
 //! The wire types of `v1` and `internal` mirror these and are checked here, on the receiving side only.
 
 mod reuse;
+mod sticky;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
 
 pub use reuse::Reuse;
+pub use sticky::Sticky;
 
 /// Limits of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::ids::{DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId};
+use crate::ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId};
 
 /// A resource name that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +82,11 @@ name! {
     "namespaces/{namespace}/functions/{function}/versions/{number}"
 }
 name! {
+    /// `namespaces/{namespace}/functions/{function}/aliases/{alias}`.
+    AliasName { namespace: Namespace => "namespaces", function: FunctionName => "functions", alias: AliasId => "aliases" },
+    "namespaces/{namespace}/functions/{function}/aliases/{alias}"
+}
+name! {
     /// `namespaces/{namespace}/functions/{function}/invocations/{id}`.
     InvocationName { namespace: Namespace => "namespaces", function: FunctionName => "functions", id: InvocationId => "invocations" },
     "namespaces/{namespace}/functions/{function}/invocations/{id}"
@@ -111,6 +116,12 @@ impl FunctionRef {
         VersionName { namespace: self.namespace.clone(), function: self.function.clone(), number }
     }
 
+    /// The name of one of its aliases.
+    #[must_use]
+    pub fn alias(&self, alias: AliasId) -> AliasName {
+        AliasName { namespace: self.namespace.clone(), function: self.function.clone(), alias }
+    }
+
     /// The name of one of its invocations.
     #[must_use]
     pub fn invocation(&self, id: InvocationId) -> InvocationName {
@@ -119,6 +130,14 @@ impl FunctionRef {
 }
 
 impl VersionName {
+    /// The name of its function.
+    #[must_use]
+    pub fn parent(&self) -> FunctionRef {
+        FunctionRef { namespace: self.namespace.clone(), function: self.function.clone() }
+    }
+}
+
+impl AliasName {
     /// The name of its function.
     #[must_use]
     pub fn parent(&self) -> FunctionRef {

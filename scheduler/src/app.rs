@@ -64,6 +64,13 @@ impl App {
         self.catalog.refresh().await;
     }
 
+    /// Tells gateways and placement of a change that has been made, and waits until the gateways serve it. Names those that do
+    /// not yet.
+    pub(crate) async fn config_acknowledged(&self) -> Vec<String> {
+        self.config_changed().await;
+        self.board.lagging(&self.catalog).await
+    }
+
     /// Remembers that a worker has joined or left. Where that fails, a restart waits a little too long or too short.
     pub(crate) fn remember_worker(&self, worker: &WorkerId, member: bool) {
         let (store, worker) = (self.store.clone(), worker.clone());

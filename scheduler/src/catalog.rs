@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::{
     error::Error,
-    model::{Code, FunctionRecord, KeyRecord, Time, VersionRecord},
+    model::{AliasRecord, Code, FunctionRecord, KeyRecord, Share, Time, VersionRecord},
     store::{CatalogRows, Store},
 };
 
@@ -28,12 +28,19 @@ use crate::{
 pub(crate) struct CatalogFunction {
     pub(crate) record: FunctionRecord,
     pub(crate) versions: BTreeMap<VersionNumber, Arc<VersionRecord>>,
+    /// In the order of their names, without the one that is its traffic.
+    pub(crate) aliases: Vec<AliasRecord>,
 }
 
 impl CatalogFunction {
-    /// Whether a share of the calls goes to the version.
+    /// Whether a share of the calls goes to the version, by whatever alias.
     pub(crate) fn serves(&self, number: VersionNumber) -> bool {
-        self.record.traffic.iter().any(|share| share.0 == number && share.1 > 0)
+        self.shares().any(|share| share.0 == number && share.1 > 0)
+    }
+
+    /// The shares of its traffic, then those of its aliases.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.record.traffic.iter().chain(self.aliases.iter().flat_map(|alias| &alias.shares))
     }
 
     /// On how many workers the version is kept on standby: none without traffic, and no more than it may have.
@@ -63,11 +70,18 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Puts rows together. A version whose function is not among them is left out.
     pub(crate) fn from_rows(rows: CatalogRows) -> Self {
-        let function = |record: FunctionRecord| (record.uid, CatalogFunction { record, versions: BTreeMap::new() });
+        let function = |record: FunctionRecord| {
+            (record.uid, CatalogFunction { record, versions: BTreeMap::new(), aliases: Vec::new() })
+        };
         let mut functions: BTreeMap<_, _> = rows.functions.into_iter().map(function).collect();
         for version in rows.versions {
             if let Some(function) = functions.get_mut(&version.uid) {
                 function.versions.insert(version.number, Arc::new(version));
+            }
+        }
+        for alias in rows.aliases {
+            if let Some(function) = functions.get_mut(&alias.uid) {
+                function.aliases.push(alias);
             }
         }
         let mut codes: HashMap<_, BTreeMap<_, _>> = HashMap::new();

@@ -36,6 +36,9 @@ const SEAT: Duration = Duration::from_secs(30);
 /// How long a lost worker is still shown.
 const FORGET: Duration = Duration::from_secs(600);
 
+/// How long a gateway that has gone is told to those who change what it may still serve.
+const DEPARTED: Duration = Duration::from_secs(600);
+
 /// Processes of one kind that are known at once.
 const MOST: usize = 10_000;
 
@@ -87,6 +90,8 @@ pub(crate) struct Assignment {
 pub(crate) struct Cluster {
     workers: BTreeMap<WorkerId, WorkerView>,
     gateways: BTreeMap<GatewayId, GatewayView>,
+    /// When gateways went that have not come back.
+    departed: BTreeMap<GatewayId, Instant>,
     drained: BTreeSet<WorkerId>,
     /// Versions that somebody asked for since the last decision.
     activations: BTreeSet<VersionKey>,
@@ -241,6 +246,7 @@ impl Cluster {
             return Err(ApiError::new(ErrorCode::TooManyRequests, "the cluster has too many gateways"));
         }
         let session = self.next_session();
+        self.departed.remove(&hello.gateway);
         self.gateways.insert(hello.gateway.clone(), GatewayView::new(hello, session, wall));
         Ok(session)
     }
@@ -263,10 +269,24 @@ impl Cluster {
     }
 
     /// A gateway's stream has ended: what it asked for is asked for no more.
-    pub(crate) fn gateway_leave(&mut self, gateway: &GatewayId, session: Session) {
+    pub(crate) fn gateway_leave(&mut self, gateway: &GatewayId, session: Session, now: Instant) {
         if self.gateways.get(gateway).is_some_and(|known| known.session == session) {
             self.gateways.remove(gateway);
+            self.departed.retain(|_, gone| now.saturating_duration_since(*gone) < DEPARTED);
+            self.departed.insert(gateway.clone(), now);
         }
+    }
+
+    /// The connected gateways that serve an older configuration.
+    pub(crate) fn behind(&self, config_version: u64) -> BTreeSet<GatewayId> {
+        let behind = self.gateways.iter().filter(|(_, known)| known.config_version < config_version);
+        behind.map(|(gateway, _)| gateway.clone()).collect()
+    }
+
+    /// The gateways that have gone lately: cut off, they may serve on.
+    pub(crate) fn departed(&self, now: Instant) -> BTreeSet<GatewayId> {
+        let lately = self.departed.iter().filter(|(_, gone)| now.saturating_duration_since(**gone) < DEPARTED);
+        lately.map(|(gateway, _)| gateway.clone()).collect()
     }
 
     /// The gateways, by name.

@@ -11,7 +11,7 @@ use std::{
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{Digest, RequestId, WorkerId},
+    ids::{Digest, RequestId, VersionNumber, WorkerId},
     model::VersionSpec,
     names::FunctionRef,
 };
@@ -22,7 +22,7 @@ use crate::{
     cluster::{HeldState, WorkerView},
     codes::{Codes, Step},
     error::Error,
-    model::{Kind, VersionRecord},
+    model::{Kind, VersionRecord, with_canary},
     reconcile::Board,
     store::{NewVersion, RequestKey, Scope},
     trials::Trials,
@@ -52,6 +52,9 @@ pub(crate) struct Deploy {
     pub(crate) hold_traffic: bool,
     /// It may reach more than the versions that have the traffic.
     pub(crate) allow_new_capabilities: bool,
+    /// How many percent of the traffic it gets; absent, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<u32>,
     /// Who asks; the same request of another person is the same request.
     #[serde(skip)]
     pub(crate) creator: String,
@@ -170,6 +173,7 @@ impl Deploys {
             let error = ApiError::not_found(format!("artifact {} in namespace {namespace}", deploy.artifact));
             return Err(error.hint("upload it first, with UploadArtifact or dunlin deploy").into());
         };
+        self.check_canary(deploy).await?;
         let step = |step| match step {
             Step::Queued => enter(progress, Stage::Queued, "waiting for a free compiler"),
             Step::Compiling => enter(progress, Stage::Compiling, "checking and compiling"),
@@ -189,6 +193,7 @@ impl Deploys {
             note: deploy.note.clone(),
             compiled_size: compiled.code.size,
             activation: !deploy.hold_traffic,
+            canary: deploy.canary,
             public: deploy.public,
             direct: deploy.direct,
             description: deploy.description.clone(),
@@ -228,6 +233,18 @@ impl Deploys {
         Ok(versions)
     }
 
+    /// Refuses a canary for which there is no place, before anything is compiled.
+    async fn check_canary(&self, deploy: &Deploy) -> Result<(), Error> {
+        let Some(percent) = deploy.canary else { return Ok(()) };
+        match self.codes.store.function_fetch(&deploy.function).await {
+            Ok(known) => with_canary(&deploy.function, &known.traffic, VersionNumber::FIRST, percent).map(drop)?,
+            // It is about to be made.
+            Err(Error::Api(error)) if error.code == ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// From the version's row to the traffic.
     async fn finish(&self, version: VersionRecord, progress: &watch::Sender<Progress>) -> Result<VersionRecord, Error> {
         if !version.activation {
@@ -245,10 +262,28 @@ impl Deploys {
             enter(progress, Stage::Placing, "trying whether its sandboxes can be used again");
             self.trials.settle(&version).await?;
         }
-        enter(progress, Stage::Activating, "sending the traffic to it");
-        self.codes.store.version_activate(&version.name()).await?;
-        self.codes.catalog.refresh().await;
+        self.activate(&version, progress).await?;
         self.codes.store.version_fetch(&version.name()).await
+    }
+
+    /// Gives a version its traffic, and waits until gateways know.
+    async fn activate(&self, version: &VersionRecord, progress: &watch::Sender<Progress>) -> Result<(), Error> {
+        enter(progress, Stage::Activating, "sending the traffic to it");
+        let activated = self.codes.store.version_activate(&version.name()).await;
+        if let Err(Error::Api(error)) = &activated
+            && error.code == ErrorCode::FailedPrecondition
+        {
+            // There is no part of the traffic for it: it stays without any, and a restart does not try again.
+            self.codes.store.version_hold(version.key(), &version.name()).await?;
+        }
+        activated?;
+        self.codes.catalog.refresh().await;
+        let lagging = self.board.lagging(&self.codes.catalog).await;
+        if !lagging.is_empty() {
+            let message = format!("gateways that have not said that they know: {}", lagging.join(", "));
+            enter(progress, Stage::Activating, &message);
+        }
+        Ok(())
     }
 
     /// Waits until the gateways have been told of a worker that has it ready.

@@ -1,15 +1,19 @@
 //! What the scheduler remembers, as values that have been checked: the store reads and writes them, the rpc modules turn
 //! them into messages. No generated type and no SQL is in here.
 
+mod division;
+
 use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
     ids::{Digest, FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
-    model::VersionSpec,
+    model::{Sticky, VersionSpec},
     names::{DomainRef, FunctionRef, KeyId, RouteName, VersionName},
     route::RouteSpec,
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use division::{AliasRecord, Share, full, newest, with_canary};
 
 /// A moment as the database keeps it: microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,10 +45,6 @@ pub(crate) struct NamespaceRecord {
     pub(crate) max_concurrency: Option<u32>,
 }
 
-/// A share of a function's calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Share(pub(crate) VersionNumber, pub(crate) u32);
-
 /// A function without its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FunctionRecord {
@@ -64,6 +64,10 @@ pub(crate) struct FunctionRecord {
     pub(crate) disabled: bool,
     /// How its calls divide; empty before the first version is ready.
     pub(crate) traffic: Vec<Share>,
+    /// How callers are told apart where they divide.
+    pub(crate) sticky: Sticky,
+    /// Which division it is.
+    pub(crate) division: i64,
     /// The versions that had all the traffic, the current one last.
     pub(crate) history: Vec<VersionNumber>,
     /// The highest version number, 0 before the first.
@@ -93,14 +97,12 @@ impl FunctionRecord {
 
     /// The version that has all the traffic.
     pub(crate) fn full(&self) -> Option<VersionNumber> {
-        match self.traffic.as_slice() {
-            [Share(version, 100)] => Some(*version),
-            _ => None,
-        }
+        full(&self.traffic)
     }
 
     /// Divides the traffic anew, and remembers who has all of it.
     pub(crate) fn set_traffic(&mut self, traffic: Vec<Share>) {
+        self.division = division::division(&self.traffic, self.division, self.revision);
         self.traffic = traffic;
         if let Some(version) = self.full().filter(|version| self.history.last() != Some(version)) {
             self.history.push(version);
@@ -186,6 +188,8 @@ pub(crate) struct VersionRecord {
     pub(crate) compiled_size: u64,
     /// Whether all traffic moves to it once a worker has it.
     pub(crate) activation: bool,
+    /// How many percent of it move; absent, all.
+    pub(crate) canary: Option<u32>,
     /// Why its sandboxes can't be used again: nothing before that was tried, empty where they can.
     pub(crate) reuse_refusal: Option<String>,
 }
@@ -302,6 +306,8 @@ mod tests {
             direct: false,
             disabled: false,
             traffic: vec![],
+            sticky: Sticky::default(),
+            division: 0,
             history: vec![],
             latest_version: 3,
             revision: 1,

@@ -6,6 +6,7 @@
 //! gateways keep the placements that they have, so that no version is dropped only because its worker is slower to
 //! reconnect than another. A version moves by being ready on its new worker before it leaves the old one.
 
+mod acknowledge;
 mod plan;
 mod publish;
 mod standbys;
@@ -41,6 +42,8 @@ pub(crate) struct Board {
     placements: watch::Sender<Option<Arc<Placements>>>,
     /// How many workers the load asks for.
     wanted_workers: watch::Sender<u32>,
+    /// Counts what gateways have said.
+    acknowledgements: watch::Sender<u64>,
     epoch: u64,
     /// When this scheduler began.
     began: Instant,
@@ -54,6 +57,7 @@ impl Board {
             hint: Notify::new(),
             placements: watch::Sender::new(None),
             wanted_workers: watch::Sender::new(0),
+            acknowledgements: watch::Sender::new(0),
             epoch,
             began,
         }

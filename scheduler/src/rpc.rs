@@ -3,6 +3,7 @@
 //! tells nothing but yes or no, and joining, which asks for a token.
 
 mod access;
+mod aliases;
 mod cluster;
 mod code;
 mod convert;
@@ -26,10 +27,10 @@ use dunlin_proto::{
     },
     trust::{Identify, Role, Trust},
     v1::{
-        cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
-        function_service_server::FunctionServiceServer, key_service_server::KeyServiceServer,
-        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
+        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
+        key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::watch;
@@ -100,6 +101,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(NamespaceServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(TokenServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(RouteServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))

@@ -1,11 +1,12 @@
 //! The only place with SQL, and the only owner of durable state; methods are named noun first.
 //!
-//! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, routes and
-//! the domains on which they are served, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
+//! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
+//! routes and the domains on which they are served, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
 //! members or drained, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
 
+mod aliases;
 mod artifacts;
 mod catalog;
 mod domains;
@@ -29,6 +30,7 @@ use sqlx::{
 };
 
 pub(crate) use self::{
+    aliases::AliasChange,
     catalog::CatalogRows,
     functions::FunctionChange,
     keys::KeyCursor,

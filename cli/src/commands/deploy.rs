@@ -52,12 +52,15 @@ pub(crate) struct DeployArgs {
     /// Why, for the record
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     note: String,
-    /// Leave the traffic where it is
+    /// Leave the traffic where it is, until dunlin promote or dunlin traffic set
     #[arg(long)]
     no_traffic: bool,
     /// It may reach more than the version before
     #[arg(long)]
     allow_new_capabilities: bool,
+    /// Give the new version only so many percent of the traffic, from 1 to 99
+    #[arg(long, value_name = "PERCENT", conflicts_with = "no_traffic", value_parser = clap::value_parser!(u32).range(1..=99))]
+    canary: Option<u32>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -154,6 +157,7 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         note: args.note.clone(),
         hold_traffic: args.no_traffic,
         allow_new_capabilities: args.allow_new_capabilities,
+        canary_percent: args.canary,
     }
 }
 
@@ -172,6 +176,14 @@ fn report(function: &FunctionView, version: &VersionView, output: Output) -> Res
     if !version.reuse_refusal.is_empty() {
         let why = printable(&version.reuse_refusal);
         output.warn(format!("{} every call gets a fresh sandbox: {why}", style.caution("reuse is off:")));
+    }
+    if version.traffic_percent.unwrap_or_default() == 0
+        && let Some(url) = version.preview_urls.first()
+    {
+        let token = format!("{} -n {} token create --role developer", own_name(), function.namespace);
+        let url = printable(url);
+        output.note(format!("look at it: curl -H \"Authorization: Bearer $({token})\" {url}"));
+        return output.text(&format!("{url}\n"));
     }
     let url = printable(function.url());
     if url.is_empty() {
@@ -204,6 +216,7 @@ mod tests {
             note: String::new(),
             no_traffic: false,
             allow_new_capabilities: false,
+            canary: None,
         }
     }
 

@@ -4,6 +4,7 @@ use clap::Subcommand;
 use dunlin_proto::v1;
 use prost_types::FieldMask;
 
+use super::traffic::warn_of;
 use crate::{
     client::{Client, answer},
     exit::Failure,
@@ -40,11 +41,12 @@ async fn set(client: &Client, session: &Session, name: &FunctionArg, disabled: b
     let function = Some(v1::Function { name: name.to_string(), disabled, ..v1::Function::default() });
     let update_mask = Some(FieldMask { paths: vec!["disabled".to_owned()] });
     let request = v1::UpdateFunctionRequest { function, update_mask };
-    let changed = answer(client.functions().update_function(request).await)?.function.unwrap_or_default();
+    let changed = answer(client.functions().update_function(request).await)?;
     if session.output.is_json() {
-        return session.output.json(&FunctionView::from(changed));
+        return session.output.json(&FunctionView::from(changed.function.unwrap_or_default()));
     }
     let state = if disabled { "disabled" } else { "enabled" };
     session.output.note(format!("{state} {}/{}", name.namespace, name.function));
+    warn_of(&changed.lagging_gateways, session.output);
     Ok(())
 }

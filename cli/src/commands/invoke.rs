@@ -17,7 +17,7 @@ use crate::{
     client::answer,
     exit::{Exit, Failure},
     output::{Output, Style, printable},
-    session::{FunctionArg, Session},
+    session::{AliasArg, Session},
     units,
     view::invocation::InvocationView,
 };
@@ -28,8 +28,8 @@ const MAX_BODY_BYTES: u64 = 6 << 20;
 /// Arguments of `dunlin invoke`.
 #[derive(Args)]
 pub(crate) struct InvokeArgs {
-    /// Function to call, as NAME or NAMESPACE/NAME
-    name: FunctionArg,
+    /// Function to call, as NAME or NAMESPACE/NAME, or by one of its aliases, as NAME:ALIAS
+    name: AliasArg,
     /// Body: a text, @FILE, or - for standard input
     #[arg(short, long, value_name = "TEXT|@FILE|-", allow_hyphen_values = true)]
     data: Option<String>,
@@ -73,8 +73,13 @@ fn header(text: &str) -> Result<v1::HttpHeader, String> {
 pub(crate) async fn run(args: InvokeArgs, session: &Session) -> Result<Exit, Failure> {
     let body = args.data.as_deref().map(body).transpose()?.unwrap_or_default();
     let client = session.connect().await?;
-    let function = args.name.in_target(client.target());
-    let name = args.version.map_or_else(|| function.to_string(), |number| function.version(number).to_string());
+    let function = args.name.function.in_target(client.target());
+    let name = match (args.version, args.name.alias) {
+        (Some(_), Some(_)) => return Err(Failure::usage("an alias and a version can't be called at once")),
+        (Some(number), None) => function.version(number).to_string(),
+        (None, Some(alias)) => function.alias(alias).to_string(),
+        (None, None) => function.to_string(),
+    };
     let default = if args.data.is_some() { "POST" } else { "GET" };
     let request = v1::InvokeRequest {
         name,

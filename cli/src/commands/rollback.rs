@@ -7,6 +7,7 @@ use dunlin_proto::{
 };
 use serde_json::json;
 
+use super::traffic::warn_of;
 use crate::{
     client::{answer, retrying},
     exit::Failure,
@@ -46,10 +47,14 @@ pub(crate) async fn run(args: RollbackArgs, session: &Session) -> Result<(), Fai
         retrying(again, || async { answer(client.functions().rollback_function(request.clone()).await) }).await?;
     if session.output.is_json() {
         let function = FunctionView::from(done.function.unwrap_or_default());
-        return session.output.json(&json!({ "version": done.version, "function": function }));
+        let lagging = done.lagging_gateways;
+        return session
+            .output
+            .json(&json!({ "version": done.version, "function": function, "lagging_gateways": lagging }));
     }
     session
         .output
         .note(format!("all calls of {}/{} go to version {}", function.namespace, function.function, done.version));
+    warn_of(&done.lagging_gateways, session.output);
     Ok(())
 }

@@ -55,14 +55,7 @@ impl From<v1::Function> for FunctionView {
 impl FunctionView {
     /// How its calls divide: `v3`, or `v3 90%, v4 10%`.
     pub(crate) fn traffic_text(&self) -> String {
-        match self.traffic.as_slice() {
-            [] => "-".to_owned(),
-            [only] if only.percent == 100 => format!("v{}", only.version),
-            shares => {
-                let shares = shares.iter().map(|share| format!("v{} {}%", share.version, share.percent));
-                shares.collect::<Vec<_>>().join(", ")
-            }
-        }
+        traffic_text(&self.traffic)
     }
 
     /// The percentage of calls that a version gets.
@@ -82,6 +75,18 @@ impl FunctionView {
     /// Where callers reach it, or nowhere yet.
     pub(crate) fn url(&self) -> &str {
         self.urls.first().map_or("", String::as_str)
+    }
+}
+
+/// How calls divide: `v3`, or `v3 90%, v4 10%`.
+pub(super) fn traffic_text(shares: &[TrafficView]) -> String {
+    match shares {
+        [] => "-".to_owned(),
+        [only] if only.percent == 100 => format!("v{}", only.version),
+        shares => {
+            let shares = shares.iter().map(|share| format!("v{} {}%", share.version, share.percent));
+            shares.collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

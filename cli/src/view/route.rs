@@ -32,7 +32,7 @@ pub(crate) struct RouteView {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum TargetView {
-    Function { function: String, rewrite: String },
+    Function { function: String, alias: String, rewrite: String },
     Response { status: u32, content_type: String, body: String },
     Redirect { location: String, status: u32 },
     Unknown,
@@ -99,8 +99,8 @@ fn auth(auth: v1::RouteAuth) -> &'static str {
 impl From<v1::route::Target> for TargetView {
     fn from(target: v1::route::Target) -> Self {
         match target {
-            v1::route::Target::Function(v1::FunctionTarget { function, rewrite }) => {
-                Self::Function { function, rewrite }
+            v1::route::Target::Function(v1::FunctionTarget { function, rewrite, alias }) => {
+                Self::Function { function, alias, rewrite }
             }
             v1::route::Target::Redirect(v1::Redirect { location, status }) => Self::Redirect { location, status },
             v1::route::Target::Response(v1::StaticResponse { status, content_type, body }) => {
@@ -134,8 +134,11 @@ impl RouteView {
     /// What becomes of its requests, in a few words.
     pub(crate) fn target_text(&self) -> String {
         match &self.target {
-            TargetView::Function { function, rewrite } if rewrite.is_empty() => format!("function {function}"),
-            TargetView::Function { function, rewrite } => format!("function {function} as {rewrite}"),
+            TargetView::Function { function, alias, rewrite } => {
+                let alias = if alias.is_empty() { String::new() } else { format!(":{alias}") };
+                let rewrite = if rewrite.is_empty() { String::new() } else { format!(" as {rewrite}") };
+                format!("function {function}{alias}{rewrite}")
+            }
             TargetView::Response { status, .. } => format!("status {status}"),
             TargetView::Redirect { location, status } => format!("{status} to {location}"),
             TargetView::Unknown => "unknown".to_owned(),

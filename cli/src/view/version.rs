@@ -32,6 +32,8 @@ pub(crate) struct VersionView {
     pub(crate) spec: SpecView,
     /// Why sandboxes are not used again although the version asks for it; empty where they are, or nobody knows yet.
     pub(crate) reuse_refusal: String,
+    /// Where developers reach it, traffic or not.
+    pub(crate) preview_urls: Vec<String>,
 }
 
 /// Grants and limits, with the defaults filled in.
@@ -165,6 +167,7 @@ impl From<v1::Version> for VersionView {
             note: version.note,
             create_time: Time::from_wire(version.create_time),
             reuse_refusal: version.reuse_refusal,
+            preview_urls: version.preview_urls,
         }
     }
 }

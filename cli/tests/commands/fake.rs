@@ -10,17 +10,18 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
-        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
-        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
-        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        self, alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
+        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
+        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
+        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Status, transport::Server};
 
 mod access;
+mod aliases;
 mod functions;
 mod routes;
 mod watch;
@@ -52,6 +53,9 @@ pub(crate) struct State {
     pub(crate) workers: Vec<v1::Worker>,
     pub(crate) routes: BTreeMap<String, v1::Route>,
     pub(crate) domains: BTreeMap<String, v1::Domain>,
+    pub(crate) aliases: BTreeMap<String, v1::Alias>,
+    /// The gateways that know of no change.
+    pub(crate) lagging: Vec<String>,
 }
 
 /// The simulated cluster.
@@ -68,6 +72,7 @@ impl Fake {
         let fake = Self { url, state: Arc::default() };
         let router = Server::builder()
             .add_service(FunctionServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(AliasServiceServer::with_interceptor(fake.clone(), check))
             .add_service(NamespaceServiceServer::with_interceptor(fake.clone(), check))
             .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
             .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))

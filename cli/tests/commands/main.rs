@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests, helpers included")]
 
 mod access;
+mod aliases;
 mod deploy;
 mod fake;
 mod functions;

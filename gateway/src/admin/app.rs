@@ -3,6 +3,7 @@
 //!
 //! Methods are named noun first. Each takes the [`Principal`], so that none can be reached without one.
 
+mod aliases;
 mod cluster;
 mod fanout;
 mod functions;

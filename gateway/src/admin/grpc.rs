@@ -4,6 +4,7 @@
 //! that any client can look around; everything else does.
 
 mod access;
+mod aliases;
 mod cluster;
 mod functions;
 mod invocations;
@@ -16,11 +17,11 @@ use std::{future::Future, sync::Arc};
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
-        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
-        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
-        namespace_service_server::NamespaceServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        self, alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
+        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
+        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
+        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use futures::FutureExt;
@@ -78,6 +79,7 @@ pub(super) fn routes(app: App) -> Routes {
     let mut routes = Routes::builder();
     routes
         .add_service(FunctionServiceServer::new(api.clone()).max_decoding_message_size(MAX_CHUNK_MESSAGE))
+        .add_service(AliasServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(NamespaceServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
@@ -111,6 +113,7 @@ fn health() -> HealthServer<impl Health> {
 /// The names of the public API's services.
 const SERVICES: &[&str] = &[
     FunctionServiceServer::<Api>::NAME,
+    AliasServiceServer::<Api>::NAME,
     NamespaceServiceServer::<Api>::NAME,
     TokenServiceServer::<Api>::NAME,
     KeyServiceServer::<Api>::NAME,

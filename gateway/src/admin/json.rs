@@ -4,6 +4,7 @@
 //! `page_size` and `page_token`; errors are `{"error": {...}}`. What happens is in `app/`.
 
 mod access;
+mod aliases;
 mod body;
 mod cluster;
 mod doc;
@@ -55,6 +56,9 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(functions::get_function, functions::update_function, functions::delete_function))
             .routes(routes!(functions::rollback_function))
             .routes(routes!(functions::set_traffic))
+            .routes(routes!(aliases::list_aliases))
+            .routes(routes!(aliases::set_alias, aliases::delete_alias))
+            .routes(routes!(aliases::promote_alias))
             .routes(routes!(versions::list_versions))
             .routes(routes!(versions::get_version))
             .routes(routes!(invocations::list_namespace_invocations))

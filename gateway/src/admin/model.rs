@@ -4,6 +4,7 @@
 //! their unit. The same types make the OpenAPI document, so that it can't say anything else than the server does.
 
 mod access;
+mod alias;
 mod cluster;
 mod function;
 mod invocation;
@@ -11,6 +12,7 @@ mod route;
 mod time;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
+pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};

@@ -6,8 +6,11 @@ use axum::{
 };
 use dunlin_proto::{
     ApiError,
-    ids::{DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId},
-    names::{DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, RouteName, VersionName, WorkerName},
+    ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId},
+    names::{
+        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, RouteName, VersionName,
+        WorkerName,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
@@ -99,6 +102,20 @@ from_ids! {
         /// The version's number.
         #[param(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
         number: VersionNumber
+    }
+}
+from_ids! {
+    /// The path of an alias.
+    AliasIds => AliasName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The function's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+        function: FunctionName,
+        /// The alias's bare name; `live` is the function's own traffic.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "live")]
+        alias: AliasId
     }
 }
 from_ids! {

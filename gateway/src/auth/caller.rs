@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 
 use super::{
-    Caller, CallerIdentity, Inner, Principal,
+    Caller, CallerIdentity, Inner, Principal, Role,
     cache::{self, Verified},
     claims::{self, ClaimError, Standard},
     jwks::Issuer,
@@ -77,7 +77,25 @@ impl Inner {
         if !verified.callable.contains(namespace) {
             return Err(elsewhere());
         }
-        Ok(CallerIdentity::Token { subject: verified.principal.subject.clone() })
+        Ok(identity(&verified.principal))
+    }
+
+    /// The one case in which a token for administration counts where functions are called: it never gets to the function.
+    pub(super) async fn developer(
+        &self,
+        headers: &HeaderMap,
+        namespace: &Namespace,
+        now: SystemTime,
+    ) -> Result<Caller, ApiError> {
+        let missing = || {
+            refuse("a version's own address is for developers, and the request has no token of one")
+                .hint("send Authorization: Bearer with a token of: dunlin token create --role developer")
+        };
+        let authorization = only(headers, &header::AUTHORIZATION)?.ok_or_else(missing)?;
+        let token = bearer(text(authorization)?).ok_or_else(missing)?;
+        let principal = self.administration(token, now).await?;
+        principal.require(namespace, Role::Developer)?;
+        Ok(Caller { identity: identity(&principal), consumed: consumed(headers) })
     }
 
     /// Verifies a token, or remembers having done so.
@@ -136,6 +154,10 @@ impl Inner {
         let key = key.ok_or_else(|| refuse("the token is signed by a key that is not known here"))?;
         check_signature(token, &token.alg, library_algorithm(algorithm), &key.key)
     }
+}
+
+fn identity(principal: &Principal) -> CallerIdentity {
+    CallerIdentity::Token { issuer: principal.issuer.clone(), subject: principal.subject.clone() }
 }
 
 /// A valid credential, but of another namespace.

@@ -137,7 +137,7 @@ fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table) -> Target {
 
 fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<Called, ApiError> {
     let Matched { rule, values } = matched;
-    let RouteTarget::Function { function: name, rewrite } = &rule.spec.target else {
+    let RouteTarget::Function { function: name, alias, rewrite } = &rule.spec.target else {
         return Err(ApiError::internal());
     };
     let function =
@@ -154,7 +154,7 @@ fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<C
         None => (asked.base.to_owned(), seen(asked.path, query)?),
     };
     let route = Some(Arc::new(Routed { rule: rule.clone(), parameters: rule.headers(values) }));
-    Ok(Called { route, ..called(function, None, base, uri)? })
+    Ok(Called { route, ..called(function, alias.as_ref(), base, uri)? })
 }
 
 fn written(wanted: &StaticResponse) -> Response<Bytes> {

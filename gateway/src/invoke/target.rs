@@ -1,17 +1,23 @@
 //! Whom a request is for: the gateway itself, then whatever a route says, then a function by its automatic address, which
-//! names it in host or path, perhaps with one of its versions.
+//! names it in host or path, or one of its versions: `v7--pay--shop.DOMAIN`, `/shop/pay@7/`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode, ids::VersionNumber};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::{AliasId, VersionNumber},
+};
 use http::{HeaderValue, Response, StatusCode, Uri, header, request::Parts};
 
-use super::routed::{self, Answer, Routed};
+use super::{
+    choice::Choice,
+    routed::{self, Answer, Routed},
+};
 use crate::{
     config::Config,
     routes::{
-        Function, Table, Version,
+        Function, Table,
         host::{self, HostTarget},
         path,
     },
@@ -35,7 +41,8 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) struct Called {
     pub(super) function: Arc<Function>,
-    pub(super) version: Arc<Version>,
+    /// Which version, or how to find out.
+    pub(super) choice: Choice,
     /// The part of the caller's path that led to it.
     pub(super) base_path: String,
     /// What it sees.
@@ -72,8 +79,7 @@ fn automatic(parts: &Parts, host: &str, config: &Config, table: &Table) -> Resul
     let path = parts.uri.path();
     let by_host = config.domain.as_deref().map_or(HostTarget::Other, |domain| host::target(host, domain));
     if let HostTarget::Function { namespace, function, version } = by_host {
-        let function = automatic_function(table, namespace, function)?;
-        return called(function, version, String::new(), parts.uri.clone());
+        return addressed(table, (namespace, function), version, String::new(), parts.uri.clone());
     }
     if !config.paths() {
         let message = format!("the host {host:?} is not served here");
@@ -81,13 +87,35 @@ fn automatic(parts: &Parts, host: &str, config: &Config, table: &Table) -> Resul
             format!("functions are at {{function}}--{{namespace}}.{}", config.domain.as_deref().unwrap_or_default());
         return Err(ApiError::new(ErrorCode::Misdirected, message).hint(hint));
     }
-    let addressed = path::split(path).ok_or_else(|| {
+    let nothing = || {
         ApiError::new(ErrorCode::NotFound, "nothing is served at this path")
             .hint("functions are at /{namespace}/{function}")
-    })?;
-    let function = automatic_function(table, addressed.namespace, addressed.function)?;
-    let seen = seen(addressed.rest, parts.uri.query())?;
-    called(function, None, addressed.base.to_owned(), seen)
+    };
+    let found = path::split(path).ok_or_else(nothing)?;
+    let (function, version) = match found.function.split_once('@') {
+        Some((function, version)) => (function, Some(version.parse().map_err(|_| nothing())?)),
+        None => (found.function, None),
+    };
+    let seen = seen(found.rest, parts.uri.query())?;
+    addressed(table, (found.namespace, function), version, found.base.to_owned(), seen)
+}
+
+/// A call by an automatic address. That of a version leads to it whether it has traffic or not, and whether routes name the
+/// function or not: it is for developers alone.
+fn addressed(
+    table: &Table,
+    (namespace, name): (&str, &str),
+    version: Option<VersionNumber>,
+    base_path: String,
+    path_and_query: Uri,
+) -> Result<Called, ApiError> {
+    let Some(version) = version else {
+        let function = automatic_function(table, namespace, name)?;
+        return called(function, None, base_path, path_and_query);
+    };
+    let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?.clone();
+    function.check_enabled()?;
+    Ok(Called { function, choice: Choice::Preview(version), base_path, path_and_query, route: None })
 }
 
 fn automatic_function<'t>(table: &'t Table, namespace: &str, name: &str) -> Result<&'t Arc<Function>, ApiError> {
@@ -108,21 +136,16 @@ pub(super) fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
     parsed.map_err(|_| super::bad_request("the request's path is not valid"))
 }
 
-/// A call of a function: of one of its versions, or of the one that chance gives it.
+/// A call of a function by one of its aliases, or by none.
 pub(super) fn called(
     function: &Arc<Function>,
-    version: Option<VersionNumber>,
+    alias: Option<&AliasId>,
     base_path: String,
     path_and_query: Uri,
 ) -> Result<Called, ApiError> {
     function.check_enabled()?;
-    let chosen = match version {
-        Some(number) => function.version(number).ok_or_else(|| ApiError::not_found(format!("version {number}")))?,
-        None => function.choose(rand::random()).ok_or_else(|| {
-            ApiError::new(ErrorCode::NotFound, "the function has no version that takes calls").hint("deploy one")
-        })?,
-    };
-    Ok(Called { function: function.clone(), version: chosen.clone(), base_path, path_and_query, route: None })
+    let choice = Choice::of(function, alias)?;
+    Ok(Called { function: function.clone(), choice, base_path, path_and_query, route: None })
 }
 
 /// Names of functions are no secret, but what a caller sent is quoted only where it could be one.
@@ -159,7 +182,10 @@ mod tests {
     use dunlin_proto::ids::{FunctionUid, VersionKey};
 
     use super::*;
-    use crate::routes::{Demand, Share};
+    use crate::routes::{
+        Demand, Version,
+        split::{Split, Sticky},
+    };
 
     fn table() -> Table {
         let uid = FunctionUid::new();
@@ -184,7 +210,8 @@ mod tests {
             public: true,
             automatic: true,
             disabled: false,
-            traffic: vec![Share { version: VersionNumber::FIRST, percent: 100 }],
+            traffic: Arc::new(Split::new(uid, "", 1, [(VersionNumber::FIRST, 100)], Sticky::default())),
+            aliases: HashMap::new(),
             versions: [version(1), version(2)].into(),
             quota: crate::quota::Quota::default(),
         };
@@ -197,7 +224,12 @@ mod tests {
         match find(&parts, host, &config, &table()) {
             Ok(Target::Own(own)) => Ok(format!("own {own}")),
             Ok(Target::Function(called)) => {
-                Ok(format!("v{} {} {}", called.version.key.number, called.base_path, called.path_and_query))
+                let which = match &called.choice {
+                    Choice::One(version) => format!("v{}", version.key.number),
+                    Choice::Preview(number) => format!("preview of v{number}"),
+                    Choice::Divided(split) => panic!("one version has everything: {split:?}"),
+                };
+                Ok(format!("{which} {} {}", called.base_path, called.path_and_query))
             }
             Ok(Target::Answer(answer)) => panic!("no route is there: {answer:?}"),
             Err(error) => Err(error.code.http_status()),
@@ -225,9 +257,23 @@ mod tests {
         assert_eq!(find("/shop/pay"), Ok("v1 /shop/pay /".to_owned()));
         assert_eq!(find("/shop/pay?a=b"), Ok("v1 /shop/pay /?a=b".to_owned()));
         assert_eq!(find("/shop/pay/x//y%2fz?a=/shop"), Ok("v1 /shop/pay /x//y%2fz?a=/shop".to_owned()));
+        assert_eq!(find("/shop/pay@2/x?a"), Ok("preview of v2 /shop/pay@2 /x?a".to_owned()));
+        assert_eq!(find("/shop/pay@9"), Ok("preview of v9 /shop/pay@9 /".to_owned()), "told to developers alone");
         for path in
             ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay", "/sho%70/pay"]
         {
+            assert_eq!(find(path), Err(404), "{path}");
+        }
+        for path in [
+            "/shop/pay@",
+            "/shop/pay@0",
+            "/shop/pay@02",
+            "/shop/pay@v2",
+            "/shop/pay@2@2",
+            "/shop/cart@2",
+            "/shop/@2",
+            "/shop/pay%402",
+        ] {
             assert_eq!(find(path), Err(404), "{path}");
         }
     }
@@ -236,8 +282,8 @@ mod tests {
     fn with_a_domain_hosts_lead_to_functions_and_paths_do_not() {
         let find = |host, path| found(Some("fn.example.com"), None, host, path);
         assert_eq!(find("pay--shop.fn.example.com", "/shop/pay?x"), Ok("v1  /shop/pay?x".to_owned()));
-        assert_eq!(find("V2--PAY--shop.fn.example.com.:80", "/"), Ok("v2  /".to_owned()));
-        assert_eq!(find("v9--pay--shop.fn.example.com", "/"), Err(404));
+        assert_eq!(find("V2--PAY--shop.fn.example.com.:80", "/"), Ok("preview of v2  /".to_owned()));
+        assert_eq!(find("v2--cart--shop.fn.example.com", "/"), Err(404));
         assert_eq!(find("cart--shop.fn.example.com", "/"), Err(404));
         for host in ["fn.example.com", "example.com", "127.0.0.1", "", "pay.fn.example.com"] {
             assert_eq!(find(host, "/shop/pay"), Err(421), "{host}");

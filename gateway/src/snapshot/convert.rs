@@ -5,8 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use dunlin_proto::{
-    ids::{DomainName, FunctionUid, Namespace, VersionKey},
-    internal::v1::{ConfigSnapshot, FunctionConfig, KeyConfig, OwnedDomain, Placements, TrafficShare, VersionConfig},
+    ids::{AliasId, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    internal::v1::{
+        AliasConfig, ConfigSnapshot, FunctionConfig, KeyConfig, OwnedDomain, Placements, StickyConfig, TrafficShare,
+        VersionConfig,
+    },
     model::from_wire_duration,
     names::{FunctionRef, KeyId},
     v1::Route,
@@ -19,8 +22,9 @@ use crate::{
     },
     quota::{Quota, Tenant, Usage},
     routes::{
-        Demand, Function, Key, Share, Table, Version,
+        Demand, Function, Key, Table, Version,
         router::{Router, Rule},
+        split::{Split, Sticky},
     },
 };
 
@@ -121,18 +125,34 @@ fn function(
         };
         Ok((wire.number, Arc::new(version)))
     };
-    let share = |wire: &TrafficShare| -> anyhow::Result<_> {
-        Ok(Share { version: wire.version.try_into()?, percent: wire.percent.min(100) })
+    let alias = |wire: &AliasConfig| -> anyhow::Result<_> {
+        let alias: AliasId = wire.name.parse()?;
+        Ok((wire.name.clone(), Arc::new(split(uid, alias.as_str(), &wire.traffic, wire.sticky.as_ref())?)))
     };
     Ok(Function {
         name: FunctionRef { namespace: wire.namespace.parse()?, function: wire.function.parse()? },
         public: wire.public,
         automatic: wire.direct,
         disabled: wire.disabled,
-        traffic: wire.traffic.iter().map(share).collect::<anyhow::Result<_>>()?,
+        traffic: Arc::new(split(uid, "", &wire.traffic, wire.sticky.as_ref())?),
+        aliases: wire.aliases.iter().map(alias).collect::<anyhow::Result<_>>()?,
         versions: wire.versions.iter().map(version).collect::<anyhow::Result<_>>()?,
         quota,
     })
+}
+
+fn split(
+    function: FunctionUid,
+    alias: &str,
+    shares: &[TrafficShare],
+    sticky: Option<&StickyConfig>,
+) -> anyhow::Result<Split> {
+    let share = |wire: &TrafficShare| anyhow::Ok((VersionNumber::try_from(wire.version)?, wire.percent.min(100)));
+    let shares: Vec<_> = shares.iter().map(share).collect::<Result<_, _>>()?;
+    let header = sticky.map(|wire| &wire.header).filter(|header| !header.is_empty());
+    let header = header.map(|header| header.parse()).transpose().context("read the header that tells callers apart")?;
+    let by = Sticky { header, cookie: sticky.is_some_and(|wire| wire.cookie) };
+    Ok(Split::new(function, alias, sticky.map_or(0, |wire| wire.division), shares, by))
 }
 
 fn key(wire: &KeyConfig) -> anyhow::Result<(String, Key)> {
@@ -196,7 +216,7 @@ mod tests {
             path: path.to_owned(),
             target: Some(v1::route::Target::Function(v1::FunctionTarget {
                 function: "pay".into(),
-                rewrite: String::new(),
+                ..v1::FunctionTarget::default()
             })),
             ..Route::default()
         };

@@ -38,7 +38,9 @@ pub(super) fn apply(config: ConfigSnapshot, delta: ConfigDelta) -> Result<Config
     routes.retain(|route| !replaced.contains(&route.name));
     routes.extend(delta.routes);
     let domains = delta.domains.or(config.domains);
-    Ok(ConfigSnapshot { version: delta.version, functions, keys, token_keys, namespaces, limits, routes, domains })
+    let aliases = config.aliases;
+    let version = delta.version;
+    Ok(ConfigSnapshot { version, functions, keys, token_keys, namespaces, limits, routes, domains, aliases })
 }
 
 #[cfg(test)]
@@ -82,6 +84,7 @@ mod tests {
             limits: Some(limits(3)),
             routes: vec![route("a", "/1"), route("b", "/1")],
             domains: Some(domains("example.com")),
+            aliases: true,
         }
     }
 

@@ -36,6 +36,13 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
     let cluster = get("/api/v1/cluster").await;
     assert_eq!(cluster["workers"][1]["state"], "draining");
     assert_eq!(get("/api/v1/workers/worker-3").await["state"], "lost");
+    let aliases = get("/api/v1/namespaces/shop/functions/checkout/aliases").await;
+    assert_eq!(
+        (&aliases["aliases"][0]["alias"], &aliases["aliases"][0]["traffic"]),
+        (&json!("live"), &function["traffic"])
+    );
+    assert_eq!(aliases["aliases"][0]["sticky"], json!({ "header": "x-user", "cookie": false }));
+    assert!(version["preview_urls"][0].as_str().unwrap().ends_with("/shop/checkout@2/"), "{version}");
     assert_eq!(get("/api/v1/identity").await["grants"], json!([{ "role": "operator" }]));
     assert_eq!(get("/api/v1/namespaces/shop/keys").await["keys"][0]["expire_time"], Value::Null);
 }
@@ -53,6 +60,24 @@ async fn changes_change_and_secrets_are_in_one_answer_alone() {
     assert_eq!((status, &changed["public"], &changed["description"]), (200, &json!(true), &json!("How many are left")));
     let shares = json!({ "traffic": [{ "version": 1, "percent": 50 }, { "version": 2, "percent": 50 }] });
     assert_eq!(send("PUT", "/functions/stock/traffic", shares).await.0, 200);
+    let halves = json!({ "traffic": [{ "version": 1, "percent": 50 }, { "version": 2, "percent": 50 }] });
+    let beta = "/functions/stock/aliases/beta";
+    let (status, set) = send("PUT", beta, halves).await;
+    assert_eq!(
+        (status, &set["alias"]["alias"], &set["lagging_gateways"]),
+        (200, &json!("beta"), &json!(["gateway-2"]))
+    );
+    for bad in [
+        json!({}),
+        json!({ "traffic": [] }),
+        json!({ "traffic": [{ "version": 1, "percent": 100 }], "sticky": { "header": "a b" } }),
+        json!({ "traffic": [{ "version": 1, "percent": 100 }], "sticky": null }),
+    ] {
+        assert_eq!(send("PUT", beta, bad.clone()).await.0, 400, "{bad}");
+    }
+    let (status, promoted) = send("POST", &format!("{beta}/promote"), json!({})).await;
+    assert_eq!((status, &promoted["alias"]["traffic"][0]["percent"]), (200, &json!(100)));
+    assert_eq!(send("DELETE", beta, Value::Null).await, (200, json!({ "lagging_gateways": [] })));
     let (status, rolled) = send("POST", "/functions/stock/rollback", json!({ "version": 2 })).await;
     assert_eq!((status, &rolled["version"]), (200, &json!(2)));
     let spec = json!({ "path": "/x/{id}", "target": { "kind": "redirect", "location": "/{id}" }, "methods": ["GET"] });

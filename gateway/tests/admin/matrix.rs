@@ -142,6 +142,11 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
     };
     let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned() };
     let version = format!("{function}/versions/1");
+    let alias = format!("{function}/aliases/none");
+    let set = v1::SetAliasRequest {
+        alias: Some(v1::Alias { name: alias.clone(), ..Default::default() }),
+        ..Default::default()
+    };
     let invocation = format!("{function}/invocations/0198c5b2-7a43-7000-8000-3f1f6d1c1a2b");
     // The names of requests all have the number 1, as have parents.
     vec![
@@ -154,6 +159,10 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.FunctionService/CreateVersion", Need::Developer, deploy.encode_to_vec()),
         ("dunlin.v1.FunctionService/GetVersion", Need::Viewer, names(&version)),
         ("dunlin.v1.FunctionService/ListVersions", Need::Viewer, names(&function)),
+        ("dunlin.v1.AliasService/SetAlias", Need::Developer, set.encode_to_vec()),
+        ("dunlin.v1.AliasService/ListAliases", Need::Viewer, names(&function)),
+        ("dunlin.v1.AliasService/PromoteAlias", Need::Developer, names(&alias)),
+        ("dunlin.v1.AliasService/DeleteAlias", Need::Developer, names(&alias)),
         ("dunlin.v1.InvocationService/Invoke", Need::Developer, names(&function)),
         ("dunlin.v1.InvocationService/ListInvocations", Need::Viewer, names(&parent)),
         ("dunlin.v1.InvocationService/GetInvocation", Need::Viewer, names(&invocation)),
@@ -283,6 +292,15 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
             Need::Developer,
             json!({ "traffic": [{ "version": 1, "percent": 100 }] }),
         ),
+        ("get", "/namespaces/{namespace}/functions/{function}/aliases", Need::Viewer, none.clone()),
+        (
+            "put",
+            "/namespaces/{namespace}/functions/{function}/aliases/{alias}",
+            Need::Developer,
+            json!({ "traffic": [{ "version": 1, "percent": 100 }] }),
+        ),
+        ("delete", "/namespaces/{namespace}/functions/{function}/aliases/{alias}", Need::Developer, none.clone()),
+        ("post", "/namespaces/{namespace}/functions/{function}/aliases/{alias}/promote", Need::Developer, json!({})),
         ("get", "/namespaces/{namespace}/functions/{function}/versions", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/versions/{number}", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/invocations", Need::Viewer, none.clone()),
@@ -301,6 +319,7 @@ fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
         .replace("{function}", "none")
         .replace("{route}", "none")
+        .replace("{alias}", "none")
         .replace("{domain}", "example.org")
         .replace("{worker}", "worker-9")
         .replace("{number}", "1")

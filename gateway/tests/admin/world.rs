@@ -1,5 +1,6 @@
 //! A gateway with everything around it: a scheduler, a worker's log and another gateway's records, all simulated here.
 
+mod aliases;
 mod data;
 mod peers;
 mod routes;

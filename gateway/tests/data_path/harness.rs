@@ -15,7 +15,7 @@ use dunlin_proto::{
     ids::{Digest, FunctionUid},
     internal::v1::{
         ConfigSnapshot, FunctionConfig, KeyConfig, ListRecordsRequest, PlacedEndpoint, Placements, StandbySeat,
-        TokenKey, TrafficShare, VersionConfig, VersionPlacement, VersionRef,
+        StickyConfig, TokenKey, TrafficShare, VersionConfig, VersionPlacement, VersionRef,
         invocation_record_service_client::InvocationRecordServiceClient,
     },
     metadata::ClusterSecret,
@@ -234,6 +234,8 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
     };
     let mut twice = function(IDEMPOTENT, true, uid.to_string());
     twice.versions.iter_mut().for_each(|version| version.idempotent = true);
+    let mut sticky = function("sticky", true, uid.to_string());
+    sticky.sticky = Some(StickyConfig { division: 3, header: "x-user".into(), cookie: true });
     let key = |id: &str, namespace: &str, functions: &[&str]| KeyConfig {
         id: id.into(),
         namespace: namespace.into(),
@@ -244,7 +246,12 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
     ConfigSnapshot {
         version: 7,
         // All are the same code: only who may call them differs, and whether a lost call runs again.
-        functions: vec![function(PUBLIC, true, uid.to_string()), function(PRIVATE, false, uid.to_string()), twice],
+        functions: vec![
+            function(PUBLIC, true, uid.to_string()),
+            function(PRIVATE, false, uid.to_string()),
+            twice,
+            sticky,
+        ],
         keys: vec![key(KEYS[0], "shop", &[]), key(KEYS[1], "shop", &["other"]), key(KEYS[2], "bank", &[])],
         token_keys: vec![TokenKey { id: "k1".into(), public_key: token_key.to_vec().into() }],
         namespaces: vec!["shop".into(), "bank".into()],

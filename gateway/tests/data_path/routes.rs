@@ -10,7 +10,11 @@ use http_body_util::Empty;
 use crate::harness::{Answer, Cluster, KEYS, PRIVATE, PUBLIC, Plan, eventually, get, h2, key, send};
 
 fn calling(function: &str, rewrite: &str) -> Option<Target> {
-    Some(Target::Function(v1::FunctionTarget { function: function.into(), rewrite: rewrite.into() }))
+    Some(Target::Function(v1::FunctionTarget {
+        function: function.into(),
+        rewrite: rewrite.into(),
+        ..Default::default()
+    }))
 }
 
 fn fixed(status: u32, text: &'static str) -> Option<Target> {

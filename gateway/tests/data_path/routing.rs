@@ -69,19 +69,85 @@ async fn calls_divide_over_versions() {
 }
 
 #[tokio::test]
+async fn a_caller_stays_on_its_version() {
+    let cluster = Cluster::start().await;
+    let mut versions = HashSet::new();
+    for user in 0..20 {
+        let (name, mut of_user) = (format!("user-{user}"), HashSet::new());
+        for _ in 0..3 {
+            let answer = send(cluster.functions(), "GET", "/shop/sticky", &[("x-user", &name)], "").await;
+            of_user.insert(answer.json()["version"].as_u64());
+            assert!(!answer.headers.contains_key("set-cookie"), "who has a name needs no cookie");
+        }
+        assert_eq!(of_user.len(), 1, "{name}: {of_user:?}");
+        versions.extend(of_user);
+    }
+    assert_eq!(versions, HashSet::from([Some(1), Some(2)]));
+}
+
+#[tokio::test]
+async fn who_has_no_name_gets_a_cookie_and_stays_with_it() {
+    let cluster = Cluster::start().await;
+    for _ in 0..10 {
+        let first = send(cluster.functions(), "GET", "/shop/sticky", &[], "").await;
+        let set = first.header("set-cookie");
+        let (cookie, attributes) = set.split_once(';').unwrap();
+        assert!(cookie.starts_with("dunlin-caller=") && attributes.contains("HttpOnly"), "{set}");
+        for _ in 0..3 {
+            let next = send(cluster.functions(), "GET", "/shop/sticky", &[("cookie", cookie)], "").await;
+            assert_eq!(next.json()["version"], first.json()["version"]);
+            assert!(!next.headers.contains_key("set-cookie"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_has_an_address_for_developers_alone() {
+    let cluster = Cluster::start().await;
+    let call = async |path: &str, token: Option<String>| {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = authorization.iter().map(|text| ("authorization", text.as_str())).collect();
+        send(cluster.functions(), "GET", path, &headers, "").await
+    };
+    let developer = || Some(cluster.token("dunlin-admin"));
+    for (path, version) in [("/shop/open@1/a?b", 1), ("/shop/open@2/a?b", 2), ("/shop/closed@2/a?b", 2)] {
+        for _ in 0..3 {
+            let answer = call(path, developer()).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let given = answer.json();
+            assert_eq!((&given["version"], &given["path"]), (&version.into(), &"/a?b".into()));
+            let headers = given["headers"].to_string();
+            assert!(!headers.contains("authorization"), "the token is for the gateway: {headers}");
+        }
+    }
+    for (path, token, status) in [
+        ("/shop/open@2/", None, 401),
+        ("/shop/open@2/", Some("x.y.z".to_owned()), 401),
+        // A caller's token is none for this, and a developer's none for anything else.
+        ("/shop/open@2/", Some(cluster.token("dunlin:shop")), 401),
+        ("/shop/closed/", developer(), 401),
+        ("/shop/open@9/", None, 401),
+        ("/shop/open@9/", developer(), 404),
+        ("/shop/none@1/", developer(), 404),
+    ] {
+        assert_eq!(call(path, token.clone()).await.status, status, "{path} {token:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_names_a_function_where_a_domain_is_configured() {
     let plan = Plan { configure: |config| config.domain = Some("fn.test".to_owned()), ..Plan::default() };
     let cluster = Cluster::with(plan).await;
     let call = async |host: &str, path: &str| send(cluster.functions(), "GET", path, &[("host", host)], "").await;
     let answer = call("open--shop.fn.test", "/shop/open?x").await.json();
     assert_eq!((&answer["path"], &answer["base"]), (&"/shop/open?x".into(), &"".into()));
-    assert_eq!(call("V2--Open--shop.FN.test:80", "/").await.json()["version"], 2);
     for (host, status, code) in [
         ("fn.test", 421, "misdirected_request"),
         ("127.0.0.1", 421, "misdirected_request"),
         ("open.fn.test", 421, "misdirected_request"),
         ("missing--shop.fn.test", 404, "not_found"),
-        ("v9--open--shop.fn.test", 404, "not_found"),
+        ("v2--open--shop.fn.test", 401, "unauthenticated"),
+        ("v9--open--shop.fn.test", 401, "unauthenticated"),
     ] {
         let answer = call(host, "/shop/open").await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{host}");

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{pattern::PathPattern, template::PathTemplate};
-use crate::{error::ApiError, ids::FunctionName, v1};
+use crate::{
+    error::ApiError,
+    ids::{AliasId, FunctionName},
+    v1,
+};
 
 /// The largest body of an answer without a function, in bytes: every gateway keeps all of them.
 const MAX_BODY: usize = 16 << 10;
@@ -19,6 +23,9 @@ pub enum RouteTarget {
     Function {
         /// Its bare name.
         function: FunctionName,
+        /// One of its aliases; nothing means its own traffic.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alias: Option<AliasId>,
         /// The path that it sees; nothing means the caller's.
         rewrite: Option<PathTemplate>,
     },
@@ -58,6 +65,15 @@ impl RouteTarget {
         }
     }
 
+    /// The alias under which it is called; nothing means its own traffic.
+    #[must_use]
+    pub fn alias(&self) -> Option<&AliasId> {
+        match self {
+            Self::Function { alias, .. } => alias.as_ref(),
+            Self::Response(_) | Self::Redirect(_) => None,
+        }
+    }
+
     /// Checks what was sent, for the paths of a pattern.
     pub(super) fn read(wire: Option<v1::route::Target>, path: &PathPattern) -> Result<Self, ApiError> {
         match wire {
@@ -72,8 +88,9 @@ impl RouteTarget {
     /// The message.
     pub(super) fn to_wire(&self) -> v1::route::Target {
         match self {
-            Self::Function { function, rewrite } => v1::route::Target::Function(v1::FunctionTarget {
+            Self::Function { function, alias, rewrite } => v1::route::Target::Function(v1::FunctionTarget {
                 function: function.to_string(),
+                alias: alias.as_ref().map(ToString::to_string).unwrap_or_default(),
                 rewrite: rewrite.as_ref().map(ToString::to_string).unwrap_or_default(),
             }),
             Self::Response(response) => v1::route::Target::Response(v1::StaticResponse {
@@ -101,12 +118,22 @@ fn function(wire: &v1::FunctionTarget, path: &PathPattern) -> Result<RouteTarget
     const REWRITE: &str = "route.function.rewrite";
     let function: FunctionName =
         wire.function.parse().map_err(|error| ApiError::invalid("route.function.function", error))?;
+    let alias = alias(&wire.alias)?;
     if wire.rewrite.is_empty() {
-        return Ok(RouteTarget::Function { function, rewrite: None });
+        return Ok(RouteTarget::Function { function, alias, rewrite: None });
     }
     let rewrite = template(REWRITE, &wire.rewrite)?;
     rewrite.check_path(path).map_err(|reason| wrong(REWRITE, &wire.rewrite, &reason))?;
-    Ok(RouteTarget::Function { function, rewrite: Some(rewrite) })
+    Ok(RouteTarget::Function { function, alias, rewrite: Some(rewrite) })
+}
+
+/// The alias that is named; a function's own traffic has one spelling here.
+fn alias(text: &str) -> Result<Option<AliasId>, ApiError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let alias: AliasId = text.parse().map_err(|error| ApiError::invalid("route.function.alias", error))?;
+    Ok(Some(alias).filter(|alias| !alias.is_live()))
 }
 
 fn static_response(wire: v1::StaticResponse) -> Result<StaticResponse, ApiError> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{error::ApiError, v1};
 
 fn wire(path: &str) -> v1::Route {
-    let target = v1::FunctionTarget { function: "pay".into(), rewrite: String::new() };
+    let target = v1::FunctionTarget { function: "pay".into(), ..Default::default() };
     v1::Route { path: path.into(), target: Some(v1::route::Target::Function(target)), ..Default::default() }
 }
 

@@ -141,8 +141,8 @@ fn a_gateway_that_leaves_asks_for_nothing() {
     let second = cluster.gateway_join(hello("a:1"), Time(0)).unwrap();
     assert!(cluster.gateway_report(&"g".parse().unwrap(), first, 1, BTreeMap::new()).is_err());
     cluster.gateway_report(&"g".parse().unwrap(), second, 7, BTreeMap::new()).unwrap();
-    cluster.gateway_leave(&"g".parse().unwrap(), first);
+    cluster.gateway_leave(&"g".parse().unwrap(), first, Instant::now());
     assert_eq!(cluster.gateways().len(), 1);
-    cluster.gateway_leave(&"g".parse().unwrap(), second);
+    cluster.gateway_leave(&"g".parse().unwrap(), second, Instant::now());
     assert!(cluster.gateways().is_empty());
 }

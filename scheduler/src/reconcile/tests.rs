@@ -31,6 +31,8 @@ fn catalog(min_workers: u32) -> Catalog {
         direct: false,
         disabled: false,
         traffic: vec![Share(key().number, 100)],
+        sticky: dunlin_proto::model::Sticky::default(),
+        division: 0,
         history: vec![],
         latest_version: 1,
         revision: 1,
@@ -54,6 +56,7 @@ fn catalog(min_workers: u32) -> Catalog {
         create_time: Time(0),
         compiled_size: 1,
         activation: false,
+        canary: None,
         reuse_refusal: None,
     };
     let code = Code {

@@ -1,11 +1,17 @@
 //! Records as messages of the public API.
 
-use dunlin_proto::{names::KeyName, v1};
+use dunlin_proto::{
+    names::{FunctionRef, KeyName},
+    v1,
+};
 use prost_types::Timestamp;
 
 use crate::{
     keys,
-    model::{DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, RouteRecord, Share, Time, VersionRecord},
+    model::{
+        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, RouteRecord, Share, Time,
+        VersionRecord,
+    },
 };
 
 /// A moment.
@@ -27,7 +33,6 @@ pub(super) fn namespace(record: &NamespaceRecord, function_count: u32) -> v1::Na
 
 /// A function. Its addresses are for gateways to fill in.
 pub(super) fn function(record: &FunctionRecord) -> v1::Function {
-    let share = |Share(version, percent): &Share| v1::TrafficTarget { version: version.get(), percent: *percent };
     v1::Function {
         name: record.reference().to_string(),
         uid: record.uid.to_string(),
@@ -35,13 +40,28 @@ pub(super) fn function(record: &FunctionRecord) -> v1::Function {
         public: record.public,
         direct: record.direct,
         disabled: record.disabled,
-        traffic: record.traffic.iter().map(share).collect(),
+        traffic: shares(&record.traffic),
         latest_version: record.latest_version,
         create_time: Some(timestamp(record.create_time)),
         update_time: Some(timestamp(record.update_time)),
         etag: record.etag(),
         urls: Vec::new(),
     }
+}
+
+/// A function's alias.
+pub(super) fn alias(function: &FunctionRef, record: &AliasRecord) -> v1::Alias {
+    v1::Alias {
+        name: function.alias(record.name.clone()).to_string(),
+        traffic: shares(&record.shares),
+        sticky: Some((&record.sticky).into()),
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+    }
+}
+
+fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {
+    shares.iter().map(|share| v1::TrafficTarget { version: share.0.get(), percent: share.1 }).collect()
 }
 
 fn kind(kind: Kind) -> v1::FunctionKind {
@@ -67,6 +87,7 @@ pub(super) fn version(record: &VersionRecord) -> v1::Version {
         note: record.note.clone(),
         compiled_size_bytes: record.compiled_size,
         reuse_refusal: record.reuse_refusal.clone().unwrap_or_default(),
+        preview_urls: Vec::new(),
     }
 }
 

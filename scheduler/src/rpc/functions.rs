@@ -1,6 +1,6 @@
 //! `FunctionService`: functions, versions, uploads, deploys.
 
-use std::{collections::BTreeSet, pin::Pin};
+use std::pin::Pin;
 
 use dunlin_proto::{
     ApiError,
@@ -14,16 +14,12 @@ use prost_types::FieldMask;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Desk, convert, name, page, request_id, text, upload};
+use super::{Desk, aliases::shares, convert, name, page, request_id, text, upload};
 use crate::{
     deploy::{Deploy, Progress, Stage},
     error::Error,
-    model::Share,
     store::{FunctionChange, RequestKey, Scope},
 };
-
-/// Versions among which traffic may be divided.
-const MOST_SHARES: usize = 20;
 
 #[tonic::async_trait]
 impl FunctionService for Desk {
@@ -60,8 +56,15 @@ impl FunctionService for Desk {
         let change = change(&function, update_mask)?;
         let app = self.app()?;
         let updated = app.store.function_update(&target, &function.etag, &change).await?;
-        app.config_changed().await;
-        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(convert::function(&updated)) }))
+        // What callers get at once is waited for.
+        let lagging_gateways = if change.traffic.is_some() || change.disabled.is_some() {
+            app.config_acknowledged().await
+        } else {
+            app.config_changed().await;
+            Vec::new()
+        };
+        let function = Some(convert::function(&updated));
+        Ok(Response::new(v1::UpdateFunctionResponse { function, lagging_gateways }))
     }
 
     async fn delete_function(
@@ -90,10 +93,10 @@ impl FunctionService for Desk {
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
         let app = self.app()?;
         let (rolled, version) = app.store.function_roll_back(&function, version, key.as_ref()).await?;
-        app.config_changed().await;
+        let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
         let function = Some(convert::function(&rolled));
-        Ok(Response::new(v1::RollbackFunctionResponse { function, version: version.get() }))
+        Ok(Response::new(v1::RollbackFunctionResponse { function, version: version.get(), lagging_gateways }))
     }
 
     async fn upload_artifact(
@@ -161,7 +164,7 @@ fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionCh
             "public" => change.public = Some(function.public),
             "direct" => change.direct = Some(function.direct),
             "disabled" => change.disabled = Some(function.disabled),
-            "traffic" => change.traffic = Some(traffic(&function.traffic)?),
+            "traffic" => change.traffic = Some(shares("function.traffic", &function.traffic)?),
             other => {
                 let other: String = other.chars().take(80).collect();
                 let message = format!(
@@ -174,32 +177,8 @@ fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionCh
     Ok(change)
 }
 
-/// Checks that the shares are a whole.
-fn traffic(targets: &[v1::TrafficTarget]) -> Result<Vec<Share>, ApiError> {
-    let wrong = |message: String| ApiError::invalid("function.traffic", message);
-    if targets.len() > MOST_SHARES {
-        return Err(wrong(format!("traffic may be divided among {MOST_SHARES} versions at most")));
-    }
-    let mut seen = BTreeSet::new();
-    let mut shares = Vec::new();
-    for target in targets {
-        let version = VersionNumber::try_from(target.version).map_err(|error| wrong(error.to_string()))?;
-        if !(1..=100).contains(&target.percent) {
-            return Err(wrong(format!("version {version} has {} percent but must have 1 to 100", target.percent)));
-        }
-        if !seen.insert(version) {
-            return Err(wrong(format!("traffic names version {version} twice")));
-        }
-        shares.push(Share(version, target.percent));
-    }
-    let sum: u32 = shares.iter().map(|share| share.1).sum();
-    if sum != 100 {
-        return Err(wrong(format!("the percentages of traffic sum to {sum} but must sum to 100")));
-    }
-    Ok(shares)
-}
-
 fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, ApiError> {
+    let canary = canary(request.canary_percent, request.hold_traffic)?;
     let description = request.description.map(|description| text("description", description, 1024)).transpose()?;
     Ok(Deploy {
         function: name("parent", &request.parent)?,
@@ -211,8 +190,21 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         note: text("note", request.note, 1024)?,
         hold_traffic: request.hold_traffic,
         allow_new_capabilities: request.allow_new_capabilities,
+        canary,
         creator,
     })
+}
+
+/// How many percent of the traffic a new version gets.
+fn canary(percent: Option<u32>, hold_traffic: bool) -> Result<Option<u32>, ApiError> {
+    let wrong = |message: String| Err(ApiError::invalid("canary_percent", message));
+    match percent {
+        Some(_) if hold_traffic => wrong("a version gets a part of the traffic, or none: not both".to_owned()),
+        Some(percent) if !(1..=99).contains(&percent) => {
+            wrong(format!("canary_percent is {percent} but must lie between 1 and 99"))
+        }
+        percent => Ok(percent),
+    }
 }
 
 /// Every stage once, then how it ended.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dunlin_proto::{
     ids::{DomainName, Namespace},
     internal::v1 as wire,
-    model::{Scaling, to_wire_duration},
+    model::{Scaling, Sticky, to_wire_duration},
     names::RouteName,
     route::RouteSpec,
     v1,
@@ -15,7 +15,7 @@ use dunlin_proto::{
 use super::convert::timestamp;
 use crate::{
     catalog::{Catalog, CatalogFunction},
-    model::{KeyRecord, VersionRecord},
+    model::{AliasRecord, KeyRecord, Share, VersionRecord},
     tokens::TokenSigner,
 };
 
@@ -36,6 +36,7 @@ pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire:
         limits: Some(limits(catalog)),
         routes: catalog.routes.iter().map(route).collect(),
         domains: Some(domains(catalog)),
+        aliases: true,
     }
 }
 
@@ -110,7 +111,6 @@ fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
 
 fn function(function: &CatalogFunction) -> wire::FunctionConfig {
     let record = &function.record;
-    let share = |share: &crate::model::Share| wire::TrafficShare { version: share.0.get(), percent: share.1 };
     wire::FunctionConfig {
         uid: record.uid.to_string(),
         namespace: record.namespace.to_string(),
@@ -118,16 +118,40 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         public: record.public,
         direct: record.direct,
         disabled: record.disabled,
-        traffic: record.traffic.iter().map(share).collect(),
+        traffic: shares(&record.traffic),
+        sticky: Some(sticky(&record.sticky, record.division)),
+        aliases: function.aliases.iter().map(alias).collect(),
         versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
         max_concurrency: scaling(function).and_then(|scaling| scaling.max_concurrency),
         reserved_concurrency: scaling(function).map_or(0, |scaling| scaling.reserved_concurrency),
     }
 }
 
-/// The scaling of the version that most calls go to; of two with as many, of the newer one.
+fn shares(shares: &[Share]) -> Vec<wire::TrafficShare> {
+    shares.iter().map(|share| wire::TrafficShare { version: share.0.get(), percent: share.1 }).collect()
+}
+
+fn sticky(sticky: &Sticky, division: i64) -> wire::StickyConfig {
+    wire::StickyConfig {
+        division: u64::try_from(division).unwrap_or_default(),
+        header: sticky.header.clone().unwrap_or_default(),
+        cookie: sticky.cookie,
+    }
+}
+
+fn alias(alias: &AliasRecord) -> wire::AliasConfig {
+    wire::AliasConfig {
+        name: alias.name.to_string(),
+        traffic: shares(&alias.shares),
+        sticky: Some(sticky(&alias.sticky, alias.division)),
+    }
+}
+
+/// The scaling of the version that most calls go to; of two with as many, of the newer one. Without traffic, aliases decide.
 fn scaling(function: &CatalogFunction) -> Option<&Scaling> {
-    let crate::model::Share(most, _) = function.record.traffic.iter().max_by_key(|share| (share.1, share.0))?;
+    let order = |share: &&Share| (share.1, share.0);
+    let of_traffic = function.record.traffic.iter().max_by_key(order);
+    let Share(most, _) = of_traffic.or_else(|| function.shares().max_by_key(order))?;
     function.versions.get(most).map(|version| &version.spec.scaling)
 }
 

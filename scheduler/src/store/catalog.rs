@@ -1,9 +1,12 @@
 //! Everything that placements and gateways are made of, read in one transaction.
 
-use super::{Store, artifacts, domains, functions, keys, namespaces, routes, row, versions};
+use super::{Store, aliases, artifacts, domains, functions, keys, namespaces, routes, row, versions};
 use crate::{
     error::Error,
-    model::{Compiled, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, RouteRecord, Time, VersionRecord},
+    model::{
+        AliasRecord, Compiled, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, RouteRecord, Time,
+        VersionRecord,
+    },
 };
 
 /// One state of the database.
@@ -14,6 +17,8 @@ pub(crate) struct CatalogRows {
     pub(crate) namespaces: Vec<NamespaceRecord>,
     pub(crate) functions: Vec<FunctionRecord>,
     pub(crate) versions: Vec<VersionRecord>,
+    /// Without those that functions have anyway.
+    pub(crate) aliases: Vec<AliasRecord>,
     pub(crate) codes: Vec<Compiled>,
     /// The keys that are neither revoked nor expired.
     pub(crate) keys: Vec<KeyRecord>,
@@ -29,6 +34,7 @@ impl Store {
         let tenants = sqlx::query("SELECT * FROM namespaces ORDER BY name").fetch_all(&mut *tx).await?;
         let functions = sqlx::query("SELECT * FROM functions").fetch_all(&mut *tx).await?;
         let versions = sqlx::query(versions::select!("")).fetch_all(&mut *tx).await?;
+        let named = sqlx::query("SELECT * FROM aliases ORDER BY function_uid, name").fetch_all(&mut *tx).await?;
         let codes = sqlx::query("SELECT * FROM codes").fetch_all(&mut *tx).await?;
         let sql = "SELECT * FROM api_keys WHERE revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $1)";
         let keys = sqlx::query(sql).bind(now.0).fetch_all(&mut *tx).await?;
@@ -40,6 +46,7 @@ impl Store {
             namespaces: tenants.iter().map(namespaces::read).collect::<Result<_, _>>()?,
             functions: functions.iter().map(functions::read).collect::<Result<_, _>>()?,
             versions: versions.iter().map(versions::read).collect::<Result<_, _>>()?,
+            aliases: named.iter().map(aliases::read).collect::<Result<_, _>>()?,
             codes: codes.iter().map(artifacts::read).collect::<Result<_, _>>()?,
             keys: keys.iter().map(keys::read).collect::<Result<_, _>>()?,
             routes: routed.iter().map(routes::read).collect::<Result<_, _>>()?,

@@ -42,6 +42,8 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         direct: row::number(row, "direct")? != 0,
         disabled: row::number(row, "disabled")? != 0,
         traffic: row::json(row, "traffic")?,
+        sticky: row::json(row, "sticky")?,
+        division: row::number(row, "division")?,
         history: row::json(row, "history")?,
         latest_version: row::count(row, "latest_version")?,
         revision: row::number(row, "revision")?,
@@ -54,7 +56,7 @@ fn missing(name: &FunctionRef) -> Error {
     ApiError::not_found(format!("function {name}")).into()
 }
 
-fn stale(name: &FunctionRef) -> Error {
+pub(super) fn stale(name: &FunctionRef) -> Error {
     let message = format!("function {name} has been changed since: its etag is another one");
     ApiError::new(ErrorCode::FailedPrecondition, message).hint("read the function again and repeat the change").into()
 }
@@ -76,19 +78,21 @@ pub(super) async fn function_write_in_tx(
     function: &mut FunctionRecord,
 ) -> Result<bool, Error> {
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
-               update_time = $6, direct = $7, disabled = $8 WHERE namespace = $9 AND uid = $10 AND revision = $11";
+               update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10 \
+               WHERE namespace = $11 AND uid = $12 AND revision = $13";
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
     let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
     let query = query.bind(read.saturating_add(1)).bind(now.0).bind(i64::from(function.direct));
-    let query = query.bind(i64::from(function.disabled)).bind(function.namespace.as_str());
+    let query = query.bind(i64::from(function.disabled)).bind(row::to_json(&function.sticky)?);
+    let query = query.bind(function.division).bind(function.namespace.as_str());
     let written = query.bind(function.uid.to_string()).bind(read).execute(&mut **tx).await?;
     (function.revision, function.update_time) = (read.saturating_add(1), now);
     Ok(written.rows_affected() == 1)
 }
 
 /// Checks that a version can get traffic.
-async fn version_exists_in_tx(
+pub(super) async fn version_exists_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &FunctionRecord,
     number: VersionNumber,

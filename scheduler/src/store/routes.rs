@@ -10,7 +10,9 @@ use dunlin_proto::{
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
-    Store, config_bump,
+    Store,
+    aliases::alias_exists_in_tx,
+    config_bump,
     domains::domain_list_in_tx,
     functions::function_fetch_in_tx,
     namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
@@ -91,11 +93,15 @@ async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord)
     Err(error.hint(format!("an admin of the namespace adds it: dunlin domain add {}", host.domain())).into())
 }
 
-/// Checks that the function that a route calls is there.
+/// Checks that the function that a route calls is there, with the alias under which it is called.
 async fn check_function_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
     let Some(function) = new.spec.target.function() else { return Ok(()) };
     let function = FunctionRef { namespace: new.name.namespace.clone(), function: function.clone() };
-    function_fetch_in_tx(tx, &function).await.map(drop)
+    let function = function_fetch_in_tx(tx, &function).await?;
+    match new.spec.target.alias() {
+        Some(alias) => alias_exists_in_tx(tx, &function, alias).await,
+        None => Ok(()),
+    }
 }
 
 fn missing(name: &RouteName) -> Error {

@@ -3,6 +3,7 @@
 //! The server is the one of `DUNLIN_TEST_POSTGRES`, where each case makes a database of its own. Without the variable the
 //! PostgreSQL half fails, unless `DUNLIN_TEST_SKIP_POSTGRES=1` says that it shall not run.
 
+mod aliases;
 mod deploys;
 mod members;
 mod routes;
@@ -145,6 +146,7 @@ pub(super) fn new_version(function: &FunctionRef) -> NewVersion {
         note: "'\"; DROP TABLE versions; --".into(),
         compiled_size: 6,
         activation: true,
+        canary: None,
         public: None,
         direct: None,
         description: None,

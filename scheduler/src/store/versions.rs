@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{Kind, Share, Time, VersionRecord},
+    model::{Kind, Share, Time, VersionRecord, with_canary},
 };
 
 /// A version before it has a number.
@@ -35,6 +35,8 @@ pub(crate) struct NewVersion {
     pub(crate) note: String,
     pub(crate) compiled_size: u64,
     pub(crate) activation: bool,
+    /// How many percent of the traffic it gets then; absent, all.
+    pub(crate) canary: Option<u32>,
     /// Changes of the function that come with it.
     pub(crate) public: Option<bool>,
     pub(crate) direct: Option<bool>,
@@ -46,7 +48,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT v.function_uid, v.number, v.namespace, v.artifact, v.artifact_size, v.kind, v.spec, v.imports, ",
-            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, v.reuse_refusal, f.name AS function ",
+            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, v.canary, v.reuse_refusal, f.name AS function ",
             "FROM versions v ",
             "JOIN functions f ON f.uid = v.function_uid AND f.namespace = v.namespace ",
             $rest
@@ -73,6 +75,7 @@ pub(super) fn read(row: &AnyRow) -> Result<VersionRecord, Error> {
         create_time: row::time(row, "create_time")?,
         compiled_size: row::count(row, "compiled_size")?,
         activation: row::number(row, "activation")? != 0,
+        canary: row::optional_count(row, "canary")?,
         reuse_refusal: row::optional_text(row, "reuse_refusal")?,
     })
 }
@@ -133,7 +136,8 @@ impl Store {
         Ok(created)
     }
 
-    /// Moves all traffic to a version that waits for it, unless a later one was faster; it waits no longer then.
+    /// Moves all traffic, or its part of it, to a version that waits for it, unless a later one was faster; it waits no longer
+    /// then.
     pub(crate) async fn version_activate(&self, name: &VersionName) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let done: Result<bool, Error> = retried!(self.version_activate_once(name));
@@ -147,11 +151,16 @@ impl Store {
     async fn version_activate_once(&self, name: &VersionName) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let mut function = function_fetch_in_tx(&mut tx, &name.parent()).await?;
+        let canary = version_fetch_in_tx(&mut tx, &name.parent(), name.number).await?.canary;
         if !version_settle_in_tx(&mut tx, function.uid, name).await? {
             return Ok(true);
         }
         if function.traffic.iter().all(|Share(version, _)| *version < name.number) {
-            function.set_traffic(vec![Share(name.number, 100)]);
+            let shares = match canary {
+                Some(percent) => with_canary(&name.parent(), &function.traffic, name.number, percent)?,
+                None => vec![Share(name.number, 100)],
+            };
+            function.set_traffic(shares);
             if !function_write_in_tx(&mut tx, &mut function).await? {
                 return Ok(false);
             }
@@ -234,13 +243,14 @@ async fn version_insert_in_tx(
     number: VersionNumber,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO versions (function_uid, number, namespace, artifact, artifact_size, kind, spec, imports, \
-               creator, note, create_time, compiled_size, activation) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+               creator, note, create_time, compiled_size, activation, canary) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let query = sqlx::query(sql).bind(uid.to_string()).bind(i64::from(number.get()));
     let query = query.bind(new.function.namespace.as_str()).bind(new.artifact.hex());
     let query = query.bind(row::signed(new.artifact_size)).bind(new.kind.as_str()).bind(row::to_json(&new.spec)?);
     let query = query.bind(row::to_json(&new.imports)?).bind(&*new.creator).bind(&*new.note).bind(Time::now().0);
     let query = query.bind(row::signed(new.compiled_size)).bind(i64::from(new.activation));
+    let query = query.bind(new.canary.map(i64::from));
     query.execute(&mut **tx).await?;
     Ok(())
 }

@@ -12,11 +12,11 @@ use dunlin_proto::{
     internal::v1::{artifact_service_client::ArtifactServiceClient, sync_service_client::SyncServiceClient},
     metadata::{AttachSecret, ClusterSecret},
     v1::{
-        self, cluster_service_client::ClusterServiceClient, create_version_response::Event,
-        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
-        key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
-        upload_artifact_request::Part,
+        self, alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
+        create_version_response::Event, domain_service_client::DomainServiceClient,
+        function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
+        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient, upload_artifact_request::Part,
     },
 };
 use dunlin_scheduler::{Config, Scheduler};
@@ -150,6 +150,10 @@ impl Cluster {
 
     pub(crate) fn routes(&self) -> RouteServiceClient<Link> {
         RouteServiceClient::new(self.link())
+    }
+
+    pub(crate) fn aliases(&self) -> AliasServiceClient<Link> {
+        AliasServiceClient::new(self.link())
     }
 
     pub(crate) fn domains(&self) -> DomainServiceClient<Link> {

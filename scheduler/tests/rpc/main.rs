@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what a test does not expect ends it")]
 
 mod access;
+mod aliases;
 mod artifacts;
 mod database;
 mod deploy;

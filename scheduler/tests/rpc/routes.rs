@@ -17,7 +17,7 @@ fn put(name: &str, path: &str, target: Option<v1::route::Target>) -> v1::PutRout
 }
 
 fn till() -> Option<v1::route::Target> {
-    Some(v1::route::Target::Function(v1::FunctionTarget { function: "till".into(), rewrite: String::new() }))
+    Some(v1::route::Target::Function(v1::FunctionTarget { function: "till".into(), ..Default::default() }))
 }
 
 fn fixed() -> Option<v1::route::Target> {

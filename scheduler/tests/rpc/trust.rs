@@ -138,10 +138,10 @@ macro_rules! each_method {
     ($link:expr, $gateways:expr, $workers:expr) => {{
         use internal::{artifact_service_client::ArtifactServiceClient, sync_service_client::SyncServiceClient};
         use v1::{
-            cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
-            function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
-            namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
-            token_service_client::TokenServiceClient,
+            alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
+            domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
+            key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
+            route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
         };
         let link = $link;
         macro_rules! say {
@@ -157,6 +157,7 @@ macro_rules! each_method {
         say!($gateways, NamespaceServiceClient.list_namespaces(v1::ListNamespacesRequest::default()));
         say!($gateways, TokenServiceClient.create_token(v1::CreateTokenRequest::default()));
         say!($gateways, KeyServiceClient.list_keys(v1::ListKeysRequest::default()));
+        say!($gateways, AliasServiceClient.list_aliases(v1::ListAliasesRequest::default()));
         say!($gateways, RouteServiceClient.list_routes(v1::ListRoutesRequest::default()));
         say!($gateways, DomainServiceClient.list_domains(v1::ListDomainsRequest::default()));
         say!($gateways, ClusterServiceClient.get_cluster(v1::GetClusterRequest {}));

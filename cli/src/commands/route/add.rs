@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use dunlin_proto::{
-    ids::{FunctionName, RouteId},
+    ids::{AliasId, FunctionName, IdError, RouteId},
     model::to_wire_duration,
     v1,
 };
@@ -27,9 +27,9 @@ pub(crate) struct AddArgs {
     name: RouteId,
     /// Paths, such as /users/{id}, /files/{path+} or /static/...
     path: String,
-    /// Call this function of the namespace
-    #[arg(long, value_name = "NAME", group = "target")]
-    function: Option<FunctionName>,
+    /// Call this function of the namespace, by its own traffic or one of its aliases
+    #[arg(long, value_name = "NAME[:ALIAS]", group = "target", value_parser = called)]
+    function: Option<(FunctionName, Option<AliasId>)>,
     /// Answer with this text
     #[arg(long, value_name = "TEXT", group = "target")]
     respond: Option<String>,
@@ -123,6 +123,13 @@ enum Auth {
     Jwt,
 }
 
+fn called(text: &str) -> Result<(FunctionName, Option<AliasId>), IdError> {
+    match text.split_once(':') {
+        Some((function, alias)) => Ok((function.parse()?, Some(alias.parse()?))),
+        None => Ok((text.parse()?, None)),
+    }
+}
+
 fn upper_case(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(text.to_ascii_uppercase())
 }
@@ -172,15 +179,19 @@ fn route(name: String, args: AddArgs) -> v1::Route {
 }
 
 fn target(
-    function: Option<FunctionName>,
+    function: Option<(FunctionName, Option<AliasId>)>,
     rewrite: Option<String>,
     respond: Option<String>,
     redirect: Option<String>,
     (status, content_type): (Option<u32>, Option<String>),
 ) -> Option<v1::route::Target> {
     let status = status.unwrap_or_default();
-    if let Some(function) = function {
-        let target = v1::FunctionTarget { function: function.to_string(), rewrite: rewrite.unwrap_or_default() };
+    if let Some((function, alias)) = function {
+        let target = v1::FunctionTarget {
+            function: function.to_string(),
+            alias: alias.map(String::from).unwrap_or_default(),
+            rewrite: rewrite.unwrap_or_default(),
+        };
         return Some(v1::route::Target::Function(target));
     }
     if let Some(location) = redirect {

@@ -103,7 +103,7 @@ impl FunctionService for Fake {
         }
         function.disabled = wanted.disabled;
         self.state().functions.insert(wanted.name, function.clone());
-        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(function) }))
+        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(function), ..Default::default() }))
     }
 
     async fn delete_function(&self, request: Request<v1::DeleteFunctionRequest>) -> Answer<v1::DeleteFunctionResponse> {
@@ -126,7 +126,7 @@ impl FunctionService for Fake {
         let mut state = self.state();
         state.functions.insert(request.name.clone(), function.clone());
         state.rollbacks.push(request);
-        Ok(Response::new(v1::RollbackFunctionResponse { function: Some(function), version }))
+        Ok(Response::new(v1::RollbackFunctionResponse { function: Some(function), version, ..Default::default() }))
     }
 
     async fn upload_artifact(

@@ -34,6 +34,13 @@ impl App {
         }
     }
 
+    /// A version as clients see it, with its own addresses at this gateway.
+    fn with_previews(&self, version: &mut v1::Version) {
+        if let Ok(name) = version.name.parse::<VersionName>() {
+            version.preview_urls = previews(&self.context.config, &name);
+        }
+    }
+
     pub(crate) async fn function_list(
         &self,
         who: &Principal,
@@ -104,7 +111,14 @@ impl App {
         Operation::CreateVersion.allow_in(who, &namespace)?;
         name::<Digest>("artifact_digest", &request.artifact_digest)?;
         let stream = ask(self.functions().create_version(on_behalf(who, request))).await?;
-        Ok(stream.map(|event| event.map_err(|status| from_scheduler(&status))))
+        let app = self.clone();
+        Ok(stream.map(move |event| {
+            let mut event = event.map_err(|status| from_scheduler(&status))?;
+            if let Some(v1::create_version_response::Event::Version(version)) = &mut event.event {
+                app.with_previews(version);
+            }
+            Ok(event)
+        }))
     }
 
     pub(crate) async fn version_get(
@@ -116,6 +130,7 @@ impl App {
         Operation::GetVersion.allow_in(who, &namespace)?;
         let mut response = ask(self.functions().get_version(on_behalf(who, request))).await?;
         hide_values(who, &namespace, response.version.iter_mut());
+        response.version.iter_mut().for_each(|version| self.with_previews(version));
         Ok(response)
     }
 
@@ -129,6 +144,7 @@ impl App {
         page_size(request.page_size)?;
         let mut response = ask(self.functions().list_versions(on_behalf(who, request))).await?;
         hide_values(who, &namespace, response.versions.iter_mut());
+        response.versions.iter_mut().for_each(|version| self.with_previews(version));
         Ok(response)
     }
 }
@@ -181,10 +197,28 @@ fn urls(config: &Config, name: &FunctionRef) -> Vec<String> {
     by_host.chain(by_path).collect()
 }
 
+/// Where developers reach a version, by this gateway's configuration.
+fn previews(config: &Config, name: &VersionName) -> Vec<String> {
+    let VersionName { namespace, function, number } = name;
+    let by_host = |domain: &String| url(config, &format!("v{number}--{function}--{namespace}.{domain}"), "/");
+    let (scheme, host) = (config.tls.scheme(), config.functions);
+    let by_path = config.paths().then(|| format!("{scheme}://{host}/{namespace}/{function}@{number}/"));
+    config.domain.iter().map(by_host).chain(by_path).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::CertificateConfig;
+
+    #[test]
+    fn a_version_has_addresses_of_its_own() {
+        let name: VersionName = "namespaces/shop/functions/pay/versions/7".parse().unwrap();
+        let mut config = Config::default();
+        assert_eq!(previews(&config, &name), ["http://127.0.0.1:8080/shop/pay@7/"]);
+        config.domain = Some("fn.example.com".to_owned());
+        assert_eq!(previews(&config, &name), ["http://v7--pay--shop.fn.example.com:8080/"]);
+    }
 
     #[test]
     fn a_function_has_the_addresses_that_the_gateway_serves() {

@@ -1,10 +1,12 @@
 //! Calls of functions through administration, for developers: any version, with traffic or without.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::InvocationId,
-    names::{FunctionRef, VersionName},
+    names::{AliasName, FunctionRef, VersionName},
     v1,
 };
 use http::{HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
@@ -16,7 +18,7 @@ use crate::{
     admin::access::Operation,
     auth::Principal,
     dispatch::{Invocation, RequestBody, ResponseBody},
-    routes::{Function, Version},
+    routes::{Function, Version, split::Who},
 };
 
 /// The largest body of a call or answer that passes here, in bytes; larger ones stream through the function's address.
@@ -33,18 +35,14 @@ impl App {
         who: &Principal,
         request: v1::InvokeRequest,
     ) -> Result<v1::InvokeResponse, ApiError> {
-        let version: Option<VersionName> = request.name.parse().ok();
-        let wanted = match &version {
-            Some(version) => version.parent(),
-            None => name::<FunctionRef>("name", &request.name)?,
-        };
+        let (wanted, called) = wanted(&request.name)?;
         Operation::Invoke.allow_in(who, &wanted.namespace)?;
         let table = self.context.routes.load();
         let found = table.function(wanted.namespace.as_str(), wanted.function.as_str()).cloned();
         drop(table);
         let function = found.ok_or_else(|| ApiError::not_found(&wanted))?;
         function.check_enabled()?;
-        let version = choose(&function, version.as_ref())?;
+        let version = choose(&function, &called, who)?;
         let id = InvocationId::new();
         let invocation = Invocation {
             id,
@@ -78,16 +76,42 @@ impl App {
     }
 }
 
-/// The version that runs: the one that is named, or one that the traffic falls on.
-fn choose(function: &Function, named: Option<&VersionName>) -> Result<std::sync::Arc<Version>, ApiError> {
-    if let Some(named) = named {
-        return function.version(named.number).cloned().ok_or_else(|| ApiError::not_found(named));
+/// Which version is asked for.
+enum Wanted {
+    /// Whichever the caller falls on.
+    Any,
+    /// Whichever the caller falls on by an alias.
+    Alias(AliasName),
+    /// This one.
+    Version(VersionName),
+}
+
+/// The function that a name means, and what of it.
+fn wanted(text: &str) -> Result<(FunctionRef, Wanted), ApiError> {
+    if let Ok(version) = text.parse::<VersionName>() {
+        return Ok((version.parent(), Wanted::Version(version)));
     }
+    if let Ok(alias) = text.parse::<AliasName>() {
+        return Ok((alias.parent(), Wanted::Alias(alias)));
+    }
+    Ok((name::<FunctionRef>("name", text)?, Wanted::Any))
+}
+
+/// The version that runs: the one that is named, or the one that whoever calls falls on.
+fn choose(function: &Function, wanted: &Wanted, who: &Principal) -> Result<Arc<Version>, ApiError> {
+    let split = match wanted {
+        Wanted::Version(named) => {
+            return function.version(named.number).cloned().ok_or_else(|| ApiError::not_found(named));
+        }
+        Wanted::Alias(alias) => function.split(Some(&alias.alias)).ok_or_else(|| ApiError::not_found(alias))?,
+        Wanted::Any => &function.traffic,
+    };
     let none = || {
         ApiError::new(ErrorCode::FailedPrecondition, format!("no version of {} has traffic", function.name))
             .hint("deploy one, or name a version")
     };
-    function.choose(rand::random()).cloned().ok_or_else(none)
+    let number = split.choose(Who::Token { issuer: &who.issuer, subject: &who.subject });
+    number.and_then(|number| function.version(number)).cloned().ok_or_else(none)
 }
 
 /// The request that the function sees.

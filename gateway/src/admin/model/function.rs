@@ -112,11 +112,14 @@ pub(crate) struct Rollback {
     pub(crate) function: Option<Function>,
     /// The version that has the traffic now.
     pub(crate) version: u32,
+    /// The gateways that have not said that they serve the change; they will, once they are reached.
+    pub(crate) lagging_gateways: Vec<String>,
 }
 
 impl From<v1::RollbackFunctionResponse> for Rollback {
     fn from(wire: v1::RollbackFunctionResponse) -> Self {
-        Self { function: wire.function.map(Function::from), version: wire.version }
+        let function = wire.function.map(Function::from);
+        Self { function, version: wire.version, lagging_gateways: wire.lagging_gateways }
     }
 }
 
@@ -197,6 +200,8 @@ pub(crate) struct Version {
     pub(crate) creator: String,
     /// Why it was made.
     pub(crate) note: String,
+    /// Where developers reach it, traffic or not, with an administration token of the role `developer` or more.
+    pub(crate) preview_urls: Vec<String>,
 }
 
 impl Version {
@@ -222,6 +227,7 @@ impl Version {
             create_time: wire.create_time.map(Time::from),
             creator: wire.creator,
             note: wire.note,
+            preview_urls: wire.preview_urls,
         }
     }
 }

@@ -82,6 +82,10 @@ pub(crate) enum RouteTarget {
         /// Its bare name.
         #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
         function: String,
+        /// One of its aliases; empty means its own traffic.
+        #[serde(default)]
+        #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 32, required = false, example = "beta")]
+        alias: String,
         /// The path that it sees; empty means the caller's.
         #[serde(default)]
         #[schema(max_length = 2048, required = false)]
@@ -117,7 +121,7 @@ pub(crate) enum RouteTarget {
 /// Nothing that a route could have: what is left out is refused.
 impl Default for RouteTarget {
     fn default() -> Self {
-        Self::Function { function: String::new(), rewrite: String::new() }
+        Self::Function { function: String::new(), alias: String::new(), rewrite: String::new() }
     }
 }
 
@@ -254,7 +258,9 @@ impl From<v1::route::Target> for RouteTarget {
     fn from(wire: v1::route::Target) -> Self {
         use v1::route::Target;
         match wire {
-            Target::Function(v1::FunctionTarget { function, rewrite }) => Self::Function { function, rewrite },
+            Target::Function(v1::FunctionTarget { function, rewrite, alias }) => {
+                Self::Function { function, alias, rewrite }
+            }
             Target::Redirect(v1::Redirect { location, status }) => Self::Redirect { location, status },
             Target::Response(v1::StaticResponse { status, content_type, body }) => {
                 Self::Response { status, content_type, body: String::from_utf8_lossy(&body).into_owned() }
@@ -266,7 +272,9 @@ impl From<v1::route::Target> for RouteTarget {
 impl From<RouteTarget> for v1::route::Target {
     fn from(target: RouteTarget) -> Self {
         match target {
-            RouteTarget::Function { function, rewrite } => Self::Function(v1::FunctionTarget { function, rewrite }),
+            RouteTarget::Function { function, alias, rewrite } => {
+                Self::Function(v1::FunctionTarget { function, rewrite, alias })
+            }
             RouteTarget::Redirect { location, status } => Self::Redirect(v1::Redirect { location, status }),
             RouteTarget::Response { status, content_type, body } => {
                 Self::Response(v1::StaticResponse { status, content_type, body: body.into() })

@@ -209,7 +209,7 @@ async fn administration_and_calls_are_kept_apart() {
     assert_eq!(cluster.admin(&cluster.key).await.unwrap_err().code, ErrorCode::Unauthenticated);
     let bearer = |token: &str| format!("Bearer {token}");
     let caller = cluster.call("shop", &[("authorization", &bearer(&call))]).await.unwrap();
-    assert_eq!(caller.identity, CallerIdentity::Token { subject: "zoe".to_owned() });
+    assert_eq!(caller.identity, CallerIdentity::Token { issuer: "dunlin".to_owned(), subject: "zoe".to_owned() });
     assert_eq!(cluster.call("shop", &[("authorization", &bearer(&admin))]).await, Err(ErrorCode::Unauthenticated));
     assert_eq!(cluster.call("bank", &[("authorization", &bearer(&call))]).await, Err(ErrorCode::PermissionDenied));
 }

@@ -11,8 +11,9 @@ use dunlin_proto::{
     internal::v1::{self as internal, sync_service_server::SyncService},
     metadata::{self, ClusterSecret},
     v1::{
-        self, cluster_service_server::*, domain_service_server::*, function_service_server::*, key_service_server::*,
-        namespace_service_server::*, route_service_server::*, token_service_server::*,
+        self, alias_service_server::AliasServiceServer, cluster_service_server::*, domain_service_server::*,
+        function_service_server::*, key_service_server::*, namespace_service_server::*, route_service_server::*,
+        token_service_server::*,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -43,6 +44,7 @@ impl Scheduler {
         let require = || secret.require();
         server
             .add_service(FunctionServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(AliasServiceServer::with_interceptor(self.clone(), require()))
             .add_service(NamespaceServiceServer::with_interceptor(self.clone(), require()))
             .add_service(TokenServiceServer::with_interceptor(self.clone(), require()))
             .add_service(KeyServiceServer::with_interceptor(self.clone(), require()))
@@ -117,7 +119,7 @@ impl FunctionService for Scheduler {
                 field => return Err(ApiError::invalid(field, "it can't be so").into()),
             }
         }
-        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(function.clone()) }))
+        Ok(Response::new(v1::UpdateFunctionResponse { function: Some(function.clone()), ..Default::default() }))
     }
 
     async fn delete_function(
@@ -141,7 +143,11 @@ impl FunctionService for Scheduler {
             return Err(missing(&format!("{name}/versions/{version}")));
         }
         function.traffic = vec![v1::TrafficTarget { version, percent: 100 }];
-        Ok(Response::new(v1::RollbackFunctionResponse { function: Some(function.clone()), version }))
+        Ok(Response::new(v1::RollbackFunctionResponse {
+            function: Some(function.clone()),
+            version,
+            ..Default::default()
+        }))
     }
 
     async fn upload_artifact(

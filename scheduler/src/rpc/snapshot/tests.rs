@@ -33,6 +33,8 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             direct: false,
             disabled: !*public,
             traffic: (*versions > 0).then(|| Share(number(*versions), 100)).into_iter().collect(),
+            sticky: dunlin_proto::model::Sticky::default(),
+            division: 0,
             history: vec![],
             latest_version: *versions,
             revision: 1,
@@ -53,6 +55,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             create_time: Time(0),
             compiled_size: 1,
             activation: false,
+            canary: None,
             reuse_refusal: None,
         }));
         rows.functions.push(record);

@@ -9,7 +9,7 @@ use dunlin_proto::{
     trust::Caller,
 };
 use futures::Stream;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -36,7 +36,7 @@ pub(super) async fn open(
     let ended = CancellationToken::new();
     let (leaver, leaving) = (app.clone(), gateway.clone());
     let left = move || {
-        leaver.board.cluster().gateway_leave(&leaving, session);
+        leaver.board.cluster().gateway_leave(&leaving, session, Instant::now());
         tracing::info!(gateway = %leaving, "a gateway's stream has ended");
         leaver.board.hint();
     };
@@ -54,6 +54,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
             tracing::info!(%gateway, cause = error.message, "a gateway's stream is replaced");
             return;
         }
+        app.board.acknowledged();
         if waits {
             app.board.hint();
         }

@@ -34,7 +34,7 @@ fn route(name: &str, path: &str, change: impl FnOnce(&mut v1::Route)) -> RouteRe
 }
 
 fn calling(function: &str) -> Option<v1::route::Target> {
-    Some(v1::route::Target::Function(v1::FunctionTarget { function: function.into(), rewrite: String::new() }))
+    Some(v1::route::Target::Function(v1::FunctionTarget { function: function.into(), ..Default::default() }))
 }
 
 fn domain(namespace: &str, domain: &str) -> DomainRecord {

@@ -23,6 +23,16 @@ pub(crate) struct Received {
     /// All placements, the newest last.
     pub(crate) placements: Vec<Placements>,
     pub(crate) ended: bool,
+    /// What it has said last that its callers want.
+    demand: Vec<VersionDemand>,
+}
+
+impl Received {
+    /// What it serves, and for whom.
+    fn load(&self) -> SyncGatewayRequest {
+        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone() };
+        SyncGatewayRequest { report: Some(Report::Load(load)) }
+    }
 }
 
 /// A connected gateway. It leaves when it is dropped.
@@ -55,10 +65,18 @@ impl SimGateway {
         reports.send(hello(name, config.version)).await.unwrap();
         let mut updates = cluster.sync().sync_gateway(ReceiverStream::new(receiver)).await.unwrap().into_inner();
         let received = Arc::new(Mutex::new(Received { config, ..Received::default() }));
-        let (shared, mut tasks) = (received.clone(), JoinSet::new());
+        let (shared, mut tasks, acknowledgements) = (received.clone(), JoinSet::new(), reports.clone());
         tasks.spawn(async move {
             while let Ok(Some(update)) = updates.message().await {
-                apply(&mut shared.lock().unwrap(), update);
+                let load = {
+                    let mut received = shared.lock().unwrap();
+                    let before = received.config.version;
+                    apply(&mut received, update);
+                    (received.config.version != before).then(|| received.load())
+                };
+                if let Some(load) = load {
+                    let _ = acknowledgements.send(load).await;
+                }
             }
             shared.lock().unwrap().ended = true;
         });
@@ -85,9 +103,9 @@ impl SimGateway {
     }
 
     pub(crate) async fn demand(&self, version: VersionRef, in_flight: u32, queued: u32) {
-        let demand = vec![VersionDemand { version: Some(version), in_flight, queued }];
-        let load = GatewayLoad { config_version: self.received().config.version, demand };
-        self.reports.send(SyncGatewayRequest { report: Some(Report::Load(load)) }).await.unwrap();
+        self.received.lock().unwrap().demand = vec![VersionDemand { version: Some(version), in_flight, queued }];
+        let load = self.received().load();
+        self.reports.send(load).await.unwrap();
     }
 
     /// Waits until what it has received is so, and says how long that took.

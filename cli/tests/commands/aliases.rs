@@ -1,0 +1,65 @@
+//! `dunlin alias`, `dunlin traffic` and `dunlin promote`: what they send, and golden texts.
+
+use dunlin_proto::v1;
+
+use crate::harness::User;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_divided_listed_and_promoted() {
+    let user = User::signed_in().await;
+    let set = user.run("traffic set hello v1=90,v2=10").await.ok();
+    assert_eq!(set.err, "calls of default/hello: v1 90%, v2 10%\n");
+    let set = user.run("alias set shop/hello beta 2 --sticky header:X-User --sticky cookie").await.ok();
+    assert_eq!(set.err, "calls of shop/hello:beta: v2\n");
+    let table = user.run("alias ls hello").await.ok();
+    assert_eq!(
+        table.out,
+        "ALIAS  CALLS           STICKY                 CHANGED\n\
+         live   v1 90%, v2 10%  -                      5m\n\
+         beta   v2              header:X-User, cookie  5m\n"
+    );
+    user.fake.state().lagging = vec!["gateway-2".to_owned()];
+    let promoted = user.run("promote hello").await.ok();
+    assert_eq!(
+        promoted.err,
+        "all calls of default/hello go to version 2\n\
+         gateways that have not said that they know, and will once they are reached: gateway-2\n"
+    );
+    let promoted = user.run("promote shop/hello:beta 1 -o json").await.ok();
+    let json = promoted.json();
+    assert_eq!((&json["version"], &json["alias"]["lagging_gateways"][0]), (&1.into(), &"gateway-2".into()));
+    let refused = user.run("alias delete shop/hello beta").await;
+    assert!(refused.code == 2 && refused.err.contains("-y"), "{refused:?}");
+    user.run("alias delete shop/hello beta -y").await.ok();
+    assert_eq!(user.run("alias delete shop/hello beta -y").await.code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_that_are_no_whole_are_refused_before_anything_is_sent() {
+    let user = User::signed_in().await;
+    for (weights, message) in [("v1=90,v2=20", "add up to 110"), ("v1=50", "add up to 50"), ("v1", "")] {
+        let ran = user.run(&format!("traffic set hello {weights}")).await;
+        assert!(ran.code == if message.is_empty() { 0 } else { 2 } && ran.err.contains(message), "{ran:?}");
+    }
+    assert_eq!(user.fake.state().aliases.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_and_a_called_alias_arrive() {
+    let user = User::signed_in().await;
+    let file = user.file("x.wasm", "\0asm\x01\0\0\0");
+    user.args(&["deploy", &file, "--name", "hello", "--canary", "10"]).await.ok();
+    assert_eq!(user.fake.state().created[0].canary_percent, Some(10));
+    for bad in [&["--canary", "0"][..], &["--canary", "100"], &["--canary", "10", "--no-traffic"]] {
+        let words = [&["deploy", file.as_str(), "--name", "hello"][..], bad].concat();
+        assert_eq!(user.args(&words).await.code, 2, "{bad:?}");
+    }
+    user.run("invoke hello:beta").await;
+    user.run("route add x /x --function hello:beta").await.ok();
+    let state = user.fake.state();
+    assert_eq!(state.invoked[0].name, "namespaces/default/functions/hello/aliases/beta");
+    let Some(v1::route::Target::Function(target)) = &state.routes["namespaces/default/routes/x"].target else {
+        panic!()
+    };
+    assert_eq!((target.function.as_str(), target.alias.as_str()), ("hello", "beta"));
+}

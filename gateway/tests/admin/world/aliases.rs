@@ -1,0 +1,60 @@
+//! The aliases of the simulated scheduler: `live` alone, and whatever is set is answered with.
+
+use dunlin_proto::v1::{self, alias_service_server::AliasService};
+use tonic::{Request, Response, Status};
+
+use super::scheduler::{Scheduler, missing};
+
+impl Scheduler {
+    /// The function of an alias, where it is there.
+    fn function_of(&self, alias: &str) -> Result<v1::Function, Status> {
+        let function = alias.split("/aliases/").next().unwrap_or_default();
+        self.state().functions.get(function).cloned().ok_or_else(|| missing(function))
+    }
+}
+
+#[tonic::async_trait]
+impl AliasService for Scheduler {
+    async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
+        let alias = self.open("SetAlias", request).alias.unwrap_or_default();
+        self.function_of(&alias.name)?;
+        let lagging_gateways = vec!["gateway-2".to_owned()];
+        Ok(Response::new(v1::SetAliasResponse { alias: Some(alias), lagging_gateways }))
+    }
+
+    async fn list_aliases(
+        &self,
+        request: Request<v1::ListAliasesRequest>,
+    ) -> Result<Response<v1::ListAliasesResponse>, Status> {
+        let v1::ListAliasesRequest { parent } = self.open("ListAliases", request);
+        let function = self.function_of(&parent)?;
+        let live = v1::Alias {
+            name: format!("{parent}/aliases/live"),
+            traffic: function.traffic,
+            sticky: Some(v1::Sticky { header: "x-user".to_owned(), cookie: false }),
+            create_time: function.create_time,
+            update_time: function.update_time,
+        };
+        Ok(Response::new(v1::ListAliasesResponse { aliases: vec![live] }))
+    }
+
+    async fn promote_alias(
+        &self,
+        request: Request<v1::PromoteAliasRequest>,
+    ) -> Result<Response<v1::PromoteAliasResponse>, Status> {
+        let v1::PromoteAliasRequest { name, .. } = self.open("PromoteAlias", request);
+        let version = self.function_of(&name)?.latest_version;
+        let traffic = vec![v1::TrafficTarget { version, percent: 100 }];
+        let alias = Some(v1::Alias { name, traffic, ..Default::default() });
+        Ok(Response::new(v1::PromoteAliasResponse { alias, version, lagging_gateways: vec![] }))
+    }
+
+    async fn delete_alias(
+        &self,
+        request: Request<v1::DeleteAliasRequest>,
+    ) -> Result<Response<v1::DeleteAliasResponse>, Status> {
+        let v1::DeleteAliasRequest { name } = self.open("DeleteAlias", request);
+        self.function_of(&name)?;
+        Ok(Response::new(v1::DeleteAliasResponse::default()))
+    }
+}

@@ -1,0 +1,105 @@
+//! Aliases over gRPC: how gateways hear of them, and who is told when they do not.
+
+use std::time::{Duration, Instant};
+
+use dunlin_proto::{ErrorCode, v1};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::harness::{Cluster, SimGateway, create, gateway_hello, new_id, refused};
+
+const TILL: &str = "namespaces/default/functions/till";
+
+fn set(alias: &str, shares: &[(u32, u32)], sticky: Option<v1::Sticky>) -> v1::SetAliasRequest {
+    let target = |(version, percent): &(u32, u32)| v1::TrafficTarget { version: *version, percent: *percent };
+    let traffic = shares.iter().map(target).collect();
+    let alias = v1::Alias { name: format!("{TILL}/aliases/{alias}"), traffic, sticky, ..Default::default() };
+    v1::SetAliasRequest { alias: Some(alias), etag: String::new() }
+}
+
+/// Two versions, of which the first has the traffic.
+async fn with_versions(cluster: &Cluster) {
+    cluster.deployed(TILL, "one").await;
+    let digest = cluster.upload("default", "two").await;
+    let held = v1::CreateVersionRequest { hold_traffic: true, ..create(TILL, digest) };
+    cluster.deploy(held).await.1.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_answered_when_gateways_have_it() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    with_versions(&cluster).await;
+    let sticky = v1::Sticky { header: "X-User".into(), cookie: false };
+    let began = Instant::now();
+    let answer =
+        cluster.aliases().set_alias(set("live", &[(1, 90), (2, 10)], Some(sticky))).await.unwrap().into_inner();
+    assert!(answer.lagging_gateways.is_empty() && began.elapsed() < Duration::from_secs(1), "{answer:?}");
+    assert_eq!(answer.alias.unwrap().sticky.unwrap().header, "x-user");
+    cluster.aliases().set_alias(set("beta", &[(2, 100)], None)).await.unwrap();
+    let received = gateway.received().config;
+    let (function, sticky) = (&received.functions[0], received.functions[0].sticky.as_ref().unwrap());
+    assert!(received.aliases && sticky.division > 0 && sticky.header == "x-user");
+    assert_eq!((function.traffic.len(), function.aliases[0].name.as_str()), (2, "beta"));
+    assert!(function.versions.iter().all(|version| version.standbys > 0), "both are kept ready");
+    let promote = v1::PromoteAliasRequest { name: format!("{TILL}/aliases/live"), request_id: new_id(), version: 0 };
+    for _ in 0..2 {
+        let promoted = cluster.aliases().promote_alias(promote.clone()).await.unwrap().into_inner();
+        assert_eq!((promoted.version, promoted.lagging_gateways.len()), (2, 0));
+    }
+    let rollback = v1::RollbackFunctionRequest { name: TILL.into(), ..Default::default() };
+    assert_eq!(cluster.functions().rollback_function(rollback).await.unwrap().into_inner().version, 1);
+    let delete = v1::DeleteAliasRequest { name: format!("{TILL}/aliases/beta") };
+    cluster.aliases().delete_alias(delete.clone()).await.unwrap();
+    refused(cluster.aliases().delete_alias(delete).await, ErrorCode::NotFound);
+    assert!(gateway.received().config.functions[0].aliases.is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_nothing_is_named() {
+    let cluster = Cluster::start().await;
+    with_versions(&cluster).await;
+    let (reports, receiver) = tokio::sync::mpsc::channel(4);
+    reports.send(gateway_hello("silent", 0)).await.unwrap();
+    let updates = cluster.sync().sync_gateway(ReceiverStream::new(receiver)).await.unwrap();
+    let answer = cluster.aliases().set_alias(set("live", &[(2, 100)], None)).await.unwrap().into_inner();
+    assert_eq!(answer.lagging_gateways, ["silent"]);
+    assert_eq!(cluster.function(TILL).await.traffic[0].version, 2, "the change has been made");
+    drop((updates, reports));
+    cluster
+        .eventually("it has gone, and is still named", async |cluster| {
+            let began = Instant::now();
+            let answer = cluster.aliases().set_alias(set("live", &[(1, 100)], None)).await.unwrap().into_inner();
+            answer.lagging_gateways == ["silent"] && began.elapsed() < Duration::from_secs(1)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_no_whole_or_not_there_is_refused_by_field() {
+    let cluster = Cluster::start().await;
+    with_versions(&cluster).await;
+    let refuse = async |request, code| refused(cluster.aliases().set_alias(request).await, code);
+    let error = refuse(set("live", &[(1, 90), (2, 20)], None), ErrorCode::InvalidArgument).await;
+    assert!(error.field.as_deref() == Some("alias.traffic") && error.message.contains("sum to 110"), "{error:?}");
+    let error = refuse(set("Beta", &[(1, 100)], None), ErrorCode::InvalidArgument).await;
+    assert_eq!(error.field.as_deref(), Some("alias.name"));
+    let header = v1::Sticky { header: "a b".into(), cookie: false };
+    let error = refuse(set("live", &[(1, 100)], Some(header)), ErrorCode::InvalidArgument).await;
+    assert_eq!(error.field.as_deref(), Some("alias.sticky.header"));
+    refuse(set("live", &[(9, 100)], None), ErrorCode::NotFound).await;
+    refuse(v1::SetAliasRequest::default(), ErrorCode::InvalidArgument).await;
+    let live = v1::DeleteAliasRequest { name: format!("{TILL}/aliases/live") };
+    refused(cluster.aliases().delete_alias(live).await, ErrorCode::InvalidArgument);
+    let digest = cluster.upload("default", "three").await;
+    for (percent, hold_traffic) in [(0, false), (100, false), (10, true)] {
+        let canary = v1::CreateVersionRequest { canary_percent: Some(percent), hold_traffic, ..create(TILL, digest) };
+        let error = cluster.deploy(canary).await.1.unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("canary_percent"), "{error:?}");
+    }
+    let canary = v1::CreateVersionRequest { canary_percent: Some(10), ..create(TILL, digest) };
+    cluster.deploy(canary.clone()).await.1.unwrap();
+    let shares: Vec<_> = cluster.function(TILL).await.traffic.iter().map(|s| (s.version, s.percent)).collect();
+    assert_eq!(shares, [(1, 90), (3, 10)]);
+    let error = cluster.deploy(canary).await.1.unwrap_err();
+    assert!(error.code == ErrorCode::FailedPrecondition && error.message.contains("v1=90,v3=10"), "{error:?}");
+}
