@@ -1,8 +1,9 @@
 //! Aliases over gRPC: how gateways hear of them, and who is told when they do not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dunlin_proto::{ErrorCode, v1};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::harness::{Cluster, SimGateway, create, gateway_hello, new_id, refused};
