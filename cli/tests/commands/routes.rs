@@ -77,7 +77,7 @@ async fn every_flag_of_a_route_arrives() {
     assert_eq!((changes.add[0].value.as_str(), changes.remove), ("b c", vec!["cookie".to_owned()]));
     let cors = route.cors.unwrap();
     assert_eq!((cors.allow_methods, cors.max_age.unwrap().seconds), (vec!["PUT".to_owned()], 600));
-    assert_eq!(shown["target"], json!({ "kind": "function", "function": "api", "rewrite": "" }));
+    assert_eq!(shown["target"], json!({ "kind": "function", "function": "api", "alias": "", "rewrite": "" }));
     assert_eq!(
         (&shown["auth"], &shown["cors"]["allow_credentials"], &shown["cors"]["max_age_ms"]),
         (&json!("jwt"), &json!(true), &json!(600_000))

@@ -12,8 +12,8 @@ from harness import guests
 from harness.api import ApiError
 from harness.cluster import eventually
 
-SERVICES = ["ClusterService", "DomainService", "FunctionService", "InvocationService", "KeyService", "LogService", "NamespaceService", "RouteService",
-            "TokenService"]
+SERVICES = ["AliasService", "ClusterService", "DomainService", "FunctionService", "InvocationService", "KeyService", "LogService",
+            "NamespaceService", "RouteService", "TokenService"]
 
 
 def test_reflection_lists_the_public_services_and_nothing_internal(api):

@@ -118,11 +118,11 @@ def test_what_does_not_add_up_or_is_not_there_changes_nothing(api, namespace, ve
     assert shares(api, namespace) == {1: 100}
 
 
-def test_a_version_without_traffic_is_seen_by_developers_alone(cluster, namespace, versions, dunlin):
+def test_a_version_without_traffic_is_seen_by_developers_alone(cluster, namespace, versions, dunlin, secrets_seen):
     versions(2)
-    developer = {"Authorization": f"Bearer {dunlin('token', 'create', '--role', 'developer').out.strip()}"}
-    viewer = {"Authorization": f"Bearer {dunlin('token', 'create', '--role', 'viewer').out.strip()}"}
-    call = {"Authorization": f"Bearer {dunlin('token', 'create', '--call').out.strip()}"}
+    made = [dunlin("token", "create", *purpose).out.strip() for purpose in (["--role", "developer"], ["--role", "viewer"], ["--call"])]
+    secrets_seen += made
+    developer, viewer, call = ({"Authorization": f"Bearer {token}"} for token in made)
     host = {"Host": f"v2--till--{namespace}.fn.localhost"}
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
