@@ -121,7 +121,11 @@ pub(crate) async fn run(board: Arc<Board>, catalog: Arc<CatalogKeeper>, shutdown
             Ok(()) = changes.changed() => {}
             () = shutdown.begun() => return,
         }
-        decide(&board, &catalog, &mut memory, Instant::now());
+        let began = Instant::now();
+        decide(&board, &catalog, &mut memory, began);
+        // With many versions a decision takes a while, and hints come all the time: those who have news for the view, on which
+        // the next decision rests, have their turn before it.
+        tokio::time::sleep(began.elapsed().min(PERIOD)).await;
     }
 }
 
