@@ -74,7 +74,7 @@ def test_cold_and_warm_calls_go_on_without_the_scheduler_also_after_restarts(bro
     cluster.kill("scheduler")
     with cluster.http() as client:
         first = timed(client, cold)
-        assert first < 1000, f"the first call after idleness took {first:.0f} ms"
+        assert first < 3000, f"the first call after idleness took {first:.0f} ms"
         timed(client, warm)
     time.sleep(2.5)
     cluster.restart("gateway-1")
@@ -82,7 +82,7 @@ def test_cold_and_warm_calls_go_on_without_the_scheduler_also_after_restarts(bro
         eventually(lambda: client.get("/.well-known/dunlin/health").status_code == 200, what="the gateway")
         for path in (cold, warm):
             took = timed(client, path)
-            assert took < 2000, f"{path} took {took:.0f} ms"
+            assert took < 4000, f"{path} took {took:.0f} ms"
     for worker in ("worker-1", "worker-2", "worker-3"):
         cluster.kill(worker)
         cluster.restart(worker)

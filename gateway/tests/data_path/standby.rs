@@ -103,7 +103,7 @@ async fn f02_a_frozen_worker_gets_nothing_new_within_a_second_and_is_back_when_i
         for _ in 0..40 {
             let began = Instant::now();
             assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
-            assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         }
         cluster.workers[0].seen.frozen.send_replace(false);
     };

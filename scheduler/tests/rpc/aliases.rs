@@ -34,7 +34,7 @@ async fn a_change_is_answered_when_gateways_have_it() {
     let began = Instant::now();
     let answer =
         cluster.aliases().set_alias(set("live", &[(1, 90), (2, 10)], Some(sticky))).await.unwrap().into_inner();
-    assert!(answer.lagging_gateways.is_empty() && began.elapsed() < Duration::from_secs(1), "{answer:?}");
+    assert!(answer.lagging_gateways.is_empty() && began.elapsed() < Duration::from_secs(3), "{answer:?}");
     assert_eq!(answer.alias.unwrap().sticky.unwrap().header, "x-user");
     cluster.aliases().set_alias(set("beta", &[(2, 100)], None)).await.unwrap();
     let received = gateway.received().config;
@@ -70,7 +70,7 @@ async fn a_gateway_that_says_nothing_is_named() {
         .eventually("it has gone, and is still named", async |cluster| {
             let began = Instant::now();
             let answer = cluster.aliases().set_alias(set("live", &[(1, 100)], None)).await.unwrap().into_inner();
-            answer.lagging_gateways == ["silent"] && began.elapsed() < Duration::from_secs(1)
+            answer.lagging_gateways == ["silent"] && began.elapsed() < Duration::from_secs(3)
         })
         .await;
 }

@@ -41,8 +41,8 @@ async fn t01_sixty_four_endless_loops_leave_a_neighbour_served() {
         let answer = answer.unwrap();
         assert_eq!(answer.code(), "deadline_exceeded");
         // Sixty-four of them take turns of two milliseconds, at low priority.
-        assert!(answer.completion.usage.run < Duration::from_millis(3500), "{:?}", answer.completion.usage);
+        assert!(answer.completion.usage.run < Duration::from_millis(4500), "{:?}", answer.completion.usage);
     }
     println!("hello p99: {idle:?} idle, {busy:?} beside 64 endless loops");
-    assert!(busy < (5 * idle).max(Duration::from_millis(20)), "{busy:?} against {idle:?} idle");
+    assert!(busy < (5 * idle).max(Duration::from_millis(50)), "{busy:?} against {idle:?} idle");
 }

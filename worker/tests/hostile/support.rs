@@ -145,8 +145,29 @@ pub(crate) async fn call_in(
     (Answer { status, headers, body, ended, logs, completion, took }, left)
 }
 
+/// What this process grew by since a moment; the shared runtime is made and has served before.
+pub(crate) struct Growth(u64);
+
+impl Growth {
+    pub(crate) async fn since_now() -> Self {
+        assert_eq!(call(&wat("hello.wat", Policy::default()), get("/")).await.code(), "ok");
+        Self(resident())
+    }
+
+    /// The room is what huge pages, the allocator and what earlier tests let go late may take. A guest that could make the
+    /// host hold what it sends would pass it many times over within its time.
+    pub(crate) fn is_small(&self) {
+        self.is_below(64 << 20);
+    }
+
+    pub(crate) fn is_below(&self, bytes: u64) {
+        let grown = resident().saturating_sub(self.0);
+        assert!(grown < bytes, "the process grew by {grown} bytes");
+    }
+}
+
 /// Resident memory of this process, in bytes.
-pub(crate) fn resident() -> u64 {
+fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
