@@ -118,8 +118,14 @@ fn build(section: Section<'_>) -> Result<Build, Failure> {
 }
 
 fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
-    let section = section.with_fields(&["memory", "cpu", "timeout", "request_body", "response_body", "logs"])?;
+    let section =
+        section.with_fields(&["memory", "cpu", "timeout", "request_body", "response_body", "logs", "rate", "burst"])?;
+    let (rate, burst) = (section.parsed("rate", str::parse::<model::Rate>)?, section.count("burst")?);
+    if rate.is_none() && burst.is_some() {
+        return Err(section.wrong("burst", "limits.burst belongs to a rate: add rate = \"100/s\" or its like"));
+    }
     Ok(v1::Limits {
+        rate: rate.map(|rate| model::Rate { burst: burst.unwrap_or(rate.burst), ..rate }.into()),
         memory_bytes: section.parsed("memory", units::parse_size)?,
         cpu_time: section.parsed("cpu", units::parse_duration)?.map(model::to_wire_duration),
         timeout: section.parsed("timeout", units::parse_duration)?.map(model::to_wire_duration),
@@ -171,13 +177,14 @@ fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// Where the fields of the API that may be out of range are in the manifest.
-const RANGES: [(&str, &str, &str); 17] = [
+const RANGES: [(&str, &str, &str); 18] = [
     ("spec.limits.memory_bytes", "limits", "memory"),
     ("spec.limits.cpu_time", "limits", "cpu"),
     ("spec.limits.timeout", "limits", "timeout"),
     ("spec.limits.request_body_bytes", "limits", "request_body"),
     ("spec.limits.response_body_bytes", "limits", "response_body"),
     ("spec.limits.log_bytes", "limits", "logs"),
+    ("spec.limits.rate", "limits", "burst"),
     ("spec.scaling.min_sandboxes", "scaling", "min"),
     ("spec.scaling.max_sandboxes", "scaling", "max"),
     ("spec.scaling.idle_timeout", "scaling", "idle_timeout"),

@@ -5,12 +5,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode};
-use http::{HeaderValue, Response, StatusCode, header};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    error::{Exceeded, LimitKind},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 /// The header with the platform's own id of a request.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Which limits there are.
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of them.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 #[derive(Debug, Serialize)]
 struct Envelope<'a> {
@@ -26,6 +34,34 @@ struct Body<'a> {
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit<'a>>,
+}
+
+/// The limit that is used up.
+#[derive(Debug, Serialize)]
+struct Limit<'a> {
+    kind: &'a str,
+    of: &'a str,
+    current: u64,
+    allowed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_seconds: Option<u64>,
+}
+
+impl<'a> From<&'a Exceeded> for Limit<'a> {
+    fn from(exceeded: &'a Exceeded) -> Self {
+        let Exceeded { whose, kind, current, allowed } = exceeded;
+        let period_seconds = period(*kind).map(|period| period.as_secs());
+        Self { kind: kind.as_str(), of: whose, current: *current, allowed: *allowed, period_seconds }
+    }
+}
+
+fn period(kind: LimitKind) -> Option<Duration> {
+    match kind {
+        LimitKind::Rate { period } => Some(period),
+        LimitKind::Concurrency => None,
+    }
 }
 
 /// The body of an error.
@@ -36,6 +72,7 @@ pub(crate) fn body(error: &ApiError, request_id: &str) -> Bytes {
         request_id,
         hint: error.hint.as_deref(),
         field: error.field.as_deref(),
+        limit: error.exceeded.as_deref().map(Limit::from),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default().into()
 }
@@ -68,7 +105,27 @@ pub(crate) fn response(error: &ApiError, request_id: &str) -> Response<Bytes> {
     if let Some(after) = error.retry_after.or(busy.then_some(Duration::from_secs(1))) {
         headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
     }
+    if let Some(exceeded) = &error.exceeded {
+        say_limit(headers, exceeded, error.retry_after.unwrap_or_default());
+    }
     response
+}
+
+/// Says which limit there is and how much of it is left, as the IETF's draft `httpapi-ratelimit-headers` has it.
+fn say_limit(headers: &mut HeaderMap, exceeded: &Exceeded, wait: Duration) {
+    let Exceeded { whose, kind, allowed, .. } = exceeded;
+    let owner = whose.split(' ').next().unwrap_or_default();
+    let name = format!("\"{owner}-{}\"", kind.as_str());
+    let measure = match period(*kind) {
+        Some(period) => format!("w={}", period.as_secs()),
+        None => "qu=\"concurrent-requests\"".to_owned(),
+    };
+    let policy = HeaderValue::try_from(format!("{name};q={allowed};{measure}"));
+    let left = HeaderValue::try_from(format!("{name};r=0;t={}", whole_seconds(wait)));
+    if let (Ok(policy), Ok(left)) = (policy, left) {
+        headers.insert(RATE_LIMIT_POLICY, policy);
+        headers.insert(RATE_LIMIT, left);
+    }
 }
 
 /// Seconds, rounded up, since a caller that comes too early comes twice (RFC 9110 10.2.3).
@@ -92,6 +149,25 @@ mod tests {
             assert_eq!(json["error"]["hint"], "do this");
             assert_eq!(response.headers()[REQUEST_ID], "id-1");
         }
+    }
+
+    #[test]
+    fn a_limit_that_is_used_up_is_named() {
+        let limit = |kind| Exceeded { whose: "function shop/pay".to_owned(), kind, current: 130, allowed: 100 };
+        let rate = limit(LimitKind::Rate { period: Duration::from_secs(60) });
+        let error = ApiError::new(ErrorCode::TooManyRequests, "").retry_after(Duration::from_millis(1500));
+        let answer = response(&error.clone().exceeded(rate), "");
+        let json: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        let expected = serde_json::json!({
+            "kind": "rate", "of": "function shop/pay", "current": 130, "allowed": 100, "period_seconds": 60,
+        });
+        assert_eq!(json["error"]["limit"], expected);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(answer.headers()[RATE_LIMIT_POLICY], "\"function-rate\";q=100;w=60");
+        assert_eq!(answer.headers()[RATE_LIMIT], "\"function-rate\";r=0;t=2");
+        let answer = response(&error.exceeded(limit(LimitKind::Concurrency)), "");
+        let policy = "\"function-concurrency\";q=100;qu=\"concurrent-requests\"";
+        assert_eq!(answer.headers()[RATE_LIMIT_POLICY], policy);
     }
 
     #[test]

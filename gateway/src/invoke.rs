@@ -148,6 +148,8 @@ impl Functions {
             route.as_ref().map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
             Some(caller)
         };
+        // How often it may be called.
+        function.quota.limits.admit(&context.borrowing).await?;
         // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };

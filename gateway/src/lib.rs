@@ -11,6 +11,7 @@ mod dispatch;
 mod edge;
 mod error;
 mod invoke;
+mod limits;
 mod quota;
 mod records;
 mod routes;
@@ -61,6 +62,8 @@ pub(crate) struct Context {
     pub(crate) routes: routes::RouteTable,
     /// Sends invocations to workers; its directory says where versions run and who the other gateways are.
     pub(crate) dispatcher: dispatch::Dispatcher,
+    /// Borrows parts of limits.
+    pub(crate) borrowing: limits::Borrowing,
     /// The scheduler's services.
     pub(crate) scheduler: upstream::Scheduler,
     /// Workers' logs and gateways' records, by address.
@@ -279,19 +282,26 @@ impl Gateway {
             config.dispatch.clone(),
             backstage.clone(),
         );
+        let borrowing = limits::Borrowing::new(config.name.clone(), directory.clone(), scheduler.clone());
         let peer = self.addresses.peer.to_string();
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
         let sync = snapshot::Sync::open(
             self.data.path(),
             identity,
             scheduler.clone(),
-            snapshot::Sinks { routes: routes.clone(), verifier: verifier.clone(), directory },
+            snapshot::Sinks {
+                routes: routes.clone(),
+                verifier: verifier.clone(),
+                directory,
+                borrowing: borrowing.clone(),
+            },
         );
         let context = Context {
             config: config.clone(),
             verifier,
             routes,
             dispatcher,
+            borrowing,
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),
             records: self.records.clone(),

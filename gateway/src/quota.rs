@@ -12,7 +12,13 @@ use std::{
     time::Duration,
 };
 
-use dunlin_proto::{ApiError, ErrorCode, names::FunctionRef};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    error::{Exceeded, LimitKind},
+    names::FunctionRef,
+};
+
+use crate::limits::Limits;
 
 /// When somebody who was over a limit may try again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -81,6 +87,8 @@ pub(crate) struct Quota {
     pub(crate) usage: Arc<Usage>,
     /// The namespace's.
     pub(crate) tenant: Arc<Tenant>,
+    /// How many may come in a time.
+    pub(crate) limits: Limits,
 }
 
 /// Counts one for as long as it lives.
@@ -176,14 +184,19 @@ impl Quota {
         let max = self.max.unwrap_or_default();
         let (namespace, function, each) = (&name.namespace, &name.function, at_each(part, max));
         let message = format!("function {namespace}/{function} has reached its max_concurrency of {max}{each}");
+        let current = self.usage.all.load(Ordering::Relaxed);
         too_many(message, "raise scaling.max_concurrency, or call less at once")
+            .exceeded(Exceeded { whose: format!("function {namespace}/{function}"), ..at_once(current, max) })
     }
 
     fn namespace_full(&self, part: Part, name: &FunctionRef) -> ApiError {
         let (max, namespace) = (self.namespace_max.unwrap_or_default(), &name.namespace);
         let each = at_each(part, max);
         let message = format!("namespace {namespace} has reached its max_concurrency of {max}{each}");
-        too_many(message, "an operator can raise it: dunlin namespace update")
+        let current = self.tenant.all.load(Ordering::Relaxed);
+        let whose = format!("namespace {namespace}");
+        let exceeded = Exceeded { whose, ..at_once(current, max) };
+        too_many(message, "an operator can raise it: dunlin namespace update").exceeded(exceeded)
     }
 
     fn rest_is_reserved(&self, name: &FunctionRef) -> ApiError {
@@ -192,7 +205,10 @@ impl Quota {
         let message = format!(
             "namespace {namespace} has used its max_concurrency of {max} but for what functions reserve of it ({reserved})"
         );
+        let whose = format!("namespace {namespace}");
+        let exceeded = Exceeded { whose, ..at_once(self.tenant.all.load(Ordering::Relaxed), max) };
         too_many(message, "reserve some for this function (scaling.reserved_concurrency), or call less at once")
+            .exceeded(exceeded)
     }
 }
 
@@ -206,6 +222,12 @@ fn at_each(part: Part, limit: u32) -> String {
         1 => String::new(),
         gateways => format!(", which is {} at this one of {gateways} gateways", part.of_limit(limit)),
     }
+}
+
+/// A bound of calls at once; this gateway knows of its own alone.
+fn at_once(current: u32, allowed: u32) -> Exceeded {
+    let (current, allowed) = (current.into(), allowed.into());
+    Exceeded { whose: String::new(), kind: LimitKind::Concurrency, current, allowed }
 }
 
 fn too_many(message: String, hint: &str) -> ApiError {

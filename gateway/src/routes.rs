@@ -20,11 +20,12 @@ use arc_swap::{ArcSwap, Guard};
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{AliasId, FunctionName, Namespace, VersionKey, VersionNumber},
+    limit::LimitId,
     names::FunctionRef,
 };
 use tokio::time::Instant;
 
-use crate::{dispatch::throttle::Throttle, quota::Quota};
+use crate::{dispatch::throttle::Throttle, limits::Limit, quota::Quota};
 use router::Router;
 use split::Split;
 
@@ -62,6 +63,8 @@ pub(crate) struct Table {
     pub(crate) namespaces: HashSet<Namespace>,
     /// The domains and routes of all of them.
     pub(crate) router: Router,
+    /// The limits of calls in a time, of functions and namespaces.
+    pub(crate) limits: HashMap<LimitId, Arc<Limit>>,
 }
 
 /// A function that can be called.

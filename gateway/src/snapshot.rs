@@ -6,6 +6,8 @@
 mod convert;
 mod delta;
 mod disk;
+mod limits;
+mod rates;
 
 use std::{path::Path, time::Duration};
 
@@ -26,6 +28,7 @@ use tonic::Streaming;
 use crate::{
     auth::Verifier,
     dispatch::{Backoff, Directory, wire},
+    limits::Borrowing,
     routes::RouteTable,
     upstream::Scheduler,
 };
@@ -53,6 +56,8 @@ pub(crate) struct Sinks {
     pub(crate) verifier: Verifier,
     /// Placements.
     pub(crate) directory: Directory,
+    /// Learns whether there is a stream.
+    pub(crate) borrowing: Borrowing,
 }
 
 /// The stream and what it has brought.
@@ -99,6 +104,7 @@ impl Sync {
                 }
                 () = shutdown.begun() => break,
             }
+            self.sinks.borrowing.close();
             self.save().await;
             tokio::select! {
                 () = tokio::time::sleep(backoff.next(rand::random())) => {}
@@ -111,6 +117,7 @@ impl Sync {
     /// Opens a stream and follows it until it fails. Cancel-safe.
     async fn stream(&mut self, backoff: &mut Backoff) -> anyhow::Result<std::convert::Infallible> {
         let (reports, outgoing) = mpsc::channel(4);
+        let taken = self.sinks.borrowing.taken();
         reports.send(self.hello()).await.context("send hello")?;
         let mut client = self.scheduler.sync();
         let opening = client.sync_gateway(ReceiverStream::new(outgoing));
@@ -120,15 +127,23 @@ impl Sync {
         self.connected = Some(true);
         self.sinks.directory.accept_any();
         self.reported = None;
-        let mut tick = tokio::time::interval(TICK);
+        if !self.sinks.borrowing.open(taken) {
+            anyhow::bail!("parts of limits were taken while the stream was opened; it is opened again to say so");
+        }
+        let (mut tick, mut measure) = (tokio::time::interval(TICK), tokio::time::interval(rates::MEASURE));
+        let borrowing = self.sinks.borrowing.clone();
         loop {
             tokio::select! {
                 update = next(&mut updates) => {
                     *backoff = Backoff::default();
                     self.take_in(update?)?;
+                    // Smaller parts are confirmed at once.
+                    rates::report(&self.sinks.routes.load(), &reports, false)?;
                     // Whoever made a change waits for it to be served.
                     self.acknowledge(&reports)?;
                 }
+                _ = measure.tick() => rates::report(&self.sinks.routes.load(), &reports, true)?,
+                () = borrowing.woken() => rates::report(&self.sinks.routes.load(), &reports, false)?,
                 _ = tick.tick() => {
                     self.report(&reports)?;
                     self.save().await;
@@ -147,6 +162,7 @@ impl Sync {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             peer_address: self.identity.peer_address.clone(),
             config_version: if std::mem::take(&mut self.whole) { 0 } else { known },
+            held_rates: rates::held(&self.sinks.routes.load()),
         };
         SyncGatewayRequest { report: Some(Report::Hello(hello)) }
     }
@@ -192,6 +208,7 @@ impl Sync {
                 self.placements.set(placements);
                 self.publish_placements();
             }
+            Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
         }
         Ok(())
     }

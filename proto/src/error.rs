@@ -137,12 +137,50 @@ pub struct ApiError {
     pub field: Option<String>,
     /// When trying again may help.
     pub retry_after: Option<Duration>,
+    /// The limit that is used up. It does not travel between processes: who refuses says it.
+    pub exceeded: Option<Box<Exceeded>>,
+}
+
+/// A limit that is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Whose it is, such as `function shop/pay`.
+    pub whose: String,
+    /// What it limits.
+    pub kind: LimitKind,
+    /// How much there was when it was refused, as far as whoever refuses knows.
+    pub current: u64,
+    /// How much there may be.
+    pub allowed: u64,
+}
+
+/// What a limit limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKind {
+    /// Calls in a time.
+    Rate {
+        /// The time.
+        period: Duration,
+    },
+    /// Calls at once.
+    Concurrency,
+}
+
+impl LimitKind {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "rate",
+            Self::Concurrency => "concurrency",
+        }
+    }
 }
 
 impl ApiError {
     /// An error with a message for people.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, field: None, retry_after: None }
+        Self { code, message: message.into(), hint: None, field: None, retry_after: None, exceeded: None }
     }
 
     /// A field of the request is wrong.
@@ -173,6 +211,12 @@ impl ApiError {
     #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
+    }
+
+    /// Says which limit is used up.
+    #[must_use]
+    pub fn exceeded(self, limit: Exceeded) -> Self {
+        Self { exceeded: Some(Box::new(limit)), ..self }
     }
 
     /// Whether somebody else may have more luck: nothing has run.
@@ -207,6 +251,7 @@ impl From<Status> for ApiError {
             hint: info.and_then(|info| info.metadata.get("hint").cloned()),
             field: details.bad_request().and_then(|bad| bad.field_violations.first().map(|v| v.field.clone())),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            exceeded: None,
             message: status.message().to_owned(),
         }
     }

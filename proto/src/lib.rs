@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod ids;
+pub mod limit;
 pub mod local;
 pub mod metadata;
 pub mod model;

@@ -2,6 +2,7 @@
 //!
 //! The wire types of `v1` and `internal` mirror these and are checked here, on the receiving side only.
 
+mod rate;
 mod reuse;
 mod sticky;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
 
+pub use rate::{Period, Rate};
 pub use reuse::Reuse;
 pub use sticky::Sticky;
 
@@ -29,6 +31,9 @@ pub struct Limits {
     pub response_body_bytes: u64,
     /// Log output in bytes.
     pub log_bytes: u64,
+    /// Calls of the function in a time, in the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 impl Limits {
@@ -51,6 +56,7 @@ impl Default for Limits {
             request_body_bytes: 6 << 20,
             response_body_bytes: 6 << 20,
             log_bytes: 64 << 10,
+            rate: None,
         }
     }
 }
@@ -179,6 +185,7 @@ impl TryFrom<v1::Limits> for Limits {
                 0,
                 Self::MAX_LOG_BYTES,
             )?,
+            rate: wire.rate.map(|rate| Rate::from_wire("spec.limits.rate", rate)).transpose()?,
         })
     }
 }
@@ -292,6 +299,7 @@ impl From<VersionSpec> for v1::VersionSpec {
                 request_body_bytes: Some(limits.request_body_bytes),
                 response_body_bytes: Some(limits.response_body_bytes),
                 log_bytes: Some(limits.log_bytes),
+                rate: limits.rate.map(Into::into),
             }),
             scaling: Some(v1::Scaling {
                 min_sandboxes: Some(scaling.min_sandboxes),
@@ -334,6 +342,8 @@ impl From<&wire::InvocationPolicy> for Limits {
             request_body_bytes: policy.request_body_bytes,
             response_body_bytes: policy.response_body_bytes,
             log_bytes: policy.log_bytes,
+            // Gateways keep to it; no worker is told.
+            rate: None,
         }
     }
 }
@@ -377,7 +387,9 @@ mod tests {
         spec.scaling.max_workers = Some(4);
         (spec.scaling.max_concurrency, spec.scaling.reserved_concurrency) = (Some(9), 3);
         spec.reuse = Some(Reuse { max_calls: 7, max_idle: Duration::from_millis(1) });
+        spec.limits.rate = Some(Rate { requests: 90, period: Period::Minute, burst: 7 });
         assert_eq!(VersionSpec::try_from(v1::VersionSpec::from(spec.clone())).unwrap(), spec);
+        spec.limits.rate = None;
         assert_eq!(Limits::from(&wire::InvocationPolicy::from(&spec)), spec.limits);
     }
 

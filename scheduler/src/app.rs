@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dunlin_process::shutdown::Shutdown;
-use dunlin_proto::ids::WorkerId;
+use dunlin_proto::ids::{GatewayId, WorkerId};
 use tokio::time::Instant;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     codes::{Codes, Workshop},
     deploy::Deploys,
     error::Error,
+    lending::Lending,
     members::Members,
     model::Time,
     reconcile::{self, Board},
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) board: Arc<Board>,
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) members: Members,
+    pub(crate) lending: Lending,
     trials: Trials,
     shutdown: Shutdown,
 }
@@ -45,6 +47,7 @@ impl App {
         let remembered = store.worker_list().await?;
         let members = Members::load(store.clone()).await?;
         let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);
+        let lending = Lending::new(store.holder_list().await?, &catalog.current(), Instant::now());
         let board = Arc::new(Board::new(Cluster::new(&remembered), epoch, Instant::now()));
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
         let trials = Trials { store: store.clone(), catalog: catalog.clone(), board: board.clone() };
@@ -52,9 +55,10 @@ impl App {
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, trials, shutdown: shutdown.clone() });
-        shutdown.spawn(app.clone().keep_fresh());
-        shutdown.spawn(app.clone().keep_tidy());
+        let shutdown = shutdown.clone();
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, shutdown });
+        app.shutdown.spawn(app.clone().keep_fresh());
+        app.shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
         Ok(app)
     }
@@ -82,6 +86,31 @@ impl App {
         });
     }
 
+    /// Remembers that a gateway may hold parts of limits, before any is lent to it. Where that fails, a restarted scheduler
+    /// may lend them twice.
+    pub(crate) async fn remember_holder(&self, gateway: &GatewayId) {
+        if self.lending.remembers(gateway) {
+            return;
+        }
+        match self.store.holder_add(gateway).await {
+            Ok(()) => self.lending.remember(gateway, Instant::now()),
+            Err(error) => {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(%gateway, cause, "it can't be remembered that a gateway holds parts of limits");
+            }
+        }
+    }
+
+    /// Lends again what was lost with gateways.
+    async fn tidy_lending(&self) {
+        for gateway in self.lending.tidy(&self.catalog.current(), Instant::now()) {
+            if let Err(error) = self.store.holder_remove(&gateway).await {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(%gateway, cause, "a gateway that is gone can't be forgotten");
+            }
+        }
+    }
+
     /// Loads changes that could not be loaded when they were made, and notes what workers have found out.
     async fn keep_fresh(self: Arc<Self>) {
         loop {
@@ -92,6 +121,7 @@ impl App {
             if self.catalog.is_stale() {
                 self.catalog.refresh().await;
             }
+            self.tidy_lending().await;
             if let Err(error) = self.trials.note().await {
                 tracing::warn!(
                     cause = format!("{:#}", anyhow::Error::new(error)),

@@ -11,6 +11,8 @@ use std::{
 
 use dunlin_proto::{
     ids::{Digest, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
+    limit::LimitId,
+    model::{Rate, VersionSpec},
     names::{KeyId, RouteName},
     route::RouteSpec,
     standby::STANDBYS,
@@ -48,6 +50,14 @@ impl CatalogFunction {
         let most = version.spec.scaling.max_workers.unwrap_or(STANDBYS);
         if self.serves(version.number) { STANDBYS.min(most) } else { 0 }
     }
+
+    /// What the version is limited to that most calls go to; of two with as many, the newer one: it decides for the function.
+    pub(crate) fn leading(&self) -> Option<&VersionSpec> {
+        let order = |share: &&Share| (share.1, share.0);
+        let Share(most, _) =
+            self.record.traffic.iter().max_by_key(order).or_else(|| self.shares().max_by_key(order))?;
+        self.versions.get(most).map(|version| &version.spec)
+    }
 }
 
 /// One state of everything.
@@ -58,6 +68,8 @@ pub(crate) struct Catalog {
     pub(crate) namespaces: BTreeSet<Namespace>,
     /// How many invocations at once the namespaces may have that are bounded.
     pub(crate) limits: BTreeMap<Namespace, u32>,
+    /// How many calls in a time the namespaces may have that are bounded.
+    pub(crate) rates: BTreeMap<Namespace, Rate>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
     pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
     pub(crate) routes: BTreeMap<RouteName, Arc<RouteSpec>>,
@@ -91,15 +103,32 @@ impl Catalog {
         }
         let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
+        let rates = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.rate?))).collect();
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
         let routes = rows.routes.into_iter().map(|route| (route.name, Arc::new(route.spec))).collect();
         let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
-        Self { version: rows.version, namespaces, limits, functions, keys, routes, domains, codes }
+        Self { version: rows.version, namespaces, limits, rates, functions, keys, routes, domains, codes }
     }
 
     /// The version, where it still exists.
     pub(crate) fn version(&self, key: &VersionKey) -> Option<&Arc<VersionRecord>> {
         self.functions.get(&key.function)?.versions.get(&key.number)
+    }
+
+    /// The rate of a limit, where there is such a limit.
+    pub(crate) fn rate(&self, limit: &LimitId) -> Option<Rate> {
+        match limit {
+            LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.rate,
+            LimitId::Namespace(name) => self.rates.get(name).copied(),
+        }
+    }
+
+    /// Every limit that has a rate.
+    pub(crate) fn limited(&self) -> impl Iterator<Item = LimitId> {
+        let limits = |function: &CatalogFunction| function.leading().is_some_and(|spec| spec.limits.rate.is_some());
+        let functions = self.functions.iter().filter(move |(_, function)| limits(function));
+        let functions = functions.map(|(uid, _)| LimitId::Function(*uid));
+        functions.chain(self.rates.keys().cloned().map(LimitId::Namespace))
     }
 
     /// All versions.
@@ -193,7 +222,7 @@ mod tests {
 
     fn namespace(number: u32) -> NamespaceRecord {
         let name = format!("n{number}").parse().unwrap();
-        NamespaceRecord { name, description: String::new(), create_time: Time(0), max_concurrency: None }
+        NamespaceRecord { name, description: String::new(), create_time: Time(0), max_concurrency: None, rate: None }
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `trials` remembers what workers found out; `decide` is placement and autoscaling for simulations.
+//! `lending` divides limited rates over gateways; `trials` remembers what workers found out; `decide` is placement and autoscaling for simulations.
 
 mod app;
 mod artifacts;
@@ -21,6 +21,7 @@ pub mod decide;
 mod deploy;
 mod error;
 mod keys;
+mod lending;
 mod members;
 mod model;
 mod placement;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
     ids::{Digest, FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
-    model::{Sticky, VersionSpec},
+    model::{Rate, Sticky, VersionSpec},
     names::{DomainRef, FunctionRef, KeyId, RouteName, VersionName},
     route::RouteSpec,
 };
@@ -43,6 +43,8 @@ pub(crate) struct NamespaceRecord {
     pub(crate) create_time: Time,
     /// Invocations of all its functions at once in the whole cluster.
     pub(crate) max_concurrency: Option<u32>,
+    /// Calls of all its functions in a time in the whole cluster.
+    pub(crate) rate: Option<Rate>,
 }
 
 /// A function without its versions.

@@ -11,6 +11,7 @@ mod artifacts;
 mod catalog;
 mod domains;
 mod functions;
+mod holders;
 mod keys;
 mod members;
 mod namespaces;

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use dunlin_proto::{
     ids::{Namespace, RequestId},
+    model::Rate,
     names::NamespaceRef,
     v1,
 };
@@ -27,6 +28,12 @@ pub(crate) enum NamespaceCommand {
         /// Calls of all its functions that may run or wait at once, in the whole cluster; no bound by default
         #[arg(long, value_name = "COUNT")]
         max_concurrency: Option<u32>,
+        /// Calls of all its functions in a time, in the whole cluster, such as 100/s or 1000/h; no bound by default
+        #[arg(long, value_name = "RATE")]
+        rate: Option<Rate>,
+        /// Calls at once that the rate allows after a pause; by default those of half a second
+        #[arg(long, value_name = "COUNT", requires = "rate")]
+        burst: Option<u32>,
     },
     /// Change a namespace
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
@@ -39,6 +46,12 @@ pub(crate) enum NamespaceCommand {
         /// Calls of all its functions that may run or wait at once, in the whole cluster; `none` removes the bound
         #[arg(long, value_name = "COUNT", group = "change")]
         max_concurrency: Option<Bound>,
+        /// Calls of all its functions in a time, in the whole cluster, such as 100/s; `none` removes the bound
+        #[arg(long, value_name = "RATE", group = "change")]
+        rate: Option<Paced>,
+        /// Calls at once that the rate allows after a pause; by default those of half a second
+        #[arg(long, value_name = "COUNT", requires = "rate")]
+        burst: Option<u32>,
     },
     /// List the namespaces that you have a role in
     #[command(visible_alias = "ls")]
@@ -68,15 +81,33 @@ impl std::str::FromStr for Bound {
     }
 }
 
+/// A rate, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paced(Option<Rate>);
+
+impl std::str::FromStr for Paced {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|rate| Self(Some(rate))) }
+    }
+}
+
+/// A rate with the burst that was asked for, as a message.
+fn paced(rate: Option<Rate>, burst: Option<u32>) -> Option<v1::RateLimit> {
+    rate.map(|rate| v1::RateLimit { burst: Some(burst.unwrap_or(rate.burst)), ..rate.into() })
+}
+
 /// Runs it.
 pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        NamespaceCommand::Create { name, description, max_concurrency } => {
-            create(&client, session, &name, description, max_concurrency).await
+        NamespaceCommand::Create { name, description, max_concurrency, rate, burst } => {
+            create(&client, session, &name, description, max_concurrency, paced(rate, burst)).await
         }
-        NamespaceCommand::Update { name, description, max_concurrency } => {
-            update(&client, session, name, description, max_concurrency).await
+        NamespaceCommand::Update { name, description, max_concurrency, rate, burst } => {
+            let rate = rate.map(|Paced(rate)| paced(rate, burst));
+            update(&client, session, name, description, max_concurrency, rate).await
         }
         NamespaceCommand::List => list(&client, session).await,
         NamespaceCommand::Delete { name, yes } => delete(&client, session, name, yes).await,
@@ -89,12 +120,14 @@ async fn create(
     name: &Namespace,
     description: String,
     max_concurrency: Option<u32>,
+    rate: Option<v1::RateLimit>,
 ) -> Result<(), Failure> {
     let request = v1::CreateNamespaceRequest {
         namespace_id: name.to_string(),
         description,
         request_id: RequestId::new().to_string(),
         max_concurrency,
+        rate,
     };
     let made = answer(client.namespaces().create_namespace(request).await)?;
     if session.output.is_json() {
@@ -110,13 +143,19 @@ async fn update(
     namespace: Namespace,
     description: Option<String>,
     max_concurrency: Option<Bound>,
+    rate: Option<Option<v1::RateLimit>>,
 ) -> Result<(), Failure> {
-    let fields = [("description", description.is_some()), ("max_concurrency", max_concurrency.is_some())];
+    let fields = [
+        ("description", description.is_some()),
+        ("max_concurrency", max_concurrency.is_some()),
+        ("rate", rate.is_some()),
+    ];
     let paths = fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()).collect();
     let changed = v1::Namespace {
         name: NamespaceRef { namespace }.to_string(),
         description: description.unwrap_or_default(),
         max_concurrency: max_concurrency.and_then(|Bound(most)| most),
+        rate: rate.flatten(),
         ..v1::Namespace::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths });

@@ -28,6 +28,8 @@ timeout = "1m30s"
 request_body = "1MB"
 response_body = "0"
 logs = "64KiB"
+rate = "600/m"
+burst = 20
 
 [scaling]
 min = 1
@@ -57,6 +59,8 @@ fn a_whole_manifest_is_read() {
     assert_eq!(spec.limits.timeout.as_secs(), 90);
     assert_eq!(spec.limits.request_body_bytes, 1_000_000);
     assert_eq!(spec.limits.response_body_bytes, 0);
+    let rate = model::Rate { requests: 600, period: model::Period::Minute, burst: 20 };
+    assert_eq!(spec.limits.rate, Some(rate));
     assert_eq!((spec.scaling.min_sandboxes, spec.scaling.max_sandboxes), (1, 32));
     assert_eq!(spec.scaling.max_workers, Some(3));
     assert_eq!((spec.scaling.max_concurrency, spec.scaling.reserved_concurrency), (Some(50), 5));

@@ -3,7 +3,7 @@
 use dunlin_proto::v1;
 use serde::Serialize;
 
-use super::{Time, age, or_dash, part};
+use super::{Time, age, or_dash, part, version::RateView};
 use crate::{output::Column, units};
 
 /// A process that runs functions.
@@ -102,6 +102,7 @@ pub(crate) struct NamespaceView {
     pub(crate) description: String,
     pub(crate) function_count: u32,
     pub(crate) max_concurrency: Option<u32>,
+    pub(crate) rate: Option<RateView>,
     pub(crate) create_time: Option<Time>,
 }
 
@@ -113,6 +114,7 @@ impl From<v1::Namespace> for NamespaceView {
             description: namespace.description,
             function_count: namespace.function_count,
             max_concurrency: namespace.max_concurrency,
+            rate: namespace.rate.and_then(RateView::from_wire),
             create_time: Time::from_wire(namespace.create_time),
         }
     }
@@ -123,6 +125,7 @@ pub(crate) const NAMESPACES: &[Column<NamespaceView>] = &[
     Column::new("NAME", |namespace| namespace.name.clone()),
     Column::new("FUNCTIONS", |namespace| namespace.function_count.to_string()),
     Column::new("CONCURRENCY", |namespace| namespace.max_concurrency.map_or("-".to_owned(), |most| most.to_string())),
+    Column::new("RATE", |namespace| namespace.rate.as_ref().map_or("-".to_owned(), |rate| rate.rate.clone())),
     Column::new("CREATED", |namespace| age(namespace.create_time)),
     Column::new("DESCRIPTION", |namespace| or_dash(&namespace.description)),
 ];

@@ -45,6 +45,7 @@ pub(crate) struct SpecView {
     pub(crate) request_body_bytes: u64,
     pub(crate) response_body_bytes: u64,
     pub(crate) log_bytes: u64,
+    pub(crate) rate: Option<RateView>,
     pub(crate) min_sandboxes: u32,
     pub(crate) max_sandboxes: u32,
     pub(crate) idle_timeout_ms: Millis,
@@ -71,6 +72,27 @@ impl From<model::Reuse> for ReuseView {
     }
 }
 
+/// Calls in a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct RateView {
+    /// As people write it.
+    pub(crate) rate: String,
+    pub(crate) burst: u32,
+}
+
+impl RateView {
+    /// A cluster of another version may know what this one does not; then nothing is shown.
+    pub(crate) fn from_wire(wire: v1::RateLimit) -> Option<Self> {
+        model::Rate::from_wire("rate", wire).ok().map(Self::from)
+    }
+}
+
+impl From<model::Rate> for RateView {
+    fn from(rate: model::Rate) -> Self {
+        Self { rate: rate.to_string(), burst: rate.burst }
+    }
+}
+
 impl From<v1::VersionSpec> for SpecView {
     fn from(spec: v1::VersionSpec) -> Self {
         // A cluster of another version may allow what this one does not know; then its defaults are shown.
@@ -83,6 +105,7 @@ impl From<v1::VersionSpec> for SpecView {
             request_body_bytes: limits.request_body_bytes,
             response_body_bytes: limits.response_body_bytes,
             log_bytes: limits.log_bytes,
+            rate: limits.rate.map(RateView::from),
             min_sandboxes: scaling.min_sandboxes,
             max_sandboxes: scaling.max_sandboxes,
             idle_timeout_ms: Millis(scaling.idle_timeout),
@@ -129,10 +152,12 @@ impl SpecView {
     /// How many calls at once it may have, in one line.
     pub(crate) fn concurrency_text(&self) -> String {
         let most = self.max_concurrency.map_or_else(|| "as many as the namespace".to_owned(), |most| most.to_string());
-        match self.reserved_concurrency {
-            0 => format!("{most} calls at once"),
-            reserved => format!("{most} calls at once, {reserved} of the namespace's reserved"),
-        }
+        let rate = self.rate.as_ref().map(|rate| format!(", {} with a burst of {}", rate.rate, rate.burst));
+        let reserved = match self.reserved_concurrency {
+            0 => String::new(),
+            reserved => format!(", {reserved} of the namespace's reserved"),
+        };
+        format!("{most} calls at once{reserved}{}", rate.unwrap_or_default())
     }
 }
 

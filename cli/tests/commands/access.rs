@@ -101,9 +101,9 @@ async fn namespaces_are_made_listed_and_deleted() {
     assert_eq!(user.run("namespace create shop").await.ok().err, "made namespace shop\n");
     assert_eq!(
         user.run("ns ls").await.ok().out,
-        "NAME     FUNCTIONS  CONCURRENCY  CREATED  DESCRIPTION\n\
-         default  2          -            5m       for tests\n\
-         shop     2          -            5m       for tests\n"
+        "NAME     FUNCTIONS  CONCURRENCY  RATE  CREATED  DESCRIPTION\n\
+         default  2          -            -     5m       for tests\n\
+         shop     2          -            -     5m       for tests\n"
     );
     let changed = user.run("namespace update shop --max-concurrency 5 -o json").await.ok();
     assert_eq!(changed.json()["max_concurrency"], 5);

@@ -15,11 +15,13 @@ use dunlin_proto::{
     v1::Route,
 };
 
+use super::limits;
 use crate::{
     dispatch::{
         placement::{Announced, Peer},
         wire,
     },
+    limits::Limits,
     quota::{Quota, Tenant, Usage},
     routes::{
         Demand, Function, Key, Table, Version,
@@ -32,9 +34,10 @@ use crate::{
 pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
     let mut quotas = Quotas::new(config, old);
+    let limits = limits::of(config, old);
     let router = router(config);
     let functions = config.functions.iter().filter_map(|wire| {
-        let quota = quotas.of(wire);
+        let quota = Quota { limits: limits::holding(wire, &limits), ..quotas.of(wire) };
         let function =
             function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
         let mut function = usable(function)?;
@@ -47,6 +50,7 @@ pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     table.token_keys = config.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
     table.namespaces = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
     table.router = router;
+    table.limits = limits;
     table
 }
 
@@ -59,7 +63,7 @@ fn router(config: &ConfigSnapshot) -> Router {
     Router::new(domains, config.routes.iter().filter_map(|wire| usable(rule(wire))))
 }
 
-fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
+pub(super) fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
     entry.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "left out of the configuration")).ok()
 }
 
@@ -102,6 +106,7 @@ impl<'a> Quotas<'a> {
             namespace_reserved: self.reserved.get(namespace).copied().unwrap_or_default(),
             usage: usage.cloned().unwrap_or_default(),
             tenant: self.tenants.entry(namespace.to_owned()).or_default().clone(),
+            limits: Limits::default(),
         }
     }
 }
@@ -263,7 +268,7 @@ mod tests {
             .into();
         functions[0].max_concurrency = Some(7);
         let limit = NamespaceLimit { namespace: "shop".to_owned(), max_concurrency: 9 };
-        let limits = Some(NamespaceLimits { limits: vec![limit] });
+        let limits = Some(NamespaceLimits { limits: vec![limit], ..NamespaceLimits::default() });
         let whole = ConfigSnapshot { functions, limits, ..ConfigSnapshot::default() };
         let first = table(&whole, &Table::default());
         let second = table(&whole, &first);

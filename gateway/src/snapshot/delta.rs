@@ -59,7 +59,8 @@ mod tests {
     }
 
     fn limits(max_concurrency: u32) -> NamespaceLimits {
-        NamespaceLimits { limits: vec![NamespaceLimit { namespace: "shop".to_owned(), max_concurrency }] }
+        let limits = vec![NamespaceLimit { namespace: "shop".to_owned(), max_concurrency }];
+        NamespaceLimits { limits, ..NamespaceLimits::default() }
     }
 
     fn key(id: &str) -> KeyConfig {

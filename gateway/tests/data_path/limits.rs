@@ -1,9 +1,12 @@
 //! Limits: sizes, times, and the errors that name them.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use dunlin_proto::internal::v1::{ConfigDelta, NamespaceLimit, NamespaceLimits};
+use dunlin_proto::{
+    internal::v1::{ConfigDelta, NamespaceLimit, NamespaceLimits, NamespaceRate},
+    v1::{RateLimit, RatePeriod},
+};
 use futures::stream;
 use http::Request;
 use http_body::Frame;
@@ -149,7 +152,7 @@ async fn a_namespace_over_its_limit_gets_429_until_the_limit_is_lifted() {
     let cluster = Cluster::start().await;
     let limits = |base_version, max: Option<u32>| {
         let limit = |max_concurrency| NamespaceLimit { namespace: "shop".into(), max_concurrency };
-        let limits = Some(NamespaceLimits { limits: max.map(limit).into_iter().collect() });
+        let limits = Some(NamespaceLimits { limits: max.map(limit).into_iter().collect(), ..Default::default() });
         ConfigDelta { base_version, version: base_version + 1, limits, ..ConfigDelta::default() }
     };
     assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
@@ -165,4 +168,54 @@ async fn a_namespace_over_its_limit_gets_429_until_the_limit_is_lifted() {
     assert_eq!(stranger.status, 401, "who may not call learns nothing of the limits");
     cluster.scheduler.deltas.send(limits(8, None)).unwrap();
     eventually("no limit", async || cluster.call("GET", "/", &[], "").await.status == 200).await;
+}
+
+fn rates(base_version: u64, rate: Option<RateLimit>) -> ConfigDelta {
+    let rate = rate.map(|rate| NamespaceRate { namespace: "shop".into(), rate: Some(rate) });
+    let limits = Some(NamespaceLimits { rates: rate.into_iter().collect(), ..NamespaceLimits::default() });
+    ConfigDelta { base_version, version: base_version + 1, limits, ..ConfigDelta::default() }
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_to_by_a_part_that_the_scheduler_lends() {
+    let cluster = Cluster::start().await;
+    let rate = RateLimit { requests: 40, period: RatePeriod::Second.into(), burst: Some(32) };
+    cluster.scheduler.deltas.send(rates(7, Some(rate))).unwrap();
+    let call = async || cluster.call("GET", "/", &[], "").await;
+    let mut answer = call().await;
+    eventually("a refusal", async || {
+        answer = call().await;
+        answer.status == 429
+    })
+    .await;
+    assert_eq!((answer.code().as_str(), answer.header("retry-after").as_str()), ("too_many_requests", "1"));
+    assert_eq!(answer.header("ratelimit-policy"), "\"namespace-rate\";q=40;w=1");
+    assert_eq!(answer.header("ratelimit"), "\"namespace-rate\";r=0;t=1");
+    let text = answer.text();
+    assert!(text.contains("namespace shop has reached its rate of 40/s with a burst of 32"), "{text}");
+    assert!(text.contains("\"kind\":\"rate\"") && text.contains("\"allowed\":40"), "{text}");
+    assert_eq!(cluster.scheduler.seen.admissions.load(Ordering::SeqCst), 0);
+    eventually("what is earned", async || call().await.status == 200).await;
+    cluster.scheduler.deltas.send(rates(8, None)).unwrap();
+    eventually("no limit", async || {
+        let answers = futures::future::join_all((0..50).map(|_| call())).await;
+        answers.iter().all(|answer| answer.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn small_rates_are_granted_one_by_one_and_refusals_cost_no_question() {
+    let cluster = Cluster::start().await;
+    let rate = RateLimit { requests: 1, period: RatePeriod::Minute.into(), burst: Some(1) };
+    cluster.scheduler.deltas.send(rates(7, Some(rate))).unwrap();
+    let asked = || cluster.scheduler.seen.admissions.load(Ordering::SeqCst);
+    eventually("the limit", async || cluster.call("GET", "/", &[], "").await.status == 429).await;
+    assert_eq!(asked(), 2, "one was admitted, one refused");
+    for _ in 0..20 {
+        let answer = cluster.call("GET", "/", &[], "").await;
+        let after: u32 = answer.header("retry-after").parse().unwrap();
+        assert!(answer.status == 429 && (55..=60).contains(&after), "{} {after}", answer.status);
+    }
+    assert_eq!(asked(), 2);
 }

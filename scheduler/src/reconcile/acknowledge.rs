@@ -68,8 +68,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Database::Sqlite(folder.path().join("dunlin.db"))).await.unwrap();
         let shop = "shop".parse().unwrap();
-        let new =
-            NamespaceRecord { name: shop, description: String::new(), create_time: Time(0), max_concurrency: None };
+        let new = NamespaceRecord {
+            name: shop,
+            description: String::new(),
+            create_time: Time(0),
+            max_concurrency: None,
+            rate: None,
+        };
         store.namespace_create(&new, None).await.unwrap();
         let catalog = CatalogKeeper::load(store).await.unwrap();
         let version = catalog.current().version;

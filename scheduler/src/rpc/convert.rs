@@ -28,6 +28,7 @@ pub(super) fn namespace(record: &NamespaceRecord, function_count: u32) -> v1::Na
         create_time: Some(timestamp(record.create_time)),
         function_count,
         max_concurrency: record.max_concurrency,
+        rate: record.rate.map(Into::into),
     }
 }
 

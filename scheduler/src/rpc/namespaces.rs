@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ApiError,
     ids::{Digest, Namespace},
-    model::concurrency,
+    model::{Rate, concurrency},
     names::NamespaceRef,
     v1::{self, namespace_service_server::NamespaceService},
 };
@@ -20,7 +20,7 @@ use crate::{
 fn change(namespace: &v1::Namespace, mask: Option<FieldMask>) -> Result<NamespaceChange, ApiError> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        let message = "update_mask must name what to change: description, max_concurrency";
+        let message = "update_mask must name what to change: description, max_concurrency, rate";
         return Err(ApiError::invalid("update_mask", message));
     }
     let mut change = NamespaceChange::default();
@@ -32,9 +32,13 @@ fn change(namespace: &v1::Namespace, mask: Option<FieldMask>) -> Result<Namespac
             "max_concurrency" => {
                 change.max_concurrency = Some(concurrency("namespace.max_concurrency", namespace.max_concurrency)?);
             }
+            "rate" => {
+                let rate = namespace.rate.map(|rate| Rate::from_wire("namespace.rate", rate));
+                change.rate = Some(rate.transpose()?);
+            }
             other => {
                 let other: String = other.chars().take(80).collect();
-                let message = format!("update_mask names {other:?}; it may name description and max_concurrency");
+                let message = format!("update_mask names {other:?}; it may name description, max_concurrency and rate");
                 return Err(ApiError::invalid("update_mask", message));
             }
         }
@@ -52,10 +56,11 @@ impl NamespaceService for Desk {
         let namespace: Namespace = name("namespace_id", &request.namespace_id)?;
         let description = text("description", request.description, 1024)?;
         let max_concurrency = concurrency("max_concurrency", request.max_concurrency)?;
-        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {description}").as_bytes());
+        let rate = request.rate.map(|rate| Rate::from_wire("rate", rate)).transpose()?;
+        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {rate:?} {description}").as_bytes());
         let key = |id| RequestKey { scope: Scope::Cluster, method: "CreateNamespace", id, payload };
         let key = request_id(&request.request_id)?.map(key);
-        let new = NamespaceRecord { name: namespace, description, create_time: Time::now(), max_concurrency };
+        let new = NamespaceRecord { name: namespace, description, create_time: Time::now(), max_concurrency, rate };
         let app = self.app()?;
         let created = app.store.namespace_create(&new, key.as_ref()).await?;
         app.config_changed().await;

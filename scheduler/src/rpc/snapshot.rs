@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dunlin_proto::{
     ids::{DomainName, Namespace},
     internal::v1 as wire,
-    model::{Scaling, Sticky, to_wire_duration},
+    model::{Rate, Sticky, to_wire_duration},
     names::RouteName,
     route::RouteSpec,
     v1,
@@ -45,7 +45,14 @@ fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
         namespace: namespace.to_string(),
         max_concurrency: *max,
     };
-    wire::NamespaceLimits { limits: catalog.limits.iter().map(limit).collect() }
+    let rate = |(namespace, rate): (&Namespace, &Rate)| wire::NamespaceRate {
+        namespace: namespace.to_string(),
+        rate: Some((*rate).into()),
+    };
+    wire::NamespaceLimits {
+        limits: catalog.limits.iter().map(limit).collect(),
+        rates: catalog.rates.iter().map(rate).collect(),
+    }
 }
 
 fn domains(catalog: &Catalog) -> wire::OwnedDomains {
@@ -83,7 +90,7 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
         token_keys: Vec::new(),
         namespaces: names(after, before),
         removed_namespaces: names(before, after),
-        limits: (before.limits != after.limits).then(|| limits(after)),
+        limits: (before.limits != after.limits || before.rates != after.rates).then(|| limits(after)),
         routes,
         removed_routes,
         domains: (before.domains != after.domains).then(|| domains(after)),
@@ -110,7 +117,7 @@ fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
 }
 
 fn function(function: &CatalogFunction) -> wire::FunctionConfig {
-    let record = &function.record;
+    let (record, leading) = (&function.record, function.leading());
     wire::FunctionConfig {
         uid: record.uid.to_string(),
         namespace: record.namespace.to_string(),
@@ -122,8 +129,9 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         sticky: Some(sticky(&record.sticky, record.division)),
         aliases: function.aliases.iter().map(alias).collect(),
         versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
-        max_concurrency: scaling(function).and_then(|scaling| scaling.max_concurrency),
-        reserved_concurrency: scaling(function).map_or(0, |scaling| scaling.reserved_concurrency),
+        max_concurrency: leading.and_then(|spec| spec.scaling.max_concurrency),
+        reserved_concurrency: leading.map_or(0, |spec| spec.scaling.reserved_concurrency),
+        rate: leading.and_then(|spec| spec.limits.rate).map(Into::into),
     }
 }
 
@@ -145,14 +153,6 @@ fn alias(alias: &AliasRecord) -> wire::AliasConfig {
         traffic: shares(&alias.shares),
         sticky: Some(sticky(&alias.sticky, alias.division)),
     }
-}
-
-/// The scaling of the version that most calls go to; of two with as many, of the newer one. Without traffic, aliases decide.
-fn scaling(function: &CatalogFunction) -> Option<&Scaling> {
-    let order = |share: &&Share| (share.1, share.0);
-    let of_traffic = function.record.traffic.iter().max_by_key(order);
-    let Share(most, _) = of_traffic.or_else(|| function.shares().max_by_key(order))?;
-    function.versions.get(most).map(|version| &version.spec.scaling)
 }
 
 fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {

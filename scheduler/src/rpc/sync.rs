@@ -11,6 +11,8 @@ use dunlin_proto::{
     ApiError, ErrorCode, PROTOCOL_VERSION,
     ids::VersionKey,
     internal::v1::{self as wire, sync_service_server::SyncService},
+    limit::LimitId,
+    model::to_wire_duration,
     trust::{Role, permit},
 };
 use futures::Stream;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Desk;
+use super::{Desk, name};
 
 /// How long a stream may take to say who opens it.
 const HELLO: Duration = Duration::from_secs(5);
@@ -67,6 +69,15 @@ impl SyncService for Desk {
             return Err(error.retry_after(Duration::from_secs(2)).into());
         }
         Ok(Response::new(wire::ActivateResponse {}))
+    }
+
+    async fn admit(&self, request: Request<wire::AdmitRequest>) -> Result<Response<wire::AdmitResponse>, Status> {
+        permit(&request, &[Role::Gateway])?;
+        let limit: LimitId = name("limit", &request.get_ref().limit)?;
+        let app = self.app()?;
+        let admitted = app.lending.admit(&limit, &app.catalog.current(), Instant::now())?;
+        let retry_after = admitted.err().map(to_wire_duration);
+        Ok(Response::new(wire::AdmitResponse { admitted: retry_after.is_none(), retry_after }))
     }
 }
 

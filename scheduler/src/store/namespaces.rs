@@ -1,6 +1,6 @@
 //! Namespaces in the database.
 
-use dunlin_proto::{ApiError, ErrorCode, ids::Namespace};
+use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, model::Rate};
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
@@ -17,6 +17,8 @@ pub(crate) struct NamespaceChange {
     pub(crate) description: Option<String>,
     /// The new bound, or none any more.
     pub(crate) max_concurrency: Option<Option<u32>>,
+    /// The new rate, or none any more.
+    pub(crate) rate: Option<Option<Rate>>,
 }
 
 impl NamespaceChange {
@@ -24,9 +26,14 @@ impl NamespaceChange {
         NamespaceRecord {
             description: self.description.clone().unwrap_or(namespace.description),
             max_concurrency: self.max_concurrency.unwrap_or(namespace.max_concurrency),
+            rate: self.rate.unwrap_or(namespace.rate),
             ..namespace
         }
     }
+}
+
+fn rate_text(rate: Option<Rate>) -> Result<Option<String>, Error> {
+    rate.as_ref().map(row::to_json).transpose()
 }
 
 /// Reads a whole row.
@@ -36,6 +43,7 @@ pub(super) fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
         description: row::text(row, "description")?,
         create_time: row::time(row, "create_time")?,
         max_concurrency: row::optional_count(row, "max_concurrency")?,
+        rate: row::optional_json(row, "rate")?,
     })
 }
 
@@ -50,7 +58,8 @@ async fn namespace_find_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {
-    let query = sqlx::query("SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name = $1");
+    let query =
+        sqlx::query("SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name = $1");
     query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
@@ -68,7 +77,7 @@ pub(super) async fn namespace_lock_in_tx(
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
     let sql = "UPDATE namespaces SET name = name WHERE name = $1 \
-               RETURNING name, description, create_time, max_concurrency";
+               RETURNING name, description, create_time, max_concurrency, rate";
     let found = sqlx::query(sql).bind(name.as_str()).fetch_optional(&mut **tx).await?;
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
@@ -105,9 +114,10 @@ impl Store {
             let message = format!("namespace {} exists already", new.name);
             return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
         }
-        let insert = "INSERT INTO namespaces (name, description, create_time, max_concurrency) VALUES ($1, $2, $3, $4)";
+        let insert = "INSERT INTO namespaces (name, description, create_time, max_concurrency, rate) \
+                      VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
-        let query = query.bind(new.max_concurrency.map(i64::from));
+        let query = query.bind(new.max_concurrency.map(i64::from)).bind(rate_text(new.rate)?);
         query.execute(&mut *tx).await?;
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &new.name).await?;
@@ -137,8 +147,9 @@ impl Store {
         if after.max_concurrency != before.max_concurrency {
             reservations_check_in_tx(&mut tx, &after, None).await?;
         }
-        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2 WHERE name = $3";
+        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3 WHERE name = $4";
         let query = sqlx::query(sql).bind(&*after.description).bind(after.max_concurrency.map(i64::from));
+        let query = query.bind(rate_text(after.rate)?);
         query.bind(name.as_str()).execute(&mut *tx).await?;
         if after != before {
             config_bump(&mut tx).await?;
@@ -150,14 +161,14 @@ impl Store {
     /// The namespace.
     pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
         let query =
-            sqlx::query("SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name = $1");
+            sqlx::query("SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name = $1");
         let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
     }
 
     /// At most `limit` namespaces, in the order of their names, after a name.
     pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
-        let sql = "SELECT name, description, create_time, max_concurrency FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let sql = "SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
         let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }

@@ -33,6 +33,12 @@ pub(super) fn json<T: DeserializeOwned>(row: &AnyRow, column: &'static str) -> R
     serde_json::from_str(&text).map_err(|_| damaged(column, &text))
 }
 
+/// A text that is JSON and may not be there.
+pub(super) fn optional_json<T: DeserializeOwned>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error> {
+    let text = optional_text(row, column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| damaged(column, &text))).transpose()
+}
+
 /// A number.
 pub(super) fn number(row: &AnyRow, column: &'static str) -> Result<i64, Error> {
     Ok(row.try_get(column)?)

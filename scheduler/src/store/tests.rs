@@ -113,6 +113,7 @@ pub(super) fn namespace(name: &str) -> NamespaceRecord {
         description: String::new(),
         create_time: Time(7),
         max_concurrency: None,
+        rate: None,
     }
 }
 

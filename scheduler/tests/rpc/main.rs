@@ -9,6 +9,7 @@ mod artifacts;
 mod database;
 mod deploy;
 mod harness;
+mod limits;
 mod resources;
 mod reuse;
 mod routes;

@@ -180,6 +180,7 @@ async fn a_namespace_is_made_once_for_each_request() {
         description: "sells".into(),
         request_id: request_id.into(),
         max_concurrency: Some(9),
+        rate: None,
     };
     let id = new_id();
     let first = cluster.namespaces().create_namespace(request("shop", &id)).await.unwrap().into_inner();

@@ -17,10 +17,10 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{Digest, FunctionUid, VersionKey, VersionNumber},
     internal::v1::{
-        ActivateRequest, ActivateResponse, AssignedVersion, Assignment, AssignmentDelta, AssignmentVersion,
-        CompiledCode, FetchCodeRequest, FetchCodeResponse, InvocationPolicy, LoadState, SyncGatewayRequest,
-        SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello, WorkerLoad, WorkerPeer,
-        WorkerWelcome,
+        ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, AssignedVersion, Assignment, AssignmentDelta,
+        AssignmentVersion, CompiledCode, FetchCodeRequest, FetchCodeResponse, InvocationPolicy, LoadState,
+        SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello,
+        WorkerLoad, WorkerPeer, WorkerWelcome,
         artifact_service_server::{ArtifactService, ArtifactServiceServer},
         sync_service_server::{SyncService, SyncServiceServer},
         sync_worker_request::Report,
@@ -151,6 +151,10 @@ impl SyncService for Scheduler {
         _: Request<Streaming<SyncGatewayRequest>>,
     ) -> Result<Response<Self::SyncGatewayStream>, Status> {
         Err(Status::unimplemented("no gateways here"))
+    }
+
+    async fn admit(&self, _: Request<AdmitRequest>) -> Result<Response<AdmitResponse>, Status> {
+        Err(Status::unimplemented("nothing is limited here"))
     }
 
     async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {

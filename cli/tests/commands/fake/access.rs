@@ -20,6 +20,7 @@ fn namespace(id: &str) -> v1::Namespace {
         create_time: ago(300),
         function_count: 2,
         max_concurrency: None,
+        rate: None,
     }
 }
 

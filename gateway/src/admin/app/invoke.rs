@@ -43,6 +43,7 @@ impl App {
         let function = found.ok_or_else(|| ApiError::not_found(&wanted))?;
         function.check_enabled()?;
         let version = choose(&function, &called, who)?;
+        function.quota.limits.admit(&self.context.borrowing).await?;
         let id = InvocationId::new();
         let invocation = Invocation {
             id,

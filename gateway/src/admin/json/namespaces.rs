@@ -10,13 +10,13 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{maybe_text, maybe_uuid, maybe_whole, text, whole},
+    fields::{maybe_text, maybe_uuid, maybe_whole, text, there, whole},
 };
 use crate::admin::{
     access::Operation,
     app::App,
     fault::Fault,
-    model::{Namespace, NamespaceList},
+    model::{Namespace, NamespaceList, Rate},
     params::{Named, NamespaceIds, Page, Query, listed},
     session::Caller,
 };
@@ -58,6 +58,10 @@ pub(super) struct CreateNamespace {
     #[serde(default, deserialize_with = "maybe_whole::<_, 0, 1_000_000>")]
     #[schema(value_type = u32, minimum = 0, maximum = 1_000_000, required = false)]
     max_concurrency: Option<u32>,
+    /// Calls of all its functions in a time, in the whole cluster; without it, any number.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = Rate, required = false)]
+    rate: Option<Rate>,
 }
 
 /// Makes a namespace.
@@ -78,6 +82,7 @@ pub(super) async fn create_namespace(
         description: body.description,
         request_id: body.request_id.unwrap_or_default(),
         max_concurrency: body.max_concurrency,
+        rate: body.rate.map(Into::into),
     };
     let made = app.namespace_create(&who, request).await?.namespace.unwrap_or_default();
     Ok((StatusCode::CREATED, Json(made.into())))
@@ -112,6 +117,10 @@ pub(super) struct UpdateNamespace {
     #[serde(default, deserialize_with = "bound")]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000_000, required = false)]
     max_concurrency: Option<Option<u32>>,
+    /// Calls of all its functions in a time, in the whole cluster; null removes the bound.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = Option<Rate>, required = false)]
+    rate: Option<Option<Rate>>,
 }
 
 /// A bound that is there, perhaps as null.
@@ -121,7 +130,7 @@ fn bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32
     Option::<Bound>::deserialize(deserializer).map(|bound| Some(bound.map(|Bound(most)| most)))
 }
 
-/// Changes a namespace's description or how many invocations it may have at once.
+/// Changes a namespace's description, or how many invocations it may have at once and in a time.
 #[utoipa::path(
     patch,
     path = "/namespaces/{namespace}",
@@ -137,7 +146,11 @@ pub(super) async fn update_namespace(
     Body(body): Body<UpdateNamespace>,
 ) -> Answer<Namespace> {
     Operation::UpdateNamespace.allow_in(&who, &name.namespace)?;
-    let fields = [("description", body.description.is_some()), ("max_concurrency", body.max_concurrency.is_some())];
+    let fields = [
+        ("description", body.description.is_some()),
+        ("max_concurrency", body.max_concurrency.is_some()),
+        ("rate", body.rate.is_some()),
+    ];
     let paths: Vec<_> = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect();
     if paths.is_empty() {
         let response = app.namespace_get(&who, v1::GetNamespaceRequest { name: name.to_string() }).await?;
@@ -147,6 +160,7 @@ pub(super) async fn update_namespace(
         name: name.to_string(),
         description: body.description.unwrap_or_default(),
         max_concurrency: body.max_concurrency.flatten(),
+        rate: body.rate.flatten().map(Into::into),
         ..Default::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths });

@@ -4,7 +4,7 @@ use dunlin_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Time, id_in};
+use super::{Rate, Time, id_in};
 
 /// The cluster's state at a glance.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -217,6 +217,8 @@ pub(crate) struct Namespace {
     pub(crate) function_count: u32,
     /// Invocations of all its functions that may run or wait at once, in the whole cluster; null means any number.
     pub(crate) max_concurrency: Option<u32>,
+    /// Calls of all its functions in a time, in the whole cluster; null means any number.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl From<v1::Namespace> for Namespace {
@@ -228,6 +230,7 @@ impl From<v1::Namespace> for Namespace {
             create_time: wire.create_time.map(Time::from),
             function_count: wire.function_count,
             max_concurrency: wire.max_concurrency,
+            rate: wire.rate.and_then(Rate::from_wire),
         }
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::admin::json::whole;
 
 use super::{
-    Time, id_in,
+    Rate, Time, id_in,
     time::{micros, millis},
 };
 
@@ -266,6 +266,8 @@ pub(crate) struct Limits {
     pub(crate) response_body_bytes: u64,
     /// Log output of an invocation in bytes.
     pub(crate) log_bytes: u64,
+    /// Calls of the function in a time, in the whole cluster; null means as many as the namespace may have.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl From<v1::Limits> for Limits {
@@ -279,6 +281,7 @@ impl From<v1::Limits> for Limits {
             request_body_bytes: wire.request_body_bytes.unwrap_or(default.request_body_bytes),
             response_body_bytes: wire.response_body_bytes.unwrap_or(default.response_body_bytes),
             log_bytes: wire.log_bytes.unwrap_or(default.log_bytes),
+            rate: wire.rate.and_then(Rate::from_wire),
         }
     }
 }

@@ -71,6 +71,7 @@ impl State {
             create_time: Some(ago(8_000_000)),
             function_count: 0,
             max_concurrency: None,
+            rate: None,
         };
         self.namespaces.insert(name, made.clone());
         made

@@ -252,6 +252,7 @@ impl NamespaceService for Scheduler {
         let mut state = self.state();
         let namespace = state.namespaces.get_mut(&changed.name).ok_or_else(|| missing(&changed.name))?;
         namespace.max_concurrency = changed.max_concurrency;
+        namespace.rate = changed.rate;
         Ok(Response::new(v1::UpdateNamespaceResponse { namespace: Some(namespace.clone()) }))
     }
 
@@ -429,6 +430,10 @@ impl SyncService for Scheduler {
         // The stream lasts as long as the gateway's own.
         let up = request.into_inner().filter_map(|_| async { None });
         Ok(Response::new(stream::iter(updates).chain(up).boxed()))
+    }
+
+    async fn admit(&self, _: Request<internal::AdmitRequest>) -> Result<Response<internal::AdmitResponse>, Status> {
+        Err(Status::unimplemented("nothing is limited here"))
     }
 
     async fn activate(

@@ -11,8 +11,9 @@ use std::{
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::internal::v1::{
-    ActivateRequest, ActivateResponse, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements,
-    SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
+    ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, ConfigDelta, ConfigSnapshot, GatewayHello,
+    GatewayLoad, Placements, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest, SyncGatewayResponse,
+    SyncWorkerRequest, SyncWorkerResponse,
     sync_gateway_request::Report,
     sync_gateway_response::Update,
     sync_service_server::{SyncService, SyncServiceServer},
@@ -42,6 +43,7 @@ pub(crate) struct Seen {
     pub(crate) hellos: Mutex<Vec<GatewayHello>>,
     pub(crate) loads: Mutex<Vec<GatewayLoad>>,
     pub(crate) activations: AtomicUsize,
+    pub(crate) admissions: AtomicUsize,
 }
 
 struct Service {
@@ -88,6 +90,18 @@ impl Drop for Scheduler {
     }
 }
 
+/// Lends 20 admissions a second, with 16 saved up, to whoever asks.
+fn lend(rates: RateReport) -> RateLoans {
+    let loan = |demand: RateDemand| RateLoan {
+        limit: demand.limit,
+        sequence: 1,
+        per_second: 20.0,
+        burst: 16.0,
+        granted: 16.0,
+    };
+    RateLoans { loans: rates.demands.into_iter().map(loan).collect() }
+}
+
 type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -122,6 +136,7 @@ impl SyncService for Service {
                     report = reports.next() => match report?.ok()?.report? {
                         Report::Hello(hello) => seen.hellos.lock().unwrap().push(hello),
                         Report::Load(load) => seen.loads.lock().unwrap().push(load),
+                        Report::Rates(rates) => updates.send(update(Update::RateLoans(lend(rates)))).await.ok()?,
                     },
                     () = shutdown.begun() => return Some(()),
                 }
@@ -133,5 +148,12 @@ impl SyncService for Service {
     async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {
         self.seen.activations.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(ActivateResponse {}))
+    }
+
+    /// Admits the first one, and nobody for a minute.
+    async fn admit(&self, _: Request<AdmitRequest>) -> Result<Response<AdmitResponse>, Status> {
+        let admitted = self.seen.admissions.fetch_add(1, Ordering::SeqCst) == 0;
+        let retry_after = (!admitted).then_some(prost_types::Duration { seconds: 60, nanos: 0 });
+        Ok(Response::new(AdmitResponse { admitted, retry_after }))
     }
 }

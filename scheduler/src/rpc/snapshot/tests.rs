@@ -2,6 +2,7 @@
 
 use dunlin_proto::{
     ids::{Digest, FunctionUid, VersionNumber},
+    model::Period,
     v1,
 };
 use proptest::prelude::*;
@@ -80,6 +81,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         create_time: Time(0),
         // Some are bounded, some are not, and bounds change.
         max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
+        rate: id.is_multiple_of(3).then(|| Rate::new(1 + u32::from(functions.is_empty()), Period::Second)),
     };
     rows.namespaces = namespaces.iter().map(tenant).collect();
     // As many as there are keys: names stay, what they do changes with the functions.

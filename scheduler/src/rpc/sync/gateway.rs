@@ -6,15 +6,19 @@ use dunlin_proto::{
     ApiError,
     ids::GatewayId,
     internal::v1::{self as wire, sync_gateway_request::Report, sync_gateway_response::Update},
+    limit::LimitId,
     trust::Caller,
 };
 use futures::Stream;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{super::snapshot, Desk, Ends, first, over, read, report};
-use crate::{app::App, catalog::Catalog, cluster::Session, model::Time, reconcile::Placements};
+use crate::{app::App, catalog::Catalog, cluster::Session, lending::Loan, model::Time, reconcile::Placements};
 
 pub(super) async fn open(
     desk: &Desk,
@@ -25,29 +29,66 @@ pub(super) async fn open(
     let Some(Report::Hello(hello)) = first(&mut reports).await?.report else {
         return Err(ApiError::invalid("report", "the first message of a gateway must be its hello"));
     };
+    let held = report::held_rates(&hello.held_rates);
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
     let (gateway, has) = (hello.gateway.clone(), hello.config_version);
     let session = app.board.cluster().gateway_join(hello, Time::now())?;
     tracing::info!(%gateway, config_version = has, "a gateway has connected");
+    app.remember_holder(&gateway).await;
+    let told = app.lending.join(&gateway, session, &held, &app.catalog.current(), Instant::now());
     // Other gateways learn of it.
     app.board.hint();
     let ended = CancellationToken::new();
     let (leaver, leaving) = (app.clone(), gateway.clone());
     let left = move || {
         leaver.board.cluster().gateway_leave(&leaving, session, Instant::now());
+        leaver.lending.leave(&leaving, session, Instant::now());
         tracing::info!(gateway = %leaving, "a gateway's stream has ended");
         leaver.board.hint();
     };
-    read(desk, &ended, follow(app.clone(), gateway, session, reports), left);
-    Ok(updates(desk.clone(), &app, has, ended))
+    read(desk, &ended, follow(app.clone(), gateway.clone(), session, reports), left);
+    let lent = Lent { app: app.clone(), gateway, session, told };
+    Ok(updates(desk.clone(), &app, has, ended, lent))
+}
+
+/// What one stream says of limited rates.
+struct Lent {
+    app: Arc<App>,
+    gateway: GatewayId,
+    session: Session,
+    told: Arc<Notify>,
+}
+
+impl Lent {
+    /// What has changed since the last time.
+    fn news(&self) -> Option<Update> {
+        let loans = self.app.lending.loans(&self.gateway, self.session);
+        let loan = |(limit, loan): (LimitId, Loan)| wire::RateLoan {
+            limit: limit.to_string(),
+            sequence: loan.sequence,
+            per_second: loan.share.per_second,
+            burst: loan.share.burst,
+            granted: loan.granted,
+        };
+        let loans: Vec<_> = loans.into_iter().map(loan).collect();
+        (!loans.is_empty()).then_some(Update::RateLoans(wire::RateLoans { loans }))
+    }
 }
 
 /// Takes reports until the stream ends or another one has replaced it.
 async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports: Streaming<wire::SyncGatewayRequest>) {
     while let Ok(Some(message)) = reports.message().await {
-        let Some(Report::Load(load)) = message.report else { continue };
+        let load = match message.report {
+            Some(Report::Load(load)) => load,
+            Some(Report::Rates(rates)) => {
+                let wants = report::rate_wants(rates.demands);
+                app.lending.report(&gateway, session, wants, &app.catalog.current(), Instant::now());
+                continue;
+            }
+            Some(Report::Hello(_)) | None => continue,
+        };
         let demand = report::gateway_demand(load.demand, &app.catalog.current());
         let waits = demand.values().any(|demand| demand.queued > 0);
         if let Err(error) = app.board.cluster().gateway_report(&gateway, session, load.config_version, demand) {
@@ -66,6 +107,7 @@ fn updates(
     app: &App,
     has: u64,
     ended: CancellationToken,
+    lent: Lent,
 ) -> impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<> {
     let ends = Ends { ended: ended.clone() };
     let (mut catalogs, mut placements) = (app.catalog.subscribe(), app.board.placements());
@@ -85,9 +127,13 @@ fn updates(
             if let Some(update) = newest(&mut placements, &mut placed) {
                 yield say(Update::Placements(update));
             }
+            if let Some(update) = lent.news() {
+                yield say(update);
+            }
             tokio::select! {
                 changed = catalogs.changed() => if changed.is_err() { return },
                 changed = placements.changed() => if changed.is_err() { return },
+                () = lent.told.notified() => {}
                 () = &mut over => return,
             }
         }

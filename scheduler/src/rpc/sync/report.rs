@@ -7,6 +7,7 @@ use dunlin_proto::{
     ApiError,
     ids::VersionKey,
     internal::v1::{self as wire, LoadState},
+    limit::LimitId,
     model::from_wire_duration,
 };
 
@@ -14,6 +15,7 @@ use super::{super::name, check_protocol};
 use crate::{
     catalog::Catalog,
     cluster::{Demand, EndpointSpec, GatewayHello, Held, HeldState, WorkerHello, WorkerReport},
+    lending::{Share, Want},
 };
 
 /// Endpoints of a worker, and sandboxes of an endpoint.
@@ -136,6 +138,23 @@ pub(super) fn gateway_demand(wire: Vec<wire::VersionDemand>, catalog: &Catalog) 
         Some((key, Demand { in_flight, queued }))
     });
     known.collect()
+}
+
+/// The parts of limits that a gateway has. Numbers are bounded where they are counted.
+pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Share)> {
+    let held = |held: &wire::HeldRate| {
+        Some((held.limit.parse().ok()?, Share { per_second: held.per_second, burst: held.burst }))
+    };
+    wire.iter().filter_map(held).collect()
+}
+
+/// What callers want of limits.
+pub(super) fn rate_wants(wire: Vec<wire::RateDemand>) -> Vec<(LimitId, Want)> {
+    let want = |demand: wire::RateDemand| {
+        let want = Want { per_second: demand.wanted_per_second, sequence: demand.sequence };
+        Some((demand.limit.parse().ok()?, want))
+    };
+    wire.into_iter().filter_map(want).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Namespaces, artifacts, keys: who owns what, and that nobody else sees it.
 
-use dunlin_proto::{ErrorCode, ids::Digest, names::KeyName};
+use dunlin_proto::{ErrorCode, ids::Digest, model::Rate, names::KeyName};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused, request};
 use crate::{
@@ -12,6 +12,8 @@ conformance!(
     namespaces_are_made_listed_and_deleted,
     a_repeated_request_makes_one_namespace,
     a_namespaces_limit_is_changed_and_removed,
+    a_namespaces_rate_is_changed_and_removed,
+    who_may_hold_parts_of_limits_is_remembered,
     a_namespace_has_what_its_functions_reserve,
     a_namespace_with_functions_stays,
     t46_artifacts_belong_to_who_uploaded_them,
@@ -69,6 +71,34 @@ async fn a_namespaces_limit_is_changed_and_removed(bench: &Bench) {
     assert_eq!((rows[0].max_concurrency, rows[0].description.as_str()), (Some(0), "sells"));
     bench.store.namespace_update(&shop.name, &limit(None)).await.unwrap();
     assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap().max_concurrency, None);
+}
+
+async fn a_namespaces_rate_is_changed_and_removed(bench: &Bench) {
+    let rate: Rate = "100/m".parse().unwrap();
+    let shop = NamespaceRecord { rate: Some(rate), ..namespace("shop") };
+    bench.store.namespace_create(&shop, None).await.unwrap();
+    assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap(), shop);
+    let before = config_version(bench).await;
+    let paced = |rate| NamespaceChange { rate: Some(rate), ..Default::default() };
+    let faster = Rate { burst: 7, ..rate };
+    bench.store.namespace_update(&shop.name, &paced(Some(faster))).await.unwrap();
+    assert_eq!(bench.store.catalog_load(Time(0)).await.unwrap().namespaces[0].rate, Some(faster));
+    let words = NamespaceChange { description: Some("sells".into()), ..Default::default() };
+    assert_eq!(bench.store.namespace_update(&shop.name, &words).await.unwrap().rate, Some(faster));
+    bench.store.namespace_update(&shop.name, &paced(None)).await.unwrap();
+    assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap().rate, None);
+    assert_eq!(config_version(bench).await, before + 3);
+}
+
+async fn who_may_hold_parts_of_limits_is_remembered(bench: &Bench) {
+    let gateway = |name: &str| name.parse::<dunlin_proto::ids::GatewayId>().unwrap();
+    for name in ["b", "a", "a"] {
+        bench.store.holder_add(&gateway(name)).await.unwrap();
+    }
+    assert_eq!(bench.store.holder_list().await.unwrap(), ["a", "b"].map(gateway).into());
+    bench.store.holder_remove(&gateway("a")).await.unwrap();
+    bench.store.holder_remove(&gateway("c")).await.unwrap();
+    assert_eq!(bench.store.holder_list().await.unwrap(), ["b"].map(gateway).into());
 }
 
 async fn a_namespace_has_what_its_functions_reserve(bench: &Bench) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, SyncGatewayRequest, SyncGatewayResponse,
-    VersionDemand, VersionRef, sync_gateway_request::Report, sync_gateway_response::Update,
+    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateLoan, SyncGatewayRequest,
+    SyncGatewayResponse, VersionDemand, VersionRef, sync_gateway_request::Report, sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +22,8 @@ pub(crate) struct Received {
     pub(crate) deltas: usize,
     /// All placements, the newest last.
     pub(crate) placements: Vec<Placements>,
+    /// All parts of limited rates, the newest last.
+    pub(crate) loans: Vec<RateLoan>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -50,6 +52,7 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         software_version: "0.1.0".into(),
         peer_address: format!("127.0.0.1:{}", 7000 + name.len()),
         config_version,
+        held_rates: Vec::new(),
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -122,6 +125,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
             received.deltas += 1;
         }
         Update::Placements(placements) => received.placements.push(placements),
+        Update::RateLoans(loans) => received.loans.extend(loans.loans),
     }
 }
 

@@ -1,0 +1,112 @@
+//! Limits of how many calls are admitted in a time, which all gateways keep to together: each has a part that the scheduler
+//! lends (`limits/part.rs`), and decides within it by itself (`limits/bucket.rs`). What is too small to divide is granted one
+//! by one, and where it is used up, nobody asks again before there can be more (`limits/borrowing.rs`).
+//!
+//! How many calls there are at once is `quota.rs`'s.
+
+mod borrowing;
+mod bucket;
+mod part;
+
+use std::sync::Arc;
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    error::{Exceeded, LimitKind},
+    limit::LimitId,
+    model::Rate,
+};
+use tokio::time::Instant;
+
+pub(crate) use self::{
+    borrowing::Borrowing,
+    bucket::Share,
+    part::{Loan, Part, Want},
+};
+use bucket::Asked;
+
+/// A limit of calls in a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    /// Its name.
+    pub(crate) id: LimitId,
+    /// What all gateways together admit.
+    pub(crate) rate: Rate,
+    /// Whose it is, for people.
+    pub(crate) whose: String,
+    /// This gateway's part.
+    pub(crate) part: Arc<Part>,
+}
+
+/// The limits that hold for calls of a function.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    /// The function's own.
+    pub(crate) function: Option<Arc<Limit>>,
+    /// Its namespace's.
+    pub(crate) namespace: Option<Arc<Limit>>,
+}
+
+impl Limits {
+    /// Admits a call under all of them, or under none.
+    ///
+    /// # Errors
+    /// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
+    pub(crate) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+        if let Some(limit) = &self.function {
+            limit.admit(borrowing).await?;
+        }
+        let Some(limit) = &self.namespace else { return Ok(()) };
+        let admitted = limit.admit(borrowing).await;
+        if let (Err(_), Some(function)) = (&admitted, &self.function) {
+            function.give_back();
+        }
+        admitted
+    }
+}
+
+impl Limit {
+    async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+        self.part.count();
+        if !self.rate.is_lent() {
+            return borrowing.admit_one(self).await;
+        }
+        match self.part.ask(self.part.moment(Instant::now())) {
+            Asked::Admitted => Ok(()),
+            Asked::Never if !self.part.is_known() => borrowing.first_part(self).await,
+            refused => self.outcome(refused),
+        }
+    }
+
+    /// What asking the bucket came to.
+    fn outcome(&self, asked: Asked) -> Result<(), ApiError> {
+        part::wait(asked).map_or(Ok(()), |wait| Err(self.refusal(wait)))
+    }
+
+    /// An admission that was granted singly is not given back: the scheduler has counted it.
+    fn give_back(&self) {
+        if self.rate.is_lent() {
+            self.part.give_back();
+        }
+    }
+
+    /// Says that it is used up, and for how long.
+    fn refusal(&self, wait: std::time::Duration) -> ApiError {
+        let (rate, whose, burst) = (self.rate, &self.whose, self.rate.burst);
+        let message = format!("{whose} has reached its rate of {rate} with a burst of {burst}");
+        let kind = LimitKind::Rate { period: rate.period.length() };
+        let current = current(self.part.pace() * rate.period.length().as_secs_f64());
+        let exceeded = Exceeded { whose: whose.clone(), kind, current, allowed: rate.requests.into() };
+        ApiError::new(ErrorCode::TooManyRequests, message)
+            .hint(
+                "call less often, or have the rate raised: limits.rate of the function, dunlin namespace update --rate",
+            )
+            .retry_after(wait)
+            .exceeded(exceeded)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pace is a small number")]
+fn current(calls: f64) -> u64 {
+    calls.clamp(0.0, 1e15).round() as u64
+}

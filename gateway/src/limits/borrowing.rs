@@ -1,0 +1,182 @@
+//! What calls need of the scheduler now and then: a first part of a limit that nobody has called before, and single
+//! admissions under limits that are too small to divide. While there is no scheduler, the gateway takes the part that it would
+//! have if all gateways were asked alike, and says so when the scheduler is back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId, internal::v1::AdmitRequest, model::from_wire_duration};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Limit, Share,
+    bucket::{Asked, time, units},
+};
+use crate::{dispatch::Directory, upstream::Scheduler};
+
+/// How long a call waits for the first part of a limit, and for a single admission.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// After a question that nobody answered, none is asked for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Borrows for calls. Clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Borrowing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gateway: GatewayId,
+    directory: Directory,
+    scheduler: Scheduler,
+    link: Mutex<Link>,
+    /// Wakes the stream: somebody waits for a part.
+    wake: Notify,
+}
+
+/// Whether there is a stream to the scheduler, and how often something was taken without one.
+#[derive(Debug, Default)]
+struct Link {
+    up: bool,
+    taken: u64,
+}
+
+impl Borrowing {
+    /// Borrows from this scheduler; the directory knows how many gateways there are.
+    pub(crate) fn new(gateway: GatewayId, directory: Directory, scheduler: Scheduler) -> Self {
+        let (link, wake) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { gateway, directory, scheduler, link, wake }))
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.0.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until somebody waits for a part. Cancel-safe.
+    pub(crate) async fn woken(&self) {
+        self.0.wake.notified().await;
+    }
+
+    /// How often something was taken without the scheduler.
+    pub(crate) fn taken(&self) -> u64 {
+        self.link().taken
+    }
+
+    /// There is a stream, at whose beginning the scheduler was told of everything that had been taken by then; whether that
+    /// is still everything.
+    pub(crate) fn open(&self, taken: u64) -> bool {
+        let mut link = self.link();
+        link.up = link.taken == taken;
+        link.up
+    }
+
+    /// There is no stream.
+    pub(crate) fn close(&self) {
+        self.link().up = false;
+    }
+
+    fn is_up(&self) -> bool {
+        self.link().up
+    }
+
+    /// Takes a part of a limit, unless the scheduler can be asked for one.
+    fn take(&self, limit: &Limit, now: Instant) {
+        let mut link = self.link();
+        if link.up {
+            return;
+        }
+        let own = self.0.gateway.as_str();
+        let others = self.0.directory.load().gateways.iter().filter(|peer| peer.gateway != own).count();
+        let gateways = 1.0 + f64::from(u32::try_from(others).unwrap_or(u32::MAX));
+        let share = Share {
+            per_second: limit.rate.per_second() / gateways,
+            burst: (f64::from(limit.rate.burst) / gateways).max(1.0),
+        };
+        limit.part.take(share, now);
+        link.taken += 1;
+    }
+
+    /// Admits a call under a limit of which this gateway has never had a part.
+    pub(super) async fn first_part(&self, limit: &Limit) -> Result<(), ApiError> {
+        let part = &limit.part;
+        let told = part.told.notified();
+        tokio::pin!(told);
+        // From here on no loan is missed.
+        told.as_mut().enable();
+        if !part.is_known() && self.is_up() {
+            part.wait();
+            self.0.wake.notify_one();
+            // Whether it came in time is seen below.
+            let _ = timeout(PATIENCE, told).await;
+        }
+        let now = Instant::now();
+        if !part.is_known() {
+            self.take(limit, now);
+        }
+        match part.ask(part.moment(now)) {
+            Asked::Never if !part.is_known() => Err(unknown(limit)),
+            asked => limit.outcome(asked),
+        }
+    }
+
+    /// Admits a call under a limit that is granted one by one.
+    pub(super) async fn admit_one(&self, limit: &Limit) -> Result<(), ApiError> {
+        check(limit)?;
+        if !self.is_up() {
+            return self.alone(limit);
+        }
+        let _one = limit.part.asking.lock().await;
+        // Whoever was before may have learnt when to ask again.
+        check(limit)?;
+        let request = AdmitRequest { limit: limit.id.to_string() };
+        let mut client = self.0.scheduler.sync();
+        match timeout(PATIENCE, client.admit(request)).await {
+            Ok(Ok(answer)) if answer.get_ref().admitted => Ok(()),
+            Ok(Ok(answer)) => Err(refuse(limit, from_wire_duration(answer.get_ref().retry_after), false)),
+            // It is no longer limited, and this gateway is about to learn of it.
+            Ok(Err(status)) if status.code() == tonic::Code::NotFound => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(refuse(limit, PAUSE, true)),
+        }
+    }
+
+    /// Without the scheduler.
+    fn alone(&self, limit: &Limit) -> Result<(), ApiError> {
+        let now = Instant::now();
+        let moment = limit.part.moment(now);
+        match limit.part.ask(moment) {
+            Asked::Never => {
+                self.take(limit, now);
+                limit.outcome(limit.part.ask(moment))
+            }
+            asked => limit.outcome(asked),
+        }
+    }
+}
+
+/// Refuses as the scheduler did, until it is time to ask again.
+fn check(limit: &Limit) -> Result<(), ApiError> {
+    let part = &limit.part;
+    let left = part.not_before.load(Ordering::Acquire).saturating_sub(part.moment(Instant::now()));
+    match left {
+        0 => Ok(()),
+        _ if part.unsure.load(Ordering::Relaxed) => Err(unknown(limit)),
+        left => Err(limit.refusal(time(left))),
+    }
+}
+
+/// Refuses, and remembers until when.
+fn refuse(limit: &Limit, wait: Duration, unsure: bool) -> ApiError {
+    let part = &limit.part;
+    part.unsure.store(unsure, Ordering::Relaxed);
+    part.not_before.store(part.moment(Instant::now()).saturating_add(units(wait)), Ordering::Release);
+    if unsure { unknown(limit) } else { limit.refusal(wait) }
+}
+
+fn unknown(limit: &Limit) -> ApiError {
+    let message = format!("how much is left of the rate of {} is not known here for now", limit.whose);
+    ApiError::new(ErrorCode::Unavailable, message).hint("the scheduler does not answer; try again").retry_after(PAUSE)
+}

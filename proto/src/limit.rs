@@ -1,0 +1,58 @@
+//! The name of a limit that holds in the whole cluster, as gateways and the scheduler say it to each other: whose it is.
+//! How much it allows is not known here.
+
+use std::{fmt, str::FromStr};
+
+use crate::ids::{FunctionUid, Namespace};
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitId {
+    /// A function's.
+    Function(FunctionUid),
+    /// A namespace's.
+    Namespace(Namespace),
+}
+
+/// A text that names no limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no limit: it must be function/ with a uid or namespace/ with a name")]
+pub struct LimitIdError(String);
+
+impl fmt::Display for LimitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(uid) => write!(f, "function/{uid}"),
+            Self::Namespace(name) => write!(f, "namespace/{name}"),
+        }
+    }
+}
+
+impl FromStr for LimitId {
+    type Err = LimitIdError;
+
+    fn from_str(text: &str) -> Result<Self, LimitIdError> {
+        let id = match text.split_once('/') {
+            Some(("function", uid)) => uid.parse().ok().map(Self::Function),
+            Some(("namespace", name)) => name.parse().ok().map(Self::Namespace),
+            _ => None,
+        };
+        id.ok_or_else(|| LimitIdError(text.chars().take(80).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_has_one_spelling() {
+        let uid = FunctionUid::new();
+        for text in [format!("function/{uid}"), "namespace/shop".to_owned()] {
+            assert_eq!(text.parse::<LimitId>().unwrap().to_string(), text);
+        }
+        for text in ["", "function/", "namespace/A", "key/abcdefghijkl", "shop", "plan/x"] {
+            assert!(text.parse::<LimitId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Limited rates of functions and namespaces, lent to gateways in parts. A gateway decides about calls by itself within its
+//! part, so that the scheduler is asked about none of them; what is too small to divide is granted one by one.
+//!
+//! Nothing here is durable but the names of the gateways that may hold parts: after a restart nothing is lent until each of
+//! them has said what it holds, or has been silent for a minute. How a part moves is in `lending/lender.rs`.
+
+mod lender;
+mod share;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, model::Rate};
+use tokio::{sync::Notify, time::Instant};
+
+use self::lender::{LOST, Lender};
+pub(crate) use self::{
+    lender::{Loan, Want},
+    share::Share,
+};
+use crate::{catalog::Catalog, cluster::Session};
+
+/// Limits of which one gateway may speak.
+const MOST: usize = 200_000;
+
+/// A gateway that is connected.
+#[derive(Debug)]
+struct Connection {
+    session: Session,
+    /// Limits of which it must be told.
+    news: BTreeSet<LimitId>,
+    /// Wakes its stream.
+    told: Arc<Notify>,
+}
+
+/// All limited rates that somebody has asked for.
+#[derive(Debug)]
+pub(crate) struct Lending {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    lenders: BTreeMap<LimitId, Lender>,
+    gateways: BTreeMap<GatewayId, Connection>,
+    /// Gateways that may hold parts which nobody here knows.
+    awaited: BTreeSet<GatewayId>,
+    /// Gateways that may hold parts, as the store knows them.
+    remembered: BTreeMap<GatewayId, Instant>,
+    /// Limits that were there before this scheduler began, and when that was.
+    old: BTreeSet<LimitId>,
+    began: Instant,
+}
+
+impl Lending {
+    /// The rates of a catalog, with the gateways that may hold parts of them.
+    pub(crate) fn new(remembered: BTreeSet<GatewayId>, catalog: &Catalog, began: Instant) -> Self {
+        let state = State {
+            lenders: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            remembered: remembered.iter().map(|gateway| (gateway.clone(), began)).collect(),
+            awaited: remembered,
+            old: catalog.limited().collect(),
+            began,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A gateway opens its stream and says what it holds. Returns what wakes its stream, and whether the store must learn
+    /// its name before anything is lent to it.
+    pub(crate) fn join(
+        &self,
+        gateway: &GatewayId,
+        session: Session,
+        held: &[(LimitId, Share)],
+        catalog: &Catalog,
+        now: Instant,
+    ) -> Arc<Notify> {
+        let mut state = self.state();
+        let told = Arc::new(Notify::new());
+        let connection = Connection { session, news: BTreeSet::new(), told: told.clone() };
+        state.gateways.insert(gateway.clone(), connection);
+        state.awaited.remove(gateway);
+        let held: BTreeMap<_, _> = held.iter().take(MOST).map(|(limit, share)| (limit, *share)).collect();
+        let asked: Vec<_> =
+            state.lenders.iter().filter(|(_, lender)| lender.has(gateway)).map(|(id, _)| id.clone()).collect();
+        for limit in asked.iter().filter(|limit| !held.contains_key(limit)) {
+            state.on(limit, catalog, now, |lender| lender.join(gateway, Share::default(), now));
+        }
+        for (limit, share) in held {
+            state.on(limit, catalog, now, |lender| lender.join(gateway, share, now));
+        }
+        told
+    }
+
+    /// Whether the store knows that the gateway may hold parts.
+    pub(crate) fn remembers(&self, gateway: &GatewayId) -> bool {
+        self.state().remembered.contains_key(gateway)
+    }
+
+    /// The store knows.
+    pub(crate) fn remember(&self, gateway: &GatewayId, now: Instant) {
+        self.state().remembered.insert(gateway.clone(), now);
+    }
+
+    /// A gateway's stream has ended.
+    pub(crate) fn leave(&self, gateway: &GatewayId, session: Session, now: Instant) {
+        let mut state = self.state();
+        if state.gateways.get(gateway).is_none_or(|connection| connection.session != session) {
+            return;
+        }
+        state.gateways.remove(gateway);
+        state.remembered.entry(gateway.clone()).and_modify(|since| *since = now);
+        let State { lenders, .. } = &mut *state;
+        lenders.values_mut().for_each(|lender| lender.leave(gateway, now));
+    }
+
+    /// A gateway says what its callers want.
+    pub(crate) fn report(
+        &self,
+        gateway: &GatewayId,
+        session: Session,
+        wants: Vec<(LimitId, Want)>,
+        catalog: &Catalog,
+        now: Instant,
+    ) {
+        let mut state = self.state();
+        if state.gateways.get(gateway).is_none_or(|connection| connection.session != session) {
+            return;
+        }
+        for (limit, want) in wants.into_iter().take(MOST) {
+            state.on(&limit, catalog, now, |lender| lender.report(gateway, want, now));
+            state.settle(&limit, now);
+            // Whoever asks is told, be it only that there is nothing.
+            state.tell(gateway, &limit);
+        }
+    }
+
+    /// What a gateway must be told.
+    pub(crate) fn loans(&self, gateway: &GatewayId, session: Session) -> Vec<(LimitId, Loan)> {
+        let mut state = self.state();
+        let State { lenders, gateways, .. } = &mut *state;
+        let Some(connection) = gateways.get_mut(gateway).filter(|known| known.session == session) else {
+            return Vec::new();
+        };
+        let news = std::mem::take(&mut connection.news).into_iter();
+        news.filter_map(|limit| Some((lenders.get(&limit)?.loan(gateway)?, limit)))
+            .map(|(loan, limit)| (limit, loan))
+            .collect()
+    }
+
+    /// Grants one admission, or says when to ask again.
+    ///
+    /// # Errors
+    /// There is no such limit.
+    pub(crate) fn admit(
+        &self,
+        limit: &LimitId,
+        catalog: &Catalog,
+        now: Instant,
+    ) -> Result<Result<(), Duration>, ApiError> {
+        let admitted = self.state().on(limit, catalog, now, |lender| lender.admit(now));
+        admitted.ok_or_else(|| ApiError::not_found(format!("limit {limit}")))
+    }
+
+    /// Lends again what was lost, follows changes of limits, and returns the gateways that hold nothing any more.
+    pub(crate) fn tidy(&self, catalog: &Catalog, now: Instant) -> Vec<GatewayId> {
+        let mut state = self.state();
+        if now.saturating_duration_since(state.began) >= LOST {
+            state.awaited.clear();
+        }
+        for limit in state.lenders.keys().cloned().collect::<Vec<_>>() {
+            match state.on(&limit, catalog, now, |lender| lender.is_idle(now)) {
+                Some(false) => state.settle(&limit, now),
+                Some(true) | None => {
+                    state.lenders.remove(&limit);
+                    state.old.remove(&limit);
+                }
+            }
+        }
+        let State { gateways, remembered, .. } = &mut *state;
+        let gone = |(gateway, since): (&GatewayId, &mut Instant)| {
+            !gateways.contains_key(gateway) && now.saturating_duration_since(*since) >= LOST
+        };
+        remembered.extract_if(.., |gateway, since| gone((gateway, since))).map(|(gateway, _)| gateway).collect()
+    }
+}
+
+impl State {
+    /// Does something with the lender of a limit that exists.
+    fn on<T>(
+        &mut self,
+        limit: &LimitId,
+        catalog: &Catalog,
+        now: Instant,
+        act: impl FnOnce(&mut Lender) -> T,
+    ) -> Option<T> {
+        let rate: Rate = catalog.rate(limit)?;
+        let saved = if self.old.contains(limit) {
+            now.saturating_duration_since(self.began).as_secs_f64() * rate.per_second()
+        } else {
+            rate.burst.into()
+        };
+        let lender = self.lenders.entry(limit.clone()).or_insert_with(|| Lender::new(rate, saved, now));
+        if lender.rate() != rate {
+            lender.change(rate, now);
+        }
+        Some(act(lender))
+    }
+
+    /// Divides a limit anew, and has gateways told.
+    fn settle(&mut self, limit: &LimitId, now: Instant) {
+        let (connected, lends) = (self.gateways.len(), self.awaited.is_empty());
+        let Some(lender) = self.lenders.get_mut(limit) else { return };
+        let others = connected > lender.holders();
+        for gateway in lender.settle(now, others, lends) {
+            self.tell(&gateway, limit);
+        }
+    }
+
+    fn tell(&mut self, gateway: &GatewayId, limit: &LimitId) {
+        if let Some(connection) = self.gateways.get_mut(gateway) {
+            connection.news.insert(limit.clone());
+            connection.told.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Limited rates over the wire: lent to gateways that ask, granted one by one where they are small, and known after a restart.
+
+use dunlin_proto::{
+    ErrorCode,
+    internal::v1::{AdmitRequest, RateDemand, RateReport, SyncGatewayRequest, sync_gateway_request::Report},
+    v1::{self, RateLimit, RatePeriod},
+};
+
+use crate::harness::{Cluster, SimGateway, refused};
+
+const LIMIT: &str = "namespace/default";
+
+async fn limit(cluster: &Cluster, rate: Option<RateLimit>) {
+    let request = v1::UpdateNamespaceRequest {
+        namespace: Some(v1::Namespace { name: "namespaces/default".into(), rate, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["rate".into()] }),
+    };
+    let changed = cluster.namespaces().update_namespace(request).await.unwrap().into_inner();
+    assert_eq!(changed.namespace.unwrap().rate, rate);
+}
+
+fn rate(requests: u32, period: RatePeriod, burst: u32) -> Option<RateLimit> {
+    Some(RateLimit { requests, period: period.into(), burst: Some(burst) })
+}
+
+async fn want(gateway: &SimGateway, wanted_per_second: f64, sequence: u64) {
+    let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence };
+    let report = Report::Rates(RateReport { demands: vec![demand] });
+    gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
+}
+
+/// Admissions a second that a gateway was told last, and the loan's number.
+fn told(gateway: &SimGateway) -> (f64, u64) {
+    gateway.received().loans.last().map_or((0.0, 0), |loan| (loan.per_second, loan.sequence))
+}
+
+#[tokio::test]
+async fn a_part_goes_to_another_gateway_when_it_is_given_back() {
+    let cluster = Cluster::start().await;
+    limit(&cluster, rate(100, RatePeriod::Second, 50)).await;
+    let (a, b) = (SimGateway::connect(&cluster, "g1").await, SimGateway::connect(&cluster, "g22").await);
+    want(&a, 100.0, 0).await;
+    a.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+    want(&b, 100.0, 0).await;
+    a.eventually(&cluster, "half is asked for", |g| told(g).0 < 51.0).await;
+    assert!(told(&b).0 < 2.0, "nothing moves before it is given back: {:?}", told(&b));
+    want(&a, 100.0, told(&a).1).await;
+    b.eventually(&cluster, "half is lent", |g| told(g).0 > 49.0).await;
+}
+
+#[tokio::test]
+async fn small_rates_are_granted_one_by_one() {
+    let cluster = Cluster::start().await;
+    let admit = async || cluster.sync().admit(AdmitRequest { limit: LIMIT.into() }).await;
+    refused(admit().await, ErrorCode::NotFound);
+    limit(&cluster, rate(1, RatePeriod::Minute, 1)).await;
+    assert!(admit().await.unwrap().into_inner().admitted);
+    let answer = admit().await.unwrap().into_inner();
+    let wait = answer.retry_after.unwrap().seconds;
+    assert!(!answer.admitted && (50..=60).contains(&wait), "{wait}");
+    refused(cluster.sync().admit(AdmitRequest { limit: "x".into() }).await, ErrorCode::InvalidArgument);
+    limit(&cluster, None).await;
+    refused(admit().await, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_restart_lends_nothing_before_it_knows_who_holds_what() {
+    let mut cluster = Cluster::start().await;
+    limit(&cluster, rate(100, RatePeriod::Second, 50)).await;
+    let (_a, b) = (SimGateway::connect(&cluster, "g1").await, SimGateway::connect(&cluster, "g22").await);
+    want(&b, 100.0, 0).await;
+    b.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+    cluster.restart().await;
+    let a = SimGateway::connect(&cluster, "g1").await;
+    want(&a, 100.0, 0).await;
+    a.eventually(&cluster, "an answer", |g| !g.received().loans.is_empty()).await;
+    assert!(told(&a).0 < 0.001, "the other may hold all of it: {:?}", told(&a));
+    // It holds nothing after all.
+    let _b = SimGateway::connect(&cluster, "g22").await;
+    want(&a, 100.0, 0).await;
+    a.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+}
