@@ -75,7 +75,7 @@ async fn after_the_last_call_and_after_any_failure_nothing_is_left() {
         let (answer, left) = call_in(used.unwrap(), 100, get(path), CancellationToken::new()).await;
         assert_ne!(answer.code(), "ok", "{path}");
         assert!(matches!(left, Left::Nothing), "{path}: {left:?}");
-        assert!(answer.took < Duration::from_secs(4), "{path} took {:?}", answer.took);
+        assert!(answer.took < Duration::from_secs(30), "{path} took {:?}", answer.took);
     }
     let (_, once) = call_in(program.prepare().await.unwrap(), 2, get("/count"), CancellationToken::new()).await;
     let (answer, twice) = call_in(ready(once).unwrap(), 2, get("/count"), CancellationToken::new()).await;

@@ -9,7 +9,7 @@ use dunlin_worker::sandbox::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Growth, call, call_with, get, load, policy, post, shared, short, wat};
+use super::support::{Growth, busy, call, call_with, get, load, policy, post, shared, short, wat};
 
 #[tokio::test]
 async fn a_good_command_answers() {
@@ -24,7 +24,7 @@ async fn a_good_command_answers() {
 
 #[tokio::test]
 async fn t01_an_endless_loop_ends_at_its_cpu_limit() {
-    let answer = call(&wat("loop.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("loop.wat", policy(busy())), get("/")).await;
     assert_eq!(answer.failure(), &Failure::CpuExceeded { limit: Duration::from_millis(300) });
     let cpu = answer.completion.usage.cpu;
     assert!(cpu >= Duration::from_millis(300) && cpu < Duration::from_millis(400), "{cpu:?}");
@@ -71,13 +71,13 @@ async fn t02_waiting_in_the_host_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn t02_calls_of_the_host_are_charged_as_cpu() {
-    let answer = call(&wat("clock.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("clock.wat", policy(busy())), get("/")).await;
     assert_eq!(answer.code(), "cpu_exceeded");
 }
 
 #[tokio::test]
 async fn t03_long_instructions_overrun_little() {
-    let answer = call(&wat("fill.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("fill.wat", policy(busy())), get("/")).await;
     assert_eq!(answer.code(), "cpu_exceeded");
     let cpu = answer.completion.usage.cpu;
     assert!(cpu < Duration::from_millis(400), "overran its 300 ms by more than 100: {cpu:?}");
@@ -172,7 +172,7 @@ async fn t08_random_bytes_come_in_small_pieces_only() {
 #[tokio::test]
 async fn t09_a_flood_of_logs_is_cut_and_counted() {
     let growth = Growth::since_now().await;
-    let answer = call(&wat("flood.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("flood.wat", policy(busy())), get("/")).await;
     assert_eq!(answer.code(), "cpu_exceeded");
     let kept: usize = answer.logs.iter().map(|record| record.text.len()).sum();
     assert!(kept <= 64 << 10 && kept > 30 << 10, "{kept} bytes kept");

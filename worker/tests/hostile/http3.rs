@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::build::build_rust;
 use super::http;
-use super::support::{Answer, call, get, guest, load, policy, post, shared, short, small};
+use super::support::{Answer, busy, call, get, guest, load, policy, post, shared, short, small};
 
 pub(crate) fn hostile(policy: Policy) -> Program {
     static LOADED: OnceLock<Program> = OnceLock::new();
@@ -21,7 +21,8 @@ pub(crate) fn hostile(policy: Policy) -> Program {
 }
 
 async fn visit(path: &str) -> Answer {
-    call(&hostile(policy(Limits { memory_bytes: 32 << 20, ..short() })), get(path)).await
+    let limits = if path.contains("loop") { busy() } else { short() };
+    call(&hostile(policy(Limits { memory_bytes: 32 << 20, ..limits })), get(path)).await
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn every_way_to_fail_has_its_own_word() {
         let answer = visit(path).await;
         assert_eq!(answer.code(), code, "{path}: {:?}", answer.completion);
         assert!(!answer.ended, "{path} ended as if it were whole");
-        assert!(answer.took < Duration::from_secs(4), "{path} took {:?}", answer.took);
+        assert!(answer.took < Duration::from_secs(30), "{path} took {:?}", answer.took);
     }
     assert_eq!(visit("/").await.code(), "ok");
 }
@@ -69,7 +70,7 @@ async fn a_failure_after_the_end_leaves_the_response_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_engines_of_a_process_stop_their_guests_at_the_same_time() {
-    let limits = || Limits { memory_bytes: 32 << 20, ..short() };
+    let limits = || Limits { memory_bytes: 32 << 20, ..busy() };
     for (path, code) in
         [("/loop", "cpu_exceeded"), ("/panic", "trap"), ("/memory", "memory_exceeded"), ("/trap-in-body", "trap")]
     {
