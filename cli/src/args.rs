@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alias, build, completion, context, delete, deploy, describe, doctor, domain, function, invocations, invoke,
-        join_token, key, list, login, logs, namespace, new, promote, role, rollback, route, token, traffic, versions,
-        worker,
+        join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, route, token, traffic,
+        versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// Take a function out of service, and back into it
     #[command(subcommand)]
     Function(function::FunctionCommand),
+    /// Make, list and delete usage plans for keys
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Make, list and remove routes: which requests go to which function
     #[command(subcommand)]
     Route(route::RouteCommand),

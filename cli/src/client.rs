@@ -14,7 +14,8 @@ use dunlin_proto::{
         domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
         invocation_service_client::InvocationServiceClient, key_service_client::KeyServiceClient,
         log_service_client::LogServiceClient, namespace_service_client::NamespaceServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+        plan_service_client::PlanServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -96,6 +97,11 @@ impl Client {
     /// Functions, versions, artifacts.
     pub(crate) fn functions(&self) -> FunctionServiceClient<Service> {
         FunctionServiceClient::new(self.service.clone())
+    }
+
+    /// Usage plans.
+    pub(crate) fn plans(&self) -> PlanServiceClient<Service> {
+        PlanServiceClient::new(self.service.clone())
     }
 
     /// Aliases and how their calls divide.

@@ -19,6 +19,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod namespace;
 pub(crate) mod new;
+pub(crate) mod plan;
 pub(crate) mod promote;
 pub(crate) mod role;
 pub(crate) mod rollback;
@@ -88,6 +89,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Delete(args) => delete::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,
         Command::Invocations(args) => invocations::run(args, session).await,
+        Command::Plan(command) => plan::run(command, session).await,
         Command::Namespace(command) => namespace::run(command, session).await,
         Command::Token(command) => token::run(command, session).await,
         Command::JoinToken(command) => join_token::run(command, session).await,

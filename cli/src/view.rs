@@ -9,6 +9,7 @@ pub(crate) mod alias;
 pub(crate) mod cluster;
 pub(crate) mod function;
 pub(crate) mod invocation;
+pub(crate) mod plan;
 pub(crate) mod route;
 pub(crate) mod version;
 

@@ -24,7 +24,7 @@ use dunlin_proto::{
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::OidcConfig, routes::RouteTable};
+use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 
 /// What a token lets its bearer do; a later one includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,11 +111,13 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Who calls a private function, and which headers must not reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who calls a private function, what it may use, and which headers must not reach it.
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// How it proved itself.
     pub(crate) identity: CallerIdentity,
+    /// The plan that it is under.
+    pub(crate) plan: Option<Arc<Plan>>,
     /// The headers that held credentials of the platform.
     pub(crate) consumed: Vec<HeaderName>,
 }

@@ -34,7 +34,7 @@ use crate::{
         request::{Patience, too_large},
     },
     edge::{Lingering, Peer},
-    error,
+    error, limits,
 };
 use choice::{Chosen, Known};
 use origin::Origin;
@@ -149,7 +149,8 @@ impl Functions {
             Some(caller)
         };
         // How often it may be called.
-        function.quota.limits.admit(&context.borrowing).await?;
+        let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
+        limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
         // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };

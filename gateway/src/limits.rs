@@ -7,6 +7,7 @@
 mod borrowing;
 mod bucket;
 mod part;
+mod quota;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub(crate) use self::{
     borrowing::Borrowing,
     bucket::Share,
     part::{Loan, Part, Want},
+    quota::{KeyQuota, QuotaLoan},
 };
 use bucket::Asked;
 
@@ -47,7 +49,43 @@ pub(crate) struct Limits {
     pub(crate) namespace: Option<Arc<Limit>>,
 }
 
+/// What one key may use, by the plan that it is under.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    /// Calls in a time.
+    pub(crate) rate: Option<Arc<Limit>>,
+    /// Calls in a day or month.
+    pub(crate) quota: Option<Arc<KeyQuota>>,
+}
+
+/// Admits a call under its caller's plan and under the limits of what it calls, or under none of them. What is refused does not
+/// count against a quota.
+///
+/// # Errors
+/// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
+pub(crate) async fn admit(plan: Option<&Plan>, limits: &Limits, borrowing: &Borrowing) -> Result<(), ApiError> {
+    let Some(Plan { rate, quota }) = plan else { return limits.admit(borrowing).await };
+    if let Some(rate) = rate {
+        rate.admit(borrowing).await?;
+    }
+    let mut admitted = limits.admit(borrowing).await;
+    if let (Ok(()), Some(quota)) = (&admitted, quota) {
+        admitted = quota.admit(borrowing).await;
+        if admitted.is_err() {
+            limits.give_back();
+        }
+    }
+    if let (Err(_), Some(rate)) = (&admitted, rate) {
+        rate.give_back();
+    }
+    admitted
+}
+
 impl Limits {
+    fn give_back(&self) {
+        [&self.function, &self.namespace].into_iter().flatten().for_each(|limit| limit.give_back());
+    }
+
     /// Admits a call under all of them, or under none.
     ///
     /// # Errors
@@ -99,7 +137,7 @@ impl Limit {
         let exceeded = Exceeded { whose: whose.clone(), kind, current, allowed: rate.requests.into() };
         ApiError::new(ErrorCode::TooManyRequests, message)
             .hint(
-                "call less often, or have the rate raised: limits.rate of the function, dunlin namespace update --rate",
+                "call less often, or have the rate raised: limits.rate of the function, dunlin namespace update --rate, dunlin plan set",
             )
             .retry_after(wait)
             .exceeded(exceeded)

@@ -21,11 +21,15 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{AliasId, FunctionName, Namespace, VersionKey, VersionNumber},
     limit::LimitId,
-    names::FunctionRef,
+    names::{FunctionRef, KeyId},
 };
 use tokio::time::Instant;
 
-use crate::{dispatch::throttle::Throttle, limits::Limit, quota::Quota};
+use crate::{
+    dispatch::throttle::Throttle,
+    limits::{KeyQuota, Limit, Plan},
+    quota::Quota,
+};
 use router::Router;
 use split::Split;
 
@@ -63,8 +67,10 @@ pub(crate) struct Table {
     pub(crate) namespaces: HashSet<Namespace>,
     /// The domains and routes of all of them.
     pub(crate) router: Router,
-    /// The limits of calls in a time, of functions and namespaces.
+    /// The limits of calls in a time, of functions, namespaces and keys.
     pub(crate) limits: HashMap<LimitId, Arc<Limit>>,
+    /// The quotas of keys.
+    pub(crate) quotas: HashMap<KeyId, Arc<KeyQuota>>,
 }
 
 /// A function that can be called.
@@ -142,6 +148,8 @@ pub(crate) struct Key {
     pub(crate) functions: Vec<FunctionName>,
     /// When it ends.
     pub(crate) expires: Option<SystemTime>,
+    /// What it may use, where it is under a plan.
+    pub(crate) plan: Option<Arc<Plan>>,
 }
 
 impl Table {

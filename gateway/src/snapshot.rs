@@ -21,6 +21,7 @@ use dunlin_proto::{
         sync_gateway_request::Report, sync_gateway_response::Update,
     },
 };
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -37,6 +38,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// How long the scheduler may take to answer a new stream.
 const OPENING: Duration = Duration::from_secs(5);
+
+/// How long a gateway that leaves takes to give back what it was lent.
+const GIVING_BACK: Duration = Duration::from_secs(2);
 
 /// Who this gateway is to the scheduler.
 #[derive(Debug, Clone)]
@@ -111,7 +115,22 @@ impl Sync {
                 () = shutdown.begun() => break,
             }
         }
+        self.give_back().await;
         self.save().await;
+    }
+
+    /// Gives back what has been lent of quotas and is not used. Where that fails, it counts as used.
+    async fn give_back(&self) {
+        let table = self.sinks.routes.load().clone();
+        let rests: Vec<_> = table.quotas.values().filter_map(|quota| quota.rest()).collect();
+        let given = futures::stream::iter(rests).map(|rest| self.sinks.borrowing.quota(rest));
+        let failed = given.buffer_unordered(16).filter(|answer| std::future::ready(answer.is_err())).count();
+        // The process does not stay for a scheduler that is not there.
+        match tokio::time::timeout(GIVING_BACK, failed).await {
+            Ok(0) => {}
+            Ok(failed) => tracing::warn!(failed, "what is left of quotas could not be given back; it counts as used"),
+            Err(_) => tracing::warn!("what is left of quotas was not given back in time; it counts as used"),
+        }
     }
 
     /// Opens a stream and follows it until it fails. Cancel-safe.

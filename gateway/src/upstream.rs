@@ -16,7 +16,8 @@ use dunlin_proto::{
         alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
         domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
         key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+        plan_service_client::PlanServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient,
     },
 };
 use tonic::transport::Endpoint;
@@ -57,6 +58,11 @@ impl Scheduler {
     /// Aliases of functions.
     pub(crate) fn aliases(&self) -> AliasServiceClient<Secured> {
         AliasServiceClient::new(self.0.clone())
+    }
+
+    /// Usage plans.
+    pub(crate) fn plans(&self) -> PlanServiceClient<Secured> {
+        PlanServiceClient::new(self.0.clone())
     }
 
     /// Namespaces.

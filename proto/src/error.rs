@@ -162,6 +162,11 @@ pub enum LimitKind {
         /// The time.
         period: Duration,
     },
+    /// Calls in a day or month of UTC.
+    Quota {
+        /// How long the period is at most.
+        period: Duration,
+    },
     /// Calls at once.
     Concurrency,
 }
@@ -172,6 +177,7 @@ impl LimitKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rate { .. } => "rate",
+            Self::Quota { .. } => "quota",
             Self::Concurrency => "concurrency",
         }
     }

@@ -1,7 +1,7 @@
 //! Ids as types, in one place: a value of one of these has been checked where it entered the process.
 //!
-//! Names that people choose are [`Namespace`], [`FunctionName`], [`AliasId`], [`RouteId`], [`DomainName`], [`WorkerId`],
-//! [`GatewayId`];
+//! Names that people choose are [`Namespace`], [`FunctionName`], [`AliasId`], [`RouteId`], [`PlanId`], [`DomainName`],
+//! [`WorkerId`], [`GatewayId`];
 //! everything else is assigned by the platform. Resource names made of them are in `names.rs`.
 
 mod domain;
@@ -110,6 +110,10 @@ slug! {
 slug! {
     /// The name of an alias within its function.
     AliasId, "alias", 32
+}
+slug! {
+    /// The name of a usage plan within its namespace.
+    PlanId, "plan", 63
 }
 slug! {
     /// A worker process's name within the cluster.

@@ -3,7 +3,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::ids::{FunctionUid, Namespace};
+use crate::{
+    ids::{FunctionUid, Namespace},
+    names::KeyId,
+};
 
 /// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,11 +15,13 @@ pub enum LimitId {
     Function(FunctionUid),
     /// A namespace's.
     Namespace(Namespace),
+    /// A caller's key's.
+    Key(KeyId),
 }
 
 /// A text that names no limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no limit: it must be function/ with a uid or namespace/ with a name")]
+#[error("{0:?} names no limit: it must be function/ with a uid, namespace/ with a name or key/ with an id")]
 pub struct LimitIdError(String);
 
 impl fmt::Display for LimitId {
@@ -24,6 +29,7 @@ impl fmt::Display for LimitId {
         match self {
             Self::Function(uid) => write!(f, "function/{uid}"),
             Self::Namespace(name) => write!(f, "namespace/{name}"),
+            Self::Key(id) => write!(f, "key/{id}"),
         }
     }
 }
@@ -35,6 +41,7 @@ impl FromStr for LimitId {
         let id = match text.split_once('/') {
             Some(("function", uid)) => uid.parse().ok().map(Self::Function),
             Some(("namespace", name)) => name.parse().ok().map(Self::Namespace),
+            Some(("key", id)) => id.parse().ok().map(Self::Key),
             _ => None,
         };
         id.ok_or_else(|| LimitIdError(text.chars().take(80).collect()))
@@ -48,10 +55,10 @@ mod tests {
     #[test]
     fn a_limit_has_one_spelling() {
         let uid = FunctionUid::new();
-        for text in [format!("function/{uid}"), "namespace/shop".to_owned()] {
+        for text in [format!("function/{uid}"), "namespace/shop".to_owned(), "key/abcdefghijkl".to_owned()] {
             assert_eq!(text.parse::<LimitId>().unwrap().to_string(), text);
         }
-        for text in ["", "function/", "namespace/A", "key/abcdefghijkl", "shop", "plan/x"] {
+        for text in ["", "function/", "namespace/A", "key/abc", "shop", "plan/x"] {
             assert!(text.parse::<LimitId>().is_err(), "{text}");
         }
     }

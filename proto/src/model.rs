@@ -2,6 +2,7 @@
 //!
 //! The wire types of `v1` and `internal` mirror these and are checked here, on the receiving side only.
 
+mod quota;
 mod rate;
 mod reuse;
 mod sticky;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
 
+pub use quota::{Quota, QuotaPeriod};
 pub use rate::{Period, Rate};
 pub use reuse::Reuse;
 pub use sticky::Sticky;

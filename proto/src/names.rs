@@ -5,7 +5,9 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId};
+use crate::ids::{
+    AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, RouteId, VersionNumber, WorkerId,
+};
 
 /// A resource name that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +96,10 @@ name! {
 name! {
     /// `namespaces/{namespace}/keys/{key}`.
     KeyName { namespace: Namespace => "namespaces", key: KeyId => "keys" }, "namespaces/{namespace}/keys/{key}"
+}
+name! {
+    /// `namespaces/{namespace}/plans/{plan}`.
+    PlanName { namespace: Namespace => "namespaces", plan: PlanId => "plans" }, "namespaces/{namespace}/plans/{plan}"
 }
 name! {
     /// `namespaces/{namespace}/routes/{route}`.

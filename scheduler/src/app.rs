@@ -26,6 +26,9 @@ const TIDY: Duration = Duration::from_secs(60);
 /// How long a request id makes repetition harmless.
 const REQUEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long it is known what was used of quotas, in seconds since the beginning of their period.
+const QUOTA_AGE: i64 = 100 * 24 * 3600;
+
 /// What the services call.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -142,6 +145,9 @@ impl App {
             }
             if let Err(error) = self.store.request_expire(REQUEST_AGE, Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old request ids can't be deleted");
+            }
+            if let Err(error) = self.store.quota_forget(Time::now().0 / 1_000_000 - QUOTA_AGE).await {
+                tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old quotas can't be deleted");
             }
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");

@@ -13,7 +13,7 @@ use dunlin_proto::{
     ids::{Digest, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
     limit::LimitId,
     model::{Rate, VersionSpec},
-    names::{KeyId, RouteName},
+    names::{KeyId, PlanName, RouteName},
     route::RouteSpec,
     standby::STANDBYS,
 };
@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::{
     error::Error,
-    model::{AliasRecord, Code, FunctionRecord, KeyRecord, Share, Time, VersionRecord},
+    model::{AliasRecord, Code, FunctionRecord, KeyRecord, PlanRecord, Share, Time, VersionRecord},
     store::{CatalogRows, Store},
 };
 
@@ -60,6 +60,13 @@ impl CatalogFunction {
     }
 }
 
+/// A key that callers can use, with the plan that it is under.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CatalogKey {
+    pub(crate) record: KeyRecord,
+    pub(crate) plan: Option<Arc<PlanRecord>>,
+}
+
 /// One state of everything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Catalog {
@@ -71,7 +78,7 @@ pub(crate) struct Catalog {
     /// How many calls in a time the namespaces may have that are bounded.
     pub(crate) rates: BTreeMap<Namespace, Rate>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
-    pub(crate) keys: BTreeMap<KeyId, KeyRecord>,
+    pub(crate) keys: BTreeMap<KeyId, CatalogKey>,
     pub(crate) routes: BTreeMap<RouteName, Arc<RouteSpec>>,
     /// With the namespaces that own them.
     pub(crate) domains: BTreeMap<DomainName, Namespace>,
@@ -101,7 +108,7 @@ impl Catalog {
             let code = compiled.code;
             codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
         }
-        let keys = rows.keys.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let keys = keys(rows.keys, rows.plans);
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
         let rates = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.rate?))).collect();
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
@@ -120,6 +127,7 @@ impl Catalog {
         match limit {
             LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.rate,
             LimitId::Namespace(name) => self.rates.get(name).copied(),
+            LimitId::Key(id) => self.keys.get(id)?.plan.as_ref()?.rate,
         }
     }
 
@@ -128,7 +136,9 @@ impl Catalog {
         let limits = |function: &CatalogFunction| function.leading().is_some_and(|spec| spec.limits.rate.is_some());
         let functions = self.functions.iter().filter(move |(_, function)| limits(function));
         let functions = functions.map(|(uid, _)| LimitId::Function(*uid));
-        functions.chain(self.rates.keys().cloned().map(LimitId::Namespace))
+        let has_rate = |key: &CatalogKey| key.plan.as_ref().is_some_and(|plan| plan.rate.is_some());
+        let keys = self.keys.iter().filter(move |(_, key)| has_rate(key)).map(|(id, _)| LimitId::Key(id.clone()));
+        functions.chain(self.rates.keys().cloned().map(LimitId::Namespace)).chain(keys)
     }
 
     /// All versions.
@@ -148,6 +158,17 @@ impl Catalog {
         let versions = self.versions().map(|(_, version)| version).filter(lacks);
         versions.map(|version| (version.artifact, version.function.namespace.clone())).collect()
     }
+}
+
+/// Keys with their plans.
+fn keys(keys: Vec<KeyRecord>, plans: Vec<PlanRecord>) -> BTreeMap<KeyId, CatalogKey> {
+    let plans: HashMap<_, _> = plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
+    let plan_of = |key: &KeyRecord| {
+        let name = PlanName { namespace: key.namespace.clone(), plan: key.plan.clone()? };
+        plans.get(&name).cloned()
+    };
+    let with_plan = |key: KeyRecord| (key.id.clone(), CatalogKey { plan: plan_of(&key), record: key });
+    keys.into_iter().map(with_plan).collect()
 }
 
 /// Keeps the catalog equal to the database.

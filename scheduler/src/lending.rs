@@ -1,10 +1,11 @@
-//! Limited rates of functions and namespaces, lent to gateways in parts. A gateway decides about calls by itself within its
+//! Limited rates of functions, namespaces and keys, lent to gateways in parts. A gateway decides about calls by itself within its
 //! part, so that the scheduler is asked about none of them; what is too small to divide is granted one by one.
 //!
 //! Nothing here is durable but the names of the gateways that may hold parts: after a restart nothing is lent until each of
 //! them has said what it holds, or has been silent for a minute. How a part moves is in `lending/lender.rs`.
 
 mod lender;
+mod quota;
 mod share;
 
 use std::{
@@ -13,12 +14,16 @@ use std::{
     time::Duration,
 };
 
-use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, model::Rate};
+use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, model::Rate, names::KeyId};
 use tokio::{sync::Notify, time::Instant};
 
-use self::lender::{LOST, Lender};
+use self::{
+    lender::{LOST, Lender},
+    quota::Lefts,
+};
 pub(crate) use self::{
     lender::{Loan, Want},
+    quota::loan,
     share::Share,
 };
 use crate::{catalog::Catalog, cluster::Session};
@@ -52,6 +57,8 @@ struct State {
     remembered: BTreeMap<GatewayId, Instant>,
     /// Limits that were there before this scheduler began, and when that was.
     old: BTreeSet<LimitId>,
+    /// What gateways have left of quotas that they were lent.
+    lefts: Lefts,
     began: Instant,
 }
 
@@ -64,6 +71,7 @@ impl Lending {
             remembered: remembered.iter().map(|gateway| (gateway.clone(), began)).collect(),
             awaited: remembered,
             old: catalog.limited().collect(),
+            lefts: Lefts::default(),
             began,
         };
         Self { state: Mutex::new(state) }
@@ -87,6 +95,7 @@ impl Lending {
         let told = Arc::new(Notify::new());
         let connection = Connection { session, news: BTreeSet::new(), told: told.clone() };
         state.gateways.insert(gateway.clone(), connection);
+        state.lefts.forget(gateway);
         state.awaited.remove(gateway);
         let held: BTreeMap<_, _> = held.iter().take(MOST).map(|(limit, share)| (limit, *share)).collect();
         let asked: Vec<_> =
@@ -117,6 +126,7 @@ impl Lending {
             return;
         }
         state.gateways.remove(gateway);
+        state.lefts.forget(gateway);
         state.remembered.entry(gateway.clone()).and_modify(|since| *since = now);
         let State { lenders, .. } = &mut *state;
         lenders.values_mut().for_each(|lender| lender.leave(gateway, now));
@@ -141,6 +151,36 @@ impl Lending {
             // Whoever asks is told, be it only that there is nothing.
             state.tell(gateway, &limit);
         }
+    }
+
+    /// A gateway says what it has left of quotas.
+    pub(crate) fn report_left(&self, gateway: &GatewayId, session: Session, lefts: Vec<(KeyId, i64, u64)>) {
+        let mut state = self.state();
+        if state.gateways.get(gateway).is_none_or(|connection| connection.session != session) {
+            return;
+        }
+        for (key, period_start, left) in lefts.into_iter().take(MOST) {
+            state.lefts.note(gateway, key, period_start, left);
+        }
+    }
+
+    /// A gateway has been lent a part of a quota, in place of what it had.
+    pub(crate) fn lent(&self, gateway: &GatewayId, key: &KeyId, period_start: i64, granted: u64) {
+        let mut state = self.state();
+        // One that is not heard would never say that it has used it.
+        if state.gateways.contains_key(gateway) {
+            state.lefts.note(gateway, key.clone(), period_start, granted);
+        }
+    }
+
+    /// What gateways have left of a key's quota.
+    pub(crate) fn left(&self, key: &KeyId, period_start: i64) -> u64 {
+        self.state().lefts.of(key, period_start)
+    }
+
+    /// How many gateways there are.
+    pub(crate) fn gateways(&self) -> u64 {
+        u64::try_from(self.state().gateways.len()).unwrap_or(u64::MAX)
     }
 
     /// What a gateway must be told.

@@ -6,9 +6,9 @@ mod division;
 use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
-    ids::{Digest, FunctionName, FunctionUid, Namespace, VersionKey, VersionNumber},
-    model::{Rate, Sticky, VersionSpec},
-    names::{DomainRef, FunctionRef, KeyId, RouteName, VersionName},
+    ids::{Digest, FunctionName, FunctionUid, Namespace, PlanId, VersionKey, VersionNumber},
+    model::{Quota, Rate, Sticky, VersionSpec},
+    names::{DomainRef, FunctionRef, KeyId, PlanName, RouteName, VersionName},
     route::RouteSpec,
 };
 use serde::{Deserialize, Serialize};
@@ -262,6 +262,21 @@ pub(crate) struct KeyRecord {
     pub(crate) expire_time: Option<Time>,
     /// When somebody ended it.
     pub(crate) revoke_time: Option<Time>,
+    /// The plan of its namespace that it is under.
+    pub(crate) plan: Option<PlanId>,
+}
+
+/// What each key under it may use in the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlanRecord {
+    /// Unique in its namespace.
+    pub(crate) name: PlanName,
+    /// Calls in a time.
+    pub(crate) rate: Option<Rate>,
+    /// Calls in a day or month.
+    pub(crate) quota: Option<Quota>,
+    /// When it was made.
+    pub(crate) create_time: Time,
 }
 
 /// Which requests become what.

@@ -11,6 +11,7 @@ mod functions;
 mod membership;
 mod namespaces;
 mod page;
+mod plans;
 mod routes;
 mod snapshot;
 mod sync;
@@ -30,7 +31,8 @@ use dunlin_proto::{
         alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
         domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
         key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
-        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
+        plan_service_server::PlanServiceServer, route_service_server::RouteServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::watch;
@@ -101,6 +103,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(NamespaceServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(TokenServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(RouteServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))

@@ -15,6 +15,7 @@ mod holders;
 mod keys;
 mod members;
 mod namespaces;
+mod plans;
 mod requests;
 mod reservations;
 mod routes;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     functions::FunctionChange,
     keys::KeyCursor,
     namespaces::NamespaceChange,
+    plans::Settlement,
     requests::{RequestKey, Scope},
     versions::NewVersion,
     workers::WorkerRecord,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use dunlin_proto::{
-    ids::FunctionName,
+    ids::{FunctionName, PlanId},
     model::to_wire_duration,
     names::{KeyId, KeyName},
     v1,
@@ -17,7 +17,10 @@ use crate::{
     output::printable,
     session::{Session, namespace_name},
     units,
-    view::access::{KEYS, KeyView},
+    view::{
+        access::{KEYS, KeyView},
+        plan::UsageView,
+    },
 };
 
 /// What to do with keys.
@@ -28,6 +31,22 @@ pub(crate) enum KeyCommand {
     /// List the namespace's keys
     #[command(visible_alias = "ls")]
     List,
+    /// Put a key under a plan, or under none
+    Update {
+        /// Its id, from `dunlin key list`
+        id: KeyId,
+        /// The plan
+        #[arg(long, required_unless_present = "no_plan")]
+        plan: Option<PlanId>,
+        /// Under no plan: nothing bounds it
+        #[arg(long, conflicts_with = "plan")]
+        no_plan: bool,
+    },
+    /// Show what a key may use, and has used of its quota
+    Usage {
+        /// Its id, from `dunlin key list`
+        id: KeyId,
+    },
     /// Revoke a key for ever
     Revoke {
         /// Its id, from `dunlin key list`
@@ -50,6 +69,9 @@ pub(crate) struct CreateArgs {
     /// How long it is valid, such as 30d; for ever when left out
     #[arg(long, value_parser = units::parse_duration)]
     lifetime: Option<Duration>,
+    /// The plan that says how much it may use; any amount when left out
+    #[arg(long)]
+    plan: Option<PlanId>,
 }
 
 /// Runs it.
@@ -58,6 +80,8 @@ pub(crate) async fn run(command: KeyCommand, session: &Session) -> Result<(), Fa
     match command {
         KeyCommand::Create(args) => create(&client, session, args).await,
         KeyCommand::List => list(&client, session).await,
+        KeyCommand::Update { id, plan, .. } => update(&client, session, id, plan).await,
+        KeyCommand::Usage { id } => usage(&client, session, id).await,
         KeyCommand::Revoke { id, yes } => revoke(&client, session, id, yes).await,
     }
 }
@@ -68,6 +92,7 @@ async fn create(client: &Client, session: &Session, args: CreateArgs) -> Result<
         display_name: args.name,
         functions: args.functions.iter().map(ToString::to_string).collect(),
         lifetime: args.lifetime.map(to_wire_duration),
+        plan: args.plan.map(|plan| plan.to_string()).unwrap_or_default(),
     };
     let made = answer(client.keys().create_key(request).await)?;
     let key = KeyView::from(made.key.unwrap_or_default());
@@ -89,6 +114,26 @@ async fn page(client: &Client, parent: &str, page_token: String) -> Result<(Vec<
     let request = v1::ListKeysRequest { parent: parent.to_owned(), page_size: 0, page_token };
     let page = answer(client.keys().list_keys(request).await)?;
     Ok((page.keys, page.next_page_token))
+}
+
+async fn update(client: &Client, session: &Session, key: KeyId, plan: Option<PlanId>) -> Result<(), Failure> {
+    let name = KeyName { namespace: client.target().namespace.clone(), key }.to_string();
+    let request = v1::UpdateKeyRequest { name, plan: plan.map(|plan| plan.to_string()).unwrap_or_default() };
+    let done = answer(client.keys().update_key(request).await)?;
+    let key = KeyView::from(done.key.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&key);
+    }
+    let plan = if key.plan.is_empty() { "no plan".to_owned() } else { format!("plan {}", printable(&key.plan)) };
+    session.output.note(format!("key {} is under {plan}", printable(&key.id)));
+    Ok(())
+}
+
+async fn usage(client: &Client, session: &Session, key: KeyId) -> Result<(), Failure> {
+    let name = KeyName { namespace: client.target().namespace.clone(), key: key.clone() }.to_string();
+    let used = answer(client.keys().get_key_usage(v1::GetKeyUsageRequest { name }).await)?;
+    let usage = UsageView::new(key.to_string(), used);
+    if session.output.is_json() { session.output.json(&usage) } else { session.output.text(&usage.text()) }
 }
 
 async fn revoke(client: &Client, session: &Session, key: KeyId, yes: bool) -> Result<(), Failure> {

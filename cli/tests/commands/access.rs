@@ -84,7 +84,7 @@ async fn keys_are_shown_once_and_listed_without_their_secret() {
     let listed = user.run("key list").await.ok();
     assert_eq!(
         listed.out,
-        "ID            NAME  STATE  FUNCTIONS  CREATED  EXPIRES\nabcDEF123456  till  valid  hello      5m       never\n"
+        "ID            NAME  STATE  FUNCTIONS  PLAN  CREATED  EXPIRES\nabcDEF123456  till  valid  hello      -     5m       never\n"
     );
     let json = user.run("key create other -o json").await.ok().json();
     assert_eq!((&json["secret"], &json["key"]["id"]), (&json!("dk_secret"), &json!("abcDEF123456")));
@@ -93,6 +93,31 @@ async fn keys_are_shown_once_and_listed_without_their_secret() {
     assert!(user.run("key list").await.ok().out.contains("revoked"));
     assert_eq!(user.run("key revoke zzzzzzzzzzzz -y").await.code, 3);
     assert_eq!(user.run("key revoke ../../x -y").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_are_set_listed_and_kept_while_keys_are_under_them() {
+    let user = User::signed_in().await;
+    let set = user.run("plan set basic --rate 60/m --burst 5 --quota 10000/month").await.ok();
+    assert_eq!(set.err, "plan basic: 60/m with a burst of 5, 10000/month for each key\n");
+    assert_eq!(
+        user.run("plan ls").await.ok().out,
+        "PLAN   RATE  BURST  QUOTA        KEYS  CREATED\nbasic  -     -      10000/month  3     5m\n"
+    );
+    let json = user.run("plan set basic --quota 5/day --on-unknown refuse -o json").await.ok().json();
+    assert_eq!((&json["quota"]["on_unknown"], &json["rate"]), (&json!("refuse"), &json!(null)));
+    assert_eq!(user.run("plan delete basic --yes").await.code, 7);
+    for wrong in ["plan set basic --burst 5", "plan set basic --quota 5/week", "plan set A --rate 5/s", "plan set"] {
+        assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
+    }
+    user.run("key create till --plan basic").await.ok();
+    let usage = user.run("key usage abcDEF123456").await.ok();
+    assert!(usage.out.contains("under plan basic") && usage.out.contains("42 of 100/day used"), "{}", usage.out);
+    let moved = user.run("key update abcDEF123456 --no-plan").await.ok();
+    assert_eq!(moved.err, "key abcDEF123456 is under no plan\n");
+    assert!(user.run("key usage abcDEF123456").await.ok().out.contains("under no plan"));
+    assert_eq!(user.run("key update abcDEF123456").await.code, 2);
+    assert_eq!(user.run("key usage zzzzzzzzzzzz").await.code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,8 @@ use dunlin_proto::{
         domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
         invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
         log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
-        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
+        plan_service_server::PlanServiceServer, route_service_server::RouteServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -23,6 +24,7 @@ use tonic::{Request, Status, transport::Server};
 mod access;
 mod aliases;
 mod functions;
+mod plans;
 mod routes;
 mod watch;
 
@@ -76,6 +78,7 @@ impl Fake {
             .add_service(NamespaceServiceServer::with_interceptor(fake.clone(), check))
             .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
             .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(PlanServiceServer::with_interceptor(fake.clone(), check))
             .add_service(RouteServiceServer::with_interceptor(fake.clone(), check))
             .add_service(DomainServiceServer::with_interceptor(fake.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(fake.clone(), check))

@@ -12,6 +12,7 @@ mod invoke;
 mod keys;
 mod logs;
 mod namespaces;
+mod plans;
 mod routes;
 mod tokens;
 mod upload;

@@ -13,6 +13,7 @@ mod functions;
 mod invocations;
 mod logs;
 mod namespaces;
+mod plans;
 mod routes;
 mod versions;
 
@@ -22,7 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{app::App, fault::Fault};
 
-pub(super) use fields::whole;
+pub(super) use fields::{large, whole};
 pub(super) use logs::collect as collect_logs;
 
 /// What a handler answers.
@@ -47,7 +48,10 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))
-            .routes(routes!(access::revoke_key))
+            .routes(routes!(access::revoke_key, plans::update_key))
+            .routes(routes!(plans::get_key_usage))
+            .routes(routes!(plans::list_plans))
+            .routes(routes!(plans::put_plan, plans::delete_plan))
             .routes(routes!(routes::list_routes))
             .routes(routes!(routes::get_route, routes::put_route, routes::delete_route))
             .routes(routes!(routes::list_domains, routes::create_domain))

@@ -6,10 +6,10 @@ use axum::{
 };
 use dunlin_proto::{
     ApiError,
-    ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, RouteId, VersionNumber, WorkerId},
+    ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, RouteId, VersionNumber, WorkerId},
     names::{
-        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, RouteName, VersionName,
-        WorkerName,
+        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, PlanName, RouteName,
+        VersionName, WorkerName,
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -141,6 +141,17 @@ from_ids! {
         /// The key's bare id.
         #[param(pattern = "^[A-Za-z0-9]{12}$", example = "abcDEF123456")]
         key: KeyId
+    }
+}
+from_ids! {
+    /// The path of a plan.
+    PlanIds => PlanName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The plan's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 63, example = "basic")]
+        plan: PlanId
     }
 }
 from_ids! {

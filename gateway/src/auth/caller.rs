@@ -17,7 +17,10 @@ use super::{
     key,
     token::{self, Unverified},
 };
-use crate::config::{OidcAlgorithm, OidcPurpose};
+use crate::{
+    config::{OidcAlgorithm, OidcPurpose},
+    limits::Plan,
+};
 
 /// The issuer of the cluster's own tokens.
 const CLUSTER: &str = "dunlin";
@@ -46,11 +49,11 @@ impl Inner {
         now: SystemTime,
     ) -> Result<Caller, ApiError> {
         let credential = credential(headers)?;
-        let identity = match &credential {
+        let (identity, plan) = match &credential {
             Credential::Key(text) => self.by_key(text, namespace, function, now)?,
-            Credential::Token(text) => self.by_token(text, namespace, now).await?,
+            Credential::Token(text) => (self.by_token(text, namespace, now).await?, None),
         };
-        Ok(Caller { identity, consumed: consumed(headers) })
+        Ok(Caller { identity, plan, consumed: consumed(headers) })
     }
 
     fn by_key(
@@ -59,7 +62,7 @@ impl Inner {
         namespace: &Namespace,
         function: &FunctionName,
         now: SystemTime,
-    ) -> Result<CallerIdentity, ApiError> {
+    ) -> Result<(CallerIdentity, Option<Arc<Plan>>), ApiError> {
         let table = self.table.load();
         let (id, key) = key::check(text, &table, now).map_err(refuse)?;
         if key.namespace != *namespace {
@@ -69,7 +72,7 @@ impl Inner {
             let message = format!("the key is not for the function {function}");
             return Err(ApiError::new(ErrorCode::PermissionDenied, message));
         }
-        Ok(CallerIdentity::Key(id))
+        Ok((CallerIdentity::Key(id), key.plan.clone()))
     }
 
     async fn by_token(&self, text: &str, namespace: &Namespace, now: SystemTime) -> Result<CallerIdentity, ApiError> {
@@ -95,7 +98,7 @@ impl Inner {
         let token = bearer(text(authorization)?).ok_or_else(missing)?;
         let principal = self.administration(token, now).await?;
         principal.require(namespace, Role::Developer)?;
-        Ok(Caller { identity: identity(&principal), consumed: consumed(headers) })
+        Ok(Caller { identity: identity(&principal), plan: None, consumed: consumed(headers) })
     }
 
     /// Verifies a token, or remembers having done so.

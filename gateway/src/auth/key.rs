@@ -75,6 +75,7 @@ pub(super) mod tests {
             secret_sha256: *Digest::of(text.as_bytes()).as_bytes(),
             functions: functions.iter().map(|name| name.parse().unwrap()).collect(),
             expires: None,
+            plan: None,
         }
     }
 

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId, internal::v1::AdmitRequest, model::from_wire_duration};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::GatewayId,
+    internal::v1::{AdmitRequest, BorrowQuotaRequest, BorrowQuotaResponse},
+    model::from_wire_duration,
+};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -79,7 +84,7 @@ impl Borrowing {
         self.link().up = false;
     }
 
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.link().up
     }
 
@@ -141,6 +146,17 @@ impl Borrowing {
             Ok(Err(status)) if status.code() == tonic::Code::NotFound => Ok(()),
             Ok(Err(_)) | Err(_) => Err(refuse(limit, PAUSE, true)),
         }
+    }
+
+    /// Borrows a part of a quota, or gives it back.
+    ///
+    /// # Errors
+    /// The scheduler did not answer in time, or its answer is an error.
+    pub(crate) async fn quota(&self, request: BorrowQuotaRequest) -> Result<BorrowQuotaResponse, tonic::Status> {
+        let request = BorrowQuotaRequest { gateway: self.0.gateway.to_string(), ..request };
+        let mut client = self.0.scheduler.sync();
+        let late = |_| tonic::Status::deadline_exceeded("the scheduler does not answer");
+        timeout(PATIENCE, client.borrow_quota(request)).await.map_err(late)?.map(tonic::Response::into_inner)
     }
 
     /// Without the scheduler.

@@ -45,12 +45,18 @@ pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
         function.automatic |= site.is_none_or(|site| site.calling(&function.name.function).is_empty());
         Some(function)
     });
-    let keys = config.keys.iter().filter_map(|wire| usable(key(wire).with_context(|| format!("key {:?}", wire.id))));
+    let quotas = limits::quotas(config, old);
+    let with_plan = |wire: &KeyConfig| {
+        let (id, known) = key(wire).with_context(|| format!("key {:?}", wire.id))?;
+        anyhow::Ok((id, Key { plan: limits::plan(wire, &limits, &quotas), ..known }))
+    };
+    let keys = config.keys.iter().filter_map(|wire| usable(with_plan(wire)));
     let mut table = Table::new(config.version, functions.collect(), keys.collect());
     table.token_keys = config.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
     table.namespaces = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
     table.router = router;
     table.limits = limits;
+    table.quotas = quotas;
     table
 }
 
@@ -167,6 +173,7 @@ fn key(wire: &KeyConfig) -> anyhow::Result<(String, Key)> {
         secret_sha256: wire.secret_sha256.as_ref().try_into().context("the hash must have 32 bytes")?,
         functions: wire.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
         expires: wire.expire_time.map(SystemTime::try_from).transpose().context("the expiry is out of range")?,
+        plan: None,
     };
     Ok((id.to_string(), key))
 }

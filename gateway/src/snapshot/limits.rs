@@ -1,18 +1,20 @@
-//! The limits of calls in a time, as a configuration names them. The part of each that this gateway has stays what it is.
+//! Limits of calls in a time and quotas of keys, as a configuration names them. The part of each that this gateway has stays
+//! what it is.
 
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context;
 use dunlin_proto::{
-    internal::v1::{ConfigSnapshot, FunctionConfig, NamespaceRate},
+    internal::v1::{ConfigSnapshot, FunctionConfig, KeyConfig, NamespaceRate},
     limit::LimitId,
-    model::Rate,
+    model::{Quota, Rate},
+    names::KeyId,
 };
 use tokio::time::Instant;
 
 use super::convert::usable;
 use crate::{
-    limits::{Limit, Limits, Part},
+    limits::{KeyQuota, Limit, Limits, Part, Plan, QuotaLoan},
     routes::Table,
 };
 
@@ -23,12 +25,47 @@ pub(super) fn of(config: &ConfigSnapshot, old: &Table) -> HashMap<LimitId, Arc<L
     let functions = functions.filter_map(|wire| usable(of_function(wire)));
     let namespaces = config.limits.iter().flat_map(|limits| &limits.rates);
     let namespaces = namespaces.filter_map(|wire| usable(of_namespace(wire)));
+    let keys = config.keys.iter().filter(|key| key.rate.is_some()).filter_map(|wire| usable(rate_of_key(wire)));
     let limit = |(id, rate, whose): (LimitId, Rate, String)| {
         let part = old.limits.get(&id).map(|known| known.part.clone());
         let part = part.unwrap_or_else(|| Arc::new(Part::new(now)));
         (id.clone(), Arc::new(Limit { id, rate, whose, part }))
     };
-    functions.chain(namespaces).map(limit).collect()
+    functions.chain(namespaces).chain(keys).map(limit).collect()
+}
+
+fn rate_of_key(wire: &KeyConfig) -> anyhow::Result<(LimitId, Rate, String)> {
+    let name = format!("key {}", wire.id);
+    let rate = Rate::from_wire("rate", wire.rate.unwrap_or_default()).with_context(|| name.clone())?;
+    Ok((LimitId::Key(wire.id.parse().with_context(|| name.clone())?), rate, name))
+}
+
+/// All quotas of a configuration, by key.
+pub(super) fn quotas(config: &ConfigSnapshot, old: &Table) -> HashMap<KeyId, Arc<KeyQuota>> {
+    let now = Instant::now();
+    let quota = |wire: &KeyConfig| {
+        let (key, quota): (KeyId, _) = (wire.id.parse()?, Quota::from_wire("quota", wire.quota.unwrap_or_default())?);
+        let known = old.quotas.get(&key);
+        if let Some(known) = known.filter(|known| known.quota == quota) {
+            return Ok((key, known.clone()));
+        }
+        let loan = known.map_or_else(|| Arc::new(QuotaLoan::new(now)), |known| known.loan.clone());
+        loan.reset();
+        anyhow::Ok((key.clone(), Arc::new(KeyQuota { key, quota, loan })))
+    };
+    let keys = config.keys.iter().filter(|key| key.quota.is_some());
+    keys.filter_map(|wire| usable(quota(wire).with_context(|| format!("key {:?}", wire.id)))).collect()
+}
+
+/// What a key may use; nothing where it is under no plan.
+pub(super) fn plan(
+    wire: &KeyConfig,
+    limits: &HashMap<LimitId, Arc<Limit>>,
+    quotas: &HashMap<KeyId, Arc<KeyQuota>>,
+) -> Option<Arc<Plan>> {
+    let key: KeyId = wire.id.parse().ok().filter(|_| wire.rate.is_some() || wire.quota.is_some())?;
+    let quota = quotas.get(&key).cloned();
+    Some(Arc::new(Plan { rate: limits.get(&LimitId::Key(key)).cloned(), quota }))
 }
 
 fn of_function(wire: &FunctionConfig) -> anyhow::Result<(LimitId, Rate, String)> {

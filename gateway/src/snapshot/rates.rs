@@ -1,16 +1,16 @@
-//! What the stream to the scheduler says of limited rates: loans down, what callers want up. What a part is, is told in
+//! What the stream to the scheduler says of limited rates and quotas: loans down, what callers want and have used up. What a part is, is told in
 //! `limits/part.rs`.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use dunlin_proto::internal::v1::{
-    HeldRate, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest, sync_gateway_request::Report,
+    HeldRate, QuotaLeft, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest, sync_gateway_request::Report,
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    limits::{Limit, Loan, Share, Want},
+    limits::{KeyQuota, Limit, Loan, Share, Want},
     routes::Table,
 };
 
@@ -21,6 +21,7 @@ const MOST: usize = 10_000;
 
 /// What is held as a stream begins.
 pub(super) fn held(table: &Table) -> Vec<HeldRate> {
+    table.quotas.values().for_each(|quota| quota.loan.begin());
     let held = table.limits.values().filter_map(|limit| Some((limit, limit.part.begin()?)));
     let held = held.map(|(limit, share)| HeldRate {
         limit: limit.id.to_string(),
@@ -41,6 +42,15 @@ pub(super) fn apply(table: &Table, loans: RateLoans) {
     }
 }
 
+/// What has changed of what is left of quotas. Where it does not arrive, a later one does: people look at it, nothing else.
+fn lefts(table: &Table) -> Vec<QuotaLeft> {
+    let left = |quota: &Arc<KeyQuota>| {
+        let (period_start, left) = quota.loan.news()?;
+        Some(QuotaLeft { key: quota.key.to_string(), period_start, left })
+    };
+    table.quotas.values().filter_map(left).take(MOST).collect()
+}
+
 /// Tells what there is to tell. Where the scheduler is slow, it is told with the next report.
 pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, measures: bool) -> anyhow::Result<()> {
     let now = Instant::now();
@@ -49,7 +59,8 @@ pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, 
         Some((limit, limit.part.news(lent, now, measures)?))
     });
     let news: Vec<_> = news.take(MOST).collect();
-    if news.is_empty() {
+    let lefts: Vec<_> = if measures { lefts(table) } else { Vec::new() };
+    if news.is_empty() && lefts.is_empty() {
         return Ok(());
     }
     let demand = |(limit, want): &(&Arc<Limit>, Want)| RateDemand {
@@ -57,7 +68,7 @@ pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, 
         wanted_per_second: want.per_second,
         sequence: want.sequence,
     };
-    let report = RateReport { demands: news.iter().map(demand).collect() };
+    let report = RateReport { demands: news.iter().map(demand).collect(), lefts };
     match reports.try_send(SyncGatewayRequest { report: Some(Report::Rates(report)) }) {
         Ok(()) => news.iter().for_each(|(limit, want)| limit.part.sent(*want)),
         Err(mpsc::error::TrySendError::Full(_)) => {}

@@ -140,6 +140,8 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         }),
         replace: true,
     };
+    let plan = v1::Plan { name: format!("{parent}/plans/none"), ..Default::default() };
+    let plan = v1::PutPlanRequest { plan: Some(plan) };
     let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned() };
     let version = format!("{function}/versions/1");
     let alias = format!("{function}/aliases/none");
@@ -177,6 +179,11 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.KeyService/CreateKey", Need::Admin, names(&parent)),
         ("dunlin.v1.KeyService/ListKeys", Need::Viewer, names(&parent)),
         ("dunlin.v1.KeyService/RevokeKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
+        ("dunlin.v1.KeyService/UpdateKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
+        ("dunlin.v1.KeyService/GetKeyUsage", Need::Viewer, names(&format!("{parent}/keys/aaaaBBBB9999"))),
+        ("dunlin.v1.PlanService/PutPlan", Need::Admin, plan.encode_to_vec()),
+        ("dunlin.v1.PlanService/ListPlans", Need::Viewer, names(&parent)),
+        ("dunlin.v1.PlanService/DeletePlan", Need::Admin, names(&format!("{parent}/plans/none"))),
         ("dunlin.v1.RouteService/PutRoute", Need::Developer, put.encode_to_vec()),
         ("dunlin.v1.RouteService/GetRoute", Need::Viewer, names(&format!("{parent}/routes/none"))),
         ("dunlin.v1.RouteService/ListRoutes", Need::Viewer, names(&parent)),
@@ -303,6 +310,16 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("post", "/namespaces/{namespace}/functions/{function}/aliases/{alias}/promote", Need::Developer, json!({})),
         ("get", "/namespaces/{namespace}/functions/{function}/versions", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/versions/{number}", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/plans", Need::Viewer, none.clone()),
+        (
+            "put",
+            "/namespaces/{namespace}/plans/{plan}",
+            Need::Admin,
+            json!({ "quota": { "requests": 10, "period": "day" } }),
+        ),
+        ("delete", "/namespaces/{namespace}/plans/{plan}", Need::Admin, none.clone()),
+        ("patch", "/namespaces/{namespace}/keys/{key}", Need::Admin, json!({ "plan": null })),
+        ("get", "/namespaces/{namespace}/keys/{key}/usage", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations/{id}", Need::Viewer, none.clone()),
@@ -319,6 +336,7 @@ fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
         .replace("{function}", "none")
         .replace("{route}", "none")
+        .replace("{plan}", "none")
         .replace("{alias}", "none")
         .replace("{domain}", "example.org")
         .replace("{worker}", "worker-9")

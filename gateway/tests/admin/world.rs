@@ -3,6 +3,7 @@
 mod aliases;
 mod data;
 mod peers;
+mod plans;
 mod routes;
 mod scheduler;
 mod tokens;

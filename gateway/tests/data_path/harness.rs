@@ -242,6 +242,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         secret_sha256: Digest::of(key(id).as_bytes()).as_bytes().to_vec().into(),
         functions: functions.iter().map(|name| (*name).to_owned()).collect(),
         expire_time: None,
+        ..KeyConfig::default()
     };
     ConfigSnapshot {
         version: 7,

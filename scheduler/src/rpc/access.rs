@@ -12,7 +12,13 @@ use dunlin_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Desk, convert, functions::beyond, name, page, text};
+use super::{
+    Desk, convert,
+    functions::beyond,
+    name, page,
+    plans::{plan_id, usage},
+    text,
+};
 use crate::{
     app::App,
     error::Error,
@@ -167,6 +173,7 @@ impl KeyService for Desk {
             create_time: now,
             expire_time: lifetime.map(|lifetime| now.after(lifetime)),
             revoke_time: None,
+            plan: plan_id(&request.plan)?,
         };
         let app = self.app()?;
         app.store.key_create(&key).await?;
@@ -195,6 +202,26 @@ impl KeyService for Desk {
         let revoked = app.store.key_revoke(&key).await?;
         app.config_changed().await;
         Ok(Response::new(v1::RevokeKeyResponse { key: Some(convert::key(&revoked)) }))
+    }
+
+    async fn update_key(
+        &self,
+        request: Request<v1::UpdateKeyRequest>,
+    ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
+        let v1::UpdateKeyRequest { name: key, plan } = request.into_inner();
+        let (key, plan): (KeyName, _) = (name("name", &key)?, plan_id(&plan)?);
+        let app = self.app()?;
+        let changed = app.store.key_set_plan(&key, plan.as_ref()).await?;
+        app.config_changed().await;
+        Ok(Response::new(v1::UpdateKeyResponse { key: Some(convert::key(&changed)) }))
+    }
+
+    async fn get_key_usage(
+        &self,
+        request: Request<v1::GetKeyUsageRequest>,
+    ) -> Result<Response<v1::GetKeyUsageResponse>, Status> {
+        let key: KeyName = name("name", &request.get_ref().name)?;
+        Ok(Response::new(usage(self.app()?.as_ref(), &key).await?))
     }
 }
 

@@ -9,8 +9,8 @@ use prost_types::Timestamp;
 use crate::{
     keys,
     model::{
-        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, RouteRecord, Share, Time,
-        VersionRecord,
+        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share,
+        Time, VersionRecord,
     },
 };
 
@@ -103,6 +103,18 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         revoke_time: record.revoke_time.map(timestamp),
         creator: record.creator.clone(),
         prefix: keys::prefix(&record.id),
+        plan: record.plan.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// A plan with so many valid keys under it.
+pub(super) fn plan(record: &PlanRecord, keys: u32) -> v1::Plan {
+    v1::Plan {
+        name: record.name.to_string(),
+        rate: record.rate.map(Into::into),
+        quota: record.quota.map(Into::into),
+        create_time: Some(timestamp(record.create_time)),
+        keys,
     }
 }
 

@@ -14,8 +14,8 @@ use dunlin_proto::{
 
 use super::convert::timestamp;
 use crate::{
-    catalog::{Catalog, CatalogFunction},
-    model::{AliasRecord, KeyRecord, Share, VersionRecord},
+    catalog::{Catalog, CatalogFunction, CatalogKey},
+    model::{AliasRecord, Share, VersionRecord},
     tokens::TokenSigner,
 };
 
@@ -167,13 +167,16 @@ fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {
     }
 }
 
-fn key(key: &KeyRecord) -> wire::KeyConfig {
+fn key(CatalogKey { record: key, plan }: &CatalogKey) -> wire::KeyConfig {
     wire::KeyConfig {
         id: key.id.to_string(),
         namespace: key.namespace.to_string(),
         secret_sha256: Bytes::copy_from_slice(key.secret.as_bytes()),
         functions: key.functions.iter().map(ToString::to_string).collect(),
         expire_time: key.expire_time.map(timestamp),
+        plan: plan.as_ref().map(|plan| plan.name.plan.to_string()).unwrap_or_default(),
+        rate: plan.as_ref().and_then(|plan| plan.rate).map(Into::into),
+        quota: plan.as_ref().and_then(|plan| plan.quota).map(Into::into),
     }
 }
 

@@ -2,6 +2,7 @@
 //! sent is always the newest state, and a slow reader skips the states between.
 
 mod gateway;
+mod quota;
 mod report;
 mod worker;
 
@@ -78,6 +79,15 @@ impl SyncService for Desk {
         let admitted = app.lending.admit(&limit, &app.catalog.current(), Instant::now())?;
         let retry_after = admitted.err().map(to_wire_duration);
         Ok(Response::new(wire::AdmitResponse { admitted: retry_after.is_none(), retry_after }))
+    }
+
+    async fn borrow_quota(
+        &self,
+        request: Request<wire::BorrowQuotaRequest>,
+    ) -> Result<Response<wire::BorrowQuotaResponse>, Status> {
+        let caller = permit(&request, &[Role::Gateway])?;
+        let app = self.app()?;
+        Ok(Response::new(quota::borrow(&app, &caller, request.into_inner()).await?))
     }
 }
 

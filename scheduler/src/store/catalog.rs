@@ -1,10 +1,10 @@
 //! Everything that placements and gateways are made of, read in one transaction.
 
-use super::{Store, aliases, artifacts, domains, functions, keys, namespaces, routes, row, versions};
+use super::{Store, aliases, artifacts, domains, functions, keys, namespaces, plans, routes, row, versions};
 use crate::{
     error::Error,
     model::{
-        AliasRecord, Compiled, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, RouteRecord, Time,
+        AliasRecord, Compiled, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RouteRecord, Time,
         VersionRecord,
     },
 };
@@ -22,6 +22,7 @@ pub(crate) struct CatalogRows {
     pub(crate) codes: Vec<Compiled>,
     /// The keys that are neither revoked nor expired.
     pub(crate) keys: Vec<KeyRecord>,
+    pub(crate) plans: Vec<PlanRecord>,
     pub(crate) routes: Vec<RouteRecord>,
     pub(crate) domains: Vec<DomainRecord>,
 }
@@ -38,6 +39,7 @@ impl Store {
         let codes = sqlx::query("SELECT * FROM codes").fetch_all(&mut *tx).await?;
         let sql = "SELECT * FROM api_keys WHERE revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $1)";
         let keys = sqlx::query(sql).bind(now.0).fetch_all(&mut *tx).await?;
+        let planned = sqlx::query("SELECT * FROM plans").fetch_all(&mut *tx).await?;
         let routed = sqlx::query("SELECT * FROM routes").fetch_all(&mut *tx).await?;
         let owned = sqlx::query("SELECT * FROM domains").fetch_all(&mut *tx).await?;
         tx.commit().await?;
@@ -49,6 +51,7 @@ impl Store {
             aliases: named.iter().map(aliases::read).collect::<Result<_, _>>()?,
             codes: codes.iter().map(artifacts::read).collect::<Result<_, _>>()?,
             keys: keys.iter().map(keys::read).collect::<Result<_, _>>()?,
+            plans: planned.iter().map(plans::read).collect::<Result<_, _>>()?,
             routes: routed.iter().map(routes::read).collect::<Result<_, _>>()?,
             domains: owned.iter().map(domains::read).collect::<Result<_, _>>()?,
         })

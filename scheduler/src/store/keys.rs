@@ -1,9 +1,13 @@
 //! Callers' keys in the database: hashes only.
 
-use dunlin_proto::{ApiError, ids::Namespace, names::KeyName};
+use dunlin_proto::{
+    ApiError,
+    ids::{Namespace, PlanId},
+    names::{KeyName, PlanName},
+};
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, row};
+use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, plans::plan_exists_in_tx, row};
 use crate::{
     error::Error,
     model::{KeyRecord, Time},
@@ -28,6 +32,7 @@ pub(super) fn read(row: &AnyRow) -> Result<KeyRecord, Error> {
         create_time: row::time(row, "create_time")?,
         expire_time: row::optional_time(row, "expire_time")?,
         revoke_time: row::optional_time(row, "revoke_time")?,
+        plan: row::optional_parsed(row, "plan")?,
     })
 }
 
@@ -37,17 +42,29 @@ async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> 
     found.as_ref().map(read).transpose()?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
 }
 
+/// Checks that the plan is one of the namespace's.
+async fn plan_of_key_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    namespace: &Namespace,
+    plan: Option<&PlanId>,
+) -> Result<(), Error> {
+    let Some(plan) = plan else { return Ok(()) };
+    plan_exists_in_tx(tx, &PlanName { namespace: namespace.clone(), plan: plan.clone() }).await
+}
+
 impl Store {
     /// Stores a new key.
     pub(crate) async fn key_create(&self, key: &KeyRecord) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         namespace_fetch_in_tx(&mut tx, &key.namespace).await?;
+        plan_of_key_in_tx(&mut tx, &key.namespace, key.plan.as_ref()).await?;
         let sql = "INSERT INTO api_keys (id, namespace, secret_sha256, display_name, functions, creator, create_time, \
-                   expire_time, revoke_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                   expire_time, revoke_time, plan) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let query = sqlx::query(sql).bind(key.id.as_str()).bind(key.namespace.as_str()).bind(key.secret.hex());
         let query = query.bind(&*key.display_name).bind(row::to_json(&key.functions)?).bind(&*key.creator);
         let query = query.bind(key.create_time.0).bind(key.expire_time.map(|time| time.0));
-        query.bind(key.revoke_time.map(|time| time.0)).execute(&mut *tx).await?;
+        let query = query.bind(key.revoke_time.map(|time| time.0));
+        query.bind(key.plan.as_ref().map(PlanId::as_str)).execute(&mut *tx).await?;
         config_bump(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -69,6 +86,28 @@ impl Store {
         let rows = query.fetch_all(&mut *tx).await?;
         tx.commit().await?;
         rows.iter().map(read).collect()
+    }
+
+    /// A key, revoked and expired ones too.
+    pub(crate) async fn key_fetch(&self, name: &KeyName) -> Result<KeyRecord, Error> {
+        let mut tx = self.begin().await?;
+        let found = key_fetch_in_tx(&mut tx, name).await?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Puts a key under a plan, or under none.
+    pub(crate) async fn key_set_plan(&self, name: &KeyName, plan: Option<&PlanId>) -> Result<KeyRecord, Error> {
+        let mut tx = self.begin().await?;
+        key_fetch_in_tx(&mut tx, name).await?;
+        plan_of_key_in_tx(&mut tx, &name.namespace, plan).await?;
+        let query = sqlx::query("UPDATE api_keys SET plan = $1 WHERE namespace = $2 AND id = $3");
+        let query = query.bind(plan.map(PlanId::as_str)).bind(name.namespace.as_str()).bind(name.key.as_str());
+        query.execute(&mut *tx).await?;
+        let changed = key_fetch_in_tx(&mut tx, name).await?;
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(changed)
     }
 
     /// Revokes a key for ever; one that is revoked stays so from the first time on.

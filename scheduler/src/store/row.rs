@@ -27,6 +27,12 @@ pub(super) fn parsed<T: FromStr>(row: &AnyRow, column: &'static str) -> Result<T
     text.parse().map_err(|_| damaged(column, &text))
 }
 
+/// A text that is an id, a digest or a number, and may not be there.
+pub(super) fn optional_parsed<T: FromStr>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error> {
+    let text = optional_text(row, column)?;
+    text.map(|text| text.parse().map_err(|_| damaged(column, &text))).transpose()
+}
+
 /// A text that is JSON.
 pub(super) fn json<T: DeserializeOwned>(row: &AnyRow, column: &'static str) -> Result<T, Error> {
     let text = text(row, column)?;

@@ -6,6 +6,7 @@
 mod aliases;
 mod deploys;
 mod members;
+mod plans;
 mod routes;
 mod tenants;
 

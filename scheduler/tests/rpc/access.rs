@@ -137,6 +137,7 @@ async fn a_key_is_shown_once_and_its_revocation_reaches_gateways_within_a_second
         display_name: "till".into(),
         functions: vec!["checkout".into()],
         lifetime: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        plan: String::new(),
     });
     dunlin_proto::metadata::set_actor(&mut request, "Zoë");
     let created = cluster.keys().create_key(request).await.unwrap().into_inner();

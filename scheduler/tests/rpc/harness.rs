@@ -15,8 +15,9 @@ use dunlin_proto::{
         self, alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
         create_version_response::Event, domain_service_client::DomainServiceClient,
         function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
-        namespace_service_client::NamespaceServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient, upload_artifact_request::Part,
+        namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+        upload_artifact_request::Part,
     },
 };
 use dunlin_scheduler::{Config, Scheduler};
@@ -146,6 +147,10 @@ impl Cluster {
 
     pub(crate) fn tokens(&self) -> TokenServiceClient<Link> {
         TokenServiceClient::new(self.link())
+    }
+
+    pub(crate) fn plans(&self) -> PlanServiceClient<Link> {
+        PlanServiceClient::new(self.link())
     }
 
     pub(crate) fn routes(&self) -> RouteServiceClient<Link> {

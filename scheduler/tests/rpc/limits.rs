@@ -25,7 +25,7 @@ fn rate(requests: u32, period: RatePeriod, burst: u32) -> Option<RateLimit> {
 
 async fn want(gateway: &SimGateway, wanted_per_second: f64, sequence: u64) {
     let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence };
-    let report = Report::Rates(RateReport { demands: vec![demand] });
+    let report = Report::Rates(RateReport { demands: vec![demand], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
 }
 

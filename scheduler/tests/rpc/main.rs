@@ -10,6 +10,7 @@ mod database;
 mod deploy;
 mod harness;
 mod limits;
+mod plans;
 mod resources;
 mod reuse;
 mod routes;

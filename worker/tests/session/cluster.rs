@@ -18,9 +18,9 @@ use dunlin_proto::{
     ids::{Digest, FunctionUid, VersionKey, VersionNumber},
     internal::v1::{
         ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, AssignedVersion, Assignment, AssignmentDelta,
-        AssignmentVersion, CompiledCode, FetchCodeRequest, FetchCodeResponse, InvocationPolicy, LoadState,
-        SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello,
-        WorkerLoad, WorkerPeer, WorkerWelcome,
+        AssignmentVersion, BorrowQuotaRequest, BorrowQuotaResponse, CompiledCode, FetchCodeRequest, FetchCodeResponse,
+        InvocationPolicy, LoadState, SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
+        VersionLoad, WorkerHello, WorkerLoad, WorkerPeer, WorkerWelcome,
         artifact_service_server::{ArtifactService, ArtifactServiceServer},
         sync_service_server::{SyncService, SyncServiceServer},
         sync_worker_request::Report,
@@ -151,6 +151,10 @@ impl SyncService for Scheduler {
         _: Request<Streaming<SyncGatewayRequest>>,
     ) -> Result<Response<Self::SyncGatewayStream>, Status> {
         Err(Status::unimplemented("no gateways here"))
+    }
+
+    async fn borrow_quota(&self, _: Request<BorrowQuotaRequest>) -> Result<Response<BorrowQuotaResponse>, Status> {
+        Err(Status::unimplemented("nothing is limited here"))
     }
 
     async fn admit(&self, _: Request<AdmitRequest>) -> Result<Response<AdmitResponse>, Status> {

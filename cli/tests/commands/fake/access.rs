@@ -91,6 +91,7 @@ impl KeyService for Fake {
             create_time: ago(300),
             creator: "zoe".into(),
             prefix: "dk_abcDEF123456".into(),
+            plan: request.plan,
             ..Default::default()
         };
         self.state().keys.push(key.clone());
@@ -108,6 +109,24 @@ impl KeyService for Fake {
         let key = key.ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
         key.revoke_time = ago(0);
         Ok(Response::new(v1::RevokeKeyResponse { key: Some(key.clone()) }))
+    }
+
+    async fn update_key(&self, request: Request<v1::UpdateKeyRequest>) -> Answer<v1::UpdateKeyResponse> {
+        let v1::UpdateKeyRequest { name, plan } = request.into_inner();
+        let mut state = self.state();
+        let key = state.keys.iter_mut().find(|key| key.name == name);
+        let key = key.ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
+        key.plan = plan;
+        Ok(Response::new(v1::UpdateKeyResponse { key: Some(key.clone()) }))
+    }
+
+    async fn get_key_usage(&self, request: Request<v1::GetKeyUsageRequest>) -> Answer<v1::GetKeyUsageResponse> {
+        let name = request.into_inner().name;
+        let key = self.state().keys.iter().find(|key| key.name == name).cloned();
+        let plan = key.ok_or_else(|| Status::from(ApiError::not_found(&name)))?.plan;
+        let quota = v1::QuotaLimit { requests: 100, period: v1::QuotaPeriod::Day.into(), on_unknown: 0 };
+        let quota = (!plan.is_empty()).then_some(quota);
+        Ok(Response::new(v1::GetKeyUsageResponse { plan, quota, used: 42, ..Default::default() }))
     }
 }
 

@@ -44,4 +44,24 @@ impl App {
         Operation::RevokeKey.allow_in(who, &namespace)?;
         ask(self.keys().revoke_key(on_behalf(who, request))).await
     }
+
+    pub(crate) async fn key_update(
+        &self,
+        who: &Principal,
+        request: v1::UpdateKeyRequest,
+    ) -> Result<v1::UpdateKeyResponse, ApiError> {
+        let KeyName { namespace, .. } = name("name", &request.name)?;
+        Operation::UpdateKey.allow_in(who, &namespace)?;
+        ask(self.keys().update_key(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn key_usage(
+        &self,
+        who: &Principal,
+        request: v1::GetKeyUsageRequest,
+    ) -> Result<v1::GetKeyUsageResponse, ApiError> {
+        let KeyName { namespace, .. } = name("name", &request.name)?;
+        Operation::GetKeyUsage.allow_in(who, &namespace)?;
+        ask(self.keys().get_key_usage(on_behalf(who, request))).await
+    }
 }

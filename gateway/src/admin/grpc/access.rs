@@ -24,6 +24,20 @@ impl KeyService for Api {
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
         self.unary(request, async |app, who, message| app.key_revoke(&who, message).await).await
     }
+
+    async fn update_key(
+        &self,
+        request: Request<v1::UpdateKeyRequest>,
+    ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
+        self.unary(request, async |app, who, message| app.key_update(&who, message).await).await
+    }
+
+    async fn get_key_usage(
+        &self,
+        request: Request<v1::GetKeyUsageRequest>,
+    ) -> Result<Response<v1::GetKeyUsageResponse>, Status> {
+        self.unary(request, async |app, who, message| app.key_usage(&who, message).await).await
+    }
 }
 
 #[tonic::async_trait]

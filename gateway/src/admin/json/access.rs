@@ -181,6 +181,10 @@ pub(super) struct CreateKey {
     #[serde(default, deserialize_with = "maybe_whole::<_, 1, 315_360_000>")]
     #[schema(value_type = u32, minimum = 1, maximum = 315_360_000, required = false)]
     lifetime_seconds: Option<u32>,
+    /// The bare name of the plan that it is under; empty means none.
+    #[serde(default, deserialize_with = "text::<_, 63>")]
+    #[schema(max_length = 63)]
+    plan: String,
 }
 
 /// Makes a key. Its secret is in this answer and nowhere else.
@@ -203,6 +207,7 @@ pub(super) async fn create_key(
         display_name: body.display_name,
         functions: body.functions,
         lifetime: body.lifetime_seconds.map(seconds),
+        plan: body.plan,
     };
     Ok((StatusCode::CREATED, Json(app.key_create(&who, request).await?.into())))
 }

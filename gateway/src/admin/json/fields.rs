@@ -45,10 +45,22 @@ pub(super) fn maybe_uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
 pub(in crate::admin) fn whole<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
     deserializer: D,
 ) -> Result<u32, D::Error> {
+    let whole = between(deserializer, MIN.into(), MAX.into())?;
+    u32::try_from(whole).map_err(D::Error::custom)
+}
+
+/// The same for numbers that may be larger.
+pub(in crate::admin) fn large<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    between(deserializer, MIN, MAX)
+}
+
+fn between<'de, D: Deserializer<'de>>(deserializer: D, min: u64, max: u64) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = number.as_u64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
-    let whole = whole.and_then(|whole| u32::try_from(whole).ok()).filter(|whole| (MIN..=MAX).contains(whole));
-    whole.ok_or_else(|| D::Error::custom(format_args!("{number} must be a whole number from {MIN} to {MAX}")))
+    let whole = whole.filter(|whole| (min..=max).contains(whole));
+    whole.ok_or_else(|| D::Error::custom(format_args!("{number} must be a whole number from {min} to {max}")))
 }
 
 /// A whole number within bounds, where it is there.

@@ -142,6 +142,8 @@ pub(crate) struct Key {
     pub(crate) creator: String,
     /// The public beginning of the secret.
     pub(crate) prefix: String,
+    /// The bare name of the plan that it is under; empty means none.
+    pub(crate) plan: String,
 }
 
 impl From<v1::Key> for Key {
@@ -156,6 +158,7 @@ impl From<v1::Key> for Key {
             revoke_time: wire.revoke_time.map(Time::from),
             creator: wire.creator,
             prefix: wire.prefix,
+            plan: wire.plan,
         }
     }
 }

@@ -144,6 +144,7 @@ impl Sent {
             display_name: self.display_name.trim().to_owned(),
             functions: functions.map(str::to_owned).collect(),
             lifetime: (days > 0).then_some(prost_types::Duration { seconds: days * 86_400, nanos: 0 }),
+            plan: String::new(),
         }
     }
 }

@@ -12,8 +12,8 @@ use dunlin_proto::{
     metadata::{self, ClusterSecret},
     v1::{
         self, alias_service_server::AliasServiceServer, cluster_service_server::*, domain_service_server::*,
-        function_service_server::*, key_service_server::*, namespace_service_server::*, route_service_server::*,
-        token_service_server::*,
+        function_service_server::*, key_service_server::*, namespace_service_server::*, plan_service_server::*,
+        route_service_server::*, token_service_server::*,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -48,6 +48,7 @@ impl Scheduler {
             .add_service(NamespaceServiceServer::with_interceptor(self.clone(), require()))
             .add_service(TokenServiceServer::with_interceptor(self.clone(), require()))
             .add_service(KeyServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(PlanServiceServer::with_interceptor(self.clone(), require()))
             .add_service(RouteServiceServer::with_interceptor(self.clone(), require()))
             .add_service(DomainServiceServer::with_interceptor(self.clone(), require()))
             .add_service(ClusterServiceServer::with_interceptor(self.clone(), require()))
@@ -335,6 +336,27 @@ impl KeyService for Scheduler {
         key.revoke_time = Some(super::data::ago(0));
         Ok(Response::new(v1::RevokeKeyResponse { key: Some(key.clone()) }))
     }
+
+    async fn update_key(
+        &self,
+        request: Request<v1::UpdateKeyRequest>,
+    ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
+        let v1::UpdateKeyRequest { name, plan } = self.open("UpdateKey", request);
+        let mut state = self.state();
+        let key = state.keys.iter_mut().find(|key| key.name == name).ok_or_else(|| missing(&name))?;
+        key.plan = plan;
+        Ok(Response::new(v1::UpdateKeyResponse { key: Some(key.clone()) }))
+    }
+
+    async fn get_key_usage(
+        &self,
+        request: Request<v1::GetKeyUsageRequest>,
+    ) -> Result<Response<v1::GetKeyUsageResponse>, Status> {
+        let v1::GetKeyUsageRequest { name } = self.open("GetKeyUsage", request);
+        let known = self.state().keys.iter().any(|key| key.name == name);
+        let usage = v1::GetKeyUsageResponse { plan: "basic".to_owned(), used: 7, ..Default::default() };
+        if known { Ok(Response::new(usage)) } else { Err(missing(&name)) }
+    }
 }
 
 #[tonic::async_trait]
@@ -430,6 +452,13 @@ impl SyncService for Scheduler {
         // The stream lasts as long as the gateway's own.
         let up = request.into_inner().filter_map(|_| async { None });
         Ok(Response::new(stream::iter(updates).chain(up).boxed()))
+    }
+
+    async fn borrow_quota(
+        &self,
+        _: Request<internal::BorrowQuotaRequest>,
+    ) -> Result<Response<internal::BorrowQuotaResponse>, Status> {
+        Err(Status::unimplemented("nothing is limited here"))
     }
 
     async fn admit(&self, _: Request<internal::AdmitRequest>) -> Result<Response<internal::AdmitResponse>, Status> {

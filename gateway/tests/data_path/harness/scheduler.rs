@@ -11,9 +11,9 @@ use std::{
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::internal::v1::{
-    ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, ConfigDelta, ConfigSnapshot, GatewayHello,
-    GatewayLoad, Placements, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest, SyncGatewayResponse,
-    SyncWorkerRequest, SyncWorkerResponse,
+    ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, BorrowQuotaRequest, BorrowQuotaResponse,
+    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateDemand, RateLoan, RateLoans, RateReport,
+    SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
     sync_gateway_request::Report,
     sync_gateway_response::Update,
     sync_service_server::{SyncService, SyncServiceServer},
@@ -148,6 +148,10 @@ impl SyncService for Service {
     async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {
         self.seen.activations.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(ActivateResponse {}))
+    }
+
+    async fn borrow_quota(&self, _: Request<BorrowQuotaRequest>) -> Result<Response<BorrowQuotaResponse>, Status> {
+        Err(Status::unimplemented("nothing is limited here"))
     }
 
     /// Admits the first one, and nobody for a minute.

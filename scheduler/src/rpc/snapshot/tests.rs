@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{DomainRecord, FunctionRecord, Kind, NamespaceRecord, RouteRecord, Share, Time},
+    model::{DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share, Time},
     store::CatalogRows,
 };
 
@@ -73,8 +73,13 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             create_time: Time(0),
             expire_time: None,
             revoke_time: None,
+            plan: id.is_multiple_of(2).then(|| "basic".parse().unwrap()),
         })
         .collect();
+    // Keys change with the plan that they are under.
+    let quota = format!("{}/day", functions.len() + 1).parse().unwrap();
+    let name = "namespaces/shop/plans/basic".parse().unwrap();
+    rows.plans = vec![PlanRecord { name, rate: None, quota: Some(quota), create_time: Time(0) }];
     let tenant = |id: &u8| NamespaceRecord {
         name: format!("n{id}").parse().unwrap(),
         description: String::new(),

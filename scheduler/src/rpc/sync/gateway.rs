@@ -83,6 +83,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
         let load = match message.report {
             Some(Report::Load(load)) => load,
             Some(Report::Rates(rates)) => {
+                app.lending.report_left(&gateway, session, report::quota_lefts(rates.lefts));
                 let wants = report::rate_wants(rates.demands);
                 app.lending.report(&gateway, session, wants, &app.catalog.current(), Instant::now());
                 continue;

@@ -9,6 +9,7 @@ use dunlin_proto::{
     internal::v1::{self as wire, LoadState},
     limit::LimitId,
     model::from_wire_duration,
+    names::KeyId,
 };
 
 use super::{super::name, check_protocol};
@@ -146,6 +147,11 @@ pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Share)> {
         Some((held.limit.parse().ok()?, Share { per_second: held.per_second, burst: held.burst }))
     };
     wire.iter().filter_map(held).collect()
+}
+
+/// What a gateway has left of quotas.
+pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(KeyId, i64, u64)> {
+    wire.into_iter().filter_map(|left| Some((left.key.parse().ok()?, left.period_start, left.left))).collect()
 }
 
 /// What callers want of limits.

@@ -182,6 +182,7 @@ fn key(namespace: &str, at: i64) -> KeyRecord {
         create_time: Time(at / 2),
         expire_time: (at % 2 == 0).then_some(Time(1_000)),
         revoke_time: None,
+        plan: None,
     }
 }
 

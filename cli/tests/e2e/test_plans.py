@@ -1,0 +1,149 @@
+"""Usage plans: what each key may use, at whichever gateway, and what it is told when that is used up."""
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness import guests
+from harness.cluster import eventually
+from harness.paths import Cli
+
+
+def made(cli, name, *arguments):
+    key = json.loads(cli.ok("key", "create", name, *arguments, "-o", "json").out)
+    return key["key"]["id"], {"X-Api-Key": key["secret"]}
+
+
+def usage(cli, key):
+    return json.loads(cli.ok("key", "usage", key, "-o", "json").out)
+
+
+@pytest.fixture
+def shop(namespace, cli, api, call_when_ready):
+    """A private function, and the command in its namespace."""
+    api.deploy(namespace, "pay", guests.answer("paid"), public=False)
+
+    class Shop:
+        path = f"/{namespace}/pay/"
+
+        def ok(self, *arguments):
+            return cli.ok("--namespace", namespace, *arguments)
+
+        def __call__(self, *arguments):
+            return cli("--namespace", namespace, *arguments)
+
+    return Shop()
+
+
+def test_a_quota_is_one_for_all_gateways_and_its_use_is_shown(cluster, shop):
+    shop.ok("plan", "set", "small", "--quota", "60/day")
+    key, header = made(shop, "till", "--plan", "small")
+    other, free = made(shop, "other")
+    callers = [cluster.http(gateway) for gateway in (0, 1)]
+    for caller in callers:
+        eventually(lambda: caller.get(shop.path, headers=free).status_code == 200, seconds=30, what="the function")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: callers[n % 2].get(shop.path, headers=header), range(200)))
+    admitted = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(admitted) + len(refused) == 200 and len(admitted) <= 60, len(admitted)
+    # What one gateway has been lent and does not use is not there for the other.
+    assert len(admitted) >= 50, len(admitted)
+    refusal = refused[-1]
+    limit = refusal.json()["error"]["limit"]
+    assert (limit["kind"], limit["of"], limit["allowed"], limit["period_seconds"]) == ("quota", f"key {key}", 60, 86400), limit
+    assert refusal.headers["ratelimit-policy"] == '"key-quota";q=60;w=86400' and int(refusal.headers["retry-after"]) >= 1
+    assert "has used its quota of 60/day" in refusal.json()["error"]["message"]
+    eventually(lambda: usage(shop, key)["used"] == len(admitted), seconds=10, what="its use")
+    assert f"{len(admitted)} of 60/day used" in shop.ok("key", "usage", key).out
+    assert callers[0].get(shop.path, headers=free).status_code == 200, "a key without a plan is not bounded"
+    # A larger plan helps at once.
+    shop.ok("plan", "set", "large", "--quota", "100000/month")
+    shop.ok("key", "update", key, "--plan", "large")
+    eventually(lambda: all(caller.get(shop.path, headers=header).status_code == 200 for caller in callers), seconds=10, what="more")
+    assert usage(shop, other)["plan"] is None
+
+
+def test_a_key_has_its_own_rate(cluster, shop):
+    shop.ok("plan", "set", "slow", "--rate", "2/m", "--burst", "2")
+    first, second = made(shop, "one", "--plan", "slow")[1], made(shop, "two", "--plan", "slow")[1]
+    caller = cluster.http()
+
+    def until_refused(header):
+        answers = []
+
+        def refused():
+            answers.append(caller.get(shop.path, headers=header))
+            return answers[-1].status_code == 429
+
+        eventually(refused, seconds=30, what="a refusal")
+        return answers
+
+    for header in (first, second):
+        answers = until_refused(header)
+        assert sum(answer.status_code == 200 for answer in answers) <= 3, [answer.status_code for answer in answers]
+        assert answers[-1].headers["ratelimit-policy"] == '"key-rate";q=2;w=60'
+
+
+def test_plans_are_listed_guarded_and_deleted(shop, cluster, namespace):
+    ran = shop("plan", "set", "nothing")
+    assert ran.code != 0 and "needs a rate, a quota or both" in ran.err, ran
+    for wrong in ("0/day", "5/week", "many"):
+        assert "is no quota" in shop("plan", "set", "x", "--quota", wrong).err
+    shop.ok("plan", "set", "basic", "--rate", "10/s", "--quota", "1000/month", "--on-unknown", "refuse")
+    key, _ = made(shop, "till", "--plan", "basic")
+    listed = json.loads(shop.ok("plan", "list", "-o", "json").out)
+    assert [(plan["plan"], plan["keys"], plan["quota"]["on_unknown"]) for plan in listed] == [("basic", 1, "refuse")], listed
+    ran = shop("plan", "delete", "basic", "--yes")
+    assert ran.code != 0 and "dunlin key update" in ran.err, ran
+    ran = shop("key", "create", "lost", "--plan", "none")
+    assert ran.code != 0 and "dunlin plan list" in ran.err, ran
+    with cluster.rest() as client:
+        at = f"/api/v1/namespaces/{namespace}"
+        shown = client.get(f"{at}/keys/{key}/usage").json()
+        assert (shown["plan"], shown["used"], shown["quota"]["period"]) == ("basic", 0, "month"), shown
+        assert client.patch(f"{at}/keys/{key}", json={"plan": None}).json()["plan"] == ""
+        assert client.put(f"{at}/plans/basic", json={}).status_code == 400
+        assert client.delete(f"{at}/plans/basic").status_code == 204
+        assert client.get(f"{at}/plans").json() == {"plans": []}
+
+
+@pytest.mark.timeout(180)
+def test_a_gateway_that_leaves_gives_back_what_it_was_lent(broken, tmp_path):
+    cluster = broken()
+    api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
+    api.deploy("default", "pay", guests.answer("paid"), public=False)
+    cli.ok("plan", "set", "daily", "--quota", "10000/day")
+    key, header = made(cli, "till", "--plan", "daily")
+    with cluster.http(1) as caller:
+        eventually(lambda: caller.get("/default/pay/", headers=header).status_code == 200, seconds=30, what="the function")
+    # What a gateway has used it says every quarter of a second.
+    used = eventually(lambda: (now := usage(cli, key))["lent"] > 50 and now["used"], seconds=10, what="a loan and its use")
+    cluster.signal("gateway-2", signal.SIGTERM)
+    after = eventually(lambda: (now := usage(cli, key))["lent"] == 0 and now, seconds=20, what="it is given back")
+    assert after["used"] == used, (used, after)
+
+
+@pytest.mark.timeout(180)
+def test_without_the_scheduler_the_plan_decides(broken, tmp_path):
+    cluster = broken()
+    api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
+    api.deploy("default", "pay", guests.answer("paid"), public=False)
+    cli.ok("plan", "set", "kind", "--quota", "30/day")
+    cli.ok("plan", "set", "strict", "--quota", "30/day", "--on-unknown", "refuse")
+    (kind, kindly), (strict, strictly) = made(cli, "a", "--plan", "kind"), made(cli, "b", "--plan", "strict")
+    with cluster.http() as caller:
+        for header in (kindly, strictly):
+            eventually(lambda: caller.get("/default/pay/", headers=header).status_code == 200, seconds=30, what="the function")
+        cluster.kill("scheduler")
+        # A loan of so small a quota is a few calls.
+        statuses = [caller.get("/default/pay/", headers=strictly).status_code for _ in range(12)]
+        assert statuses[-1] == 503 and set(statuses) <= {200, 503}, statuses
+        assert [caller.get("/default/pay/", headers=kindly).status_code for _ in range(12)] == [200] * 12
+        cluster.restart("scheduler")
+        eventually(lambda: caller.get("/default/pay/", headers=strictly).status_code == 200, seconds=30, what="the scheduler")
+        # What was admitted without asking is counted with the next question.
+        eventually(lambda: caller.get("/default/pay/", headers=kindly).status_code == 200 and usage(cli, kind)["used"] >= 13,
+                   seconds=20, every=0.5, what="all calls are counted")
+    assert usage(cli, strict)["used"] <= 20

@@ -1,0 +1,324 @@
+//! A key's calls in a day or month. The scheduler lends parts of what is left, and calls take from them without asking
+//! anybody; a part that has not been used when the period ends, or when the gateway leaves, goes back.
+//!
+//! What has been lent is the scheduler's to know. Calls touch nothing but atomics until a part is used up.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    error::{Exceeded, LimitKind},
+    internal::v1::{BorrowQuotaRequest, BorrowQuotaResponse},
+    model::{Quota, from_wire_duration},
+    names::KeyId,
+};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{
+    borrowing::Borrowing,
+    bucket::{Moment, time, units},
+};
+
+/// The least that is asked for at once, and the most.
+const WANTED: (u64, u64) = (100, 1_000_000);
+/// A loan should last about so long: more is lost with a gateway that dies, less is many questions.
+const LASTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// After a question that nobody answered, none is asked for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The quota of one key.
+#[derive(Debug)]
+pub(crate) struct KeyQuota {
+    /// Whose.
+    pub(crate) key: KeyId,
+    /// What all gateways together admit in a period.
+    pub(crate) quota: Quota,
+    /// This gateway's part.
+    pub(crate) loan: std::sync::Arc<QuotaLoan>,
+}
+
+/// What has been borrowed. It survives changes of the configuration.
+#[derive(Debug)]
+pub(crate) struct QuotaLoan {
+    base: Instant,
+    /// Admissions that are left; below 0 where more have asked.
+    left: AtomicI64,
+    /// Until when they may be used.
+    valid: AtomicU64,
+    /// Before this moment the scheduler need not be asked.
+    not_before: AtomicU64,
+    /// Whether that is so because it did not answer.
+    unsure: AtomicBool,
+    /// What was gone of the quota when nothing was granted.
+    gone: AtomicU64,
+    /// What was told last of what is left.
+    told: AtomicI64,
+    /// When the period began that it is of, in seconds since 1970.
+    period_start: AtomicI64,
+    /// Calls that were admitted because nobody could be asked.
+    owed: AtomicU64,
+    /// One question at a time: who waits may learn from its answer.
+    account: Mutex<Account>,
+}
+
+/// How much to ask for.
+#[derive(Debug)]
+struct Account {
+    wanted: u64,
+    borrowed: Option<Instant>,
+}
+
+impl Account {
+    /// Asks for more where the last loan was used up sooner than it should have been, and for less where it lasted long.
+    fn adapt(&mut self, now: Instant) {
+        let Some(borrowed) = self.borrowed else { return };
+        let lasted = now.saturating_duration_since(borrowed);
+        if lasted < LASTS.0 {
+            self.wanted = self.wanted.saturating_mul(2).min(WANTED.1);
+        } else if lasted > LASTS.1 {
+            self.wanted = (self.wanted / 2).max(WANTED.0);
+        }
+    }
+}
+
+impl QuotaLoan {
+    /// Nothing is borrowed yet.
+    pub(crate) fn new(base: Instant) -> Self {
+        Self {
+            base,
+            left: AtomicI64::new(0),
+            valid: AtomicU64::new(0),
+            not_before: AtomicU64::new(0),
+            unsure: AtomicBool::new(false),
+            gone: AtomicU64::new(0),
+            told: AtomicI64::new(0),
+            period_start: AtomicI64::new(0),
+            owed: AtomicU64::new(0),
+            account: Mutex::new(Account { wanted: WANTED.0, borrowed: None }),
+        }
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        units(now.saturating_duration_since(self.base))
+    }
+
+    /// The quota has changed: what is left is given back with the next question, which may be asked at once.
+    pub(crate) fn reset(&self) {
+        self.valid.store(0, Ordering::Release);
+        self.not_before.store(0, Ordering::Release);
+    }
+
+    /// Takes one admission of what is left.
+    fn take(&self, now: Moment) -> bool {
+        now < self.valid.load(Ordering::Acquire)
+            && self.left.load(Ordering::Acquire) > 0
+            && self.left.fetch_sub(1, Ordering::AcqRel) > 0
+    }
+
+    /// Nothing is left here from now on; what was is the scheduler's.
+    fn surrender(&self) -> u64 {
+        u64::try_from(self.left.swap(0, Ordering::AcqRel)).unwrap_or_default()
+    }
+
+    /// What is left, where that has changed since it was told last, with the period that it is of.
+    pub(crate) fn news(&self) -> Option<(i64, u64)> {
+        let left = self.left.load(Ordering::Acquire).max(0);
+        let before = self.told.swap(left, Ordering::AcqRel);
+        (before != left).then(|| (self.period_start.load(Ordering::Acquire), u64::try_from(left).unwrap_or_default()))
+    }
+
+    /// A new stream begins: the scheduler knows nothing of what is left.
+    pub(crate) fn begin(&self) {
+        self.told.store(0, Ordering::Release);
+    }
+
+    /// Keeps what the scheduler lends, and takes one admission of it for whoever asked.
+    fn keep(&self, answer: &BorrowQuotaResponse, asked: Instant) {
+        let left = i64::try_from(answer.granted).unwrap_or(i64::MAX) - 1;
+        self.period_start.store(answer.period_start, Ordering::Release);
+        // From when it was asked: so it never lasts longer than the period.
+        let valid = self.moment(asked).saturating_add(units(from_wire_duration(answer.valid_for)));
+        self.valid.store(valid, Ordering::Release);
+        self.left.store(left, Ordering::Release);
+    }
+}
+
+impl KeyQuota {
+    /// Admits one call.
+    ///
+    /// # Errors
+    /// `TooManyRequests`: the quota is used up. `Unavailable`: it is not known whether it is.
+    pub(super) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+        let loan = &self.loan;
+        if loan.take(loan.moment(Instant::now())) {
+            return Ok(());
+        }
+        if let Some(answer) = self.learnt() {
+            return answer;
+        }
+        if !borrowing.is_up() {
+            return self.alone();
+        }
+        let mut account = loan.account.lock().await;
+        let asked = Instant::now();
+        // Whoever was before may have borrowed, or learnt when to ask again.
+        if loan.take(loan.moment(asked)) {
+            return Ok(());
+        }
+        if let Some(answer) = self.learnt() {
+            return answer;
+        }
+        account.adapt(asked);
+        let owed = loan.owed.swap(0, Ordering::AcqRel);
+        let answer = borrowing.quota(self.request(account.wanted, loan.surrender(), owed)).await;
+        account.borrowed = Some(asked);
+        match answer {
+            Ok(answer) if answer.granted > 0 => {
+                loan.keep(&answer, asked);
+                Ok(())
+            }
+            Ok(answer) => {
+                loan.gone.store(answer.gone, Ordering::Relaxed);
+                let wait = from_wire_duration(answer.retry_after);
+                self.pause(wait, false);
+                Err(self.refusal(wait))
+            }
+            // It is no longer limited, and this gateway is about to learn of it.
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+            Err(_) => {
+                // It may have been heard: counted twice is better than not at all.
+                loan.owed.fetch_add(owed, Ordering::AcqRel);
+                self.pause(PAUSE, true);
+                self.alone()
+            }
+        }
+    }
+
+    fn request(&self, wanted: u64, left: u64, owed: u64) -> BorrowQuotaRequest {
+        let period_start = self.loan.period_start.load(Ordering::Acquire);
+        BorrowQuotaRequest { key: self.key.to_string(), wanted, period_start, left, owed, gateway: String::new() }
+    }
+
+    /// What to give back when the gateway leaves; nothing where nothing is left or owed.
+    pub(crate) fn rest(&self) -> Option<BorrowQuotaRequest> {
+        let (left, owed) = (self.loan.surrender(), self.loan.owed.swap(0, Ordering::AcqRel));
+        (left > 0 || owed > 0).then(|| self.request(0, left, owed))
+    }
+
+    /// The answer, where the scheduler need not be asked for now.
+    fn learnt(&self) -> Option<Result<(), ApiError>> {
+        let loan = &self.loan;
+        match loan.not_before.load(Ordering::Acquire).saturating_sub(loan.moment(Instant::now())) {
+            0 => None,
+            _ if loan.unsure.load(Ordering::Relaxed) => Some(self.alone()),
+            left => Some(Err(self.refusal(time(left)))),
+        }
+    }
+
+    fn pause(&self, wait: Duration, unsure: bool) {
+        let loan = &self.loan;
+        loan.unsure.store(unsure, Ordering::Relaxed);
+        loan.not_before.store(loan.moment(Instant::now()).saturating_add(units(wait)), Ordering::Release);
+    }
+
+    /// Without the scheduler.
+    fn alone(&self) -> Result<(), ApiError> {
+        if !self.quota.refuse_unknown {
+            self.loan.owed.fetch_add(1, Ordering::AcqRel);
+            return Ok(());
+        }
+        let message = format!("how much is left of the quota of key {} is not known here for now", self.key);
+        let error = ApiError::new(ErrorCode::Unavailable, message);
+        Err(error.hint("the scheduler does not answer; try again").retry_after(PAUSE))
+    }
+
+    fn refusal(&self, wait: Duration) -> ApiError {
+        let (key, quota) = (&self.key, self.quota);
+        let kind = LimitKind::Quota { period: quota.period.longest() };
+        let current = self.loan.gone.load(Ordering::Relaxed);
+        let exceeded = Exceeded { whose: format!("key {key}"), kind, current, allowed: quota.requests };
+        ApiError::new(ErrorCode::TooManyRequests, format!("key {key} has used its quota of {quota}"))
+            .hint("wait for the next period, or have the key put under a larger plan: dunlin key update --plan")
+            .retry_after(wait)
+            .exceeded(exceeded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_proto::model::to_wire_duration;
+
+    use super::*;
+
+    fn quota(text: &str) -> KeyQuota {
+        let loan = std::sync::Arc::new(QuotaLoan::new(Instant::now()));
+        KeyQuota { key: "abcdefghijkl".parse().unwrap(), quota: text.parse().unwrap(), loan }
+    }
+
+    fn lent(granted: u64, period_start: i64, seconds: u64) -> BorrowQuotaResponse {
+        let valid_for = Some(to_wire_duration(Duration::from_secs(seconds)));
+        BorrowQuotaResponse { granted, period_start, valid_for, retry_after: None, gone: 0 }
+    }
+
+    #[test]
+    fn a_loan_is_used_once_and_within_its_period() {
+        let of_key = quota("100/day");
+        let loan = &of_key.loan;
+        let now = Instant::now();
+        assert!(!loan.take(loan.moment(now)) && of_key.rest().is_none());
+        loan.keep(&lent(4, 86_400, 60), now);
+        assert_eq!(loan.news(), Some((86_400, 3)));
+        assert_eq!(loan.news(), None, "it is said once");
+        assert!(loan.take(loan.moment(now)) && !loan.take(loan.moment(now + Duration::from_secs(61))));
+        assert_eq!(loan.news(), Some((86_400, 2)));
+        let back = of_key.rest().unwrap();
+        assert_eq!((back.period_start, back.left, back.owed, back.wanted), (86_400, 2, 0, 0));
+        assert!(!loan.take(loan.moment(now)), "what is given back is gone");
+        loan.keep(&lent(2, 86_400, 60), now);
+        let taken = (0..5).filter(|_| loan.take(loan.moment(now))).count();
+        assert_eq!((taken, loan.surrender()), (1, 0));
+        loan.keep(&lent(9, 86_400, 60), now);
+        loan.reset();
+        assert!(!loan.take(loan.moment(now)) && loan.surrender() == 8, "a changed quota is asked for anew");
+    }
+
+    #[test]
+    fn threads_take_no_more_than_there_is() {
+        let of_key = quota("1000/day");
+        let (loan, now) = (&of_key.loan, Instant::now());
+        loan.keep(&lent(1_001, 0, 60), now);
+        let taken: usize = std::thread::scope(|scope| {
+            let take = || (0..500).filter(|_| loan.take(loan.moment(now))).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 1_000);
+    }
+
+    #[test]
+    fn without_the_scheduler_the_plan_decides() {
+        let of_key = quota("100/day");
+        assert!(of_key.alone().is_ok() && of_key.alone().is_ok());
+        assert_eq!(of_key.rest().unwrap().owed, 2);
+        let strict = KeyQuota { quota: Quota { refuse_unknown: true, ..of_key.quota }, ..quota("1/day") };
+        assert_eq!(strict.alone().unwrap_err().code, ErrorCode::Unavailable);
+        assert!(strict.rest().is_none());
+    }
+
+    #[test]
+    fn the_size_of_loans_follows_how_long_they_last() {
+        let mut account = Account { wanted: 100, borrowed: None };
+        let mut now = Instant::now();
+        for (lasted, wanted) in
+            [(0, 100), (100, 200), (100, 400), (5_000, 400), (20_000, 200), (20_000, 100), (20_000, 100)]
+        {
+            now += Duration::from_millis(lasted);
+            account.adapt(now);
+            account.borrowed = Some(now);
+            assert_eq!(account.wanted, wanted);
+        }
+    }
+}

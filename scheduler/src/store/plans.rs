@@ -1,0 +1,177 @@
+//! Usage plans in the database, and what keys have used or gateways borrowed of their quotas. A loan is here before a gateway
+//! hears of it, so that nothing is lent twice whatever fails in between.
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::Namespace,
+    names::{KeyId, PlanName},
+};
+use sqlx::{Any, Row, Transaction, any::AnyRow};
+
+use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, row};
+use crate::{
+    error::Error,
+    model::{PlanRecord, Time},
+};
+
+/// The most plans of a namespace.
+const MOST: i64 = 200;
+
+/// What a gateway gives back, or has taken without a loan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    /// When the period began that it is of, in seconds since 1970.
+    pub(crate) period_start: i64,
+    /// What it had been lent and has not used.
+    pub(crate) left: u64,
+    /// What it has used beyond its loans.
+    pub(crate) owed: u64,
+}
+
+/// Reads a whole row.
+pub(super) fn read(row: &AnyRow) -> Result<PlanRecord, Error> {
+    let name = PlanName { namespace: row::parsed(row, "namespace")?, plan: row::parsed(row, "name")? };
+    Ok(PlanRecord {
+        name,
+        rate: row::optional_json(row, "rate")?,
+        quota: row::optional_json(row, "quota")?,
+        create_time: row::time(row, "create_time")?,
+    })
+}
+
+/// Checks that a plan is there, within a transaction.
+pub(super) async fn plan_exists_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName) -> Result<(), Error> {
+    let query = sqlx::query("SELECT name FROM plans WHERE namespace = $1 AND name = $2");
+    let found = query.bind(name.namespace.as_str()).bind(name.plan.as_str()).fetch_optional(&mut **tx).await?;
+    found.map(|_| ()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &PlanName) -> Error {
+    ApiError::not_found(format!("plan {name}")).hint("the namespace's plans: dunlin plan list").into()
+}
+
+/// How many keys are under a plan that callers can use.
+async fn keys_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName, now: Time) -> Result<u32, Error> {
+    let sql = "SELECT COUNT(*) AS keys FROM api_keys WHERE namespace = $1 AND plan = $2 AND revoke_time IS NULL \
+               AND (expire_time IS NULL OR expire_time > $3)";
+    let query = sqlx::query(sql).bind(name.namespace.as_str()).bind(name.plan.as_str()).bind(now.0);
+    row::count(&query.fetch_one(&mut **tx).await?, "keys")
+}
+
+impl Store {
+    /// Makes a plan, or changes it. Returns it with the number of valid keys that are under it.
+    pub(crate) async fn plan_put(&self, plan: &PlanRecord) -> Result<(PlanRecord, u32), Error> {
+        let mut tx = self.begin().await?;
+        let namespace = &plan.name.namespace;
+        namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let sql = "INSERT INTO plans (namespace, name, rate, quota, create_time) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (namespace, name) DO UPDATE SET rate = excluded.rate, quota = excluded.quota";
+        let query = sqlx::query(sql).bind(namespace.as_str()).bind(plan.name.plan.as_str());
+        let query = query.bind(plan.rate.as_ref().map(row::to_json).transpose()?);
+        let query = query.bind(plan.quota.as_ref().map(row::to_json).transpose()?);
+        query.bind(plan.create_time.0).execute(&mut *tx).await?;
+        let query = sqlx::query("SELECT COUNT(*) AS plans FROM plans WHERE namespace = $1");
+        let count = row::number(&query.bind(namespace.as_str()).fetch_one(&mut *tx).await?, "plans")?;
+        if count > MOST {
+            let message = format!("namespace {namespace} has {MOST} plans, the most that it may have");
+            return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
+        }
+        let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 AND name = $2");
+        let query = query.bind(namespace.as_str()).bind(plan.name.plan.as_str());
+        let stored = read(&query.fetch_one(&mut *tx).await?)?;
+        let keys = keys_in_tx(&mut tx, &plan.name, Time::now()).await?;
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok((stored, keys))
+    }
+
+    /// All plans of a namespace in the order of their names, each with the number of valid keys that are under it.
+    pub(crate) async fn plan_list(&self, namespace: &Namespace) -> Result<Vec<(PlanRecord, u32)>, Error> {
+        let mut tx = self.begin().await?;
+        namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 ORDER BY name");
+        let rows = query.bind(namespace.as_str()).fetch_all(&mut *tx).await?;
+        let mut plans = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let plan = read(row)?;
+            let keys = keys_in_tx(&mut tx, &plan.name, Time::now()).await?;
+            plans.push((plan, keys));
+        }
+        tx.commit().await?;
+        Ok(plans)
+    }
+
+    /// Deletes a plan that no valid key is under; keys that are of no use any more are under none then.
+    pub(crate) async fn plan_delete(&self, name: &PlanName) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        plan_exists_in_tx(&mut tx, name).await?;
+        let keys = keys_in_tx(&mut tx, name, Time::now()).await?;
+        if keys > 0 {
+            let message = format!("{keys} valid keys are under the plan {}", name.plan);
+            let error = ApiError::new(ErrorCode::FailedPrecondition, message);
+            return Err(error.hint("put them under another one first: dunlin key update ID --plan NAME").into());
+        }
+        for sql in [
+            "UPDATE api_keys SET plan = NULL WHERE namespace = $1 AND plan = $2",
+            "DELETE FROM plans WHERE namespace = $1 AND name = $2",
+        ] {
+            let query = sqlx::query(sql).bind(name.namespace.as_str()).bind(name.plan.as_str());
+            query.execute(&mut *tx).await?;
+        }
+        config_bump(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Settles what a gateway gives back or owes, then lends it what `grant` makes of what is gone of the period. Returns
+    /// what was gone before, and the loan.
+    pub(crate) async fn quota_lend(
+        &self,
+        key: &KeyId,
+        period_start: i64,
+        settled: Settlement,
+        grant: impl Fn(u64) -> u64,
+    ) -> Result<(u64, u64), Error> {
+        let mut tx = self.begin().await?;
+        if settled != (Settlement { period_start: settled.period_start, ..Settlement::default() }) {
+            quota_open_in_tx(&mut tx, key, settled.period_start).await?;
+            let sql = "UPDATE quotas SET gone = (CASE WHEN gone < $1 THEN 0 ELSE gone - $1 END) + $2 \
+                       WHERE key_id = $3 AND period_start = $4";
+            let query = sqlx::query(sql).bind(row::signed(settled.left)).bind(row::signed(settled.owed));
+            query.bind(key.as_str()).bind(settled.period_start).execute(&mut *tx).await?;
+        }
+        quota_open_in_tx(&mut tx, key, period_start).await?;
+        // Writing the row holds it, so that loans to several gateways come one after the other.
+        let sql = "UPDATE quotas SET gone = gone WHERE key_id = $1 AND period_start = $2 RETURNING gone";
+        let held = sqlx::query(sql).bind(key.as_str()).bind(period_start).fetch_one(&mut *tx).await?;
+        let gone = row::unsigned(held.try_get("gone")?);
+        let granted = grant(gone);
+        if granted > 0 {
+            let sql = "UPDATE quotas SET gone = gone + $1 WHERE key_id = $2 AND period_start = $3";
+            let query = sqlx::query(sql).bind(row::signed(granted)).bind(key.as_str()).bind(period_start);
+            query.execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok((gone, granted))
+    }
+
+    /// What is used or lent of a key's quota in a period.
+    pub(crate) async fn quota_gone(&self, key: &KeyId, period_start: i64) -> Result<u64, Error> {
+        let query = sqlx::query("SELECT gone FROM quotas WHERE key_id = $1 AND period_start = $2");
+        let found = query.bind(key.as_str()).bind(period_start).fetch_optional(&self.pool).await?;
+        found.map_or(Ok(0), |row| row::count(&row, "gone"))
+    }
+
+    /// Forgets periods that began before a moment, in seconds since 1970.
+    pub(crate) async fn quota_forget(&self, before: i64) -> Result<(), Error> {
+        sqlx::query("DELETE FROM quotas WHERE period_start < $1").bind(before).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+async fn quota_open_in_tx(tx: &mut Transaction<'static, Any>, key: &KeyId, period_start: i64) -> Result<(), Error> {
+    let sql = "INSERT INTO quotas (key_id, period_start, gone) VALUES ($1, $2, 0) \
+               ON CONFLICT (key_id, period_start) DO NOTHING";
+    sqlx::query(sql).bind(key.as_str()).bind(period_start).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Usage plans over the wire: what gateways hear of them, and quotas that are lent.
+
+use dunlin_proto::{
+    ErrorCode,
+    internal::v1::{BorrowQuotaRequest, QuotaLeft, RateReport, SyncGatewayRequest, sync_gateway_request::Report},
+    v1::{self, QuotaLimit, QuotaPeriod},
+};
+
+use crate::harness::{Cluster, SimGateway, refused};
+
+const BASIC: &str = "namespaces/default/plans/basic";
+
+fn plan(requests: u64) -> v1::PutPlanRequest {
+    let quota = QuotaLimit { requests, period: QuotaPeriod::Day.into(), on_unknown: 0 };
+    v1::PutPlanRequest { plan: Some(v1::Plan { name: BASIC.into(), quota: Some(quota), ..Default::default() }) }
+}
+
+async fn key(cluster: &Cluster, plan: &str) -> v1::Key {
+    let parent = "namespaces/default".to_owned();
+    let request = v1::CreateKeyRequest { parent, plan: plan.into(), ..Default::default() };
+    cluster.keys().create_key(request).await.unwrap().into_inner().key.unwrap()
+}
+
+async fn usage(cluster: &Cluster, key: &v1::Key) -> (u64, u64) {
+    let asked = v1::GetKeyUsageRequest { name: key.name.clone() };
+    let usage = cluster.keys().get_key_usage(asked).await.unwrap().into_inner();
+    let (begins, ends) = (usage.period_start.unwrap().seconds, usage.period_end.unwrap().seconds);
+    assert_eq!((begins % 86_400, ends - begins), (0, 86_400));
+    (usage.used, usage.lent)
+}
+
+#[tokio::test]
+async fn a_quota_is_lent_in_parts_and_its_use_is_told() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    cluster.plans().put_plan(plan(1_000)).await.unwrap();
+    let key = key(&cluster, "basic").await;
+    let id = key.name.rsplit('/').next().unwrap().to_owned();
+    let told = |g: &SimGateway| g.received().config.keys.first().and_then(|key| key.quota).map(|quota| quota.requests);
+    gateway.eventually(&cluster, "the quota", |g| told(g) == Some(1_000)).await;
+    let borrow = async |wanted, left| {
+        let request = BorrowQuotaRequest { key: id.clone(), wanted, left, gateway: "g1".into(), ..Default::default() };
+        cluster.sync().borrow_quota(request).await
+    };
+    let loan = borrow(100, 0).await.unwrap().into_inner();
+    let valid = loan.valid_for.unwrap().seconds;
+    assert!(loan.granted == 100 && loan.period_start % 86_400 == 0 && (0..=86_400).contains(&valid), "{loan:?}");
+    assert_eq!(usage(&cluster, &key).await, (0, 100));
+    let left = QuotaLeft { key: id.clone(), period_start: loan.period_start, left: 58 };
+    let report = Report::Rates(RateReport { lefts: vec![left], ..Default::default() });
+    gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
+    cluster.eventually("42 are used", async |cluster| usage(cluster, &key).await == (42, 58)).await;
+    assert_eq!(borrow(0, 58).await.unwrap().into_inner().granted, 0, "it only gives back");
+    assert_eq!(usage(&cluster, &key).await, (42, 0));
+    // A change reaches gateways, and what is beyond it is lent to nobody.
+    cluster.plans().put_plan(plan(10)).await.unwrap();
+    gateway.eventually(&cluster, "the change", |g| told(g) == Some(10)).await;
+    let refusal = borrow(100, 0).await.unwrap().into_inner();
+    assert!(refusal.granted == 0 && refusal.gone == 42 && refusal.retry_after.unwrap().seconds > 0, "{refusal:?}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let cluster = Cluster::start().await;
+    let put = async |plan| cluster.plans().put_plan(v1::PutPlanRequest { plan }).await;
+    refused(put(None).await, ErrorCode::InvalidArgument);
+    let empty = v1::Plan { name: BASIC.into(), ..Default::default() };
+    refused(put(Some(empty)).await, ErrorCode::InvalidArgument);
+    refused(cluster.plans().put_plan(plan(0)).await, ErrorCode::InvalidArgument);
+    let borrow = async |key: &str| {
+        let request = BorrowQuotaRequest { key: key.into(), wanted: 1, gateway: "g1".into(), ..Default::default() };
+        cluster.sync().borrow_quota(request).await
+    };
+    refused(borrow("x").await, ErrorCode::InvalidArgument);
+    refused(borrow("abcdefghijkl").await, ErrorCode::NotFound);
+    let free = key(&cluster, "").await;
+    refused(borrow(free.name.rsplit('/').next().unwrap()).await, ErrorCode::NotFound);
+    let asked = v1::GetKeyUsageRequest { name: free.name.clone() };
+    assert_eq!(cluster.keys().get_key_usage(asked).await.unwrap().into_inner(), v1::GetKeyUsageResponse::default());
+    let under = v1::UpdateKeyRequest { name: free.name.clone(), plan: "basic".into() };
+    refused(cluster.keys().update_key(under.clone()).await, ErrorCode::NotFound);
+    cluster.plans().put_plan(plan(5)).await.unwrap();
+    assert_eq!(cluster.keys().update_key(under).await.unwrap().into_inner().key.unwrap().plan, "basic");
+    let deleted = cluster.plans().delete_plan(v1::DeletePlanRequest { name: BASIC.into() }).await;
+    refused(deleted, ErrorCode::FailedPrecondition);
+    let listed = cluster.plans().list_plans(v1::ListPlansRequest { parent: "namespaces/default".into() }).await;
+    assert_eq!(listed.unwrap().into_inner().plans[0].keys, 1);
+}
