@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .functions import chaos, cold, density
+from .gateway import gateway
 from .peers import latest, profile, side_by_side
 from .scale import simulator
 from .schedule import open_loop
@@ -21,6 +22,7 @@ ALL = {
     "side-by-side": Section("Side by side", "side-by-side", side_by_side),
     "profile": Section("Where the time goes", "profile", profile),
     "open-loop": Section("Under load", "open-loop", open_loop),
+    "gateway": Section("In front of functions", "gateway", gateway),
     "cold": Section("First calls", "cold", cold),
     "density": Section("Many functions", "density", density),
     "chaos": Section("While workers are killed", "chaos", chaos),
