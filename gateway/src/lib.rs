@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+mod cache;
 mod config;
 mod dispatch;
 mod edge;
@@ -33,8 +34,8 @@ use tokio::{
 };
 
 pub use config::{
-    CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig,
-    OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
+    CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
+    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
 };
 
 /// Where a gateway listens.
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) verifier: auth::Verifier,
     /// What is served.
     pub(crate) routes: routes::RouteTable,
+    /// Stored answers.
+    pub(crate) cache: cache::Cache,
     /// Sends invocations to workers; its directory says where versions run and who the other gateways are.
     pub(crate) dispatcher: dispatch::Dispatcher,
     /// The scheduler's services.
@@ -291,6 +294,7 @@ impl Gateway {
             config: config.clone(),
             verifier,
             routes,
+            cache: cache::Cache::new(config.cache.max_bytes),
             dispatcher,
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),

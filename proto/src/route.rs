@@ -50,6 +50,9 @@ pub struct RouteSpec {
     /// Answers are compressed for callers that accept it.
     #[serde(default)]
     pub compress: bool,
+    /// Answers of the function are stored as far as they allow it.
+    #[serde(default)]
+    pub cache: bool,
 }
 
 /// Who may call through a route.
