@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_proto::ids::Namespace;
+use dunlin_proto::{ids::Namespace, route::Purge};
 use http::{HeaderMap, StatusCode};
 use moka::{ops::compute::Op, policy::EvictionPolicy};
 use tokio::time::Instant;
@@ -54,6 +54,15 @@ impl Address {
         let (mark, query) = if query.is_some() { ("?", query.unwrap_or_default()) } else { ("", "") };
         // None of these has a space in it.
         Self(format!("{namespace} {scheme}://{authority} {path}{mark}{query}").into())
+    }
+}
+
+impl Address {
+    /// Its namespace, and its path.
+    fn parts(&self) -> (&str, &str) {
+        let mut parts = self.0.splitn(3, ' ');
+        let (namespace, rest) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        (namespace, rest.split('?').next().unwrap_or_default())
     }
 }
 
@@ -142,6 +151,7 @@ impl Cache {
             .max_capacity(max_bytes)
             .weigher(weigh)
             .eviction_policy(EvictionPolicy::lru())
+            .support_invalidation_closures()
             .build();
         let forgotten = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Inner { answers, flights: flight::Flights::default(), forgotten, hasher: RandomState::new() }))
@@ -192,6 +202,31 @@ impl Cache {
             counter.fetch_add(1, Ordering::SeqCst);
         }
         self.0.answers.invalidate(address);
+    }
+
+    /// Forgets what a purge is about, at once and for whatever is on its way.
+    pub(crate) fn purge(&self, purge: Purge) {
+        self.forget_what_comes();
+        let about = move |address: &Address, variants: &Variants| {
+            let (namespace, path) = address.parts();
+            purge.is_about(namespace, path, variants.iter().map(|stored| &stored.owner.rule.name.route))
+        };
+        // It takes such predicates: it has been made so.
+        if self.0.answers.invalidate_entries_if(about).is_err() {
+            self.0.answers.invalidate_all();
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.forget_what_comes();
+        self.0.answers.invalidate_all();
+    }
+
+    fn forget_what_comes(&self) {
+        for counter in &self.0.forgotten {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     fn counter(&self, address: &Address) -> Option<&AtomicU64> {

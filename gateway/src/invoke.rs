@@ -165,12 +165,7 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let consumed = caller.map(|caller| caller.consumed).unwrap_or_default();
-        let with_cookie = |mut response: Response<AnswerBody>| {
-            if let Some(cookie) = cookie {
-                response.headers_mut().append(header::SET_COOKIE, cookie);
-            }
-            response
-        };
+        let with_cookie = |response| with_cookie(response, cookie);
         // What is stored answers it, perhaps.
         let Plan { answer, ask } = match &route {
             Some(routed) => {
@@ -202,11 +197,7 @@ impl Functions {
         // Respond.
         match answer {
             Some(answer) => {
-                context.shutdown.spawn(async move {
-                    if let Ok(new) = calling.await {
-                        cached::read(new.into_body()).await;
-                    }
-                });
+                context.shutdown.spawn(async move { cached::read(calling.await).await });
                 Ok(with_cookie(answer))
             }
             None => calling.await.map(with_cookie),
@@ -227,6 +218,13 @@ async fn dispatch(
         Some(ask) => ask.answered(answered, &context.shutdown),
         None => Ok(answered?.map(|body| AnswerBody::Function(Box::new(body)))),
     }
+}
+
+fn with_cookie(mut response: Response<AnswerBody>, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// Compresses an answer for a caller that accepts this much, where its route asks for it.

@@ -283,18 +283,19 @@ impl Gateway {
             backstage.clone(),
         );
         let peer = self.addresses.peer.to_string();
+        let cache = cache::Cache::new(config.cache.max_bytes);
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
         let sync = snapshot::Sync::open(
             self.data.path(),
             identity,
             scheduler.clone(),
-            snapshot::Sinks { routes: routes.clone(), verifier: verifier.clone(), directory },
+            snapshot::Sinks { routes: routes.clone(), verifier: verifier.clone(), directory, cache: cache.clone() },
         );
         let context = Context {
             config: config.clone(),
             verifier,
             routes,
-            cache: cache::Cache::new(config.cache.max_bytes),
+            cache,
             dispatcher,
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),

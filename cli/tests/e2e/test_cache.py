@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.api import ApiError
 from harness.cluster import eventually
 
 pytestmark = pytest.mark.usefixtures("processes_survive")
@@ -68,3 +69,21 @@ def test_a_new_version_starts_with_nothing_stored(cluster, api, namespace, probe
         assert client.get(cached + FRESH).text == before
         api.deploy(namespace, "probe", probe)
         eventually(lambda: client.get(cached + FRESH).text != before, seconds=10, what="an answer of the new version")
+
+
+def test_a_purge_reaches_both_gateways_before_it_returns(cluster, api, dunlin, namespace, cached):
+    paths = [cached + FRESH, cached + FRESH + "&x"]
+    with cluster.http(0) as one, cluster.http(1) as other:
+        def texts():
+            return [client.get(path).text for client in (one, other) for path in paths]
+
+        for arguments in (("--path", "/say"), ("--prefix", "/s"), ("--route", "all"), ("--all",)):
+            before = texts()
+            assert texts() == before
+            dunlin("cache", "purge", "--path", "/other")
+            assert texts() == before
+            assert dunlin("cache", "purge", *arguments, "-o", "json").json == {"lagging_gateways": []}
+            assert not set(texts()) & set(before), arguments
+    with pytest.raises(ApiError) as refused:
+        api.call("RouteService.PurgeCache", parent=f"namespaces/{namespace}", route="none")
+    assert refused.value.reason == "not_found"

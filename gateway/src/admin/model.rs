@@ -8,6 +8,7 @@ mod alias;
 mod cluster;
 mod function;
 mod invocation;
+mod purge;
 mod route;
 mod time;
 
@@ -16,6 +17,7 @@ pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
+pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use route::{Domain, DomainList, Route, RouteList, RouteSpec};
 pub(crate) use time::Time;
 

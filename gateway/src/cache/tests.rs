@@ -93,6 +93,40 @@ async fn what_was_on_its_way_when_its_address_was_forgotten_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_purge_forgets_what_it_is_about() {
+    use v1::purge_cache_request::What;
+    let (owned, none) = (owner("/{path*}", 1), HeaderMap::new());
+    for (what, left) in [
+        (What::Path("/a".into()), vec!["/a/b", "/b"]),
+        (What::Prefix("/a".into()), vec!["/b"]),
+        (What::Route("all".into()), vec![]),
+        (What::Route("other".into()), vec!["/a", "/a/b", "/b"]),
+        (What::All(true), vec![]),
+    ] {
+        let cache = Cache::new(1 << 20);
+        let store = |path: &str| {
+            let place = cache.place(address(path), owned.clone());
+            cache.store(draft(&place, &none, ""), "x".into());
+        };
+        ["/a", "/a/b", "/b"].into_iter().for_each(store);
+        let late = cache.place(address("/late"), owned.clone());
+        let request = v1::PurgeCacheRequest { parent: "namespaces/shop".into(), what: Some(what.clone()) };
+        cache.purge(Purge::try_from(request).unwrap());
+        let is_there = |path: &&str| found(&cache, &address(path), &owned, &none) == "x";
+        assert_eq!(["/a", "/a/b", "/b"].into_iter().filter(is_there).collect::<Vec<_>>(), left, "{what:?}");
+        cache.store(draft(&late, &none, ""), "x".into());
+        assert_eq!(found(&cache, &late.address, &owned, &none), "nothing", "it was on its way");
+        cache.clear();
+        assert!(!["/a", "/a/b", "/b"].iter().any(is_there));
+    }
+    let foreign = v1::PurgeCacheRequest { parent: "namespaces/bank".into(), what: Some(What::All(true)) };
+    let cache = Cache::new(1 << 20);
+    cache.store(draft(&cache.place(address("/a"), owned.clone()), &none, ""), "x".into());
+    cache.purge(Purge::try_from(foreign).unwrap());
+    assert_eq!(found(&cache, &address("/a"), &owned, &none), "x");
+}
+
+#[tokio::test]
 async fn it_is_bounded_and_the_longest_unused_goes_first() {
     let cache = Cache::new(100_000);
     let (owned, none) = (owner("/{path*}", 1), HeaderMap::new());

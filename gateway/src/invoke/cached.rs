@@ -341,7 +341,7 @@ impl Storing {
         status.append(&mut head.headers);
         if has {
             // The caller has it; others may want it.
-            shutdown.spawn(read(body));
+            shutdown.spawn(read(Ok(Response::new(body))));
             return cache::not_modified(head.headers).map(|body| AnswerBody::Own(Full::new(body)));
         }
         Response::from_parts(head, body)
@@ -353,7 +353,8 @@ impl Storing {
     }
 }
 
-/// Reads a body that nobody waits for to its end, which its invocation's deadline bounds.
-pub(super) async fn read(mut body: AnswerBody) {
+/// Reads an answer that nobody waits for to its end, which its invocation's deadline bounds.
+pub(super) async fn read(answered: Result<Response<AnswerBody>, ApiError>) {
+    let Ok(mut body) = answered.map(Response::into_body) else { return };
     while let Some(Ok(_)) = body.frame().await {}
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dunlin_proto::{
-    internal::v1::{ConfigDelta, OwnedDomain, OwnedDomains, TrafficShare},
+    internal::v1::{CachePurges, ConfigDelta, OwnedDomain, OwnedDomains, PurgePosition, TrafficShare},
     v1::{self, route::Target},
 };
 
@@ -302,4 +302,35 @@ async fn who_leaves_or_reads_slowly_keeps_nobody_waiting() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!((first.status, second.status), (200, 200));
     assert_ne!(first.text(), second.text());
+}
+
+#[tokio::test]
+async fn a_purge_forgets_what_it_names_and_is_acknowledged() {
+    use v1::purge_cache_request::What;
+    let cluster = all().await;
+    for path in ["/say/a", "/say/b?x"] {
+        ask(&cluster, "GET", path, &[FRESH]).await;
+    }
+    let stored = async |path| {
+        let answer = ask(&cluster, "GET", path, &[("cache-control", "only-if-cached")]).await;
+        answer.status == 200
+    };
+    let purge = async |sequence, all, what: Option<What>| {
+        let position = PurgePosition { epoch: 3, sequence };
+        let parent = "namespaces/shop".to_owned();
+        let purges = what.into_iter().map(|what| v1::PurgeCacheRequest { parent: parent.clone(), what: Some(what) });
+        let purges = CachePurges { position: Some(position), all, purges: purges.collect() };
+        cluster.scheduler.purges.send(purges).unwrap();
+        eventually("its word", async || {
+            cluster.scheduler.seen.loads.lock().unwrap().last().is_some_and(|load| load.purged == Some(position))
+        })
+        .await;
+    };
+    purge(1, false, Some(What::Path("/say/b".into()))).await;
+    assert!(stored("/say/a").await && !stored("/say/b?x").await);
+    purge(2, false, Some(What::Prefix("/say/b".into()))).await;
+    assert!(stored("/say/a").await);
+    purge(3, true, None).await;
+    assert!(!stored("/say/a").await);
+    assert_eq!(cluster.scheduler.seen.hellos.lock().unwrap()[0].purged, Some(PurgePosition::default()));
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, SyncGatewayRequest, SyncGatewayResponse,
-    VersionDemand, VersionRef, sync_gateway_request::Report, sync_gateway_response::Update,
+    CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, PurgePosition, SyncGatewayRequest,
+    SyncGatewayResponse, VersionDemand, VersionRef, sync_gateway_request::Report, sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +22,8 @@ pub(crate) struct Received {
     pub(crate) deltas: usize,
     /// All placements, the newest last.
     pub(crate) placements: Vec<Placements>,
+    /// What it was told to forget, the newest last.
+    pub(crate) purges: Vec<CachePurges>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -30,7 +32,8 @@ pub(crate) struct Received {
 impl Received {
     /// What it serves, and for whom.
     fn load(&self) -> SyncGatewayRequest {
-        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone() };
+        let purged = self.purges.last().and_then(|purges| purges.position);
+        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone(), purged };
         SyncGatewayRequest { report: Some(Report::Load(load)) }
     }
 }
@@ -50,6 +53,7 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         software_version: "0.1.0".into(),
         peer_address: format!("127.0.0.1:{}", 7000 + name.len()),
         config_version,
+        purged: Some(PurgePosition::default()),
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -70,9 +74,10 @@ impl SimGateway {
             while let Ok(Some(update)) = updates.message().await {
                 let load = {
                     let mut received = shared.lock().unwrap();
-                    let before = received.config.version;
+                    let known = |received: &Received| (received.config.version, received.purges.len());
+                    let before = known(&received);
                     apply(&mut received, update);
-                    (received.config.version != before).then(|| received.load())
+                    (known(&received) != before).then(|| received.load())
                 };
                 if let Some(load) = load {
                     let _ = acknowledgements.send(load).await;
@@ -122,6 +127,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
             received.deltas += 1;
         }
         Update::Placements(placements) => received.placements.push(placements),
+        Update::CachePurges(purges) => received.purges.push(purges),
     }
 }
 
