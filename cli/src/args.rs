@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alias, build, completion, context, delete, deploy, describe, doctor, domain, function, invocations, invoke,
-        join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, route, token, traffic,
-        versions, worker,
+        alias, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
+        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, route, token,
+        traffic, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Make, list and remove routes: which requests go to which function
     #[command(subcommand)]
     Route(route::RouteCommand),
+    /// Purge the answers that gateways have stored for routes
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Take, list and give back domains for routes
     #[command(subcommand)]
     Domain(domain::DomainCommand),

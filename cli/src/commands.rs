@@ -2,6 +2,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod delete;
@@ -96,6 +97,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Key(command) => key::run(command, session).await,
         Command::Function(command) => function::run(command, session).await,
         Command::Route(command) => route::run(command, session).await,
+        Command::Cache(command) => cache::run(command, session).await,
         Command::Domain(command) => domain::run(command, session).await,
         Command::Worker(command) => worker::run(*command, session).await,
         Command::Up(_) | Command::Gateway(_) | Command::Scheduler(_) => Err(Failure::usage("this is a role")),

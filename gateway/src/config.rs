@@ -62,6 +62,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How invocations reach workers.
     pub dispatch: DispatchConfig,
+    /// Stored answers of functions.
+    pub cache: CacheConfig,
     /// How many records of invocations are kept.
     pub records: RecordsConfig,
     /// Issuers of tokens beside the cluster itself.
@@ -109,6 +111,14 @@ pub struct DispatchConfig {
     pub queue_timeout: Duration,
 }
 
+/// Stored answers of functions, for routes that ask for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Bytes of memory that they take at the most; with 0, nothing is stored. One answer is stored up to 1 MiB. Default 67108864.
+    pub max_bytes: u64,
+}
+
 /// How many records of invocations are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -144,6 +154,7 @@ impl Default for Config {
             proxies: ProxiesConfig::default(),
             limits: LimitsConfig::default(),
             dispatch: DispatchConfig::default(),
+            cache: CacheConfig::default(),
             records: RecordsConfig::default(),
             oidc: Vec::new(),
         }
@@ -168,6 +179,12 @@ impl Default for LimitsConfig {
 impl Default for DispatchConfig {
     fn default() -> Self {
         Self { sessions: 2, in_flight: 10_000, queue: 2_000, queue_timeout: Duration::from_secs(10) }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20 }
     }
 }
 

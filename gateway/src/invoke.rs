@@ -1,13 +1,17 @@
 //! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
-//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
+//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored
+//! answers do for it in `invoke/cached.rs`, what the function gets
+//! in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
 
+mod cached;
 mod choice;
 mod compress;
 mod head;
 mod headers;
 mod origin;
+mod passing;
 mod redirect;
 mod routed;
 mod target;
@@ -29,15 +33,15 @@ use tower::ServiceExt;
 
 use crate::{
     Context,
-    dispatch::{
-        Invocation, RequestBody, ResponseBody,
-        request::{Patience, too_large},
-    },
+    cache::Recorder,
+    dispatch::{Invocation, ResponseBody, request::too_large},
     edge::{Lingering, Peer},
     error, limits,
 };
+use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
 use origin::Origin;
+use passing::Passing;
 use target::{Called, Target};
 
 /// The listener of functions.
@@ -51,6 +55,8 @@ pub(crate) enum AnswerBody {
     Own(Full<Bytes>),
     /// A function's.
     Function(Box<ResponseBody>),
+    /// A function's, of which a copy is kept.
+    Recorded(Box<Recorder<ResponseBody>>),
     /// One of both, compressed on its way.
     Compressed(compress::Compressed),
 }
@@ -135,8 +141,10 @@ impl Functions {
         if let Some(route) = &route {
             route.check_address(origin.address)?;
         }
-        // Room for it: who is refused here costs nothing more.
-        context.dispatcher.has_room(&function)?;
+        // Room for it: who is refused here costs nothing more. What is stored needs none.
+        if !route.as_ref().is_some_and(|route| route.stores()) {
+            context.dispatcher.has_room(&function)?;
+        }
         // Authenticate.
         let FunctionRef { namespace, function: name } = &function.name;
         let caller = if choice.is_preview() {
@@ -160,41 +168,66 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let consumed = caller.map(|caller| caller.consumed).unwrap_or_default();
-        // What the function sees.
-        let request_id = headers::request_id(&parts.headers);
-        let trace = trace::parent(&parts.headers, rand::random());
-        let mut passed = headers::to_function(parts.headers, &consumed, origin, &authority, id, &trace);
-        if let Some(route) = &route {
-            route.to_function(&mut passed);
-        }
-        let limits = &context.config.limits;
-        let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
-        let mut inner = Request::new(RequestBody::incoming(body, patience));
-        *inner.method_mut() = parts.method.clone();
-        *inner.version_mut() = parts.version;
-        *inner.uri_mut() = path_and_query;
-        *inner.headers_mut() = passed;
-        // Dispatch, which keeps the record.
-        let invocation = Invocation {
-            id,
-            function,
-            version,
-            request: inner,
-            base_path,
-            scheme: origin.scheme,
-            authority,
-            remote_address: origin.address,
-            request_id,
-            accepted,
+        let with_cookie = |response| with_cookie(response, cookie);
+        // What is stored answers it, perhaps.
+        let Plan { answer, ask } = match &route {
+            Some(routed) => {
+                let asked = Asked {
+                    cache: &context.cache,
+                    routed,
+                    version: version.key,
+                    parts: &parts,
+                    scheme: origin.scheme,
+                    authority: &authority,
+                    has_body: !body.is_end_stream(),
+                    id,
+                    deadline: accepted + version.timeout,
+                };
+                cached::plan(asked).await
+            }
+            None => Plan::default(),
         };
-        let response = context.dispatcher.invoke(invocation).await?;
+        let answer = match answer {
+            Some(answer) if ask.is_none() => return Ok(with_cookie(answer)),
+            answer => answer,
+        };
+        // What the function sees. A new answer that is asked for beside is a call of its own.
+        let call = if answer.is_some() { InvocationId::new() } else { id };
+        let passing =
+            Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, consumed };
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits);
+        let calling = dispatch(self.0.clone(), invocation, ask);
         // Respond.
-        let mut response = headers::to_caller(response, &parts.method, parts.version, id);
-        if let Some(cookie) = cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+        match answer {
+            Some(answer) => {
+                context.shutdown.spawn(async move { cached::read(calling.await).await });
+                Ok(with_cookie(answer))
+            }
+            None => calling.await.map(with_cookie),
         }
-        Ok(response.map(|body| AnswerBody::Function(Box::new(body))))
     }
+}
+
+/// Calls the function, and does with its answer what there is to be done.
+async fn dispatch(
+    context: Arc<Context>,
+    invocation: Invocation,
+    ask: Option<Ask>,
+) -> Result<Response<AnswerBody>, ApiError> {
+    let (id, method, version) = (invocation.id, invocation.request.method().clone(), invocation.request.version());
+    let answered = context.dispatcher.invoke(invocation).await;
+    let answered = answered.map(|response| headers::to_caller(response, &method, version, id));
+    match ask {
+        Some(ask) => ask.answered(answered, &context.shutdown),
+        None => Ok(answered?.map(|body| AnswerBody::Function(Box::new(body)))),
+    }
+}
+
+fn with_cookie(mut response: Response<AnswerBody>, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// Compresses an answer for a caller that accepts this much, where its route asks for it.
@@ -240,6 +273,7 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Function(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Recorded(body) => Pin::new(body.as_mut()).poll_frame(context),
             Self::Compressed(body) => Pin::new(body).poll_frame(context),
         }
     }
@@ -248,6 +282,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Function(body) => body.is_end_stream(),
+            Self::Recorded(body) => body.is_end_stream(),
             Self::Compressed(body) => body.is_end_stream(),
         }
     }
@@ -256,6 +291,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Function(body) => body.size_hint(),
+            Self::Recorded(body) => body.size_hint(),
             Self::Compressed(body) => body.size_hint(),
         }
     }

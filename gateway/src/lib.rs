@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+mod cache;
 mod config;
 mod dispatch;
 mod edge;
@@ -34,8 +35,8 @@ use tokio::{
 };
 
 pub use config::{
-    CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm, OidcConfig,
-    OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
+    CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
+    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
 };
 
 /// Where a gateway listens.
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) verifier: auth::Verifier,
     /// What is served.
     pub(crate) routes: routes::RouteTable,
+    /// Stored answers.
+    pub(crate) cache: cache::Cache,
     /// Sends invocations to workers; its directory says where versions run and who the other gateways are.
     pub(crate) dispatcher: dispatch::Dispatcher,
     /// Borrows parts of limits.
@@ -284,6 +287,7 @@ impl Gateway {
         );
         let borrowing = limits::Borrowing::new(config.name.clone(), directory.clone(), scheduler.clone());
         let peer = self.addresses.peer.to_string();
+        let cache = cache::Cache::new(config.cache.max_bytes);
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
         let sync = snapshot::Sync::open(
             self.data.path(),
@@ -294,12 +298,14 @@ impl Gateway {
                 verifier: verifier.clone(),
                 directory,
                 borrowing: borrowing.clone(),
+                cache: cache.clone(),
             },
         );
         let context = Context {
             config: config.clone(),
             verifier,
             routes,
+            cache,
             dispatcher,
             borrowing,
             scheduler,

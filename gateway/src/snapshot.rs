@@ -17,9 +17,10 @@ use dunlin_proto::{
     PROTOCOL_VERSION,
     ids::GatewayId,
     internal::v1::{
-        ConfigSnapshot, GatewayHello, GatewayLoad, Placements, SyncGatewayRequest, SyncGatewayResponse, VersionDemand,
-        sync_gateway_request::Report, sync_gateway_response::Update,
+        CachePurges, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, PurgePosition, SyncGatewayRequest,
+        SyncGatewayResponse, VersionDemand, sync_gateway_request::Report, sync_gateway_response::Update,
     },
+    route::Purge,
 };
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -28,6 +29,7 @@ use tonic::Streaming;
 
 use crate::{
     auth::Verifier,
+    cache::Cache,
     dispatch::{Backoff, Directory, wire},
     limits::Borrowing,
     routes::RouteTable,
@@ -62,6 +64,8 @@ pub(crate) struct Sinks {
     pub(crate) directory: Directory,
     /// Learns whether there is a stream.
     pub(crate) borrowing: Borrowing,
+    /// Forgets stored answers.
+    pub(crate) cache: Cache,
 }
 
 /// The stream and what it has brought.
@@ -72,6 +76,8 @@ pub(crate) struct Sync {
     sinks: Sinks,
     config: disk::Kept<ConfigSnapshot>,
     placements: disk::Kept<Placements>,
+    /// The purges that have been followed; at the start, nothing is stored.
+    purged: PurgePosition,
     /// The next hello asks for the whole configuration.
     whole: bool,
     /// Whether there is a stream; nothing before the first try.
@@ -85,8 +91,17 @@ impl Sync {
     pub(crate) fn open(folder: &Path, identity: Identity, scheduler: Scheduler, sinks: Sinks) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
-        let sync =
-            Self { identity, scheduler, sinks, config, placements, whole: false, connected: None, reported: None };
+        let sync = Self {
+            identity,
+            scheduler,
+            sinks,
+            config,
+            placements,
+            purged: PurgePosition::default(),
+            whole: false,
+            connected: None,
+            reported: None,
+        };
         sync.publish_config();
         sync.publish_placements();
         // They were true of an earlier process; whatever the scheduler says is newer.
@@ -182,13 +197,14 @@ impl Sync {
             peer_address: self.identity.peer_address.clone(),
             config_version: if std::mem::take(&mut self.whole) { 0 } else { known },
             held_rates: rates::held(&self.sinks.routes.load()),
+            purged: Some(self.purged),
         };
         SyncGatewayRequest { report: Some(Report::Hello(hello)) }
     }
 
     /// Says what callers want, where that has changed.
     fn report(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
-        let load = load(&self.sinks.routes);
+        let load = load(&self.sinks.routes, self.purged);
         if self.reported.as_ref() == Some(&load) {
             return Ok(());
         }
@@ -202,10 +218,10 @@ impl Sync {
         Ok(())
     }
 
-    /// Says at once which configuration is served, where that has changed.
+    /// Says at once which configuration is served and which purges have been followed, where that has changed.
     fn acknowledge(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
-        let served = self.sinks.routes.load().version;
-        let said = self.reported.as_ref().map(|load| load.config_version);
+        let served = (self.sinks.routes.load().version, Some(self.purged));
+        let said = self.reported.as_ref().map(|load| (load.config_version, load.purged));
         if said == Some(served) { Ok(()) } else { self.report(reports) }
     }
 
@@ -228,8 +244,20 @@ impl Sync {
                 self.publish_placements();
             }
             Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
+            Update::CachePurges(purges) => self.purge(purges),
         }
         Ok(())
+    }
+
+    /// Forgets stored answers. What can't be read may be about any of them.
+    fn purge(&mut self, purges: CachePurges) {
+        let CachePurges { position, all, purges } = purges;
+        let read: Result<Vec<Purge>, _> = purges.into_iter().map(Purge::try_from).collect();
+        match read {
+            Ok(purges) if !all => purges.into_iter().for_each(|purge| self.sinks.cache.purge(purge)),
+            Ok(_) | Err(_) => self.sinks.cache.clear(),
+        }
+        self.purged = position.unwrap_or_default();
     }
 
     fn publish_config(&self) {
@@ -262,7 +290,7 @@ async fn next(updates: &mut Streaming<SyncGatewayResponse>) -> anyhow::Result<Up
 }
 
 /// What callers want now.
-fn load(routes: &RouteTable) -> GatewayLoad {
+fn load(routes: &RouteTable, purged: PurgePosition) -> GatewayLoad {
     let table = routes.load();
     let demand = table.versions().filter_map(|version| {
         let (in_flight, queued) = version.demand.now();
@@ -271,7 +299,7 @@ fn load(routes: &RouteTable) -> GatewayLoad {
     });
     let mut demand: Vec<_> = demand.collect();
     demand.sort_by(|a, b| demand_order(a).cmp(&demand_order(b)));
-    GatewayLoad { config_version: table.version, demand }
+    GatewayLoad { config_version: table.version, demand, purged: Some(purged) }
 }
 
 /// Tables have no order, and equal reports must look equal.

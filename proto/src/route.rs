@@ -8,6 +8,7 @@ mod headers;
 mod host;
 mod network;
 mod pattern;
+mod purge;
 mod target;
 mod template;
 mod wire;
@@ -21,6 +22,7 @@ pub use headers::{AddedHeader, HeaderChanges};
 pub use host::HostPattern;
 pub use network::Network;
 pub use pattern::{ParameterName, PathPattern, Segment, Tail};
+pub use purge::{Purge, Purged};
 pub use target::{Redirect, RouteTarget, StaticResponse};
 pub use template::PathTemplate;
 
@@ -50,6 +52,9 @@ pub struct RouteSpec {
     /// Answers are compressed for callers that accept it.
     #[serde(default)]
     pub compress: bool,
+    /// Answers of the function are stored as far as they allow it.
+    #[serde(default)]
+    pub cache: bool,
 }
 
 /// Who may call through a route.

@@ -23,6 +23,7 @@ pub(crate) use self::{
 };
 use crate::{
     model::{Code, Time, VersionRecord},
+    purges::Position,
     store::WorkerRecord,
 };
 
@@ -266,6 +267,21 @@ impl Cluster {
         let Some(known) = known else { return Err(taken("gateway", gateway.as_str())) };
         (known.config_version, known.demand) = (config_version, demand);
         Ok(())
+    }
+
+    /// A gateway says which purges of stored answers it has followed.
+    pub(crate) fn gateway_purged(&mut self, gateway: &GatewayId, session: Session, purged: Option<Position>) {
+        if let Some(known) = self.gateways.get_mut(gateway).filter(|known| known.session == session) {
+            known.purged = purged;
+        }
+    }
+
+    /// The connected gateways that store answers and have not followed so far.
+    pub(crate) fn behind_purge(&self, newest: Position) -> BTreeSet<GatewayId> {
+        let behind = |known: &GatewayView| {
+            known.purged.is_some_and(|purged| purged.epoch != newest.epoch || purged.sequence < newest.sequence)
+        };
+        self.gateways.iter().filter(|(_, known)| behind(known)).map(|(gateway, _)| gateway.clone()).collect()
     }
 
     /// A gateway's stream has ended: what it asked for is asked for no more.

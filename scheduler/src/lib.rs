@@ -4,7 +4,8 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `lending` divides limited rates over gateways; `trials` remembers what workers found out; `decide` is placement and autoscaling for simulations.
+//! `lending` divides limited rates over gateways; `trials` remembers what workers found out, `purges` what gateways forget;
+//! `decide` is placement and autoscaling for simulations.
 
 mod app;
 mod artifacts;
@@ -25,6 +26,7 @@ mod lending;
 mod members;
 mod model;
 mod placement;
+mod purges;
 mod reconcile;
 mod rpc;
 mod server;

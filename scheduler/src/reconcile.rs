@@ -25,7 +25,7 @@ use tokio::{
 };
 
 pub(crate) use self::publish::{Peer, Placed, Placements};
-use crate::{autoscale::State, catalog::CatalogKeeper, cluster::Cluster, placement::Placement};
+use crate::{autoscale::State, catalog::CatalogKeeper, cluster::Cluster, placement::Placement, purges::PurgeLog};
 
 /// How often it decides without a hint.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -44,6 +44,8 @@ pub(crate) struct Board {
     wanted_workers: watch::Sender<u32>,
     /// Counts what gateways have said.
     acknowledgements: watch::Sender<u64>,
+    /// The last purges of stored answers.
+    purges: watch::Sender<PurgeLog>,
     epoch: u64,
     /// When this scheduler began.
     began: Instant,
@@ -58,6 +60,7 @@ impl Board {
             placements: watch::Sender::new(None),
             wanted_workers: watch::Sender::new(0),
             acknowledgements: watch::Sender::new(0),
+            purges: watch::Sender::new(PurgeLog::new(epoch)),
             epoch,
             began,
         }
@@ -82,6 +85,11 @@ impl Board {
     /// Follows where versions run.
     pub(crate) fn placements(&self) -> watch::Receiver<Option<Arc<Placements>>> {
         self.placements.subscribe()
+    }
+
+    /// Follows purges of stored answers.
+    pub(crate) fn purges(&self) -> watch::Receiver<PurgeLog> {
+        self.purges.subscribe()
     }
 
     /// How many workers the load asks for.

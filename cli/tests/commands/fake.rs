@@ -56,6 +56,7 @@ pub(crate) struct State {
     pub(crate) routes: BTreeMap<String, v1::Route>,
     pub(crate) domains: BTreeMap<String, v1::Domain>,
     pub(crate) aliases: BTreeMap<String, v1::Alias>,
+    pub(crate) purged: Vec<v1::PurgeCacheRequest>,
     /// The gateways that know of no change.
     pub(crate) lagging: Vec<String>,
 }

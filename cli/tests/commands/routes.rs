@@ -114,3 +114,23 @@ async fn a_function_is_taken_out_of_service_and_back_into_it() {
     assert_eq!(user.run("function enable hello -o json").await.ok().json()["disabled"], false);
     assert_eq!(user.run("function enable nobody").await.code, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_answers_are_purged() {
+    use v1::purge_cache_request::What;
+    let user = User::signed_in().await;
+    let purged = user.run("cache purge --path /users/7").await.ok();
+    assert_eq!(purged.err, "purged what was stored of namespace default\n");
+    user.fake.state().lagging = vec!["gateway-2".to_owned()];
+    let purged = user.run("cache purge --prefix /users/").await.ok();
+    assert!(purged.err.contains("will once they are reached: gateway-2"), "{purged:?}");
+    user.run("cache purge --route users").await.ok();
+    let purged = user.run("cache purge --all -o json").await.ok();
+    assert_eq!(purged.json(), json!({ "lagging_gateways": ["gateway-2"] }));
+    let sent: Vec<_> = user.fake.state().purged.iter().filter_map(|request| request.what.clone()).collect();
+    let expected =
+        [What::Path("/users/7".into()), What::Prefix("/users/".into()), What::Route("users".into()), What::All(true)];
+    assert_eq!(sent, expected);
+    assert_eq!(user.run("cache purge").await.code, 2);
+    assert_eq!(user.run("cache purge --all --path /x").await.code, 2);
+}

@@ -87,6 +87,7 @@ operations! {
     GetRoute "RouteService" Need::In(Role::Viewer),
     ListRoutes "RouteService" Need::In(Role::Viewer),
     DeleteRoute "RouteService" Need::In(Role::Developer),
+    PurgeCache "RouteService" Need::In(Role::Developer),
     // Of operators alone where a domain could be the host that everybody uses.
     CreateDomain "DomainService" Need::In(Role::Admin),
     ListDomains "DomainService" Need::In(Role::Viewer),

@@ -9,6 +9,7 @@ mod cluster;
 mod function;
 mod invocation;
 mod plan;
+mod purge;
 mod rate;
 mod route;
 mod time;
@@ -19,6 +20,7 @@ pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker,
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
+pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
 pub(crate) use route::{Domain, DomainList, Route, RouteList, RouteSpec};
 pub(crate) use time::Time;

@@ -114,6 +114,13 @@ fn sent<'a>(split: &Split, headers: &'a HeaderMap) -> Option<Who<'a>> {
     header.map(Who::Header).or_else(|| cookie(headers).filter(|_| split.sticky.cookie).map(Who::Cookie))
 }
 
+/// Whether a request has a cookie beside the one that tells callers apart.
+pub(super) fn has_other_cookie(headers: &HeaderMap) -> bool {
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut names = pairs.map(|pair| pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii());
+    names.any(|name| !name.is_empty() && name != COOKIE.as_bytes())
+}
+
 /// The value of the cookie, where it is one that a gateway has given (RFC 6265 4.2.1).
 fn cookie(headers: &HeaderMap) -> Option<&[u8]> {
     let mut pairs =

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::InvocationId,
+    ids::{InvocationId, Namespace},
     route::{Redirect, RouteAuth, RouteTarget, StaticResponse},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -41,6 +41,10 @@ pub(super) struct Routed {
     rule: Arc<Rule>,
     /// The path's parameters.
     parameters: Vec<(HeaderName, HeaderValue)>,
+    /// How long the part of the caller's path is that stands before the one that routes match.
+    base: usize,
+    /// Another route of the namespace stores answers, or this one.
+    among_stored: bool,
 }
 
 /// An answer without a function.
@@ -153,7 +157,9 @@ fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<C
         None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
         None => (asked.base.to_owned(), seen(asked.path, query)?),
     };
-    let route = Some(Arc::new(Routed { rule: rule.clone(), parameters: rule.headers(values) }));
+    let among_stored = table.router.site(asked.namespace).is_some_and(Site::stores);
+    let parameters = rule.headers(values);
+    let route = Some(Arc::new(Routed { rule: rule.clone(), parameters, base: asked.base.len(), among_stored }));
     Ok(Called { route, ..called(function, alias.as_ref(), base, uri)? })
 }
 
@@ -286,6 +292,31 @@ impl Routed {
     /// Whether answers are compressed.
     pub(super) fn compresses(&self) -> bool {
         self.rule.spec.compress
+    }
+
+    /// The route itself.
+    pub(super) fn rule(&self) -> &Arc<Rule> {
+        &self.rule
+    }
+
+    /// The tenant that it belongs to.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.rule.name.namespace
+    }
+
+    /// The part of a caller's path that routes match.
+    pub(super) fn path_of<'p>(&self, path: &'p str) -> &'p str {
+        path.get(self.base..).filter(|path| !path.is_empty()).unwrap_or("/")
+    }
+
+    /// Whether answers are stored.
+    pub(super) fn stores(&self) -> bool {
+        self.rule.spec.cache
+    }
+
+    /// Whether a route of its namespace stores answers.
+    pub(super) fn is_among_stored(&self) -> bool {
+        self.among_stored
     }
 
     /// Whether browsers are told something even where a call fails.

@@ -36,6 +36,8 @@ pub(crate) struct Site {
     below: HashMap<String, Paths>,
     /// For all hosts.
     any: Paths,
+    /// One of them stores answers.
+    stores: bool,
     /// By the function that they call.
     calling: HashMap<FunctionName, Vec<Arc<Rule>>>,
 }
@@ -96,12 +98,18 @@ impl Site {
         if let Some(function) = rule.spec.target.function() {
             self.calling.entry(function.clone()).or_default().push(rule.clone());
         }
+        self.stores |= rule.spec.cache;
         let paths = match &rule.spec.host {
             Some(HostPattern::Exact(name)) => self.exact.entry(name.to_string()).or_default(),
             Some(HostPattern::Below(name)) => self.below.entry(name.to_string()).or_default(),
             None => &mut self.any,
         };
         paths.insert(rule);
+    }
+
+    /// Whether any of them stores answers.
+    pub(crate) fn stores(&self) -> bool {
+        self.stores
     }
 
     /// The routes that call a function.

@@ -144,6 +144,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
     let plan = v1::PutPlanRequest { plan: Some(plan) };
     let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned() };
     let version = format!("{function}/versions/1");
+    let purge = v1::PurgeCacheRequest { parent: parent.clone(), what: Some(v1::purge_cache_request::What::All(true)) };
     let alias = format!("{function}/aliases/none");
     let set = v1::SetAliasRequest {
         alias: Some(v1::Alias { name: alias.clone(), ..Default::default() }),
@@ -188,6 +189,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.RouteService/GetRoute", Need::Viewer, names(&format!("{parent}/routes/none"))),
         ("dunlin.v1.RouteService/ListRoutes", Need::Viewer, names(&parent)),
         ("dunlin.v1.RouteService/DeleteRoute", Need::Developer, names(&format!("{parent}/routes/none"))),
+        ("dunlin.v1.RouteService/PurgeCache", Need::Developer, purge.encode_to_vec()),
         ("dunlin.v1.DomainService/CreateDomain", Need::Admin, wanted.encode_to_vec()),
         ("dunlin.v1.DomainService/ListDomains", Need::Viewer, names(&parent)),
         ("dunlin.v1.DomainService/DeleteDomain", Need::Admin, names(&format!("{parent}/domains/example.org"))),
@@ -285,6 +287,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
             json!({ "path": "/x", "target": { "kind": "response" } }),
         ),
         ("delete", "/namespaces/{namespace}/routes/{route}", Need::Developer, none.clone()),
+        ("post", "/namespaces/{namespace}/cache/purge", Need::Developer, json!({ "all": true })),
         ("get", "/namespaces/{namespace}/domains", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/domains", Need::Admin, json!({ "domain": "example.org" })),
         ("delete", "/namespaces/{namespace}/domains/{domain}", Need::Admin, none.clone()),

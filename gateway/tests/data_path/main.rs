@@ -5,6 +5,7 @@
 mod harness;
 
 mod auth;
+mod caching;
 mod configuration;
 mod connections;
 mod limits;

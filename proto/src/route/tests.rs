@@ -31,6 +31,7 @@ fn full(route: &mut v1::Route) {
     route.request_headers = Some(v1::HeaderChanges { remove: vec!["cookie".into()], add: vec![header] });
     route.allow = vec!["10.0.0.0/8".into(), "192.0.2.7".into()];
     route.deny = vec!["2001:db8::/32".into()];
+    route.cache = true;
     route.cors = Some(v1::CorsPolicy {
         allow_origins: vec!["https://*.example.com".into()],
         allow_headers: vec!["x-a".into()],
@@ -80,6 +81,7 @@ fn what_is_wrong_is_named() {
         (spec(|r| r.target = response(204, b"x")), "route.response.body"),
         (spec(|r| r.target = response(200, &[0; (16 << 10) + 1])), "route.response.body"),
         (spec(|r| (r.target, r.auth) = (response(200, b""), v1::RouteAuth::Private.into())), "route.auth"),
+        (spec(|r| (r.target, r.cache) = (response(200, b""), true)), "route.cache"),
         (spec(|r| r.request_headers = header("x a", "b")), "route.request_headers.add"),
         (spec(|r| r.request_headers = header("x-a", "b\r\nc: d")), "route.request_headers.add"),
         (spec(|r| r.request_headers = header("X-Forwarded-For", "1.2.3.4")), "route.request_headers.add"),

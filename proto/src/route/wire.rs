@@ -20,6 +20,10 @@ impl TryFrom<v1::Route> for RouteSpec {
             let message = "only a function can be private; what is answered without one is for everybody";
             return Err(ApiError::invalid("route.auth", message).hint("leave auth out, or restrict it with allow"));
         }
+        if target.function().is_none() && wire.cache {
+            let message = "only a function's answers are stored; what is answered without one costs nothing anyway";
+            return Err(ApiError::invalid("route.cache", message).hint("leave cache out"));
+        }
         Ok(Self {
             host: host(&wire.host)?,
             methods: methods("route.methods", &wire.methods)?,
@@ -32,6 +36,7 @@ impl TryFrom<v1::Route> for RouteSpec {
             deny: networks("route.deny", &wire.deny)?,
             cors: wire.cors.map(CorsPolicy::try_from).transpose()?,
             compress: wire.compress,
+            cache: wire.cache,
         })
     }
 }
@@ -102,6 +107,7 @@ impl From<&RouteSpec> for v1::Route {
             deny: spec.deny.iter().map(ToString::to_string).collect(),
             cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
             compress: spec.compress,
+            cache: spec.cache,
             ..Self::default()
         }
     }

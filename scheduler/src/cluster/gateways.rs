@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_proto::ids::{GatewayId, VersionKey};
 
 use super::Session;
-use crate::model::Time;
+use crate::{model::Time, purges::Position};
 
 /// Who a gateway is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,14 @@ pub(crate) struct GatewayView {
     pub(crate) join_time: Time,
     /// The configuration that it serves.
     pub(crate) config_version: u64,
+    /// The purges of stored answers that it has followed; nothing where it stores none.
+    pub(crate) purged: Option<Position>,
     pub(crate) demand: BTreeMap<VersionKey, Demand>,
 }
 
 impl GatewayView {
     pub(super) fn new(hello: GatewayHello, session: Session, wall: Time) -> Self {
         let config_version = hello.config_version;
-        Self { hello, session, join_time: wall, config_version, demand: BTreeMap::new() }
+        Self { hello, session, join_time: wall, config_version, purged: None, demand: BTreeMap::new() }
     }
 }

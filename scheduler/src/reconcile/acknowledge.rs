@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use dunlin_proto::ids::GatewayId;
+use dunlin_proto::{ids::GatewayId, route::Purge};
 use tokio::time::Instant;
 
 use super::Board;
-use crate::catalog::CatalogKeeper;
+use crate::{catalog::CatalogKeeper, cluster::Cluster};
 
 /// How long gateways have to say that they serve a change. Less than clients wait for an answer.
 const ACKNOWLEDGING: Duration = Duration::from_secs(3);
@@ -21,13 +21,28 @@ impl Board {
     /// Waits until every connected gateway serves what is in the catalog now, and names those that do not in time, with those
     /// that have gone lately and may serve on without it.
     pub(crate) async fn lagging(&self, catalog: &CatalogKeeper) -> Vec<String> {
-        let mut acknowledgements = self.acknowledgements.subscribe();
-        let end = Instant::now() + ACKNOWLEDGING;
         let mut target = None;
-        loop {
+        self.waiting(|cluster| {
             // What could not be loaded has no version yet, and nobody has it.
             target = target.or_else(|| (!catalog.is_stale()).then(|| catalog.current().version));
-            let behind = self.cluster().behind(target.unwrap_or(u64::MAX));
+            cluster.behind(target.unwrap_or(u64::MAX))
+        })
+        .await
+    }
+
+    /// Purges stored answers on every gateway, and names those that have not followed in time, as `lagging` does.
+    pub(crate) async fn purge(&self, purge: Purge) -> Vec<String> {
+        self.purges.send_modify(|log| log.add(purge));
+        let target = self.purges.borrow().newest();
+        self.waiting(|cluster| cluster.behind_purge(target)).await
+    }
+
+    /// Waits until nobody is behind, for a while.
+    async fn waiting(&self, mut behind: impl FnMut(&Cluster) -> BTreeSet<GatewayId>) -> Vec<String> {
+        let mut acknowledgements = self.acknowledgements.subscribe();
+        let end = Instant::now() + ACKNOWLEDGING;
+        loop {
+            let behind = behind(&self.cluster());
             if behind.is_empty() {
                 return names(&self.cluster().departed(Instant::now()));
             }
@@ -49,7 +64,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{Cluster, GatewayHello},
+        cluster::GatewayHello,
         model::{NamespaceRecord, Time},
         store::{Database, Store},
     };

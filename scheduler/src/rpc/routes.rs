@@ -5,6 +5,7 @@ use dunlin_proto::{
     ids::DomainName,
     metadata,
     names::{DomainRef, NamespaceRef, RouteName},
+    route::{Purge, Purged},
     v1::{self, domain_service_server::DomainService, route_service_server::RouteService},
 };
 use tonic::{Request, Response, Status};
@@ -58,6 +59,28 @@ impl RouteService for Desk {
         app.config_changed().await;
         tracing::info!(namespace = %target.namespace, route = %target.route, actor, "a route has been deleted");
         Ok(Response::new(v1::DeleteRouteResponse {}))
+    }
+
+    async fn purge_cache(
+        &self,
+        request: Request<v1::PurgeCacheRequest>,
+    ) -> Result<Response<v1::PurgeCacheResponse>, Status> {
+        let actor = metadata::actor(&request);
+        let purge = Purge::try_from(request.into_inner())?;
+        let app = self.app()?;
+        let catalog = app.catalog.current();
+        if !catalog.namespaces.contains(&purge.namespace) {
+            return Err(ApiError::not_found(NamespaceRef { namespace: purge.namespace }).into());
+        }
+        if let Purged::Route(route) = &purge.what {
+            let target = RouteName { namespace: purge.namespace.clone(), route: route.clone() };
+            if !catalog.routes.contains_key(&target) {
+                return Err(ApiError::not_found(target).hint("the namespace's routes: dunlin route list").into());
+            }
+        }
+        tracing::info!(namespace = %purge.namespace, what = ?purge.what, actor, "stored answers are purged");
+        let lagging_gateways = app.board.purge(purge).await;
+        Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways }))
     }
 }
 

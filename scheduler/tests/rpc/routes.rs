@@ -81,3 +81,33 @@ async fn routes_and_domains_are_listed_in_pages_and_bad_ones_are_refused_by_fiel
     let error = refused(cluster.domains().create_domain(wanted).await, ErrorCode::InvalidArgument);
     assert_eq!(error.field.as_deref(), Some("domain"));
 }
+
+#[tokio::test]
+async fn a_purge_reaches_gateways_and_those_that_do_not_follow_are_named() {
+    use v1::purge_cache_request::What;
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    let all = |gateway: &SimGateway| gateway.received().purges.first().is_some_and(|first| first.all);
+    gateway.eventually(&cluster, "its first position", all).await;
+    let purge = |parent: &str, what| v1::PurgeCacheRequest { parent: parent.into(), what: Some(what) };
+    let path = purge("namespaces/default", What::Path("/a".into()));
+    let answer = cluster.routes().purge_cache(path.clone()).await.unwrap().into_inner();
+    assert!(answer.lagging_gateways.is_empty(), "{answer:?}");
+    assert_eq!(gateway.received().purges.last().unwrap().purges, std::slice::from_ref(&path));
+    for (request, code) in [
+        (v1::PurgeCacheRequest { what: None, ..path.clone() }, ErrorCode::InvalidArgument),
+        (purge("namespaces/default", What::Path("a".into())), ErrorCode::InvalidArgument),
+        (purge("namespaces/default", What::Route("none".into())), ErrorCode::NotFound),
+        (purge("namespaces/none", What::All(true)), ErrorCode::NotFound),
+    ] {
+        refused(cluster.routes().purge_cache(request).await, code);
+    }
+    drop(gateway);
+    let gone = async |_: &Cluster| {
+        let answer = cluster.routes().purge_cache(path.clone()).await.unwrap().into_inner();
+        answer.lagging_gateways == ["g1"]
+    };
+    cluster.eventually("the one that has gone", gone).await;
+    let again = SimGateway::connect(&cluster, "g1").await;
+    again.eventually(&cluster, "everything", all).await;
+}

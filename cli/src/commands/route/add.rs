@@ -67,6 +67,9 @@ pub(crate) struct AddArgs {
     /// Compress answers for callers that accept it
     #[arg(long)]
     compress: bool,
+    /// Store answers at the gateways as far as the function's Cache-Control allows it
+    #[arg(long, requires = "function")]
+    cache: bool,
     /// Replace the route of this name
     #[arg(long)]
     replace: bool,
@@ -174,6 +177,7 @@ fn route(name: String, args: AddArgs) -> v1::Route {
         deny: args.deny,
         cors: cors(args.cors),
         compress: args.compress,
+        cache: args.cache,
         ..v1::Route::default()
     }
 }

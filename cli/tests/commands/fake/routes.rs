@@ -36,6 +36,12 @@ impl RouteService for Fake {
         self.state().routes.remove(&name).ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
         Ok(Response::new(v1::DeleteRouteResponse {}))
     }
+
+    async fn purge_cache(&self, request: Request<v1::PurgeCacheRequest>) -> Answer<v1::PurgeCacheResponse> {
+        let mut state = self.state();
+        state.purged.push(request.into_inner());
+        Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways: state.lagging.clone() }))
+    }
 }
 
 #[tonic::async_trait]

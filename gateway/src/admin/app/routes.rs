@@ -4,7 +4,7 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     ids::DomainName,
     names::{DomainRef, NamespaceRef, RouteName},
-    route::RouteSpec,
+    route::{Purge, RouteSpec},
     v1,
 };
 
@@ -62,6 +62,17 @@ impl App {
         let RouteName { namespace, .. } = name("name", &request.name)?;
         Operation::DeleteRoute.allow_in(who, &namespace)?;
         ask(self.routes().delete_route(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn cache_purge(
+        &self,
+        who: &Principal,
+        request: v1::PurgeCacheRequest,
+    ) -> Result<v1::PurgeCacheResponse, ApiError> {
+        let NamespaceRef { namespace } = name("parent", &request.parent)?;
+        Operation::PurgeCache.allow_in(who, &namespace)?;
+        Purge::try_from(request.clone())?;
+        ask(self.routes().purge_cache(on_behalf(who, request))).await
     }
 
     pub(crate) async fn domain_create(

@@ -28,6 +28,13 @@ impl RouteService for Api {
     ) -> Result<Response<v1::DeleteRouteResponse>, Status> {
         self.unary(request, async |app, who, message| app.route_delete(&who, message).await).await
     }
+
+    async fn purge_cache(
+        &self,
+        request: Request<v1::PurgeCacheRequest>,
+    ) -> Result<Response<v1::PurgeCacheResponse>, Status> {
+        self.unary(request, async |app, who, message| app.cache_purge(&who, message).await).await
+    }
 }
 
 #[tonic::async_trait]

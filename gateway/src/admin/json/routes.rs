@@ -17,7 +17,7 @@ use super::{
 use crate::admin::{
     app::App,
     fault::Fault,
-    model::{Domain, DomainList, Route, RouteList, RouteSpec},
+    model::{Domain, DomainList, PurgeCache, PurgedCache, Route, RouteList, RouteSpec},
     params::{DomainIds, Named, NamespaceIds, Page, Query, RouteIds, listed},
     session::Caller,
 };
@@ -92,6 +92,25 @@ pub(super) async fn delete_route(
 ) -> Result<StatusCode, Fault> {
     app.route_delete(&who, v1::DeleteRouteRequest { name: name.to_string() }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Forgets answers that gateways have stored for routes with `cache`.
+#[utoipa::path(
+    post,
+    path = "/namespaces/{namespace}/cache/purge",
+    tag = "routes",
+    params(NamespaceIds),
+    request_body = PurgeCache,
+    responses((status = 200, body = PurgedCache, description = "They are forgotten"), Refused),
+)]
+pub(super) async fn purge_cache(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<NamespaceRef>,
+    Body(body): Body<PurgeCache>,
+) -> Answer<PurgedCache> {
+    let request = body.into_message(parent.to_string())?;
+    Ok(Json(app.cache_purge(&who, request).await?.into()))
 }
 
 /// Lists the domains of a namespace in the order of their names.

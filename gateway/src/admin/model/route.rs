@@ -71,6 +71,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) compress: bool,
+    /// Answers of the function are stored as far as they allow it.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) cache: bool,
 }
 
 /// What becomes of a request.
@@ -219,6 +223,7 @@ impl From<v1::Route> for Route {
                 deny: wire.deny,
                 cors: wire.cors.map(CorsPolicy::from),
                 compress: wire.compress,
+                cache: wire.cache,
             },
             create_time: wire.create_time.map(Time::from),
             update_time: wire.update_time.map(Time::from),
@@ -249,6 +254,7 @@ impl RouteSpec {
             deny: self.deny,
             cors: self.cors.map(v1::CorsPolicy::from),
             compress: self.compress,
+            cache: self.cache,
             ..Default::default()
         }
     }

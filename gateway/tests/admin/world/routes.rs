@@ -36,6 +36,14 @@ impl RouteService for Scheduler {
         self.state().routes.remove(&name).ok_or_else(|| missing(&name))?;
         Ok(Response::new(v1::DeleteRouteResponse {}))
     }
+
+    async fn purge_cache(
+        &self,
+        request: Request<v1::PurgeCacheRequest>,
+    ) -> Result<Response<v1::PurgeCacheResponse>, Status> {
+        self.open("PurgeCache", request);
+        Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways: vec!["gateway-2".to_owned()] }))
+    }
 }
 
 #[tonic::async_trait]

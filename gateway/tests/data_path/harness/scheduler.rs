@@ -12,8 +12,8 @@ use std::{
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::internal::v1::{
     ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, BorrowQuotaRequest, BorrowQuotaResponse,
-    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateDemand, RateLoan, RateLoans, RateReport,
-    SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
+    CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateDemand, RateLoan, RateLoans,
+    RateReport, SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
     sync_gateway_request::Report,
     sync_gateway_response::Update,
     sync_service_server::{SyncService, SyncServiceServer},
@@ -33,6 +33,7 @@ pub(crate) struct Scheduler {
     pub(crate) config: ConfigSnapshot,
     pub(crate) placements: watch::Sender<Placements>,
     pub(crate) deltas: broadcast::Sender<ConfigDelta>,
+    pub(crate) purges: broadcast::Sender<CachePurges>,
     pub(crate) seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -50,6 +51,7 @@ struct Service {
     config: ConfigSnapshot,
     placements: watch::Sender<Placements>,
     deltas: broadcast::Sender<ConfigDelta>,
+    purges: broadcast::Sender<CachePurges>,
     seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -59,11 +61,13 @@ impl Scheduler {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (placements, deltas) = (watch::Sender::new(first), broadcast::Sender::new(16));
+        let purges = broadcast::Sender::new(16);
         let (seen, shutdown) = (Arc::<Seen>::default(), Shutdown::default());
         let service = Service {
             config: config.clone(),
             placements: placements.clone(),
             deltas: deltas.clone(),
+            purges: purges.clone(),
             seen: seen.clone(),
             shutdown: shutdown.clone(),
         };
@@ -75,7 +79,7 @@ impl Scheduler {
                 () = ended.begun() => {}
             }
         });
-        Self { address, config, placements, deltas, seen, shutdown }
+        Self { address, config, placements, deltas, purges, seen, shutdown }
     }
 
     /// Goes away.
@@ -124,6 +128,7 @@ impl SyncService for Service {
         let (updates, stream) = mpsc::channel(16);
         let (config, seen, shutdown) = (self.config.clone(), self.seen.clone(), self.shutdown.clone());
         let (mut placements, mut deltas) = (self.placements.subscribe(), self.deltas.subscribe());
+        let mut purges = self.purges.subscribe();
         self.shutdown.spawn(async move {
             let update = |update| Ok(SyncGatewayResponse { update: Some(update) });
             updates.send(update(Update::Config(config))).await.ok()?;
@@ -133,6 +138,7 @@ impl SyncService for Service {
                 tokio::select! {
                     changed = placements.changed() => changed.ok()?,
                     delta = deltas.recv() => updates.send(update(Update::ConfigDelta(delta.ok()?))).await.ok()?,
+                    these = purges.recv() => updates.send(update(Update::CachePurges(these.ok()?))).await.ok()?,
                     report = reports.next() => match report?.ok()?.report? {
                         Report::Hello(hello) => seen.hellos.lock().unwrap().push(hello),
                         Report::Load(load) => seen.loads.lock().unwrap().push(load),

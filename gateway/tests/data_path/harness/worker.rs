@@ -1,5 +1,7 @@
 //! A worker whose functions do what the path says: each behaviour below is one way in which a guest or a worker can act.
 
+mod say;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
@@ -261,6 +263,7 @@ impl Call {
         match path.as_str() {
             "/echo" => self.echo(begin).await,
             "/stream" => self.stream().await,
+            path if path.starts_with("/say") => self.say(&begin).await,
             "/swallow" => self.swallow().await,
             "/hang" => self.until_cancelled().await,
             "/silent" => std::future::pending().await,

@@ -18,7 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{super::snapshot, Desk, Ends, first, over, read, report};
-use crate::{app::App, catalog::Catalog, cluster::Session, lending::Loan, model::Time, reconcile::Placements};
+use crate::{
+    app::App,
+    catalog::Catalog,
+    cluster::Session,
+    lending::Loan,
+    model::Time,
+    purges::{Missed, Position, PurgeLog},
+    reconcile::Placements,
+};
 
 pub(super) async fn open(
     desk: &Desk,
@@ -30,11 +38,13 @@ pub(super) async fn open(
         return Err(ApiError::invalid("report", "the first message of a gateway must be its hello"));
     };
     let held = report::held_rates(&hello.held_rates);
+    let purged = hello.purged.as_ref().map(position);
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
     let (gateway, has) = (hello.gateway.clone(), hello.config_version);
     let session = app.board.cluster().gateway_join(hello, Time::now())?;
+    app.board.cluster().gateway_purged(&gateway, session, purged);
     tracing::info!(%gateway, config_version = has, "a gateway has connected");
     app.remember_holder(&gateway).await;
     let told = app.lending.join(&gateway, session, &held, &app.catalog.current(), Instant::now());
@@ -50,7 +60,7 @@ pub(super) async fn open(
     };
     read(desk, &ended, follow(app.clone(), gateway.clone(), session, reports), left);
     let lent = Lent { app: app.clone(), gateway, session, told };
-    Ok(updates(desk.clone(), &app, has, ended, lent))
+    Ok(updates(desk.clone(), &app, (has, purged), ended, lent))
 }
 
 /// What one stream says of limited rates.
@@ -77,6 +87,10 @@ impl Lent {
     }
 }
 
+fn position(wire: &wire::PurgePosition) -> Position {
+    Position { epoch: wire.epoch, sequence: wire.sequence }
+}
+
 /// Takes reports until the stream ends or another one has replaced it.
 async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports: Streaming<wire::SyncGatewayRequest>) {
     while let Ok(Some(message)) = reports.message().await {
@@ -96,6 +110,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
             tracing::info!(%gateway, cause = error.message, "a gateway's stream is replaced");
             return;
         }
+        app.board.cluster().gateway_purged(&gateway, session, load.purged.as_ref().map(position));
         app.board.acknowledged();
         if waits {
             app.board.hint();
@@ -106,12 +121,13 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
 fn updates(
     desk: Desk,
     app: &App,
-    has: u64,
+    (has, mut purged): (u64, Option<Position>),
     ended: CancellationToken,
     lent: Lent,
 ) -> impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<> {
     let ends = Ends { ended: ended.clone() };
     let (mut catalogs, mut placements) = (app.catalog.subscribe(), app.board.placements());
+    let mut purges = app.board.purges();
     let token_keys = snapshot::token_keys(&desk.tokens);
     let say = |update| Ok(wire::SyncGatewayResponse { update: Some(update) });
     async_stream::stream! {
@@ -131,7 +147,11 @@ fn updates(
             if let Some(update) = lent.news() {
                 yield say(update);
             }
+            if let Some(update) = missed(&mut purges, &mut purged) {
+                yield say(Update::CachePurges(update));
+            }
             tokio::select! {
+                changed = purges.changed() => if changed.is_err() { return },
                 changed = catalogs.changed() => if changed.is_err() { return },
                 changed = placements.changed() => if changed.is_err() { return },
                 () = lent.told.notified() => {}
@@ -149,6 +169,21 @@ fn config(sent: Option<&Catalog>, now: &Catalog, has: u64, token_keys: &[wire::T
         None if has == now.version => None,
         None => Some(Update::Config(snapshot::whole(now, token_keys.to_vec()))),
     }
+}
+
+/// The purges that it has not been told of, where it stores answers.
+fn missed(purges: &mut watch::Receiver<PurgeLog>, told: &mut Option<Position>) -> Option<wire::CachePurges> {
+    let has = told.as_mut()?;
+    let log = purges.borrow_and_update();
+    let missed = log.missed(*has)?;
+    *has = log.newest();
+    let position = Some(wire::PurgePosition { epoch: has.epoch, sequence: has.sequence });
+    Some(match missed {
+        Missed::More => wire::CachePurges { position, all: true, purges: Vec::new() },
+        Missed::These(purges) => {
+            wire::CachePurges { position, all: false, purges: purges.iter().map(Into::into).collect() }
+        }
+    })
 }
 
 /// The placements, where they are others than this stream sent last.

@@ -6,8 +6,9 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateLoan, SyncGatewayRequest,
-    SyncGatewayResponse, VersionDemand, VersionRef, sync_gateway_request::Report, sync_gateway_response::Update,
+    CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, PurgePosition, RateLoan,
+    SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionRef, sync_gateway_request::Report,
+    sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +25,8 @@ pub(crate) struct Received {
     pub(crate) placements: Vec<Placements>,
     /// All parts of limited rates, the newest last.
     pub(crate) loans: Vec<RateLoan>,
+    /// What it was told to forget, the newest last.
+    pub(crate) purges: Vec<CachePurges>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -32,7 +35,8 @@ pub(crate) struct Received {
 impl Received {
     /// What it serves, and for whom.
     fn load(&self) -> SyncGatewayRequest {
-        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone() };
+        let purged = self.purges.last().and_then(|purges| purges.position);
+        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone(), purged };
         SyncGatewayRequest { report: Some(Report::Load(load)) }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         peer_address: format!("127.0.0.1:{}", 7000 + name.len()),
         config_version,
         held_rates: Vec::new(),
+        purged: Some(PurgePosition::default()),
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -73,9 +78,10 @@ impl SimGateway {
             while let Ok(Some(update)) = updates.message().await {
                 let load = {
                     let mut received = shared.lock().unwrap();
-                    let before = received.config.version;
+                    let known = |received: &Received| (received.config.version, received.purges.len());
+                    let before = known(&received);
                     apply(&mut received, update);
-                    (received.config.version != before).then(|| received.load())
+                    (known(&received) != before).then(|| received.load())
                 };
                 if let Some(load) = load {
                     let _ = acknowledgements.send(load).await;
@@ -126,6 +132,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
         }
         Update::Placements(placements) => received.placements.push(placements),
         Update::RateLoans(loans) => received.loans.extend(loans.loans),
+        Update::CachePurges(purges) => received.purges.push(purges),
     }
 }
 

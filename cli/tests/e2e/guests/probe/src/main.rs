@@ -1,9 +1,10 @@
 //! A guest that does what it is asked to, so that tests can look at the platform from inside.
 //!
 //! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/count` says how many such
-//! calls the instance has served before; `/headers` lists what reached the guest, without the gateway's word; `/hold?ms=...`
-//! answers late; `/trickle?n=...&ms=...` answers in pieces; `/trailers` echoes body and trailers, and adds a trailer with the
-//! body's length, which it announces where its answer is `?late`; anything else is echoed.
+//! calls the instance has served before; `/say?cache-control=...` says the time, with such headers; `/headers` lists what
+//! reached the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces;
+//! `/trailers` echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is
+//! `?late`; anything else is echoed.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -29,6 +30,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             wstd::task::sleep(Duration::from_millis(number("ms"))).await;
             Ok(Response::new("held".to_owned().into()))
         }
+        "/say" => say(&query),
         "/trailers" => with_trailers(request, query == "late").await,
         "/trickle" => Ok(Response::new(trickle(number("n"), number("ms")))),
         _ => Ok(Response::new(request.into_body())),
@@ -45,6 +47,18 @@ async fn fetch(query: &str) -> Result<Response<Body>, Error> {
     let body = response.body_mut().contents().await?.to_vec();
     let text = String::from_utf8_lossy(&body).into_owned();
     Ok(Response::builder().header("x-upstream-status", response.status().as_u16()).body(text.into())?)
+}
+
+/// An answer that is another one each time, with the headers of the query.
+fn say(query: &str) -> Result<Response<Body>, Error> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut response = Response::builder();
+    for name in ["cache-control", "etag", "vary"] {
+        if let Some(value) = parameter(query, name) {
+            response = response.header(name, value);
+        }
+    }
+    Ok(response.body(now.as_nanos().to_string().into())?)
 }
 
 /// Every header, a line each.

@@ -1,0 +1,73 @@
+//! A request on its way to its function, once it is clear which version takes it.
+//!
+//! Which headers pass is `headers.rs`'s business, how the invocation runs `dispatch`'s.
+
+use std::sync::Arc;
+
+use dunlin_proto::ids::InvocationId;
+use http::{HeaderName, Request, Uri, request::Parts};
+use tokio::time::Instant;
+
+use super::{cached::Ask, headers, origin::Origin, routed::Routed, trace};
+use crate::{
+    config::LimitsConfig,
+    dispatch::{Invocation, RequestBody, request::Patience},
+    edge::Lingering,
+    routes::{Function, Version},
+};
+
+/// What is known of a call beside what its caller sent.
+#[derive(Debug)]
+pub(super) struct Passing {
+    pub(super) id: InvocationId,
+    pub(super) function: Arc<Function>,
+    pub(super) version: Arc<Version>,
+    pub(super) base_path: String,
+    pub(super) path_and_query: Uri,
+    pub(super) route: Option<Arc<Routed>>,
+    pub(super) authority: String,
+    pub(super) origin: Origin,
+    /// The headers that held credentials of the platform.
+    pub(super) consumed: Vec<HeaderName>,
+}
+
+impl Passing {
+    /// The call, ready to run; with `ask`, what it brings may be stored.
+    pub(super) fn invocation(
+        self,
+        parts: Parts,
+        body: Lingering,
+        ask: Option<&Ask>,
+        accepted: Instant,
+        limits: &LimitsConfig,
+    ) -> Invocation {
+        let Self { id, function, version, base_path, path_and_query, route, authority, origin, consumed } = self;
+        let request_id = headers::request_id(&parts.headers);
+        let trace = trace::parent(&parts.headers, rand::random());
+        let mut passed = headers::to_function(parts.headers, &consumed, origin, &authority, id, &trace);
+        if let Some(route) = route {
+            route.to_function(&mut passed);
+        }
+        if let Some(ask) = ask {
+            ask.to_function(&mut passed);
+        }
+        let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
+        let mut request = Request::new(RequestBody::incoming(body, patience));
+        *request.method_mut() = ask.map_or_else(|| parts.method.clone(), |ask| ask.method(&parts.method));
+        *request.version_mut() = parts.version;
+        *request.uri_mut() = path_and_query;
+        *request.headers_mut() = passed;
+        Invocation {
+            id,
+            function,
+            version,
+            request,
+            base_path,
+            scheme: origin.scheme,
+            authority,
+            remote_address: origin.address,
+            request_id,
+            accepted,
+        }
+    }
+}
