@@ -2,15 +2,16 @@
 //!
 //! `closed` keeps so many calls in flight: throughput, and CPU time of each process for each call. `open` sends by a fixed
 //! schedule, whatever comes back: latency counts from the scheduled time. `once` calls each URL of a list once. `start` times
-//! a process from its start to its first answer, then its memory at rest. Results are JSON on standard output; the scripts
+//! a process from its start to its first answer, then its memory at rest. `serve` is what others are compared with. Results are JSON on standard output; the scripts
 //! add the machine and the versions. No number here is a test.
 
 mod client;
 mod load;
 mod process;
 mod report;
+mod serve;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -70,6 +71,17 @@ enum Command {
         /// Calls in flight; up to a thousand connections are open before the first
         #[arg(long, default_value_t = 1)]
         connections: usize,
+    },
+    /// Answers every request with the same bytes, until it is ended
+    Serve {
+        /// host:port
+        listen: SocketAddr,
+        /// Of each answer
+        #[arg(long, default_value_t = 1024)]
+        bytes: usize,
+        /// Threads
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
     },
     /// Starts a program, times its first answer, and reads its memory at rest
     Start {
@@ -136,6 +148,7 @@ fn run(command: Command) -> anyhow::Result<Value> {
             let requests = list.lines().map(|url| call.request(url)).collect::<anyhow::Result<_>>()?;
             load::once(Once { requests, in_flight: connections, processes: call.processes })
         }
+        Command::Serve { listen, bytes, threads } => serve::run(listen, bytes, threads).map(|()| Value::Null),
         Command::Start { url, rest, program, args } => process::start(&url, Duration::from_secs(rest), &program, &args),
     }
 }

@@ -6,6 +6,7 @@ from .words import table
 
 def gateway(figures):
     steps, exact, many = figures["steps"], figures["exactness"], figures["many"]
+    stored = figures["stored"]
     cost = [
         [name, number(us), number(us - steps["gateway_us_per_call"]["nothing"]) if name != "nothing" else ""]
         for name, us in steps["gateway_us_per_call"].items()
@@ -18,7 +19,9 @@ def gateway(figures):
         + f"\nA rate of {number(exact[0]['allowed'] / 10)} a second with a burst of {number(exact[0]['burst'])}, asked for 1.2 times at two gateways, for ten seconds "
         "from two seconds after callers have moved to this division; what the rate allows, and no more than the burst beyond it:\n\n"
         + table(["callers at the gateways", f"admitted of {number(exact[0]['allowed'])}", "share"], shares)
-        + f"\n{number(many['keys'])} keys and {number(steps['routes'])} routes: {' and '.join(number(mib) for mib in many['gateway_mib'])} MiB in the gateways; "
+        + f"\nStored answers of a kibibyte: {number(stored['per_second']['stored answer'])} a second, hyper alone with the same bytes {number(stored['per_second']['hyper'])}: "
+        f"{stored['share_of_hyper']:.0%} of it.\n"
+        f"\n{number(many['keys'])} keys and {number(steps['routes'])} routes: {' and '.join(number(mib) for mib in many['gateway_mib'])} MiB in the gateways; "
         f"a change is served by both after {number(change['p50'])} ms (median; {number(change['p99'])} ms at the most); after a restart of the scheduler "
         f"the first change is served after {number(many['restart_to_served_seconds'])} s.\n"
     )

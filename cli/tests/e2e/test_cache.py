@@ -87,3 +87,17 @@ def test_a_purge_reaches_both_gateways_before_it_returns(cluster, api, dunlin, n
     with pytest.raises(ApiError) as refused:
         api.call("RouteService.PurgeCache", parent=f"namespaces/{namespace}", route="none")
     assert refused.value.reason == "not_found"
+
+
+def test_stored_answers_count_against_the_quota_of_their_caller(cluster, api, dunlin, namespace, probe):
+    api.deploy(namespace, "shut", probe, public=False)
+    dunlin("route", "add", "shut", "/{path*}", "--function", "shut", "--cache")
+    dunlin("plan", "set", "few", "--quota", "20/day")
+    headers = {"X-Api-Key": dunlin("key", "create", "till", "--plan", "few", "-o", "json").json["secret"]}
+    path = f"/{namespace}/say?cache-control=public,max-age%3D600"
+    with cluster.http() as client:
+        eventually(lambda: client.get(path, headers=headers).headers.get("cache-status", "").startswith("dunlin; hit"), seconds=15, what="a hit")
+        answers = [client.get(path, headers=headers) for _ in range(25)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused and refused[-1].json()["error"]["limit"]["kind"] == "quota", [answer.status_code for answer in answers]
+        assert client.get(path).status_code == 401, "who is not let in gets nothing that is stored"

@@ -1,7 +1,7 @@
 //! A guest for benchmarks that does as much as it is told, and needs neither files nor logs for it.
 //!
 //! `?work=N` counts the steps of the Collatz sequences from 1 to N, the same sum in every language of `bench/guests`;
-//! `?sleep=MS` answers late.
+//! `?sleep=MS` answers late; `?bytes=N` answers with so many bytes, which may be stored for an hour.
 
 use wstd::http::{Body, Error, Request, Response};
 use wstd::time::Duration;
@@ -12,6 +12,10 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let number = |name: &str| query.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok();
     if let Some(milliseconds) = number("sleep") {
         wstd::task::sleep(Duration::from_millis(milliseconds)).await;
+    }
+    if let Some(bytes) = number("bytes") {
+        let body = "x".repeat(usize::try_from(bytes.min(1 << 20)).unwrap_or_default());
+        return Ok(Response::builder().header("cache-control", "public, max-age=3600").body(body.into())?);
     }
     let steps = steps(number("work").unwrap_or(0));
     Ok(Response::new(format!("{steps}\n").into()))
