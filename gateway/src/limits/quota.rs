@@ -22,8 +22,9 @@ use super::{
     bucket::{Moment, time, units},
 };
 
-/// The least that is asked for at once, and the most.
-const WANTED: (u64, u64) = (100, 1_000_000);
+/// The least that is asked for at once, and the most. The least makes one question in a hundred admissions of it all, with the
+/// small loans at the end of a quota.
+const WANTED: (u64, u64) = (200, 1_000_000);
 /// A loan should last about so long: more is lost with a gateway that dies, less is many questions.
 const LASTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// After a question that nobody answered, none is asked for so long.
@@ -310,10 +311,10 @@ mod tests {
 
     #[test]
     fn the_size_of_loans_follows_how_long_they_last() {
-        let mut account = Account { wanted: 100, borrowed: None };
+        let mut account = Account { wanted: 200, borrowed: None };
         let mut now = Instant::now();
         for (lasted, wanted) in
-            [(0, 100), (100, 200), (100, 400), (5_000, 400), (20_000, 200), (20_000, 100), (20_000, 100)]
+            [(0, 200), (100, 400), (100, 800), (5_000, 800), (20_000, 400), (20_000, 200), (20_000, 200)]
         {
             now += Duration::from_millis(lasted);
             account.adapt(now);
