@@ -173,9 +173,14 @@ impl KeyQuota {
             return answer;
         }
         account.adapt(asked);
-        let owed = loan.owed.swap(0, Ordering::AcqRel);
+        // It stays owed until the scheduler has answered: a caller who leaves meanwhile ends this here. It may be counted twice,
+        // which is better than not at all.
+        let owed = loan.owed.load(Ordering::Acquire);
         let answer = borrowing.quota(self.request(account.wanted, loan.surrender(), owed)).await;
         account.borrowed = Some(asked);
+        if answer.is_ok() {
+            loan.owed.fetch_sub(owed, Ordering::AcqRel);
+        }
         match answer {
             Ok(answer) if answer.granted > 0 => {
                 loan.keep(&answer, asked);
@@ -190,8 +195,6 @@ impl KeyQuota {
             // It is no longer limited, and this gateway is about to learn of it.
             Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
             Err(_) => {
-                // It may have been heard: counted twice is better than not at all.
-                loan.owed.fetch_add(owed, Ordering::AcqRel);
                 self.pause(PAUSE, true);
                 self.alone()
             }
