@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dunlin_proto::ApiError;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -79,16 +79,9 @@ impl Tape {
     }
 
     fn store(self) {
-        let Self { mut pieces, size, cache, draft, lead } = self;
-        let body = match pieces.pop() {
-            Some(only) if pieces.is_empty() => only,
-            last => {
-                let mut whole = BytesMut::with_capacity(size);
-                pieces.iter().chain(&last).for_each(|piece| whole.extend_from_slice(piece));
-                whole.freeze()
-            }
-        };
-        cache.store(draft, body);
+        let Self { pieces, cache, draft, lead, .. } = self;
+        // Copied in any case: a piece may be a small part of a large buffer, which would stay with it and count for nothing.
+        cache.store(draft, Bytes::from(pieces.concat()));
         // Those that wait find it now.
         drop(lead);
     }
