@@ -1,9 +1,9 @@
 //! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
-//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored
-//! answers do for it in `invoke/cached.rs`, what the function gets
-//! in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an invocation runs is `dispatch`'s.
+//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
+//! it in `invoke/cached.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
+//! invocation runs is `dispatch`'s.
 
 mod cached;
 mod choice;

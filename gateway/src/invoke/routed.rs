@@ -112,7 +112,7 @@ fn routed(asked: &Asked<'_>, table: &Table) -> Outcome {
         return Outcome::Target(Target::Answer(Box::new(answer)));
     }
     match site.find(asked.host, asked.path, asked.parts.method.as_str()) {
-        Lookup::Found(matched) => Outcome::Target(target(asked, matched, table)),
+        Lookup::Found(matched) => Outcome::Target(target(asked, matched, table, site)),
         Lookup::NotAllowed(methods) => Outcome::NotAllowed(methods),
         Lookup::Nothing => Outcome::Automatic,
     }
@@ -127,9 +127,9 @@ fn preflight(asked: &Asked<'_>, site: &Site) -> Option<Answer> {
 }
 
 /// What becomes of a request. Where its function can't be called, the route still has its say about the answer.
-fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table) -> Target {
+fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table, site: &Site) -> Target {
     let response = match &matched.rule.spec.target {
-        RouteTarget::Function { .. } => match function(asked, &matched, table) {
+        RouteTarget::Function { .. } => match function(asked, &matched, table, site) {
             Ok(called) => return Target::Function(called),
             Err(failure) => Err(failure),
         },
@@ -139,7 +139,7 @@ fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table) -> Target {
     Target::Answer(Box::new(Answer { rule: Some(matched.rule), response, allow: None }))
 }
 
-fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<Called, ApiError> {
+fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table, site: &Site) -> Result<Called, ApiError> {
     let Matched { rule, values } = matched;
     let RouteTarget::Function { function: name, alias, rewrite } = &rule.spec.target else {
         return Err(ApiError::internal());
@@ -157,8 +157,7 @@ fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<C
         None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
         None => (asked.base.to_owned(), seen(asked.path, query)?),
     };
-    let among_stored = table.router.site(asked.namespace).is_some_and(Site::stores);
-    let parameters = rule.headers(values);
+    let (parameters, among_stored) = (rule.headers(values), site.stores());
     let route = Some(Arc::new(Routed { rule: rule.clone(), parameters, base: asked.base.len(), among_stored }));
     Ok(Called { route, ..called(function, alias.as_ref(), base, uri)? })
 }
