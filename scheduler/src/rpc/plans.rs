@@ -82,10 +82,7 @@ pub(super) fn seconds_now() -> i64 {
 
 /// What a key may use and has used.
 pub(super) async fn usage(app: &App, key: &KeyName) -> Result<v1::GetKeyUsageResponse, Status> {
-    let record = app.store.key_fetch(key).await?;
-    let plans = app.store.plan_list(&key.namespace).await?;
-    let plan = plans.into_iter().map(|(plan, _)| plan).find(|plan| Some(&plan.name.plan) == record.plan.as_ref());
-    let Some(plan) = plan else { return Ok(v1::GetKeyUsageResponse::default()) };
+    let Some(plan) = app.store.key_plan(key).await? else { return Ok(v1::GetKeyUsageResponse::default()) };
     let told = v1::GetKeyUsageResponse {
         plan: plan.name.plan.to_string(),
         rate: plan.rate.map(Into::into),

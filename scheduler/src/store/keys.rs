@@ -7,7 +7,7 @@ use dunlin_proto::{
 };
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, plans::plan_exists_in_tx, row};
+use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, plans::plan_fetch_in_tx, row};
 use crate::{
     error::Error,
     model::{KeyRecord, Time},
@@ -36,7 +36,7 @@ pub(super) fn read(row: &AnyRow) -> Result<KeyRecord, Error> {
     })
 }
 
-async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> Result<KeyRecord, Error> {
+pub(super) async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> Result<KeyRecord, Error> {
     let query = sqlx::query("SELECT * FROM api_keys WHERE namespace = $1 AND id = $2");
     let found = query.bind(name.namespace.as_str()).bind(name.key.as_str()).fetch_optional(&mut **tx).await?;
     found.as_ref().map(read).transpose()?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
@@ -49,7 +49,7 @@ async fn plan_of_key_in_tx(
     plan: Option<&PlanId>,
 ) -> Result<(), Error> {
     let Some(plan) = plan else { return Ok(()) };
-    plan_exists_in_tx(tx, &PlanName { namespace: namespace.clone(), plan: plan.clone() }).await
+    plan_fetch_in_tx(tx, &PlanName { namespace: namespace.clone(), plan: plan.clone() }).await.map(|_| ())
 }
 
 impl Store {
@@ -86,14 +86,6 @@ impl Store {
         let rows = query.fetch_all(&mut *tx).await?;
         tx.commit().await?;
         rows.iter().map(read).collect()
-    }
-
-    /// A key, revoked and expired ones too.
-    pub(crate) async fn key_fetch(&self, name: &KeyName) -> Result<KeyRecord, Error> {
-        let mut tx = self.begin().await?;
-        let found = key_fetch_in_tx(&mut tx, name).await?;
-        tx.commit().await?;
-        Ok(found)
     }
 
     /// Puts a key under a plan, or under none.

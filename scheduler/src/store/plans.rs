@@ -1,14 +1,16 @@
 //! Usage plans in the database, and what keys have used or gateways borrowed of their quotas. A loan is here before a gateway
 //! hears of it, so that nothing is lent twice whatever fails in between.
 
+use std::collections::HashMap;
+
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::Namespace,
-    names::{KeyId, PlanName},
+    ids::{Namespace, PlanId},
+    names::{KeyId, KeyName, PlanName},
 };
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 
-use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, row};
+use super::{Store, config_bump, keys::key_fetch_in_tx, namespaces::namespace_fetch_in_tx, row};
 use crate::{
     error::Error,
     model::{PlanRecord, Time},
@@ -39,11 +41,11 @@ pub(super) fn read(row: &AnyRow) -> Result<PlanRecord, Error> {
     })
 }
 
-/// Checks that a plan is there, within a transaction.
-pub(super) async fn plan_exists_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName) -> Result<(), Error> {
-    let query = sqlx::query("SELECT name FROM plans WHERE namespace = $1 AND name = $2");
+/// A plan, within a transaction.
+pub(super) async fn plan_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName) -> Result<PlanRecord, Error> {
+    let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 AND name = $2");
     let found = query.bind(name.namespace.as_str()).bind(name.plan.as_str()).fetch_optional(&mut **tx).await?;
-    found.map(|_| ()).ok_or_else(|| missing(name))
+    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
 
 fn missing(name: &PlanName) -> Error {
@@ -76,9 +78,7 @@ impl Store {
             let message = format!("namespace {namespace} has {MOST} plans, the most that it may have");
             return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
         }
-        let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 AND name = $2");
-        let query = query.bind(namespace.as_str()).bind(plan.name.plan.as_str());
-        let stored = read(&query.fetch_one(&mut *tx).await?)?;
+        let stored = plan_fetch_in_tx(&mut tx, &plan.name).await?;
         let keys = keys_in_tx(&mut tx, &plan.name, Time::now()).await?;
         config_bump(&mut tx).await?;
         tx.commit().await?;
@@ -91,20 +91,37 @@ impl Store {
         namespace_fetch_in_tx(&mut tx, namespace).await?;
         let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 ORDER BY name");
         let rows = query.bind(namespace.as_str()).fetch_all(&mut *tx).await?;
-        let mut plans = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let plan = read(row)?;
-            let keys = keys_in_tx(&mut tx, &plan.name, Time::now()).await?;
-            plans.push((plan, keys));
-        }
+        let sql = "SELECT plan, COUNT(*) AS keys FROM api_keys WHERE namespace = $1 AND plan IS NOT NULL \
+                   AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $2) GROUP BY plan";
+        let counted = sqlx::query(sql).bind(namespace.as_str()).bind(Time::now().0).fetch_all(&mut *tx).await?;
         tx.commit().await?;
-        Ok(plans)
+        let count = |row: &AnyRow| Ok((row::parsed(row, "plan")?, row::count(row, "keys")?));
+        let keys: HashMap<PlanId, u32> = counted.iter().map(count).collect::<Result<_, Error>>()?;
+        let with_keys = |plan: PlanRecord| {
+            let under = keys.get(&plan.name.plan).copied().unwrap_or_default();
+            (plan, under)
+        };
+        rows.iter().map(|row| read(row).map(with_keys)).collect()
+    }
+
+    /// The plan that a key is under, revoked and expired ones too.
+    pub(crate) async fn key_plan(&self, name: &KeyName) -> Result<Option<PlanRecord>, Error> {
+        let mut tx = self.begin().await?;
+        let plan = match key_fetch_in_tx(&mut tx, name).await?.plan {
+            Some(plan) => {
+                let name = PlanName { namespace: name.namespace.clone(), plan };
+                Some(plan_fetch_in_tx(&mut tx, &name).await?)
+            }
+            None => None,
+        };
+        tx.commit().await?;
+        Ok(plan)
     }
 
     /// Deletes a plan that no valid key is under; keys that are of no use any more are under none then.
     pub(crate) async fn plan_delete(&self, name: &PlanName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        plan_exists_in_tx(&mut tx, name).await?;
+        plan_fetch_in_tx(&mut tx, name).await?;
         let keys = keys_in_tx(&mut tx, name, Time::now()).await?;
         if keys > 0 {
             let message = format!("{keys} valid keys are under the plan {}", name.plan);

@@ -15,6 +15,7 @@ use crate::{
 
 conformance!(
     plans_are_put_listed_and_deleted,
+    a_namespace_has_so_many_plans,
     a_plan_that_keys_are_under_stays,
     quotas_are_lent_to_their_end_and_no_further,
     loans_at_once_never_exceed_a_quota,
@@ -62,6 +63,16 @@ async fn plans_are_put_listed_and_deleted(bench: &Bench) {
     refused(store.plan_list(&"bank".parse().unwrap()).await, ErrorCode::NotFound);
 }
 
+async fn a_namespace_has_so_many_plans(bench: &Bench) {
+    bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
+    for number in 0..200 {
+        bench.store.plan_put(&plan(&format!("p{number}"), None)).await.unwrap();
+    }
+    refused(bench.store.plan_put(&plan("more", None)).await, ErrorCode::FailedPrecondition);
+    bench.store.plan_put(&plan("p7", Some("5/day"))).await.unwrap();
+    assert_eq!(bench.store.plan_list(&"shop".parse().unwrap()).await.unwrap().len(), 200, "nothing was half done");
+}
+
 async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     let store = &bench.store;
     store.namespace_create(&namespace("shop"), None).await.unwrap();
@@ -72,7 +83,7 @@ async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     let name = |id: &str| KeyName { namespace: "shop".parse().unwrap(), key: id.parse().unwrap() };
     let under = store.key_set_plan(&name("keyBBBBBBBBB"), Some(&basic.name.plan)).await.unwrap();
     assert_eq!(under.plan.as_ref(), Some(&basic.name.plan));
-    assert_eq!(under, store.key_fetch(&name("keyBBBBBBBBB")).await.unwrap());
+    assert_eq!(store.key_plan(&name("keyBBBBBBBBB")).await.unwrap().as_ref(), Some(&basic));
     refused(store.key_set_plan(&name("keyCCCCCCCCC"), None).await, ErrorCode::NotFound);
     refused(store.key_set_plan(&name("keyBBBBBBBBB"), Some(&"none".parse().unwrap())).await, ErrorCode::NotFound);
     assert_eq!(store.plan_list(&"shop".parse().unwrap()).await.unwrap()[0].1, 2);
@@ -85,7 +96,8 @@ async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     store.key_revoke(&name("keyAAAAAAAAA")).await.unwrap();
     store.key_set_plan(&name("keyBBBBBBBBB"), None).await.unwrap();
     store.plan_delete(&basic.name).await.unwrap();
-    assert_eq!(store.key_fetch(&name("keyAAAAAAAAA")).await.unwrap().plan, None, "it is revoked anyway");
+    assert_eq!(store.key_plan(&name("keyAAAAAAAAA")).await.unwrap(), None, "it is revoked anyway");
+    refused(store.key_plan(&name("keyCCCCCCCCC")).await, ErrorCode::NotFound);
 }
 
 async fn ready(bench: &Bench) -> KeyId {
