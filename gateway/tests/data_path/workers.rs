@@ -39,6 +39,12 @@ async fn a_call_of_an_idempotent_function_that_is_lost_with_its_worker_runs_agai
     let call = async |function: &str, path: &str, body: &str| {
         send(cluster.functions(), "POST", &format!("/shop/{function}{path}"), &[], body).await
     };
+    // A call runs again elsewhere where there is somebody: all of them have their sessions.
+    eventually("all workers run calls", async || {
+        call(IDEMPOTENT, "/", "").await;
+        cluster.workers.iter().all(|worker| !worker.begins().is_empty())
+    })
+    .await;
     let body = "x".repeat(200 << 10);
     let answer = call(IDEMPOTENT, "/die-once", &body).await;
     assert_eq!((answer.status, answer.text().len()), (200, body.len()), "{}", answer.code());
