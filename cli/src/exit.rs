@@ -75,8 +75,10 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::AlreadyExists
             | ErrorCode::FailedPrecondition
             | ErrorCode::PayloadTooLarge
+            | ErrorCode::UriTooLong
             | ErrorCode::InvalidArtifact
-            | ErrorCode::HeadersTooLarge => Self::Refused,
+            | ErrorCode::HeadersTooLarge
+            | ErrorCode::NotImplemented => Self::Refused,
             ErrorCode::Internal | ErrorCode::Cancelled => Self::Failed,
         }
     }

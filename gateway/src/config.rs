@@ -76,6 +76,9 @@ pub struct Config {
 pub struct LimitsConfig {
     /// Connections of each listener; more are closed at once. Default 10000.
     pub connections: usize,
+    /// Connections of one address to each listener, or of one /64 network with IPv6, unless it is a trusted proxy's; more are
+    /// closed at once. Default 5000.
+    pub connections_per_address: usize,
     /// From the connection to its first bytes, a TLS handshake included, and for each request's head. Default 10s.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
@@ -93,6 +96,9 @@ pub struct LimitsConfig {
     pub body_patience: Duration,
     /// The slowest acceptable body. Default 1024.
     pub body_bytes_per_second: u64,
+    /// How long a caller may take nothing of an answer before it loses its connection, twice that at the most. Default 60s.
+    #[serde(with = "duration")]
+    pub answer_patience: Duration,
 }
 
 /// How invocations reach workers.
@@ -165,6 +171,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_per_address: 5_000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             header_bytes: 32 << 10,
@@ -172,6 +179,7 @@ impl Default for LimitsConfig {
             uri_bytes: 16 << 10,
             body_patience: Duration::from_secs(10),
             body_bytes_per_second: 1024,
+            answer_patience: Duration::from_secs(60),
         }
     }
 }
@@ -244,6 +252,7 @@ impl Config {
         let Self { limits, dispatch, .. } = self;
         for (field, value) in [
             ("limits.connections", limits.connections),
+            ("limits.connections_per_address", limits.connections_per_address),
             ("limits.header_bytes", limits.header_bytes),
             ("limits.header_count", limits.header_count),
             ("limits.uri_bytes", limits.uri_bytes),
@@ -256,6 +265,7 @@ impl Config {
         ] {
             ensure!(value > 0, "{field} must be 1 at least");
         }
+        ensure!(!limits.answer_patience.is_zero(), "limits.answer_patience must be more than 0s");
         oidc::validate(&self.oidc)
     }
 }

@@ -4,24 +4,17 @@
 //! The builders of hyper are chosen by our own look at the first bytes (`edge/sniff.rs`), because its automatic one has
 //! no timer while it looks; heads that parsers could disagree on are found by `edge/framing.rs`.
 
+mod activity;
 mod framing;
 mod linger;
 mod open;
+mod places;
 mod proxied;
 mod refusal;
 mod sniff;
+mod stall;
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dunlin_process::{
@@ -29,7 +22,7 @@ use dunlin_process::{
     listen::{Sockets, pause},
     shutdown::Shutdown,
 };
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -40,20 +33,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::Instant,
 };
 
 use crate::{
     config::{LimitsConfig, ProxiesConfig},
     tls::{Session, Tls},
 };
+use activity::Activity;
 use framing::Guarded;
 pub(crate) use framing::Verdict;
 pub(crate) use linger::Lingering;
 use open::Opened;
+use places::Places;
 use refusal::Explained;
 use sniff::Protocol;
+use stall::Impatient;
 
 /// The largest head that is read at all; what is above the configured limit, but not above this, gets our own error.
 const MAX_HEAD: usize = 128 << 10;
@@ -86,41 +80,12 @@ pub(crate) struct Terms {
     pub(crate) limits: Arc<LimitsConfig>,
     /// Who alone may connect, and says first for whom; nothing where callers connect themselves.
     pub(crate) proxies: Option<Arc<ProxiesConfig>>,
+    /// Who connects for many people, and may have any number of connections.
+    pub(crate) crowds: Arc<ProxiesConfig>,
     /// Nothing where the listener speaks in the clear.
     pub(crate) tls: Option<Tls>,
     /// What browsers are told about the next time (RFC 6797), by TLS alone.
     pub(crate) hsts: Option<HeaderValue>,
-}
-
-/// What a connection does, to tell an idle one.
-#[derive(Debug)]
-struct Activity {
-    /// Requests that are being answered.
-    running: AtomicUsize,
-    /// Whether there has been a request.
-    served: Arc<AtomicBool>,
-    opened: Instant,
-    /// When the last answer was begun, in milliseconds since the connection was opened.
-    last: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { running: AtomicUsize::new(0), served: Arc::default(), opened: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    fn touch(&self) {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-    }
-
-    /// How long nothing has happened.
-    fn idle(&self) -> Duration {
-        if self.running.load(Ordering::Relaxed) > 0 {
-            return Duration::ZERO;
-        }
-        self.opened.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
-    }
 }
 
 /// Serves the connections of a listener on these threads until `shutdown` begins; each is a task of it, and ends once its
@@ -132,14 +97,14 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let places = Arc::new(Semaphore::new(terms.limits.connections));
+    let places = Places::new(&terms.limits, terms.crowds.clone());
     for (core, sockets) in Sockets::share(listener, cores, shutdown) {
         let serving = accept(sockets, places.clone(), terms.clone(), service.clone(), shutdown.clone());
         shutdown.spawn_on(serving, &core);
     }
 }
 
-async fn accept<S, F, B>(mut sockets: Sockets, places: Arc<Semaphore>, terms: Terms, service: S, shutdown: Shutdown)
+async fn accept<S, F, B>(mut sockets: Sockets, places: Places, terms: Terms, service: S, shutdown: Shutdown)
 where
     S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -159,7 +124,7 @@ where
             }
         };
         // A connection that can't be served is closed at once, so that its client can try another gateway.
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Some(place) = places.take(remote.ip()) else { continue };
         let connection = connection(stream, remote, terms.clone(), service.clone(), shutdown.clone());
         shutdown.spawn(async move {
             if let Err(error) = connection.await {
@@ -193,21 +158,20 @@ where
     let Opened { protocol, stream, remote, session } = opened??;
     let Terms { limits, hsts, .. } = terms;
     let hsts = hsts.filter(|_| session.is_some());
+    let stream = Impatient::new(stream, limits.answer_patience);
     let peer = Peer { remote, verdict: Verdict::default(), session };
     let activity = Arc::new(Activity::new());
     let (verdict, running, tasks) = (peer.verdict.clone(), activity.clone(), shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        running.running.fetch_add(1, Ordering::Relaxed);
-        running.served.store(true, Ordering::Relaxed);
-        let request = Lingering::request(request, &tasks);
-        let (answer, running) = (service(request, peer.clone()), Answering(running.clone()));
+        let (answering, head) = (running.begin(), *request.method() == Method::HEAD);
+        let answer = service(Lingering::request(request, &tasks), peer.clone());
         let hsts = hsts.clone();
         async move {
             let mut response = answer.await;
             if let Some(hsts) = hsts {
                 response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
             }
-            Ok::<_, std::convert::Infallible>(response.map(|body| Counted { body, _running: running }))
+            Ok::<_, std::convert::Infallible>(response.map(|body| answering.with(body, head)))
         }
     });
     match protocol {
@@ -235,8 +199,10 @@ where
             let mut connection = pin!(http2_builder(&limits).serve_connection(TokioIo::new(stream), service));
             tokio::select! {
                 ended = connection.as_mut() => return Ok(ended?),
+                () = activity.unread(limits.answer_patience) => return Err("the caller takes nothing of an answer".into()),
+                () = activity.flooded() => return Err("the caller takes back what it asks for".into()),
                 () = shutdown.begun() => {}
-                () = idle(&activity, limits.idle_timeout) => {}
+                () = activity.idle(limits.idle_timeout) => {}
             }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -248,21 +214,10 @@ where
     }
 }
 
-/// Waits until nothing has happened for so long.
-async fn idle(activity: &Activity, patience: Duration) {
-    loop {
-        let left = patience.saturating_sub(activity.idle());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left).await;
-    }
-}
-
 /// Waits a moment, and then until nothing is running.
 async fn quiet(activity: &Activity) {
     tokio::time::sleep(GOODBYE).await;
-    idle(activity, GOODBYE).await;
+    activity.idle(GOODBYE).await;
 }
 
 fn http1_builder(limits: &LimitsConfig) -> http1::Builder {
@@ -291,42 +246,4 @@ fn http2_builder(limits: &LimitsConfig) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
     builder
-}
-
-/// Counts a request until its answer has ended.
-#[derive(Debug)]
-struct Answering(Arc<Activity>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-        self.0.touch();
-    }
-}
-
-/// An answer's body that keeps its connection from being idle.
-#[derive(Debug)]
-struct Counted<B> {
-    body: B,
-    _running: Answering,
-}
-
-impl<B: Body + Unpin> Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

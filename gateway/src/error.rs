@@ -96,7 +96,7 @@ pub(crate) fn response(error: &ApiError, request_id: &str) -> Response<Bytes> {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         // The rest of the request is not worth reading, or can't be told from the next one.
-        ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge | ErrorCode::HeadersTooLarge => {
+        ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge | ErrorCode::UriTooLong | ErrorCode::HeadersTooLarge => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -9,7 +9,7 @@ mod cached;
 mod choice;
 mod compress;
 mod head;
-mod headers;
+pub(crate) mod headers;
 mod origin;
 mod passing;
 mod redirect;
@@ -34,7 +34,10 @@ use tower::ServiceExt;
 use crate::{
     Context,
     cache::Recorder,
-    dispatch::{Invocation, ResponseBody, request::too_large},
+    dispatch::{
+        Invocation, RequestBody, ResponseBody,
+        request::{Patience, too_large},
+    },
     edge::{Lingering, Peer},
     error, limits,
 };
@@ -43,6 +46,9 @@ use choice::{Chosen, Known};
 use origin::Origin;
 use passing::Passing;
 use target::{Called, Target};
+
+/// How the media types of gRPC begin.
+const GRPC: &[u8] = b"application/grpc";
 
 /// The listener of functions.
 #[derive(Debug, Clone)]
@@ -69,16 +75,19 @@ impl Functions {
     /// Answers a request. Whatever goes wrong on our side is an answer, too.
     pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
         let (id, accepted, version) = (InvocationId::new(), Instant::now(), request.version());
+        let callers_own = headers::request_id(request.headers());
         let mut response = match self.answer(request, &peer, id, accepted).await {
             Ok(response) => response,
             Err(failure) => {
                 let mut response = own(error::response(&failure, &id.to_string()));
-                if peer.verdict.fault().is_some() {
+                // Who can't be understood may mean something else by what follows.
+                if failure.code == ErrorCode::InvalidArgument {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
             }
         };
+        headers::name_request(response.headers_mut(), &id.to_string(), &callers_own);
         if version == Version::HTTP_2 {
             response.headers_mut().remove(header::CONNECTION);
         }
@@ -261,7 +270,14 @@ pub(crate) async fn administration(
         return response;
     }
     request.extensions_mut().insert(peer);
-    let Ok(response) = router.oneshot(request.map(axum::body::Body::new)).await;
+    let rpc = request.headers().get(header::CONTENT_TYPE).is_some_and(|text| text.as_bytes().starts_with(GRPC));
+    let patience = Patience::from(&context.config.limits);
+    let request = request.map(|body| match rpc {
+        // Its streams may pause for as long as they like.
+        true => axum::body::Body::new(body),
+        false => axum::body::Body::new(RequestBody::incoming(body, patience)),
+    });
+    let Ok(response) = router.oneshot(request).await;
     response
 }
 

@@ -231,8 +231,9 @@ impl Gateway {
         let public = invoke::Functions::new(context.clone());
         let serve = move |request, peer| public.clone().serve(request, peer);
         let limits = Arc::new(config.limits.clone());
-        let proxies = config.proxies.protocol.then(|| Arc::new(config.proxies.clone()));
-        let terms = edge::Terms { limits, proxies, hsts: config.tls.hsts_header(), tls };
+        let crowds = Arc::new(config.proxies.clone());
+        let proxies = config.proxies.protocol.then(|| crowds.clone());
+        let terms = edge::Terms { limits, proxies, crowds, hsts: config.tls.hsts_header(), tls };
         edge::serve(functions, &cores, &terms, &serve, &shutdown);
         let clear = edge::Terms { tls: None, ..terms.clone() };
         if let Some(redirect) = redirect {

@@ -14,6 +14,7 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ids::{GatewayId, InvocationId, VersionNumber},
     names::{FunctionRef, InvocationName, Scope},
+    v1,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -61,6 +62,31 @@ impl Record {
     /// Whether it went wrong.
     pub(crate) fn failed(&self) -> bool {
         self.outcome != "ok"
+    }
+}
+
+/// Which records somebody looks for, in a namespace or of a function.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Only those that failed.
+    failed_only: bool,
+    /// Only the one with this id, or those with this id of the caller's own; all where it is empty.
+    request_id: String,
+    /// The same as an id of the platform's, where it is one.
+    id: Option<InvocationId>,
+}
+
+impl Wanted {
+    fn holds(&self, record: &Record) -> bool {
+        let named = || record.request_id == self.request_id || self.id == Some(record.id);
+        (!self.failed_only || record.failed()) && (self.request_id.is_empty() || named())
+    }
+}
+
+impl From<&v1::ListInvocationsRequest> for Wanted {
+    fn from(request: &v1::ListInvocationsRequest) -> Self {
+        let request_id = request.request_id.clone();
+        Self { failed_only: request.failed_only, id: request_id.parse().ok(), request_id }
     }
 }
 
@@ -124,11 +150,11 @@ impl Records {
     pub(crate) fn list(
         &self,
         scope: &Scope,
-        failed_only: bool,
+        wanted: &Wanted,
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        self.rings.list(scope, failed_only, before, limit)
+        self.rings.list(scope, wanted, before, limit)
     }
 
     /// One record.

@@ -63,6 +63,8 @@ codes! {
     FailedPrecondition "failed_precondition" 409 FailedPrecondition,
     /// A body or artifact is over its limit.
     PayloadTooLarge "payload_too_large" 413 OutOfRange,
+    /// The request's target is over its limit.
+    UriTooLong "uri_too_long" 414 InvalidArgument,
     /// The host is not served here.
     Misdirected "misdirected_request" 421 NotFound,
     /// An artifact that can't become a version.
@@ -73,6 +75,8 @@ codes! {
     HeadersTooLarge "headers_too_large" 431 InvalidArgument,
     /// Our fault.
     Internal "internal" 500 Internal,
+    /// It is not offered, whatever is asked.
+    NotImplemented "not_implemented" 501 Unimplemented,
     /// The function trapped, exited or answered nonsense.
     FunctionFailed "function_failed" 502 Unknown,
     /// The function wanted more memory than it has.

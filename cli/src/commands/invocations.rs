@@ -25,13 +25,21 @@ pub(crate) struct InvocationsArgs {
     /// Only those that failed
     #[arg(long)]
     failed: bool,
+    /// Only the one with this id, or those with this X-Request-Id of the caller's
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    request_id: String,
 }
 
 /// Runs it.
 pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
-    let parent = scope_name(args.name.as_ref(), client.target());
-    let (calls, unreachable) = newest(&client, &parent, args.lines as usize, args.failed).await?;
+    let wanted = v1::ListInvocationsRequest {
+        parent: scope_name(args.name.as_ref(), client.target()),
+        failed_only: args.failed,
+        request_id: args.request_id,
+        ..v1::ListInvocationsRequest::default()
+    };
+    let (calls, unreachable) = newest(&client, wanted, args.lines as usize).await?;
     for process in unreachable {
         session.output.warn(format!("warning: {} did not answer; its calls are missing here", printable(&process)));
     }
@@ -45,28 +53,26 @@ pub(crate) async fn recent(
     count: usize,
     failed_only: bool,
 ) -> Result<Vec<InvocationView>, Failure> {
-    Ok(newest(client, parent, count, failed_only).await?.0)
+    let parent = parent.to_owned();
+    Ok(newest(client, v1::ListInvocationsRequest { parent, failed_only, ..Default::default() }, count).await?.0)
 }
 
 /// The newest calls, and the processes that did not answer.
 async fn newest(
     client: &Client,
-    parent: &str,
+    mut wanted: v1::ListInvocationsRequest,
     count: usize,
-    failed_only: bool,
 ) -> Result<(Vec<InvocationView>, Vec<String>), Failure> {
     let (mut calls, mut unreachable) = (Vec::new(), Vec::new());
-    let mut page_token = String::new();
     loop {
-        let page_size = i32::try_from((count - calls.len()).min(MAX_PAGE)).unwrap_or(i32::MAX);
-        let request = v1::ListInvocationsRequest { parent: parent.to_owned(), page_size, page_token, failed_only };
-        let page = answer(client.invocations().list_invocations(request).await)?;
+        wanted.page_size = i32::try_from((count - calls.len()).min(MAX_PAGE)).unwrap_or(i32::MAX);
+        let page = answer(client.invocations().list_invocations(wanted.clone()).await)?;
         calls.extend(page.invocations.into_iter().map(InvocationView::from));
         unreachable.extend(page.unreachable);
         if page.next_page_token.is_empty() || calls.len() >= count {
             break;
         }
-        page_token = page.next_page_token;
+        wanted.page_token = page.next_page_token;
     }
     calls.truncate(count);
     unreachable.sort();

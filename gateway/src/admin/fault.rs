@@ -17,7 +17,10 @@ use http::{HeaderValue, StatusCode, header};
 use uuid::Uuid;
 
 use super::pages;
-use crate::error;
+use crate::{
+    error,
+    invoke::headers::{name_request, request_id},
+};
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl IntoResponse for Fault {
 
 /// Gives every request an id, and every error its body.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
-    let id = Uuid::now_v7().to_string();
+    let (id, own) = (Uuid::now_v7().to_string(), request_id(request.headers()));
     let api = request.uri().path().starts_with("/api/");
     let path = request.uri().path().chars().take(200).collect::<String>();
     let method = request.method().clone();
@@ -51,7 +54,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         (Some(error), _) => error,
         (None, StatusCode::NOT_FOUND) => no_such_path(&path),
         (None, StatusCode::METHOD_NOT_ALLOWED) => no_such_method(&method, &response),
-        _ => return with_id(response, &id),
+        _ => return with_id(response, &id, &own),
     };
     if error.code == ErrorCode::Internal {
         tracing::error!(request_id = id, path, "answered with an internal error");
@@ -61,13 +64,14 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
     }
-    with_id(answer, &id)
+    with_id(answer, &id, &own)
 }
 
-fn with_id(mut response: Response, id: &str) -> Response {
+fn with_id(mut response: Response, id: &str, own: &str) -> Response {
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(error::REQUEST_ID, id);
     }
+    name_request(response.headers_mut(), id, own);
     response
 }
 
@@ -92,14 +96,21 @@ fn too_large() -> ApiError {
     ApiError::new(ErrorCode::PayloadTooLarge, format!("the body may have {} bytes at most", super::MAX_BODY_BYTES))
 }
 
+/// The body's own error, where it arrived too slowly.
+fn slow(rejection: &(dyn std::error::Error + 'static)) -> Option<ApiError> {
+    let error = std::iter::successors(Some(rejection), |error| error.source()).find_map(|error| error.downcast_ref());
+    error.cloned().filter(|error: &ApiError| error.code == ErrorCode::RequestTimeout)
+}
+
 macro_rules! from_rejection {
     ($($rejection:ty),+) => {
         $(
             impl From<$rejection> for Fault {
                 fn from(rejection: $rejection) -> Self {
-                    match rejection.status() {
-                        StatusCode::PAYLOAD_TOO_LARGE => Self(too_large()),
-                        _ => Self(ApiError::new(ErrorCode::InvalidArgument, one_line(&rejection.body_text()))),
+                    match (slow(&rejection), rejection.status()) {
+                        (Some(slow), _) => Self(slow),
+                        (None, StatusCode::PAYLOAD_TOO_LARGE) => Self(too_large()),
+                        (None, _) => Self(ApiError::new(ErrorCode::InvalidArgument, one_line(&rejection.body_text()))),
                     }
                 }
             }

@@ -227,6 +227,15 @@ pub(super) fn at_most(field: &str, text: Option<String>, most: usize) -> Result<
     Ok(text)
 }
 
+/// Text without spaces, as ids are, of 128 characters at most.
+pub(super) fn visible(field: &str, text: Option<String>) -> Result<String, ApiError> {
+    let text = at_most(field, text, 128)?;
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text),
+        false => Err(ApiError::invalid(field, format!("{field} may have letters, digits and punctuation only"))),
+    }
+}
+
 /// A page's size for a message; a size of 0 was sent and is none.
 pub(super) fn page_size(size: Option<u16>) -> Result<i32, ApiError> {
     match size {

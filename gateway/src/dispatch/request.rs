@@ -13,11 +13,11 @@ use std::{
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, INITIAL_CREDIT_BYTES, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::{call::BodySender, wire};
-use crate::edge::Lingering;
+use crate::{config::LimitsConfig, edge::Lingering};
 
 /// How slow a caller may be in sending its body.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,12 @@ pub(crate) struct Patience {
     pub(crate) grace: Duration,
     /// The slowest acceptable body.
     pub(crate) bytes_per_second: u64,
+}
+
+impl From<&LimitsConfig> for Patience {
+    fn from(limits: &LimitsConfig) -> Self {
+        Self { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second }
+    }
 }
 
 /// The body of a request.
@@ -65,7 +71,7 @@ impl RequestBody {
         Self(Source::Incoming { body, watch: Watch { patience, bytes: 0, waited: Duration::ZERO, wait: None } })
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -79,7 +85,7 @@ impl RequestBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_over(&self) -> bool {
         match &self.0 {
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Incoming { body, .. } => body.is_end_stream(),
@@ -90,6 +96,26 @@ impl RequestBody {
     fn look_away(&mut self) {
         if let Source::Incoming { watch, .. } = &mut self.0 {
             watch.wait = None;
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = ApiError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        self.get_mut().poll_next(context).map(|frame| frame.map(|frame| frame.map_err(ApiError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Incoming { body, .. } => body.size_hint(),
         }
     }
 }
@@ -219,11 +245,11 @@ impl Pump {
 
     /// Reads one frame.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if self.body.is_end_stream() {
+        if self.body.is_over() {
             self.end = Some(HeaderMap::new());
             return Poll::Ready(Ok(()));
         }
-        let Some(frame) = std::task::ready!(self.body.poll_frame(context)).transpose()? else {
+        let Some(frame) = std::task::ready!(self.body.poll_next(context)).transpose()? else {
             self.end = Some(HeaderMap::new());
             return Poll::Ready(Ok(()));
         };
@@ -236,7 +262,7 @@ impl Pump {
                 if !data.is_empty() {
                     self.queue.push_back(data);
                 }
-                if self.body.is_end_stream() {
+                if self.body.is_over() {
                     self.end = Some(HeaderMap::new());
                 }
             }

@@ -49,7 +49,8 @@ fn explain(written: &[u8]) -> Option<ApiError> {
     let status = head.strip_prefix("HTTP/1.1 ").or_else(|| head.strip_prefix("HTTP/1.0 "))?.get(..3)?;
     match status {
         "400" => Some(ApiError::new(ErrorCode::InvalidArgument, "the request's head is malformed")),
-        "414" | "431" => Some(ApiError::new(ErrorCode::HeadersTooLarge, "the request's head is too large")),
+        "414" => Some(ApiError::new(ErrorCode::UriTooLong, "the request's target is too long")),
+        "431" => Some(ApiError::new(ErrorCode::HeadersTooLarge, "the request's head is too large")),
         _ => None,
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result
         let message = format!("the method {} is not served", parts.method);
         return Err(ApiError::new(ErrorCode::MethodNotAllowed, message));
     }
+    protocol(&parts.headers)?;
     path::check(parts.uri.path()).map_err(bad_request)?;
     let authority = authority(&parts.uri, &parts.headers, parts.version)?;
     is_for(peer, &authority)?;
@@ -36,10 +37,11 @@ pub(super) fn check_administration<B>(
 ) -> Result<(), ApiError> {
     framing(&peer.verdict)?;
     sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
+    protocol(request.headers())?;
+    let authority = authority(request.uri(), request.headers(), request.version())?;
     if peer.session.is_none() {
         return Ok(());
     }
-    let authority = authority(request.uri(), request.headers(), request.version())?;
     is_for(peer, &authority)?;
     let host = HeaderValue::from_str(&authority).map_err(|_| bad_request("the request's host is not valid"))?;
     request.headers_mut().entry(header::HOST).or_insert(host);
@@ -63,11 +65,12 @@ fn framing(verdict: &Verdict) -> Result<(), ApiError> {
 }
 
 fn sizes(headers: &HeaderMap, target: usize, limits: &LimitsConfig) -> Result<(), ApiError> {
-    let too_large = |what: &str, limit: usize| {
-        ApiError::new(ErrorCode::HeadersTooLarge, format!("the request's {what} is over the limit of {limit}"))
+    let over = |code, what: &str, limit: usize| {
+        ApiError::new(code, format!("the request's {what} is over the limit of {limit}"))
     };
+    let too_large = |what, limit| over(ErrorCode::HeadersTooLarge, what, limit);
     if target > limits.uri_bytes {
-        return Err(too_large("target in bytes", limits.uri_bytes));
+        return Err(over(ErrorCode::UriTooLong, "target in bytes", limits.uri_bytes));
     }
     if headers.len() > limits.header_count {
         return Err(too_large("number of headers", limits.header_count));
@@ -75,6 +78,17 @@ fn sizes(headers: &HeaderMap, target: usize, limits: &LimitsConfig) -> Result<()
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > limits.header_bytes {
         return Err(too_large("size of all headers in bytes", limits.header_bytes));
+    }
+    Ok(())
+}
+
+/// Checks that nobody waits for a WebSocket (RFC 6455 4.1). Other protocols in `Upgrade` are only offered, and can be ignored.
+fn protocol(headers: &HeaderMap) -> Result<(), ApiError> {
+    let offered = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    if offered.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("websocket")) {
+        return Err(ApiError::new(ErrorCode::NotImplemented, "WebSockets are not offered").hint(
+            "stream the answer, as server-sent events (text/event-stream) do, and send with requests of their own",
+        ));
     }
     Ok(())
 }
@@ -163,7 +177,18 @@ mod tests {
         assert_eq!(with(3, 32 * 1024 - 8, 2, 1), None);
         assert_eq!(with(3, 32 * 1024 - 7, 2, 1), large);
         assert_eq!(with(3, 1, 1, 16 * 1024), None);
-        assert_eq!(with(3, 1, 1, 16 * 1024 + 1), large);
+        assert_eq!(with(3, 1, 1, 16 * 1024 + 1), Some(ErrorCode::UriTooLong));
+    }
+
+    #[test]
+    fn a_websocket_is_refused_and_other_offers_are_ignored() {
+        for (upgrade, refused) in
+            [("websocket", true), ("WebSocket", true), ("h2c, websocket", true), ("h2c", false), ("websockets", false)]
+        {
+            let mut parts = parts("/", Version::HTTP_11, &["h"]);
+            parts.headers.insert(header::UPGRADE, upgrade.parse().unwrap());
+            assert_eq!(checked(&parts).err(), refused.then_some(ErrorCode::NotImplemented), "{upgrade}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Which headers pass, and which the gateway sets itself: towards the function, and back to the caller.
 //!
-//! Decided here: the platform's id of a request is `X-Request-Id` in both directions; a caller's own becomes an attribute
-//! of the record. A short answer has its whole cost in the header `Server-Timing`; an answer that streams has the
+//! Decided here: the platform's id of a request is `X-Request-Id` towards the function, and `Dunlin-Request-Id` towards the
+//! caller; `X-Request-Id` repeats the caller's own there, and is the platform's where the caller has none. The caller's own
+//! is an attribute of the record. A short answer has its whole cost in the header `Server-Timing`; an answer that streams has the
 //! gateway's queue time there and the rest in a trailer of that name, where the caller accepts trailers.
 
 use dunlin_proto::ids::InvocationId;
@@ -30,15 +31,29 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Headers by which callers could pretend to be a proxy in front of the function, and `Proxy` (RFC 3875 4.1.18).
 const PRETENDED: [HeaderName; 4] =
     [header::FORWARDED, HeaderName::from_static("x-real-ip"), HeaderName::from_static("proxy"), header::EXPECT];
+/// The platform's id of a request, whatever the caller's own is.
+const DUNLIN_REQUEST_ID: HeaderName = HeaderName::from_static("dunlin-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The longest id of a caller's own.
 const MAX_REQUEST_ID: usize = 128;
 
 /// The caller's own id of a request; empty where there is none that is safe to repeat.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let text = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
-    if text.len() <= MAX_REQUEST_ID && text.bytes().all(safe) { text.to_owned() } else { String::new() }
+    let safe = text.len() <= MAX_REQUEST_ID && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if safe { text.to_owned() } else { String::new() }
+}
+
+/// Says to a caller which request this was: by the platform's id, and by the caller's own where it has one.
+pub(crate) fn name_request(headers: &mut HeaderMap, id: &str, own: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(DUNLIN_REQUEST_ID, id);
+    }
+    if !own.is_empty()
+        && let Ok(own) = HeaderValue::from_str(own)
+    {
+        headers.insert(REQUEST_ID, own);
+    }
 }
 
 /// What the function gets of a caller's headers.
@@ -226,7 +241,8 @@ mod tests {
         let of = |value: &str| request_id(&map(&[("x-request-id", value)]));
         assert_eq!(of("abc-123_X.y:z"), "abc-123_X.y:z");
         assert_eq!(of(&"a".repeat(128)), "a".repeat(128));
-        for bad in ["a b", "a\"b", "<script>", "a{b}", &"a".repeat(129)] {
+        assert_eq!(of("<order>#7;\"x\"~"), "<order>#7;\"x\"~");
+        for bad in ["a b", "a\tb", "\u{e9}", &"a".repeat(129)] {
             assert_eq!(of(bad), "", "{bad}");
         }
     }

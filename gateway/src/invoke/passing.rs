@@ -51,7 +51,7 @@ impl Passing {
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
         }
-        let patience = Patience { grace: limits.body_patience, bytes_per_second: limits.body_bytes_per_second };
+        let patience = Patience::from(limits);
         let mut request = Request::new(RequestBody::incoming(body, patience));
         *request.method_mut() = ask.map_or_else(|| parts.method.clone(), |ask| ask.method(&parts.method));
         *request.version_mut() = parts.version;

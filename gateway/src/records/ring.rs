@@ -11,7 +11,7 @@ use dunlin_proto::{
     names::{InvocationName, Scope},
 };
 
-use super::Record;
+use super::{Record, Wanted};
 
 type Ring = Mutex<VecDeque<Arc<Record>>>;
 
@@ -47,16 +47,16 @@ impl Rings {
     pub(super) fn list(
         &self,
         scope: &Scope,
-        failed_only: bool,
+        wanted: &Wanted,
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        let wanted = |record: &&Arc<Record>| {
+        let matches = |record: &&Arc<Record>| {
             scope.function.as_ref().is_none_or(|function| record.function.function == *function)
-                && (!failed_only || record.failed())
+                && wanted.holds(record)
                 && before.is_none_or(|before| record.id < before)
         };
-        let mut found = self.with(&scope.namespace, |ring| ring.iter().filter(wanted).cloned().collect::<Vec<_>>());
+        let mut found = self.with(&scope.namespace, |ring| ring.iter().filter(matches).cloned().collect::<Vec<_>>());
         found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
         found.truncate(limit);
         found
@@ -75,6 +75,8 @@ impl Rings {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_proto::v1;
+
     use super::*;
     use crate::records::file::tests::record;
 
@@ -87,13 +89,32 @@ mod tests {
         failed.outcome = "internal".into();
         rings.push(Arc::new(failed.clone()));
         rings.push(Arc::new(record("bank", "pay")));
-        let list = |scope: &str, failed, before| -> Vec<_> {
-            rings.list(&scope.parse().unwrap(), failed, before, 2).iter().map(|r| r.id).collect()
+        let list = |scope: &str, failed_only, before| -> Vec<_> {
+            let wanted = Wanted { failed_only, ..Wanted::default() };
+            rings.list(&scope.parse().unwrap(), &wanted, before, 2).iter().map(|r| r.id).collect()
         };
         assert_eq!(list("namespaces/shop", false, None), [failed.id, records[4].id]);
         assert_eq!(list("namespaces/shop", true, None), [failed.id]);
         assert_eq!(list("namespaces/shop/functions/pay", false, Some(records[4].id)), [records[3].id]);
         assert!(list("namespaces/nobody", false, None).is_empty());
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_id_and_by_its_callers() {
+        let rings = Rings::new(3);
+        let (mut mine, other) = (record("shop", "pay"), Arc::new(record("shop", "pay")));
+        mine.request_id = "mine-1".into();
+        rings.push(Arc::new(mine.clone()));
+        rings.push(other.clone());
+        let find = |request_id: &str| -> Vec<_> {
+            let request = v1::ListInvocationsRequest { request_id: request_id.into(), ..Default::default() };
+            let found = rings.list(&"namespaces/shop".parse().unwrap(), &(&request).into(), None, 9);
+            found.iter().map(|record| record.id).collect()
+        };
+        assert_eq!(find("mine-1"), [mine.id]);
+        assert_eq!(find(&mine.id.to_string()), [mine.id]);
+        assert_eq!(find(""), [other.id, mine.id]);
+        assert!(find("mine").is_empty());
     }
 
     #[test]

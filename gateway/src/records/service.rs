@@ -75,7 +75,7 @@ fn list(records: &Records, request: &ListRecordsRequest) -> Result<Vec<v1::Invoc
     let limit = usize::try_from(query.page_size).ok().filter(|size| (1..=1_000).contains(size)).unwrap_or(100);
     // One id is looked up among all that are kept.
     let limit = if wanted.is_some() { usize::MAX } else { limit };
-    let found = records.list(&scope, query.failed_only, before, limit);
+    let found = records.list(&scope, &(&query).into(), before, limit);
     let found = found.iter().filter(|record| wanted.is_none_or(|id| record.id == id));
     Ok(found.map(|record| record.as_ref().into()).collect())
 }

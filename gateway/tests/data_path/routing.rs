@@ -26,7 +26,8 @@ async fn a_function_is_called_by_its_path() {
         (&"functions.test".into(), &"127.0.0.1".into(), &"hello".into())
     );
     assert_eq!(given["request_id"], "mine-1");
-    let id = answer.header("x-request-id");
+    assert_eq!(answer.header("x-request-id"), "mine-1");
+    let id = answer.header("dunlin-request-id");
     assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
     let sent = |name: &str| {
         let headers = given["headers"].as_array().unwrap();

@@ -27,10 +27,13 @@ impl App {
         let scope: Scope = name("parent", &request.parent)?;
         Operation::ListInvocations.allow_in(who, &scope.namespace)?;
         let size = page_size(request.page_size)?;
+        if request.request_id.len() > 128 {
+            return Err(ApiError::invalid("request_id", "request_id may have 128 bytes at most"));
+        }
         request.page_size = i32::try_from(size).unwrap_or(100);
         let before: Option<InvocationId> =
             (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
-        let own = self.context.records.list(&scope, request.failed_only, before, size);
+        let own = self.context.records.list(&scope, &(&request).into(), before, size);
         let own = own.iter().map(|record| record.as_ref().into()).collect();
         let (others, unreachable) =
             self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;

@@ -15,7 +15,7 @@ use crate::admin::{
     app::App,
     fault::Fault,
     model::{Invocation, InvocationList},
-    params::{FunctionIds, InvocationIds, Named, NamespaceIds, Query, page_size},
+    params::{FunctionIds, InvocationIds, Named, NamespaceIds, Query, page_size, visible},
     session::Caller,
 };
 
@@ -33,6 +33,9 @@ pub(super) struct Filter {
     /// Only those that failed.
     #[param(default = false)]
     failed_only: Option<bool>,
+    /// Only the one with this id, or those whose caller's `X-Request-Id` this was.
+    #[param(max_length = 128, pattern = "^[!-~]*$")]
+    request_id: Option<String>,
 }
 
 async fn list(app: &App, who: &Caller, parent: String, filter: Filter) -> Result<InvocationList, Fault> {
@@ -43,6 +46,7 @@ async fn list(app: &App, who: &Caller, parent: String, filter: Filter) -> Result
         page_size: page_size(filter.page_size)?,
         page_token: page_token.map(|id| id.to_string()).unwrap_or_default(),
         failed_only: filter.failed_only.unwrap_or_default(),
+        request_id: visible("request_id", filter.request_id)?,
     };
     Ok(app.invocation_list(&who.0, request).await?.into())
 }

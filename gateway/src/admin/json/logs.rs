@@ -25,7 +25,7 @@ use crate::admin::{
     app::App,
     fault::Fault,
     model::{LogLine, LogList, Time},
-    params::{FunctionIds, Named, NamespaceIds, Query, at_most},
+    params::{FunctionIds, Named, NamespaceIds, Query, at_most, visible},
     session::Caller,
 };
 
@@ -62,15 +62,6 @@ impl Filter {
             request_id: visible("request_id", self.request_id)?,
             search: at_most("search", self.search, 256)?,
         })
-    }
-}
-
-/// Text without spaces, as ids are.
-fn visible(field: &str, text: Option<String>) -> Result<String, ApiError> {
-    let text = at_most(field, text, 128)?;
-    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(text),
-        false => Err(ApiError::invalid(field, format!("{field} may have letters, digits and punctuation only"))),
     }
 }
 

@@ -82,7 +82,7 @@ async fn list(
     };
     let base = format!("/{parent}/invocations");
     let Filter { failed_only, page_token } = filter;
-    let request = v1::ListInvocationsRequest { parent, page_size: 50, page_token, failed_only };
+    let request = v1::ListInvocationsRequest { parent, page_size: 50, page_token, failed_only, ..Default::default() };
     let list: InvocationList = app.invocation_list(&who, request).await?.into();
     let next = list.next_page_token;
     render(&ListPage {
