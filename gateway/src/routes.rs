@@ -23,6 +23,7 @@ use dunlin_proto::{
     limit::LimitId,
     names::{FunctionRef, KeyId},
 };
+use imbl::OrdMap;
 use tokio::time::Instant;
 
 use crate::{
@@ -53,24 +54,35 @@ impl RouteTable {
 }
 
 /// Everything that a gateway needs to serve callers, at one version of the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     /// The configuration's version; 0 where there is none yet.
     pub(crate) version: u64,
-    /// By namespace, then by function.
-    functions: HashMap<String, HashMap<String, Arc<Function>>>,
-    /// Callers' keys by their public part.
-    keys: HashMap<String, Key>,
+    pub(crate) functions: Arc<Functions>,
+    /// Callers' keys.
+    pub(crate) keys: Keys,
     /// The Ed25519 public keys of the cluster's own tokens, by `kid`.
     pub(crate) token_keys: HashMap<String, Vec<u8>>,
     /// Every namespace, with functions or without.
-    pub(crate) namespaces: HashSet<Namespace>,
+    pub(crate) namespaces: Arc<HashSet<Namespace>>,
     /// The domains and routes of all of them.
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     /// The limits of calls in a time, of functions, namespaces and keys.
-    pub(crate) limits: HashMap<LimitId, Arc<Limit>>,
-    /// The quotas of keys.
-    pub(crate) quotas: HashMap<KeyId, Arc<KeyQuota>>,
+    pub(crate) limits: OrdMap<LimitId, Arc<Limit>>,
+}
+
+/// By namespace, then by function.
+pub(crate) type Functions = HashMap<String, HashMap<String, Arc<Function>>>;
+
+/// Callers' keys: there can be very many, so that tables share those which did not change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys {
+    /// By their public part.
+    pub(crate) by_id: OrdMap<String, Arc<Key>>,
+    /// Their limits of calls in a time.
+    pub(crate) limits: OrdMap<LimitId, Arc<Limit>>,
+    /// Their quotas.
+    pub(crate) quotas: OrdMap<KeyId, Arc<KeyQuota>>,
 }
 
 /// A function that can be called.
@@ -152,17 +164,17 @@ pub(crate) struct Key {
     pub(crate) plan: Option<Arc<Plan>>,
 }
 
-impl Table {
-    /// A table of these functions and keys.
-    pub(crate) fn new(version: u64, functions: Vec<Function>, keys: HashMap<String, Key>) -> Self {
-        let mut table = Self { version, keys, ..Self::default() };
-        for function in functions {
-            let of_namespace = table.functions.entry(function.name.namespace.to_string()).or_default();
-            of_namespace.insert(function.name.function.to_string(), Arc::new(function));
-        }
-        table
+/// Puts functions where they are looked for.
+pub(crate) fn by_name(functions: impl IntoIterator<Item = Function>) -> Functions {
+    let mut named = Functions::new();
+    for function in functions {
+        let of_namespace = named.entry(function.name.namespace.to_string()).or_default();
+        of_namespace.insert(function.name.function.to_string(), Arc::new(function));
     }
+    named
+}
 
+impl Table {
     /// The function with this name.
     pub(crate) fn function(&self, namespace: &str, function: &str) -> Option<&Arc<Function>> {
         self.functions.get(namespace)?.get(function)
@@ -175,7 +187,7 @@ impl Table {
 
     /// The caller's key with this public part.
     pub(crate) fn key(&self, id: &str) -> Option<&Key> {
-        self.keys.get(id)
+        self.keys.by_id.get(id).map(|key| &**key)
     }
 
     /// Every version, in no order.

@@ -1,10 +1,10 @@
 //! The gateway's stream to the scheduler: configuration and placements down, demand up; reconnects for ever.
 //!
 //! Both are kept on disk as they arrive, so that a gateway that starts while the scheduler is away serves what it served
-//! before. What a configuration means is in `snapshot/convert.rs`, how it changes in `delta.rs`, the files in `disk.rs`.
+//! before. How a configuration changes is in `snapshot/configuration.rs`, what it means in `convert.rs`, the files in `disk.rs`.
 
+mod configuration;
 mod convert;
-mod delta;
 mod disk;
 mod limits;
 mod rates;
@@ -17,8 +17,8 @@ use dunlin_proto::{
     PROTOCOL_VERSION,
     ids::GatewayId,
     internal::v1::{
-        CachePurges, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, PurgePosition, SyncGatewayRequest,
-        SyncGatewayResponse, VersionDemand, sync_gateway_request::Report, sync_gateway_response::Update,
+        CachePurges, GatewayHello, GatewayLoad, Placements, PurgePosition, SyncGatewayRequest, SyncGatewayResponse,
+        VersionDemand, sync_gateway_request::Report, sync_gateway_response::Update,
     },
     route::Purge,
 };
@@ -26,6 +26,8 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+
+use configuration::Configuration;
 
 use crate::{
     auth::Verifier,
@@ -36,7 +38,7 @@ use crate::{
     upstream::Scheduler,
 };
 
-/// How often demand is reported and changes are written to disk.
+/// How often demand is reported.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the scheduler may take to answer a new stream.
 const OPENING: Duration = Duration::from_secs(5);
@@ -74,7 +76,9 @@ pub(crate) struct Sync {
     identity: Identity,
     scheduler: Scheduler,
     sinks: Sinks,
-    config: disk::Kept<ConfigSnapshot>,
+    config: disk::Kept<Configuration>,
+    /// What the table in force was made of.
+    served: Configuration,
     placements: disk::Kept<Placements>,
     /// The purges that have been followed; at the start, nothing is stored.
     purged: PurgePosition,
@@ -91,11 +95,12 @@ impl Sync {
     pub(crate) fn open(folder: &Path, identity: Identity, scheduler: Scheduler, sinks: Sinks) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
-        let sync = Self {
+        let mut sync = Self {
             identity,
             scheduler,
             sinks,
             config,
+            served: Configuration::default(),
             placements,
             purged: PurgePosition::default(),
             whole: false,
@@ -110,7 +115,14 @@ impl Sync {
     }
 
     /// Runs until `shutdown`.
-    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let (config, placements) = (self.config.writer(), self.placements.writer());
+        let (config, placements) = (config.run(shutdown.clone()), placements.run(shutdown.clone()));
+        tokio::join!(self.follow(shutdown), config, placements);
+    }
+
+    /// Follows one stream after another until `shutdown`.
+    async fn follow(mut self, shutdown: Shutdown) {
         let mut backoff = Backoff::default();
         while !shutdown.has_begun() {
             tokio::select! {
@@ -124,20 +136,18 @@ impl Sync {
                 () = shutdown.begun() => break,
             }
             self.sinks.borrowing.close();
-            self.save().await;
             tokio::select! {
                 () = tokio::time::sleep(backoff.next(rand::random())) => {}
                 () = shutdown.begun() => break,
             }
         }
         self.give_back().await;
-        self.save().await;
     }
 
     /// Gives back what has been lent of quotas and is not used. Where that fails, it counts as used.
     async fn give_back(&self) {
         let table = self.sinks.routes.load().clone();
-        let rests: Vec<_> = table.quotas.values().filter_map(|quota| quota.rest()).collect();
+        let rests: Vec<_> = table.keys.quotas.values().filter_map(|quota| quota.rest()).collect();
         let given = futures::stream::iter(rests).map(|rest| self.sinks.borrowing.quota(rest));
         let failed = given.buffer_unordered(16).filter(|answer| std::future::ready(answer.is_err())).count();
         // The process does not stay for a scheduler that is not there.
@@ -178,17 +188,14 @@ impl Sync {
                 }
                 _ = measure.tick() => rates::report(&self.sinks.routes.load(), &reports, true)?,
                 () = borrowing.woken() => rates::report(&self.sinks.routes.load(), &reports, false)?,
-                _ = tick.tick() => {
-                    self.report(&reports)?;
-                    self.save().await;
-                }
+                _ = tick.tick() => self.report(&reports)?,
             }
         }
     }
 
     fn hello(&mut self) -> SyncGatewayRequest {
         // What an older software has kept knows no routes or aliases, and its version alone does not say so.
-        let kept = self.config.value.as_ref().filter(|config| config.domains.is_some() && config.aliases);
+        let kept = self.config.value().filter(|config| config.core.domains.is_some() && config.core.aliases);
         let known = kept.map_or(0, |config| config.version);
         let hello = GatewayHello {
             gateway: self.identity.name.to_string(),
@@ -228,14 +235,14 @@ impl Sync {
     fn take_in(&mut self, update: Update) -> anyhow::Result<()> {
         match update {
             Update::Config(config) => {
-                self.config.set(config);
+                self.config.set(config.into());
                 self.publish_config();
             }
             Update::ConfigDelta(delta) => {
                 // Whatever happens, a configuration is never half changed: without a result, the whole is asked for.
                 self.whole = true;
-                let base = self.config.value.clone().unwrap_or_default();
-                self.config.set(delta::apply(base, delta)?);
+                let base = self.config.value().unwrap_or_default();
+                self.config.set(base.apply(delta)?);
                 self.whole = false;
                 self.publish_config();
             }
@@ -260,10 +267,11 @@ impl Sync {
         self.purged = position.unwrap_or_default();
     }
 
-    fn publish_config(&self) {
-        let Some(config) = &self.config.value else { return };
+    fn publish_config(&mut self) {
+        let Some(config) = self.config.value() else { return };
         let old = self.sinks.routes.load().clone();
-        let new = convert::table(config, &old);
+        let new = convert::table(&config, &self.served, &old);
+        self.served = (*config).clone();
         let keys_changed = new.token_keys != old.token_keys;
         tracing::debug!(version = new.version, "configuration is served");
         self.sinks.routes.replace(new);
@@ -273,14 +281,9 @@ impl Sync {
     }
 
     fn publish_placements(&self) {
-        if let Some(placements) = &self.placements.value {
-            self.sinks.directory.announce(convert::announced(placements));
+        if let Some(placements) = self.placements.value() {
+            self.sinks.directory.announce(convert::announced(&placements));
         }
-    }
-
-    async fn save(&mut self) {
-        self.config.save().await;
-        self.placements.save().await;
     }
 }
 

@@ -152,7 +152,8 @@ impl App {
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }
-            self.catalog.refresh().await;
+            // Keys that have expired since.
+            self.catalog.reload().await;
         }
     }
 }

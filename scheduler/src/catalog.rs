@@ -1,12 +1,11 @@
 //! The durable state that placements and gateways are made of, in memory: one immutable value, replaced whole after each
 //! change. Decisions and streams read it, so that they go on while the database is away.
 
+mod keeper;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use dunlin_proto::{
@@ -17,12 +16,12 @@ use dunlin_proto::{
     route::RouteSpec,
     standby::STANDBYS,
 };
-use tokio::sync::{Mutex, watch};
+use imbl::OrdMap;
 
+pub(crate) use self::keeper::CatalogKeeper;
 use crate::{
-    error::Error,
-    model::{AliasRecord, Code, FunctionRecord, KeyRecord, PlanRecord, Share, Time, VersionRecord},
-    store::{CatalogRows, Store},
+    model::{AliasRecord, Code, Compiled, FunctionRecord, KeyRecord, PlanRecord, RouteRecord, Share, VersionRecord},
+    store::{CatalogChanges, CatalogRows, CoreRows},
 };
 
 /// A function with its versions.
@@ -67,28 +66,46 @@ pub(crate) struct CatalogKey {
     pub(crate) plan: Option<Arc<PlanRecord>>,
 }
 
-/// One state of everything.
+type Plans = HashMap<PlanName, Arc<PlanRecord>>;
+
+/// Everything but keys and routes.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Catalog {
-    /// The configuration's version.
-    pub(crate) version: u64,
+pub(crate) struct Core {
     pub(crate) namespaces: BTreeSet<Namespace>,
     /// How many invocations at once the namespaces may have that are bounded.
     pub(crate) limits: BTreeMap<Namespace, u32>,
     /// How many calls in a time the namespaces may have that are bounded.
     pub(crate) rates: BTreeMap<Namespace, Rate>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
-    pub(crate) keys: BTreeMap<KeyId, CatalogKey>,
-    pub(crate) routes: BTreeMap<RouteName, Arc<RouteSpec>>,
     /// With the namespaces that own them.
     pub(crate) domains: BTreeMap<DomainName, Namespace>,
+    plans: Plans,
     /// By artifact, then by engine.
     codes: HashMap<Digest, BTreeMap<String, Arc<Code>>>,
 }
 
-impl Catalog {
+/// One state of everything. Keys and routes can be very many, so that states share those which did not change, and what
+/// differs between two states is found without looking at the others.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Catalog {
+    /// The configuration's version.
+    pub(crate) version: u64,
+    pub(crate) core: Arc<Core>,
+    pub(crate) keys: OrdMap<KeyId, Arc<CatalogKey>>,
+    pub(crate) routes: OrdMap<RouteName, Arc<RouteSpec>>,
+}
+
+impl std::ops::Deref for Catalog {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Core {
     /// Puts rows together. A version whose function is not among them is left out.
-    pub(crate) fn from_rows(rows: CatalogRows) -> Self {
+    fn from_rows(rows: CoreRows) -> Self {
         let function = |record: FunctionRecord| {
             (record.uid, CatalogFunction { record, versions: BTreeMap::new(), aliases: Vec::new() })
         };
@@ -103,18 +120,51 @@ impl Catalog {
                 function.aliases.push(alias);
             }
         }
-        let mut codes: HashMap<_, BTreeMap<_, _>> = HashMap::new();
-        for compiled in rows.codes {
-            let code = compiled.code;
-            codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
-        }
-        let keys = keys(rows.keys, rows.plans);
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
         let rates = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.rate?))).collect();
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
-        let routes = rows.routes.into_iter().map(|route| (route.name, Arc::new(route.spec))).collect();
         let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
-        Self { version: rows.version, namespaces, limits, rates, functions, keys, routes, domains, codes }
+        let plans = rows.plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
+        Self { namespaces, limits, rates, functions, domains, plans, codes: codes(rows.codes) }
+    }
+
+    /// The key with its plan.
+    fn with_plan(&self, record: KeyRecord) -> Arc<CatalogKey> {
+        let plan = record.plan.clone().map(|plan| PlanName { namespace: record.namespace.clone(), plan });
+        Arc::new(CatalogKey { plan: plan.and_then(|name| self.plans.get(&name)).cloned(), record })
+    }
+}
+
+impl Catalog {
+    /// Puts rows together.
+    pub(crate) fn from_rows(rows: CatalogRows) -> Self {
+        let core = Core::from_rows(rows.core);
+        let keys = rows.keys.into_iter().map(|key| (key.id.clone(), core.with_plan(key))).collect();
+        let routes = rows.routes.into_iter().map(with_name).collect();
+        Self { version: rows.version, core: Arc::new(core), keys, routes }
+    }
+
+    /// The state after changes.
+    pub(crate) fn changed(&self, changes: CatalogChanges) -> Self {
+        let core = changes.core.map_or_else(|| self.core.clone(), |rows| Arc::new(Core::from_rows(rows)));
+        let mut keys = self.keys.clone();
+        if core.plans != self.core.plans {
+            keys.extend(replanned(&self.keys, &core));
+        }
+        for (name, key) in changes.keys {
+            match key {
+                Some(key) => keys.insert(name.key, core.with_plan(key)),
+                None => keys.remove(&name.key),
+            };
+        }
+        let mut routes = self.routes.clone();
+        for (name, route) in changes.routes {
+            match route.map(with_name) {
+                Some((name, spec)) => routes.insert(name, spec),
+                None => routes.remove(&name),
+            };
+        }
+        Self { version: changes.version, core, keys, routes }
     }
 
     /// The version, where it still exists.
@@ -160,109 +210,24 @@ impl Catalog {
     }
 }
 
-/// Keys with their plans.
-fn keys(keys: Vec<KeyRecord>, plans: Vec<PlanRecord>) -> BTreeMap<KeyId, CatalogKey> {
-    let plans: HashMap<_, _> = plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
-    let plan_of = |key: &KeyRecord| {
-        let name = PlanName { namespace: key.namespace.clone(), plan: key.plan.clone()? };
-        plans.get(&name).cloned()
+fn codes(compiled: Vec<Compiled>) -> HashMap<Digest, BTreeMap<String, Arc<Code>>> {
+    let mut codes: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+    for Compiled { code, .. } in compiled {
+        codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
+    }
+    codes
+}
+
+fn with_name(route: RouteRecord) -> (RouteName, Arc<RouteSpec>) {
+    (route.name, Arc::new(route.spec))
+}
+
+/// The keys whose plan is another one than before.
+fn replanned(keys: &OrdMap<KeyId, Arc<CatalogKey>>, core: &Core) -> Vec<(KeyId, Arc<CatalogKey>)> {
+    let again = |(id, key): (&KeyId, &Arc<CatalogKey>)| {
+        key.record.plan.as_ref()?;
+        let now = core.with_plan(key.record.clone());
+        (now.plan != key.plan).then(|| (id.clone(), now))
     };
-    let with_plan = |key: KeyRecord| (key.id.clone(), CatalogKey { plan: plan_of(&key), record: key });
-    keys.into_iter().map(with_plan).collect()
-}
-
-/// Keeps the catalog equal to the database.
-#[derive(Debug)]
-pub(crate) struct CatalogKeeper {
-    store: Store,
-    newest: watch::Sender<Arc<Catalog>>,
-    /// One load at a time, so that an earlier one never replaces a later one.
-    loading: Mutex<()>,
-    /// Changes that were made.
-    made: AtomicU64,
-    /// Those of them that are certainly in the newest catalog.
-    seen: AtomicU64,
-}
-
-impl CatalogKeeper {
-    /// Loads the first one.
-    pub(crate) async fn load(store: Store) -> Result<Self, Error> {
-        let first = Catalog::from_rows(store.catalog_load(Time::now()).await?);
-        let newest = watch::Sender::new(Arc::new(first));
-        Ok(Self { store, newest, loading: Mutex::new(()), made: AtomicU64::new(0), seen: AtomicU64::new(0) })
-    }
-
-    /// The newest one.
-    pub(crate) fn current(&self) -> Arc<Catalog> {
-        self.newest.borrow().clone()
-    }
-
-    /// Follows the changes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
-        self.newest.subscribe()
-    }
-
-    /// Loads it anew after a change, once for all changes that were made before the load began: thousands of functions take
-    /// a while to read. Where that fails, [`CatalogKeeper::is_stale`] says so, and somebody tries again: the change itself has
-    /// been made.
-    pub(crate) async fn refresh(&self) {
-        let change = self.made.fetch_add(1, Ordering::SeqCst) + 1;
-        let _one = self.loading.lock().await;
-        if self.seen.load(Ordering::SeqCst) >= change {
-            return;
-        }
-        let made = self.made.load(Ordering::SeqCst);
-        match self.store.catalog_load(Time::now()).await {
-            Ok(rows) => {
-                self.seen.store(made, Ordering::SeqCst);
-                let next = Catalog::from_rows(rows);
-                self.newest.send_if_modified(|current| {
-                    let changed = **current != next;
-                    if changed {
-                        *current = Arc::new(next);
-                    }
-                    changed
-                });
-            }
-            Err(error) => {
-                tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "the state can't be read for now");
-            }
-        }
-    }
-
-    /// Whether a change waits to be loaded.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.seen.load(Ordering::SeqCst) < self.made.load(Ordering::SeqCst)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{model::NamespaceRecord, store::Database};
-
-    fn namespace(number: u32) -> NamespaceRecord {
-        let name = format!("n{number}").parse().unwrap();
-        NamespaceRecord { name, description: String::new(), create_time: Time(0), max_concurrency: None, rate: None }
-    }
-
-    #[tokio::test]
-    async fn whoever_changed_something_finds_it_although_many_share_a_load() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Database::Sqlite(folder.path().join("dunlin.db"))).await.unwrap();
-        let keeper = CatalogKeeper::load(store.clone()).await.unwrap();
-        let mut versions = keeper.subscribe();
-        let change = async |number| {
-            let new = namespace(number);
-            store.namespace_create(&new, None).await.unwrap();
-            keeper.refresh().await;
-            assert!(keeper.current().namespaces.contains(&new.name), "{number}");
-        };
-        futures::future::join_all((0..100).map(change)).await;
-        assert!(!keeper.is_stale() && versions.has_changed().unwrap());
-        assert_eq!(versions.borrow_and_update().namespaces.len(), 100);
-        store.close().await;
-        keeper.refresh().await;
-        assert!(keeper.is_stale(), "somebody has to try again");
-    }
+    keys.iter().filter_map(again).collect()
 }

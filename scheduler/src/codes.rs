@@ -170,7 +170,7 @@ impl Codes {
         let compiled = self.workshop.store(damaged.artifact, report, workplace.path()).await?;
         self.store.code_put(&compiled).await?;
         tracing::warn!(key = damaged.key, "compiled code was damaged in the store and has been compiled anew");
-        self.catalog.refresh().await;
+        self.catalog.refresh_core().await;
         if compiled.code.key != damaged.key {
             let message = "the code belongs to an engine that the compiler no longer has";
             return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
@@ -211,7 +211,7 @@ impl Codes {
                     tracing::error!(%artifact, %namespace, engine, cause, "can't be compiled for the engine of this release");
                 }
             }
-            self.catalog.refresh().await;
+            self.catalog.refresh_core().await;
         }
         all
     }

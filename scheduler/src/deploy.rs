@@ -158,7 +158,7 @@ impl Deploys {
         }
         let new = self.compile(deploy, progress).await?;
         let version = store.version_create(&new, request).await?;
-        self.codes.catalog.refresh().await;
+        self.codes.catalog.refresh_core().await;
         tracing::info!(
             namespace = %version.function.namespace, function = %version.function.function,
             version = version.number.get(), creator = version.creator, "a version was made"
@@ -277,7 +277,7 @@ impl Deploys {
             self.codes.store.version_hold(version.key(), &version.name()).await?;
         }
         activated?;
-        self.codes.catalog.refresh().await;
+        self.codes.catalog.refresh_core().await;
         let lagging = self.board.lagging(&self.codes.catalog).await;
         if !lagging.is_empty() {
             let message = format!("gateways that have not said that they know: {}", lagging.join(", "));

@@ -266,6 +266,13 @@ pub(crate) struct KeyRecord {
     pub(crate) plan: Option<PlanId>,
 }
 
+impl KeyRecord {
+    /// Whether it is neither revoked nor expired.
+    pub(crate) fn is_valid(&self, now: Time) -> bool {
+        self.revoke_time.is_none() && self.expire_time.is_none_or(|end| end > now)
+    }
+}
+
 /// What each key under it may use in the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlanRecord {

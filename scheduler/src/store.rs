@@ -9,6 +9,7 @@
 mod aliases;
 mod artifacts;
 mod catalog;
+mod changes;
 mod domains;
 mod functions;
 mod holders;
@@ -33,7 +34,7 @@ use sqlx::{
 
 pub(crate) use self::{
     aliases::AliasChange,
-    catalog::CatalogRows,
+    catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,
     keys::KeyCursor,
     namespaces::NamespaceChange,
@@ -43,6 +44,7 @@ pub(crate) use self::{
     workers::WorkerRecord,
 };
 use crate::{error::Error, model::Time};
+use changes::config_bump;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -231,11 +233,6 @@ impl Store {
 async fn counter_next(tx: &mut Transaction<'static, Any>, name: &'static str) -> Result<i64, Error> {
     let sql = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
     Ok(sqlx::query(sql).bind(name).fetch_one(&mut **tx).await?.try_get("value")?)
-}
-
-/// Notes that gateways have something to learn.
-async fn config_bump(tx: &mut Transaction<'static, Any>) -> Result<(), Error> {
-    counter_next(tx, "config").await.map(drop)
 }
 
 /// Whether a transaction lost against another one and may win the next time.

@@ -31,7 +31,7 @@ impl Trials {
             tracing::info!(version = %version.name(), refusal, "it was tried whether its sandboxes can be used again");
         }
         if !news.is_empty() {
-            self.catalog.refresh().await;
+            self.catalog.refresh_core().await;
         }
         Ok(())
     }

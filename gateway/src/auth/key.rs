@@ -60,9 +60,10 @@ fn checksum(body: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::{collections::HashMap, time::Duration};
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
+    use crate::routes::Keys;
 
     pub(in crate::auth) fn key_text(id: &str, secret: char) -> String {
         let body = format!("dk_{id}_{}", secret.to_string().repeat(SECRET_LEN));
@@ -84,7 +85,10 @@ pub(super) mod tests {
         let text = key_text("abcdefghijkl", 's');
         let now = SystemTime::now();
         let mut key = known(&text, &[]);
-        let table = |key: &Key| Table::new(1, Vec::new(), HashMap::from([("abcdefghijkl".to_owned(), key.clone())]));
+        let table = |key: &Key| {
+            let by_id = [("abcdefghijkl".to_owned(), Arc::new(key.clone()))].into_iter().collect();
+            Table { keys: Keys { by_id, ..Keys::default() }, ..Table::default() }
+        };
         assert_eq!(check(&text, &table(&key), now).unwrap().0.as_str(), "abcdefghijkl");
         for (other, error) in [
             (key_text("abcdefghijkl", 't'), KeyError::Unknown),

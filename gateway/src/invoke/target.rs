@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::routes::{
-        Demand, Version,
+        Demand, Version, by_name,
         split::{Split, Sticky},
     };
 
@@ -215,7 +215,7 @@ mod tests {
             versions: [version(1), version(2)].into(),
             quota: crate::quota::Quota::default(),
         };
-        Table::new(3, vec![function], HashMap::new())
+        Table { version: 3, functions: Arc::new(by_name([function])), ..Table::default() }
     }
 
     fn found(domain: Option<&str>, paths: Option<bool>, host: &str, path: &str) -> Result<String, u16> {

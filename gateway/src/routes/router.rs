@@ -16,6 +16,7 @@ use dunlin_proto::{
     ids::{DomainName, FunctionName, Namespace},
     route::HostPattern,
 };
+use imbl::OrdMap;
 
 pub(crate) use paths::Matched;
 use paths::Paths;
@@ -25,7 +26,9 @@ pub(crate) use rule::Rule;
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     domains: HashMap<String, Namespace>,
-    sites: HashMap<String, Site>,
+    /// By their names; routers share those which did not change.
+    rules: OrdMap<String, Arc<Rule>>,
+    sites: HashMap<String, Arc<Site>>,
 }
 
 /// The routes of a namespace.
@@ -54,17 +57,31 @@ pub(crate) enum Lookup<'p> {
 }
 
 impl Router {
-    /// A router of these domains and routes.
-    pub(crate) fn new(
+    /// A router of these domains, and of the routes after changes: for each name a route, or nothing where it is gone.
+    pub(crate) fn changed(
+        &self,
         domains: impl Iterator<Item = (DomainName, Namespace)>,
-        rules: impl Iterator<Item = Rule>,
+        changes: impl Iterator<Item = (String, Option<Rule>)>,
     ) -> Self {
-        let mut router =
-            Self { domains: domains.map(|(name, owner)| (name.into(), owner)).collect(), ..Self::default() };
-        for rule in rules {
-            router.sites.entry(rule.name.namespace.to_string()).or_default().insert(Arc::new(rule));
+        let (mut rules, mut sites) = (self.rules.clone(), self.sites.clone());
+        let mut touched = BTreeSet::new();
+        for (name, rule) in changes {
+            let after = rule.map(Arc::new);
+            let before = match after.clone() {
+                Some(rule) => rules.insert(name, rule),
+                None => rules.remove(&name),
+            };
+            touched.extend(before.iter().chain(&after).map(|rule| rule.name.namespace.clone()));
         }
-        router
+        for namespace in &touched {
+            sites.remove(namespace.as_str());
+        }
+        let mut again: HashMap<String, Site> = HashMap::new();
+        for rule in rules.values().filter(|rule| touched.contains(&rule.name.namespace)) {
+            again.entry(rule.name.namespace.to_string()).or_default().insert(rule.clone());
+        }
+        sites.extend(again.into_iter().map(|(namespace, site)| (namespace, Arc::new(site))));
+        Self { domains: domains.map(|(name, owner)| (name.into(), owner)).collect(), rules, sites }
     }
 
     /// Whether there is nothing to look for.
@@ -84,7 +101,7 @@ impl Router {
 
     /// The routes of a namespace.
     pub(crate) fn site(&self, namespace: &str) -> Option<&Site> {
-        self.sites.get(namespace)
+        self.sites.get(namespace).map(|site| &**site)
     }
 }
 

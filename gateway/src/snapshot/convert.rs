@@ -1,21 +1,21 @@
 //! What a configuration and placements on the wire mean here. A malformed entry is left out: one function's must not take
 //! the others away.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context;
 use dunlin_proto::{
     ids::{AliasId, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
     internal::v1::{
-        AliasConfig, ConfigSnapshot, FunctionConfig, KeyConfig, OwnedDomain, Placements, StickyConfig, TrafficShare,
-        VersionConfig,
+        AliasConfig, ConfigSnapshot, FunctionConfig, OwnedDomain, Placements, StickyConfig, TrafficShare, VersionConfig,
     },
     model::from_wire_duration,
-    names::{FunctionRef, KeyId},
+    names::FunctionRef,
     v1::Route,
 };
+use imbl::ordmap::DiffItem;
 
-use super::limits;
+use super::{configuration::Configuration, limits};
 use crate::{
     dispatch::{
         placement::{Announced, Peer},
@@ -24,49 +24,62 @@ use crate::{
     limits::Limits,
     quota::{Quota, Tenant, Usage},
     routes::{
-        Demand, Function, Key, Table, Version,
+        Demand, Function, Functions, Table, Version, by_name,
         router::{Router, Rule},
         split::{Split, Sticky},
     },
 };
 
-/// The table of a configuration; the demand of versions that stay is kept.
-pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
-    let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
-    let mut quotas = Quotas::new(config, old);
-    let limits = limits::of(config, old);
-    let router = router(config);
-    let functions = config.functions.iter().filter_map(|wire| {
-        let quota = Quota { limits: limits::holding(wire, &limits), ..quotas.of(wire) };
-        let function =
-            function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
-        let mut function = usable(function)?;
-        let site = router.site(function.name.namespace.as_str());
-        function.automatic |= site.is_none_or(|site| site.calling(&function.name.function).is_empty());
-        Some(function)
-    });
-    let quotas = limits::quotas(config, old);
-    let with_plan = |wire: &KeyConfig| {
-        let (id, known) = key(wire).with_context(|| format!("key {:?}", wire.id))?;
-        anyhow::Ok((id, Key { plan: limits::plan(wire, &limits, &quotas), ..known }))
-    };
-    let keys = config.keys.iter().filter_map(|wire| usable(with_plan(wire)));
-    let mut table = Table::new(config.version, functions.collect(), keys.collect());
-    table.token_keys = config.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
-    table.namespaces = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
-    table.router = router;
-    table.limits = limits;
-    table.quotas = quotas;
+/// The table of a configuration, where another one was made of an earlier configuration: what has not changed is shared, and
+/// what is counted stays.
+pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table) -> Table {
+    let router = router(config, was, old);
+    let keys = limits::keys(config, was, old);
+    let mut table = Table { version: config.version, router, ..old.clone() };
+    if !Arc::ptr_eq(&config.core, &was.core) {
+        table.token_keys = config.core.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
+        table.namespaces = Arc::new(config.core.namespaces.iter().filter_map(|name| name.parse().ok()).collect());
+    }
+    table.limits = keys.limits.clone();
+    table.limits.extend(limits::of(&config.core, old));
+    table.keys = keys;
+    if !Arc::ptr_eq(&config.core, &was.core) || !Arc::ptr_eq(&table.router, &old.router) {
+        table.functions = Arc::new(functions(&config.core, &table, old));
+    }
     table
 }
 
-fn router(config: &ConfigSnapshot) -> Router {
+/// The functions of a configuration, in a table that has the rest; the demand of versions that stay is kept.
+fn functions(config: &ConfigSnapshot, table: &Table, old: &Table) -> Functions {
+    let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
+    let mut quotas = Quotas::new(config, old);
+    let functions = config.functions.iter().filter_map(|wire| {
+        let quota = Quota { limits: limits::holding(wire, &table.limits), ..quotas.of(wire) };
+        let function =
+            function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
+        let mut function = usable(function)?;
+        let site = table.router.site(function.name.namespace.as_str());
+        function.automatic |= site.is_none_or(|site| site.calling(&function.name.function).is_empty());
+        Some(function)
+    });
+    by_name(functions)
+}
+
+fn router(config: &Configuration, was: &Configuration, old: &Table) -> Arc<Router> {
+    let same = config.core.domains == was.core.domains;
+    if same && config.routes.ptr_eq(&was.routes) {
+        return old.router.clone();
+    }
     let domain =
         |wire: &OwnedDomain| anyhow::Ok((wire.domain.parse::<DomainName>()?, wire.namespace.parse::<Namespace>()?));
-    let domains = config.domains.iter().flat_map(|domains| &domains.domains);
+    let domains = config.core.domains.iter().flat_map(|domains| &domains.domains);
     let domains = domains.filter_map(|wire| usable(domain(wire).with_context(|| format!("domain {:?}", wire.domain))));
     let rule = |wire: &Route| Rule::from_wire(wire.clone()).with_context(|| format!("route {:?}", wire.name));
-    Router::new(domains, config.routes.iter().filter_map(|wire| usable(rule(wire))))
+    let changes = was.routes.diff(&config.routes).map(|difference| match difference {
+        DiffItem::Add(name, wire) | DiffItem::Update { new: (name, wire), .. } => (name.clone(), usable(rule(wire))),
+        DiffItem::Remove(name, _) => (name.clone(), None),
+    });
+    Arc::new(old.router.changed(domains, changes))
 }
 
 pub(super) fn usable<T>(entry: anyhow::Result<T>) -> Option<T> {
@@ -166,18 +179,6 @@ fn split(
     Ok(Split::new(function, alias, sticky.map_or(0, |wire| wire.division), shares, by))
 }
 
-fn key(wire: &KeyConfig) -> anyhow::Result<(String, Key)> {
-    let id: KeyId = wire.id.parse()?;
-    let key = Key {
-        namespace: wire.namespace.parse()?,
-        secret_sha256: wire.secret_sha256.as_ref().try_into().context("the hash must have 32 bytes")?,
-        functions: wire.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
-        expires: wire.expire_time.map(SystemTime::try_from).transpose().context("the expiry is out of range")?,
-        plan: None,
-    };
-    Ok((id.to_string(), key))
-}
-
 /// The placements of a message.
 pub(super) fn announced(placements: &Placements) -> Announced {
     let versions = placements.versions.iter().filter_map(|placed| {
@@ -200,11 +201,20 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use dunlin_proto::{
-        internal::v1::{NamespaceLimit, NamespaceLimits, OwnedDomains},
-        v1,
+        internal::v1::{ConfigDelta, KeyConfig, NamespaceLimit, NamespaceLimits, OwnedDomains},
+        v1::{self, RateLimit, RatePeriod},
     };
 
     use super::*;
+
+    fn first_table(whole: ConfigSnapshot) -> Table {
+        table(&whole.into(), &Configuration::default(), &Table::default())
+    }
+
+    /// A table after another one, although nothing says what they have in common.
+    fn again(whole: ConfigSnapshot, first: &Table) -> Table {
+        table(&whole.into(), &Configuration::default(), first)
+    }
 
     fn config(uid: &str, namespace: &str) -> FunctionConfig {
         FunctionConfig {
@@ -236,7 +246,7 @@ mod tests {
         let domain = |domain: &str| OwnedDomain { domain: domain.to_owned(), namespace: "shop".to_owned() };
         let domains = Some(OwnedDomains { domains: vec![domain("example.com"), domain("no domain")] });
         let whole = ConfigSnapshot { functions, routes, domains, ..ConfigSnapshot::default() };
-        let table = table(&whole, &Table::default());
+        let table = first_table(whole);
         let automatic = |namespace| table.function(namespace, "pay").unwrap().automatic;
         assert_eq!((automatic("shop"), automatic("bank"), automatic("mall")), (false, true, true));
         assert!(table.router.owner("a.example.com").is_some() && table.router.site("bank").is_none());
@@ -259,7 +269,7 @@ mod tests {
             keys: vec![key("abcdefghijkl", 32), key("abcdefghijk2", 31), key("short", 32)],
             ..ConfigSnapshot::default()
         };
-        let table = table(&whole, &Table::default());
+        let table = first_table(whole);
         assert_eq!(table.functions().count(), 1);
         assert!(table.function("shop", "pay").is_some() && table.function("bank", "pay").is_none());
         assert!(table.key("abcdefghijkl").is_some() && table.key("abcdefghijk2").is_none());
@@ -277,8 +287,8 @@ mod tests {
         let limit = NamespaceLimit { namespace: "shop".to_owned(), max_concurrency: 9 };
         let limits = Some(NamespaceLimits { limits: vec![limit], ..NamespaceLimits::default() });
         let whole = ConfigSnapshot { functions, limits, ..ConfigSnapshot::default() };
-        let first = table(&whole, &Table::default());
-        let second = table(&whole, &first);
+        let first = first_table(whole.clone());
+        let second = again(whole, &first);
         let quota = |table: &Table, name| {
             let quota = &table.function("shop", name).unwrap().quota;
             assert_eq!((quota.namespace_max, quota.namespace_reserved, quota.reserved), (Some(9), 4, 2));
@@ -290,13 +300,58 @@ mod tests {
         assert!(Arc::ptr_eq(&one.1, &later.1) && Arc::ptr_eq(&one.2, &later.2));
     }
 
+    fn key(id: &str, requests: u32) -> KeyConfig {
+        let rate = Some(RateLimit { requests, period: RatePeriod::Second.into(), burst: None });
+        let (namespace, secret_sha256) = ("shop".to_owned(), vec![0; 32].into());
+        KeyConfig { id: id.to_owned(), namespace, secret_sha256, rate, ..KeyConfig::default() }
+    }
+
+    #[test]
+    fn what_does_not_change_is_shared() {
+        let functions = vec![config(&FunctionUid::new().to_string(), "shop")];
+        let keys = vec![key("abcdefghijkl", 1), key("abcdefghijkm", 2)];
+        let whole = ConfigSnapshot { version: 1, functions, keys, ..ConfigSnapshot::default() };
+        let (empty, before) = (Configuration::default(), Configuration::from(whole));
+        let first = table(&before, &empty, &Table::default());
+        let delta = ConfigDelta {
+            base_version: 1,
+            version: 2,
+            keys: vec![key("abcdefghijkm", 3)],
+            removed_keys: vec!["abcdefghijkl".to_owned()],
+            ..ConfigDelta::default()
+        };
+        let after = before.apply(delta).unwrap();
+        let second = table(&after, &before, &first);
+        assert!(Arc::ptr_eq(&first.functions, &second.functions) && Arc::ptr_eq(&first.router, &second.router));
+        assert!(second.version == 2 && second.key("abcdefghijkl").is_none());
+        let limit = |table: &Table| table.key("abcdefghijkm").unwrap().plan.clone().unwrap().rate.clone().unwrap();
+        assert_eq!((limit(&first).rate.requests, limit(&second).rate.requests), (2, 3));
+        assert!(Arc::ptr_eq(&limit(&first).part, &limit(&second).part) && second.limits.len() == 1);
+        let route = Route {
+            name: "namespaces/shop/routes/x".to_owned(),
+            path: "/x".to_owned(),
+            target: Some(v1::route::Target::Response(v1::StaticResponse::default())),
+            ..Route::default()
+        };
+        let delta = ConfigDelta { base_version: 2, version: 3, routes: vec![route], ..ConfigDelta::default() };
+        let last = after.apply(delta).unwrap();
+        let third = table(&last, &after, &second);
+        assert!(third.keys.by_id.ptr_eq(&second.keys.by_id) && third.router.site("shop").is_some());
+        let delta = ConfigDelta {
+            base_version: 3,
+            removed_routes: vec!["namespaces/shop/routes/x".to_owned()],
+            ..ConfigDelta::default()
+        };
+        assert!(table(&last.apply(delta).unwrap(), &last, &third).router.is_empty());
+    }
+
     #[test]
     fn demand_survives_a_change_of_the_configuration() {
         let uid = FunctionUid::new().to_string();
         let whole = ConfigSnapshot { functions: vec![config(&uid, "shop")], ..ConfigSnapshot::default() };
-        let first = table(&whole, &Table::default());
+        let first = first_table(whole.clone());
         first.versions().next().unwrap().demand.in_flight.store(7, Ordering::Relaxed);
-        let second = table(&whole, &first);
+        let second = again(whole, &first);
         assert_eq!(second.versions().next().unwrap().demand.now(), (7, 0));
     }
 }

@@ -1,48 +1,103 @@
-//! A message that is kept on disk: whole or not at all, readable by this user only, checked when it is read back.
+//! A value that is kept on disk: whole or not at all, readable by this user only, checked when it is read back. It is written
+//! beside those who use it, and no more often than the disk bears.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dunlin_process::data::write_private;
-use dunlin_proto::ids::Digest;
+use dunlin_process::{data::write_private, shutdown::Shutdown};
+use dunlin_proto::{ids::Digest, internal::v1::Placements};
 use prost::Message;
+use tokio::{sync::watch, time::Instant};
 
-/// A message and the file that holds it.
-#[derive(Debug)]
-pub(super) struct Kept<M> {
-    path: PathBuf,
-    /// The newest one; nothing where there has been none.
-    pub(super) value: Option<M>,
-    dirty: bool,
+/// How long a writer rests at least, so that changes that come together are written together.
+const REST: Duration = Duration::from_millis(500);
+/// How many times as long as it wrote: a tenth of a processor at the most.
+const RESTS: u32 = 10;
+
+/// What can be kept.
+pub(super) trait Stored: From<Self::Message> + Send + Sync + 'static {
+    /// Its form on disk.
+    type Message: Message + Default;
+
+    fn message(&self) -> Self::Message;
 }
 
-impl<M: Message + Default> Kept<M> {
+impl Stored for Placements {
+    type Message = Self;
+
+    fn message(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A value whose newest state a file follows.
+#[derive(Debug)]
+pub(super) struct Kept<V> {
+    path: PathBuf,
+    newest: watch::Sender<Option<Arc<V>>>,
+}
+
+impl<V: Stored> Kept<V> {
     /// Reads the file; a damaged one counts as none, since the scheduler has the truth.
     pub(super) fn open(path: PathBuf) -> Self {
         let value = match std::fs::read(&path) {
-            Ok(bytes) => decode(&bytes),
+            Ok(bytes) => decode::<V>(&bytes),
             Err(_) => None,
         };
         if value.is_none() && path.exists() {
             tracing::warn!(path = %path.display(), "ignored a damaged file; the scheduler will send what it held");
         }
-        Self { path, value, dirty: false }
+        Self { path, newest: watch::Sender::new(value.map(Arc::new)) }
     }
 
-    pub(super) fn set(&mut self, value: M) {
-        self.value = Some(value);
-        self.dirty = true;
+    /// The newest one; nothing where there has been none.
+    pub(super) fn value(&self) -> Option<Arc<V>> {
+        self.newest.borrow().clone()
     }
 
-    /// Writes the file where there is news. A disk that refuses is tried again with the next call.
-    pub(super) async fn save(&mut self) {
-        let Some(value) = self.value.as_ref().filter(|_| self.dirty) else { return };
-        let (path, bytes) = (self.path.clone(), encode(value));
-        let written = tokio::task::spawn_blocking(move || write_private(&path, &bytes)).await;
+    pub(super) fn set(&self, value: V) {
+        self.newest.send_replace(Some(Arc::new(value)));
+    }
+
+    /// Whoever writes the file.
+    pub(super) fn writer(&self) -> Writer<V> {
+        Writer { path: self.path.clone(), newest: self.newest.subscribe() }
+    }
+}
+
+/// Writes the file of a value.
+#[derive(Debug)]
+pub(super) struct Writer<V> {
+    path: PathBuf,
+    newest: watch::Receiver<Option<Arc<V>>>,
+}
+
+impl<V: Stored> Writer<V> {
+    /// Writes each news until nobody sets the value any more. A disk that refuses is tried again until `shutdown`.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut failed = false;
+        while failed || self.newest.changed().await.is_ok() {
+            let began = Instant::now();
+            failed = !self.write().await && !shutdown.has_begun();
+            tokio::select! {
+                () = tokio::time::sleep(REST.max(began.elapsed() * RESTS)) => {}
+                () = shutdown.begun() => {}
+            }
+        }
+    }
+
+    /// Writes the newest value; says whether the file has it.
+    async fn write(&mut self) -> bool {
+        let Some(value) = self.newest.borrow_and_update().clone() else { return true };
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || write_private(&path, &encode(&value.message()))).await;
         match written {
-            Ok(Ok(())) => self.dirty = false,
-            Ok(Err(error)) => tracing::warn!(%error, path = %self.path.display(), "cannot write"),
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, path = %self.path.display(), "cannot write");
+                false
+            }
             // Only a shutdown of the runtime ends it.
-            Err(_) => {}
+            Err(_) => true,
         }
     }
 }
@@ -52,35 +107,59 @@ fn encode(message: &impl Message) -> Vec<u8> {
     [Digest::of(&body).as_bytes().as_slice(), &body].concat()
 }
 
-fn decode<M: Message + Default>(bytes: &[u8]) -> Option<M> {
+fn decode<V: Stored>(bytes: &[u8]) -> Option<V> {
     let (digest, body) = bytes.split_at_checked(32)?;
-    (Digest::of(body).as_bytes() == digest).then(|| M::decode(body).ok()).flatten()
+    (Digest::of(body).as_bytes() == digest).then(|| V::Message::decode(body).ok()).flatten().map(V::from)
 }
 
 #[cfg(test)]
 mod tests {
     use dunlin_proto::internal::v1::ConfigSnapshot;
 
-    use super::*;
+    use super::{super::configuration::Configuration, *};
 
-    #[tokio::test]
-    async fn a_message_is_there_again_unless_it_is_damaged() {
+    fn configuration(version: u64) -> Configuration {
+        ConfigSnapshot { version, namespaces: vec!["shop".to_owned()], ..ConfigSnapshot::default() }.into()
+    }
+
+    async fn written(path: PathBuf, values: impl IntoIterator<Item = Configuration>) {
+        let kept = Kept::open(path);
+        let writer = kept.writer();
+        values.into_iter().for_each(|value| kept.set(value));
+        drop(kept);
+        writer.run(Shutdown::default()).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_there_again_unless_it_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.snapshot");
-        let mut kept = Kept::open(path.clone());
-        assert_eq!(kept.value, None);
-        let config = ConfigSnapshot { version: 7, namespaces: vec!["shop".to_owned()], ..ConfigSnapshot::default() };
-        kept.set(config.clone());
-        kept.save().await;
-        assert_eq!(Kept::open(path.clone()).value, Some(config));
+        assert_eq!(Kept::<Configuration>::open(path.clone()).value(), None);
+        written(path.clone(), [configuration(7), configuration(8)]).await;
+        let read = || Kept::<Configuration>::open(path.clone()).value();
+        assert_eq!(read().as_deref(), Some(&configuration(8)), "the last one is written though nobody is left");
         let mut bytes = std::fs::read(&path).unwrap();
         for damage in [bytes.len() - 1, 0] {
             bytes[damage] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(Kept::<ConfigSnapshot>::open(path.clone()).value, None);
+            assert_eq!(read(), None);
             bytes[damage] ^= 1;
         }
         std::fs::write(&path, &bytes[..20]).unwrap();
-        assert_eq!(Kept::<ConfigSnapshot>::open(path).value, None);
+        assert_eq!(read(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_refuses_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("config.snapshot");
+        let kept = Kept::open(path.clone());
+        let writer = kept.writer();
+        kept.set(configuration(7));
+        let mut writer = std::pin::pin!(writer.run(Shutdown::default()));
+        assert!(tokio::time::timeout(REST * 3, &mut writer).await.is_err());
+        std::fs::create_dir(folder.path().join("missing")).unwrap();
+        assert!(tokio::time::timeout(REST * 3, &mut writer).await.is_err());
+        assert_eq!(Kept::<Configuration>::open(path).value().as_deref(), Some(&configuration(7)));
     }
 }

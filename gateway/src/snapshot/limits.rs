@@ -1,7 +1,7 @@
-//! Limits of calls in a time and quotas of keys, as a configuration names them. The part of each that this gateway has stays
+//! Keys, limits of calls in a time, and quotas, as a configuration names them. The part of each that this gateway has stays
 //! what it is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use dunlin_proto::{
@@ -10,28 +10,72 @@ use dunlin_proto::{
     model::{Quota, Rate},
     names::KeyId,
 };
+use imbl::{OrdMap, ordmap::DiffItem};
 use tokio::time::Instant;
 
-use super::convert::usable;
+use super::{configuration::Configuration, convert::usable};
 use crate::{
     limits::{KeyQuota, Limit, Limits, Part, Plan, QuotaLoan},
-    routes::Table,
+    routes::{Key, Keys, Table},
 };
 
-/// All limits of a configuration, by name.
+/// All limits of a configuration but those of keys, by name.
 pub(super) fn of(config: &ConfigSnapshot, old: &Table) -> HashMap<LimitId, Arc<Limit>> {
     let now = Instant::now();
     let functions = config.functions.iter().filter(|function| function.rate.is_some());
     let functions = functions.filter_map(|wire| usable(of_function(wire)));
     let namespaces = config.limits.iter().flat_map(|limits| &limits.rates);
     let namespaces = namespaces.filter_map(|wire| usable(of_namespace(wire)));
-    let keys = config.keys.iter().filter(|key| key.rate.is_some()).filter_map(|wire| usable(rate_of_key(wire)));
-    let limit = |(id, rate, whose): (LimitId, Rate, String)| {
-        let part = old.limits.get(&id).map(|known| known.part.clone());
-        let part = part.unwrap_or_else(|| Arc::new(Part::new(now)));
-        (id.clone(), Arc::new(Limit { id, rate, whose, part }))
+    functions.chain(namespaces).map(|named| (named.0.clone(), limit(named, old, now))).collect()
+}
+
+fn limit((id, rate, whose): (LimitId, Rate, String), old: &Table, now: Instant) -> Arc<Limit> {
+    let part = old.limits.get(&id).map(|known| known.part.clone());
+    Arc::new(Limit { id, rate, whose, part: part.unwrap_or_else(|| Arc::new(Part::new(now))) })
+}
+
+/// The keys of a configuration with what they may use; those that have not changed are the same as before.
+pub(super) fn keys(config: &Configuration, was: &Configuration, old: &Table) -> Keys {
+    let (mut keys, now) = (old.keys.clone(), Instant::now());
+    for difference in was.keys.diff(&config.keys) {
+        match difference {
+            DiffItem::Add(_, wire) | DiffItem::Update { new: (_, wire), .. } => put(&mut keys, wire, old, now),
+            DiffItem::Remove(id, _) => remove(&mut keys, id),
+        }
+    }
+    keys
+}
+
+fn remove(keys: &mut Keys, id: &str) {
+    keys.by_id.remove(id);
+    if let Ok(id) = id.parse::<KeyId>() {
+        keys.quotas.remove(&id);
+        keys.limits.remove(&LimitId::Key(id));
+    }
+}
+
+/// A key that can't be understood is none.
+fn put(keys: &mut Keys, wire: &KeyConfig, old: &Table, now: Instant) {
+    remove(keys, &wire.id);
+    let Some((id, known)) = usable(key(wire).with_context(|| format!("key {:?}", wire.id))) else { return };
+    let rate = wire.rate.and_then(|_| usable(rate_of_key(wire))).map(|named| limit(named, old, now));
+    let quota = wire.quota.and_then(|_| usable(quota(&id, wire, old, now).with_context(|| format!("key {id:?}"))));
+    keys.limits.extend(rate.iter().map(|limit| (limit.id.clone(), limit.clone())));
+    keys.quotas.extend(quota.iter().map(|quota| (id.clone(), quota.clone())));
+    let is_under_a_plan = wire.rate.is_some() || wire.quota.is_some();
+    let plan = is_under_a_plan.then(|| Arc::new(Plan { rate, quota }));
+    keys.by_id.insert(wire.id.clone(), Arc::new(Key { plan, ..known }));
+}
+
+fn key(wire: &KeyConfig) -> anyhow::Result<(KeyId, Key)> {
+    let key = Key {
+        namespace: wire.namespace.parse()?,
+        secret_sha256: wire.secret_sha256.as_ref().try_into().context("the hash must have 32 bytes")?,
+        functions: wire.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+        expires: wire.expire_time.map(SystemTime::try_from).transpose().context("the expiry is out of range")?,
+        plan: None,
     };
-    functions.chain(namespaces).chain(keys).map(limit).collect()
+    Ok((wire.id.parse()?, key))
 }
 
 fn rate_of_key(wire: &KeyConfig) -> anyhow::Result<(LimitId, Rate, String)> {
@@ -40,32 +84,15 @@ fn rate_of_key(wire: &KeyConfig) -> anyhow::Result<(LimitId, Rate, String)> {
     Ok((LimitId::Key(wire.id.parse().with_context(|| name.clone())?), rate, name))
 }
 
-/// All quotas of a configuration, by key.
-pub(super) fn quotas(config: &ConfigSnapshot, old: &Table) -> HashMap<KeyId, Arc<KeyQuota>> {
-    let now = Instant::now();
-    let quota = |wire: &KeyConfig| {
-        let (key, quota): (KeyId, _) = (wire.id.parse()?, Quota::from_wire("quota", wire.quota.unwrap_or_default())?);
-        let known = old.quotas.get(&key);
-        if let Some(known) = known.filter(|known| known.quota == quota) {
-            return Ok((key, known.clone()));
-        }
-        let loan = known.map_or_else(|| Arc::new(QuotaLoan::new(now)), |known| known.loan.clone());
-        loan.reset();
-        anyhow::Ok((key.clone(), Arc::new(KeyQuota { key, quota, loan })))
-    };
-    let keys = config.keys.iter().filter(|key| key.quota.is_some());
-    keys.filter_map(|wire| usable(quota(wire).with_context(|| format!("key {:?}", wire.id)))).collect()
-}
-
-/// What a key may use; nothing where it is under no plan.
-pub(super) fn plan(
-    wire: &KeyConfig,
-    limits: &HashMap<LimitId, Arc<Limit>>,
-    quotas: &HashMap<KeyId, Arc<KeyQuota>>,
-) -> Option<Arc<Plan>> {
-    let key: KeyId = wire.id.parse().ok().filter(|_| wire.rate.is_some() || wire.quota.is_some())?;
-    let quota = quotas.get(&key).cloned();
-    Some(Arc::new(Plan { rate: limits.get(&LimitId::Key(key)).cloned(), quota }))
+fn quota(key: &KeyId, wire: &KeyConfig, old: &Table, now: Instant) -> anyhow::Result<Arc<KeyQuota>> {
+    let quota = Quota::from_wire("quota", wire.quota.unwrap_or_default())?;
+    let known = old.keys.quotas.get(key);
+    if let Some(known) = known.filter(|known| known.quota == quota) {
+        return Ok(known.clone());
+    }
+    let loan = known.map_or_else(|| Arc::new(QuotaLoan::new(now)), |known| known.loan.clone());
+    loan.reset();
+    Ok(Arc::new(KeyQuota { key: key.clone(), quota, loan }))
 }
 
 fn of_function(wire: &FunctionConfig) -> anyhow::Result<(LimitId, Rate, String)> {
@@ -81,7 +108,7 @@ fn of_namespace(wire: &NamespaceRate) -> anyhow::Result<(LimitId, Rate, String)>
 }
 
 /// The limits that hold for calls of a function.
-pub(super) fn holding(wire: &FunctionConfig, limits: &HashMap<LimitId, Arc<Limit>>) -> Limits {
+pub(super) fn holding(wire: &FunctionConfig, limits: &OrdMap<LimitId, Arc<Limit>>) -> Limits {
     let of = |id: Option<LimitId>| id.and_then(|id| limits.get(&id)).cloned();
     Limits {
         function: of(wire.uid.parse().ok().map(LimitId::Function)),
@@ -119,14 +146,13 @@ mod tests {
             limits: Some(NamespaceLimits { rates, ..NamespaceLimits::default() }),
             ..ConfigSnapshot::default()
         };
-        let first = of(&config(10, vec![of_shop(100), of_shop(0)]), &Table::default());
+        let first: OrdMap<_, _> = of(&config(10, vec![of_shop(100), of_shop(0)]), &Table::default()).into();
         let holding_first = holding(&function(10), &first);
         let (own, all) = (holding_first.function.unwrap(), holding_first.namespace.unwrap());
         assert_eq!((own.rate.requests, own.whose.as_str()), (10, "function shop/pay"));
         assert_eq!((all.rate.requests, all.whose.as_str()), (100, "namespace shop"));
-        let mut old = Table::default();
-        old.limits = first;
-        let second = of(&config(20, Vec::new()), &old);
+        let old = Table { limits: first, ..Table::default() };
+        let second = of(&config(20, Vec::new()), &old).into();
         let held = holding(&function(20), &second);
         assert!(held.namespace.is_none());
         let changed = held.function.unwrap();

@@ -4,8 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use dunlin_proto::internal::v1::{
-    HeldRate, QuotaLeft, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest, sync_gateway_request::Report,
+use dunlin_proto::{
+    internal::v1::{
+        HeldRate, QuotaLeft, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest,
+        sync_gateway_request::Report,
+    },
+    limit::LimitId,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -21,7 +25,7 @@ const MOST: usize = 10_000;
 
 /// What is held as a stream begins.
 pub(super) fn held(table: &Table) -> Vec<HeldRate> {
-    table.quotas.values().for_each(|quota| quota.loan.begin());
+    table.keys.quotas.values().for_each(|quota| quota.loan.begin());
     let held = table.limits.values().filter_map(|limit| Some((limit, limit.part.begin()?)));
     let held = held.map(|(limit, share)| HeldRate {
         limit: limit.id.to_string(),
@@ -35,7 +39,7 @@ pub(super) fn held(table: &Table) -> Vec<HeldRate> {
 pub(super) fn apply(table: &Table, loans: RateLoans) {
     let now = Instant::now();
     for RateLoan { limit, sequence, per_second, burst, granted } in loans.loans {
-        let known = limit.parse().ok().and_then(|id| table.limits.get(&id));
+        let known = limit.parse::<LimitId>().ok().and_then(|id| table.limits.get(&id));
         if let Some(known) = known {
             known.part.apply(Loan { sequence, share: Share { per_second, burst }, granted }, now);
         }
@@ -48,7 +52,7 @@ fn lefts(table: &Table) -> Vec<QuotaLeft> {
         let (period_start, left) = quota.loan.news()?;
         Some(QuotaLeft { key: quota.key.to_string(), period_start, left })
     };
-    table.quotas.values().filter_map(left).take(MOST).collect()
+    table.keys.quotas.values().filter_map(left).take(MOST).collect()
 }
 
 /// Tells what there is to tell. Where the scheduler is slow, it is told with the next report.

@@ -1,5 +1,7 @@
 //! Who is told of what, what a restart knows, and who is forgotten.
 
+use std::sync::Arc;
+
 use dunlin_proto::ids::Namespace;
 
 use super::*;
@@ -18,7 +20,7 @@ fn limit() -> LimitId {
 
 fn catalog(rate: &str) -> Catalog {
     let mut catalog = Catalog::default();
-    catalog.rates.insert("shop".parse::<Namespace>().unwrap(), rate.parse().unwrap());
+    Arc::make_mut(&mut catalog.core).rates.insert("shop".parse::<Namespace>().unwrap(), rate.parse().unwrap());
     catalog
 }
 

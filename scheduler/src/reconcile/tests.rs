@@ -9,7 +9,7 @@ use crate::{
     catalog::Catalog,
     cluster::{EndpointSpec, Held, HeldState, Session, WorkerHello, WorkerReport},
     model::{Code, Compiled, FunctionRecord, Kind, Share, Time, VersionRecord},
-    store::CatalogRows,
+    store::{CatalogRows, CoreRows},
 };
 
 fn uid() -> FunctionUid {
@@ -69,9 +69,12 @@ fn catalog(min_workers: u32) -> Catalog {
     };
     Catalog::from_rows(CatalogRows {
         version: 1,
-        functions: vec![record],
-        versions: vec![version],
-        codes: vec![Compiled { code, kind: Kind::Http02, imports: vec![] }],
+        core: CoreRows {
+            functions: vec![record],
+            versions: vec![version],
+            codes: vec![Compiled { code, kind: Kind::Http02, imports: vec![] }],
+            ..CoreRows::default()
+        },
         ..CatalogRows::default()
     })
 }

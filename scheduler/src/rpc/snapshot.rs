@@ -11,6 +11,7 @@ use dunlin_proto::{
     route::RouteSpec,
     v1,
 };
+use imbl::{OrdMap, ordmap::DiffItem};
 
 use super::convert::timestamp;
 use crate::{
@@ -75,8 +76,8 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
         return None;
     }
     let (functions, removed_functions) = changes(&before.functions, &after.functions, |_, record| function(record));
-    let (keys, removed_keys) = changes(&before.keys, &after.keys, |_, record| key(record));
-    let (routes, removed_routes) = changes(&before.routes, &after.routes, |name, spec| route((name, spec)));
+    let (keys, removed_keys) = many_changes(&before.keys, &after.keys, |(_, known)| key(known));
+    let (routes, removed_routes) = many_changes(&before.routes, &after.routes, route);
     let names = |these: &Catalog, those: &Catalog| {
         these.namespaces.difference(&those.namespaces).map(ToString::to_string).collect()
     };
@@ -114,6 +115,28 @@ fn changes<K: Ord + ToString, V: PartialEq, M: PartialEq>(
     });
     let gone = before.keys().filter(|id| !after.contains_key(id)).map(ToString::to_string);
     (changed.collect(), gone.collect())
+}
+
+/// The same of what can be very many: looks at what may have changed only.
+fn many_changes<K: Ord + Clone + ToString, V: PartialEq + Clone, M: PartialEq>(
+    before: &OrdMap<K, V>,
+    after: &OrdMap<K, V>,
+    to_wire: impl Fn((&K, &V)) -> M,
+) -> (Vec<M>, Vec<String>) {
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    for difference in before.diff(after) {
+        match difference {
+            DiffItem::Add(id, now) => changed.push(to_wire((id, now))),
+            DiffItem::Update { old, new } => {
+                let now = to_wire(new);
+                if to_wire(old) != now {
+                    changed.push(now);
+                }
+            }
+            DiffItem::Remove(id, _) => gone.push(id.to_string()),
+        }
+    }
+    (changed, gone)
 }
 
 fn function(function: &CatalogFunction) -> wire::FunctionConfig {
@@ -167,7 +190,8 @@ fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {
     }
 }
 
-fn key(CatalogKey { record: key, plan }: &CatalogKey) -> wire::KeyConfig {
+fn key(known: &Arc<CatalogKey>) -> wire::KeyConfig {
+    let CatalogKey { record: key, plan } = &**known;
     wire::KeyConfig {
         id: key.id.to_string(),
         namespace: key.namespace.to_string(),

@@ -7,7 +7,13 @@ use dunlin_proto::{
 };
 use sqlx::{Any, Transaction, any::AnyRow};
 
-use super::{Store, config_bump, namespaces::namespace_fetch_in_tx, plans::plan_fetch_in_tx, row};
+use super::{
+    Store,
+    changes::{Changed, config_note},
+    namespaces::namespace_fetch_in_tx,
+    plans::plan_fetch_in_tx,
+    row,
+};
 use crate::{
     error::Error,
     model::{KeyRecord, Time},
@@ -36,10 +42,18 @@ pub(super) fn read(row: &AnyRow) -> Result<KeyRecord, Error> {
     })
 }
 
-pub(super) async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> Result<KeyRecord, Error> {
+/// The key, where there is one.
+pub(super) async fn key_find_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &KeyName,
+) -> Result<Option<KeyRecord>, Error> {
     let query = sqlx::query("SELECT * FROM api_keys WHERE namespace = $1 AND id = $2");
     let found = query.bind(name.namespace.as_str()).bind(name.key.as_str()).fetch_optional(&mut **tx).await?;
-    found.as_ref().map(read).transpose()?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
+    found.as_ref().map(read).transpose()
+}
+
+pub(super) async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &KeyName) -> Result<KeyRecord, Error> {
+    key_find_in_tx(tx, name).await?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
 }
 
 /// Checks that the plan is one of the namespace's.
@@ -65,7 +79,8 @@ impl Store {
         let query = query.bind(key.create_time.0).bind(key.expire_time.map(|time| time.0));
         let query = query.bind(key.revoke_time.map(|time| time.0));
         query.bind(key.plan.as_ref().map(PlanId::as_str)).execute(&mut *tx).await?;
-        config_bump(&mut tx).await?;
+        let name = KeyName { namespace: key.namespace.clone(), key: key.id.clone() };
+        config_note(&mut tx, &Changed::Key(name)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -97,7 +112,7 @@ impl Store {
         let query = query.bind(plan.map(PlanId::as_str)).bind(name.namespace.as_str()).bind(name.key.as_str());
         query.execute(&mut *tx).await?;
         let changed = key_fetch_in_tx(&mut tx, name).await?;
-        config_bump(&mut tx).await?;
+        config_note(&mut tx, &Changed::Key(name.clone())).await?;
         tx.commit().await?;
         Ok(changed)
     }
@@ -108,7 +123,7 @@ impl Store {
         let sql = "UPDATE api_keys SET revoke_time = $1 WHERE namespace = $2 AND id = $3 AND revoke_time IS NULL";
         let query = sqlx::query(sql).bind(Time::now().0).bind(name.namespace.as_str()).bind(name.key.as_str());
         if query.execute(&mut *tx).await?.rows_affected() == 1 {
-            config_bump(&mut tx).await?;
+            config_note(&mut tx, &Changed::Key(name.clone())).await?;
         }
         let revoked = key_fetch_in_tx(&mut tx, name).await?;
         tx.commit().await?;

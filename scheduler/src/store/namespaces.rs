@@ -4,7 +4,9 @@ use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, model::Rate};
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
-    RequestKey, Store, config_bump, is_conflict,
+    RequestKey, Store,
+    changes::config_bump_all,
+    config_bump, is_conflict,
     requests::{request_find_in_tx, request_note_in_tx},
     reservations::reservations_check_in_tx,
     retried, row,
@@ -197,7 +199,8 @@ impl Store {
         if deleted.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(missing(name));
         }
-        config_bump(&mut tx).await?;
+        // Its keys and routes go with it.
+        config_bump_all(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 use super::{
     Store,
     aliases::alias_exists_in_tx,
-    config_bump,
+    changes::{Changed, config_note},
     domains::domain_list_in_tx,
     functions::function_fetch_in_tx,
     namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
@@ -104,6 +104,16 @@ async fn check_function_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRec
     }
 }
 
+/// The route, where there is one.
+pub(super) async fn route_find_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    name: &RouteName,
+) -> Result<Option<RouteRecord>, Error> {
+    let query = sqlx::query("SELECT * FROM routes WHERE namespace = $1 AND name = $2");
+    let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
+    query.fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
+}
+
 fn missing(name: &RouteName) -> Error {
     ApiError::not_found(format!("route {name}")).into()
 }
@@ -130,17 +140,17 @@ impl Store {
         let create_time = before.map_or(new.create_time, |before| before.create_time);
         let new = RouteRecord { create_time, ..new.clone() };
         route_write_in_tx(&mut tx, &new).await?;
-        config_bump(&mut tx).await?;
+        config_note(&mut tx, &Changed::Route(new.name.clone())).await?;
         tx.commit().await?;
         Ok(new)
     }
 
     /// The route.
     pub(crate) async fn route_fetch(&self, name: &RouteName) -> Result<RouteRecord, Error> {
-        let query = sqlx::query("SELECT * FROM routes WHERE namespace = $1 AND name = $2");
-        let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
-        let found = query.fetch_optional(&self.pool).await?;
-        found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+        let mut tx = self.begin().await?;
+        let found = route_find_in_tx(&mut tx, name).await?;
+        tx.commit().await?;
+        found.ok_or_else(|| missing(name))
     }
 
     /// At most `limit` routes of a namespace, in the order of their names, after a name.
@@ -166,7 +176,7 @@ impl Store {
         if query.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(missing(name));
         }
-        config_bump(&mut tx).await?;
+        config_note(&mut tx, &Changed::Route(name.clone())).await?;
         tx.commit().await?;
         Ok(())
     }

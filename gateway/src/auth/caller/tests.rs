@@ -1,7 +1,7 @@
 //! Tokens and keys as callers and attackers send them; tokens are put together by hand here.
 
 use std::{
-    collections::HashMap,
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -15,7 +15,7 @@ use crate::{
         Role, Verifier,
         key::tests::{key_text, known},
     },
-    routes::{RouteTable, Table},
+    routes::{Keys, RouteTable, Table},
 };
 
 struct Cluster {
@@ -42,8 +42,8 @@ impl Cluster {
     }
 
     fn trust(&self, token_keys: &[(&str, &[u8])], functions: &[&str]) {
-        let keys = HashMap::from([("abcdefghijkl".to_owned(), known(&self.key, functions))]);
-        let mut table = Table::new(1, Vec::new(), keys);
+        let by_id = [("abcdefghijkl".to_owned(), Arc::new(known(&self.key, functions)))].into_iter().collect();
+        let mut table = Table { version: 1, keys: Keys { by_id, ..Keys::default() }, ..Table::default() };
         table.token_keys = token_keys.iter().map(|(id, key)| ((*id).to_owned(), key.to_vec())).collect();
         self.table.replace(table);
     }

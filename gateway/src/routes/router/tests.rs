@@ -20,7 +20,8 @@ fn rule(id: usize, host: &str, methods: &[&str], path: &str) -> Rule {
 fn router(rules: Vec<Rule>) -> Router {
     let domains = [("example.com", "shop"), ("bank.example", "bank")];
     let domains = domains.map(|(name, owner)| (name.parse().unwrap(), owner.parse().unwrap()));
-    Router::new(domains.into_iter(), rules.into_iter())
+    let rules = rules.into_iter().map(|rule| (rule.name.to_string(), Some(rule)));
+    Router::default().changed(domains.into_iter(), rules)
 }
 
 /// The path of the route that takes a request, with the values of its parameters.

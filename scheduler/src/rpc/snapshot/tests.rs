@@ -42,7 +42,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             create_time: Time(0),
             update_time: Time(0),
         };
-        rows.versions.extend((1..=*versions).map(|n| VersionRecord {
+        rows.core.versions.extend((1..=*versions).map(|n| VersionRecord {
             function: record.reference(),
             uid: record.uid,
             number: number(n),
@@ -59,7 +59,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             canary: None,
             reuse_refusal: None,
         }));
-        rows.functions.push(record);
+        rows.core.functions.push(record);
     }
     rows.keys = keys
         .iter()
@@ -79,7 +79,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
     // Keys change with the plan that they are under.
     let quota = format!("{}/day", functions.len() + 1).parse().unwrap();
     let name = "namespaces/shop/plans/basic".parse().unwrap();
-    rows.plans = vec![PlanRecord { name, rate: None, quota: Some(quota), create_time: Time(0) }];
+    rows.core.plans = vec![PlanRecord { name, rate: None, quota: Some(quota), create_time: Time(0) }];
     let tenant = |id: &u8| NamespaceRecord {
         name: format!("n{id}").parse().unwrap(),
         description: String::new(),
@@ -88,10 +88,10 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
         rate: id.is_multiple_of(3).then(|| Rate::new(1 + u32::from(functions.is_empty()), Period::Second)),
     };
-    rows.namespaces = namespaces.iter().map(tenant).collect();
+    rows.core.namespaces = namespaces.iter().map(tenant).collect();
     // As many as there are keys: names stay, what they do changes with the functions.
     rows.routes = keys.iter().map(|id| route(*id, functions.len())).collect();
-    rows.domains = keys.iter().map(|id| domain(*id)).collect();
+    rows.core.domains = keys.iter().map(|id| domain(*id)).collect();
     Catalog::from_rows(rows)
 }
 

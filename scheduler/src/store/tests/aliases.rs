@@ -56,12 +56,12 @@ async fn aliases_are_made_changed_listed_and_deleted(bench: &Bench) {
         listed.iter().map(|alias| alias.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names().await, ["live", "alpha", "beta"]);
-    assert_eq!(store.catalog_load(Time(0)).await.unwrap().aliases.len(), 2);
+    assert_eq!(store.catalog_load(Time(0)).await.unwrap().core.aliases.len(), 2);
     store.alias_delete(&alias("alpha")).await.unwrap();
     refused(store.alias_delete(&alias("alpha")).await, ErrorCode::NotFound);
     assert_eq!(names().await, ["live", "beta"]);
     store.function_delete(&till, "").await.unwrap();
-    assert!(store.catalog_load(Time(0)).await.unwrap().aliases.is_empty(), "they go with their function");
+    assert!(store.catalog_load(Time(0)).await.unwrap().core.aliases.is_empty(), "they go with their function");
 }
 
 async fn the_alias_that_every_function_has_is_its_traffic(bench: &Bench) {
@@ -76,7 +76,7 @@ async fn the_alias_that_every_function_has_is_its_traffic(bench: &Bench) {
     // A rollback from divided traffic goes to what had all of it.
     let (rolled, to) = store.function_roll_back(&till, None, None).await.unwrap();
     assert_eq!((rolled.full(), to), (Some(number(2)), number(2)));
-    assert!(store.catalog_load(Time(0)).await.unwrap().aliases.is_empty());
+    assert!(store.catalog_load(Time(0)).await.unwrap().core.aliases.is_empty());
 }
 
 async fn what_an_alias_names_must_be_there_and_nothing_is_half_done(bench: &Bench) {

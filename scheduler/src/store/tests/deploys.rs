@@ -153,7 +153,7 @@ async fn a_deleted_function_leaves_nothing(bench: &Bench) {
     let first = deploy(bench, &name).await;
     bench.store.function_delete(&name, "").await.unwrap();
     refused(bench.store.version_fetch(&first.name()).await, ErrorCode::NotFound);
-    let catalog = bench.store.catalog_load(Time(0)).await.unwrap();
+    let catalog = bench.store.catalog_load(Time(0)).await.unwrap().core;
     assert!(catalog.functions.is_empty() && catalog.versions.is_empty());
     let second = deploy(bench, &name).await;
     assert_eq!(second.number, number(1));

@@ -139,7 +139,7 @@ async fn a_domain_belongs_to_one_namespace_with_all_below_it(bench: &Bench) {
     assert_eq!(found, [first.clone(), domain("shop", "v1.api.example.com")]);
     refused(store.domain_delete(&domain("bank", "api.example.com").name).await, ErrorCode::NotFound);
     store.domain_delete(&first.name).await.unwrap();
-    assert_eq!(store.catalog_load(Time(0)).await.unwrap().domains.len(), 3);
+    assert_eq!(store.catalog_load(Time(0)).await.unwrap().core.domains.len(), 3);
 }
 
 async fn of_namespaces_that_ask_at_once_one_gets_the_domain(bench: &Bench) {
@@ -162,7 +162,7 @@ async fn a_namespace_goes_with_its_routes_and_domains(bench: &Bench) {
     bench.store.domain_create(&domain("shop", "example.com")).await.unwrap();
     bench.store.namespace_delete(&shop.name).await.unwrap();
     let left = bench.store.catalog_load(Time(0)).await.unwrap();
-    assert!(left.routes.is_empty() && left.domains.is_empty());
+    assert!(left.routes.is_empty() && left.core.domains.is_empty());
 }
 
 async fn a_function_is_disabled_and_enabled(bench: &Bench) {

@@ -67,7 +67,7 @@ async fn a_namespaces_limit_is_changed_and_removed(bench: &Bench) {
     assert_eq!(config_version(bench).await, before + 1, "what changes nothing counts nothing");
     let words = NamespaceChange { description: Some("sells".into()), ..Default::default() };
     bench.store.namespace_update(&shop.name, &words).await.unwrap();
-    let rows = bench.store.catalog_load(Time(0)).await.unwrap().namespaces;
+    let rows = bench.store.catalog_load(Time(0)).await.unwrap().core.namespaces;
     assert_eq!((rows[0].max_concurrency, rows[0].description.as_str()), (Some(0), "sells"));
     bench.store.namespace_update(&shop.name, &limit(None)).await.unwrap();
     assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap().max_concurrency, None);
@@ -82,7 +82,7 @@ async fn a_namespaces_rate_is_changed_and_removed(bench: &Bench) {
     let paced = |rate| NamespaceChange { rate: Some(rate), ..Default::default() };
     let faster = Rate { burst: 7, ..rate };
     bench.store.namespace_update(&shop.name, &paced(Some(faster))).await.unwrap();
-    assert_eq!(bench.store.catalog_load(Time(0)).await.unwrap().namespaces[0].rate, Some(faster));
+    assert_eq!(bench.store.catalog_load(Time(0)).await.unwrap().core.namespaces[0].rate, Some(faster));
     let words = NamespaceChange { description: Some("sells".into()), ..Default::default() };
     assert_eq!(bench.store.namespace_update(&shop.name, &words).await.unwrap().rate, Some(faster));
     bench.store.namespace_update(&shop.name, &paced(None)).await.unwrap();
