@@ -1,4 +1,4 @@
-// What pages gain from a script: copying, live log lines, times that go on. Everything else works without it.
+// What pages gain from a script: copying, sliders, live log lines, times that go on. Everything else works without it.
 "use strict";
 
 (() => {
@@ -49,6 +49,37 @@
     }
   };
   setInterval(tick, 5000);
+
+  // The slider of traffic moves with its number, and the command says the same.
+  const divide = document.querySelector("form[data-divide]");
+  if (divide) {
+    const { from, to, percent } = divide.elements;
+    const range = divide.querySelector("input[type=range]");
+    const command = document.getElementById("divide-cli");
+    const show = () => {
+      const share = Math.min(100, Math.max(0, Math.trunc(Number(percent.value)) || 0));
+      range.value = String(share);
+      const shares = [[from.value, 100 - share], [to.value, share]].filter((pair) => pair[1] > 0);
+      command.textContent = divide.dataset.divide.replace("SHARES", shares.map(([version, part]) => `v${version}=${part}`).join(","));
+    };
+    range.hidden = false;
+    range.addEventListener("input", () => { percent.value = range.value; show(); });
+    for (const field of [from, to, percent]) field.addEventListener("input", show);
+  }
+
+  // The command beside the form that forgets stored answers.
+  const purge = document.querySelector("form[data-purge]");
+  if (purge) {
+    const { what, value } = purge.elements;
+    const command = document.getElementById("purge-cli");
+    const quoted = (text) => (/^[\w/.@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+    const show = () => {
+      const which = what.value === "all" ? "--all" : `--${what.value} ${quoted(value.value || value.placeholder)}`;
+      command.textContent = `dunlin cache purge ${which} --namespace ${purge.dataset.purge}`;
+      value.disabled = what.value === "all";
+    };
+    for (const field of [what, value]) field.addEventListener("input", show);
+  }
 
   // The live log. Lines are made of text only, never of markup.
   const log = document.getElementById("log");

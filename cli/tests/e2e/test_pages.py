@@ -170,6 +170,45 @@ def test_a_rollback_by_keyboard_alone(visit, cluster, api, shop):
     assert api.call("FunctionService.GetFunction", name=name)["function"]["traffic"] == [{"version": 1, "percent": 100}]
 
 
+def test_traffic_is_divided_with_the_slider(visit, cluster, api, shop):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    page.get_by_role("slider").focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Percent", exact=True)).to_have_value("30")
+    expect(page.locator("#divide-cli")).to_have_text(f"dunlin traffic set greeter v2=70,v1=30 --namespace {shop}")
+    picture(page, "traffic")
+    page.get_by_role("button", name="Divide traffic").click()
+    expect(page.get_by_text("30 % of the traffic goes to version 1 now.")).to_be_visible()
+    function = api.call("FunctionService.GetFunction", name=f"namespaces/{shop}/functions/greeter")["function"]
+    assert sorted((share["version"], share["percent"]) for share in function["traffic"]) == [(1, 30), (2, 70)]
+
+
+def test_routes_and_stored_answers(visit, cluster, api, shop):
+    function = {"function": "greeter"}
+    for name, more in (("hello", {"function": function, "cache": True, "compress": True}), ("old", {"redirect": {"location": "/hello"}})):
+        route = {"name": f"namespaces/{shop}/routes/{name}", "path": f"/{name}/{{id}}", "methods": ["GET"], **more}
+        api.call("RouteService.PutRoute", route=route)
+    api.call("PlanService.PutPlan", plan={"name": f"namespaces/{shop}/plans/basic", "rate": {"requests": 10, "period": "RATE_PERIOD_SECOND"}})
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}")
+    page.get_by_role("link", name="Routes").click()
+    for text in ("/hello/{id}", "stored, compressed", "308 to /hello"):
+        expect(page.get_by_text(text).first).to_be_visible()
+    page.get_by_label("Of", exact=True).select_option("prefix")
+    page.get_by_label("Path or route").fill("/hello/")
+    expect(page.locator("#purge-cli")).to_have_text(f"dunlin cache purge --prefix /hello/ --namespace {shop}")
+    picture(page, "routes")
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("What was stored of /hello/… is forgotten on every gateway.")).to_be_visible()
+    page.get_by_role("link", name="Keys").click()
+    expect(page.get_by_text("10/s").first).to_be_visible()
+    picture(page, "keys")
+
+
 def test_a_viewer_sees_and_changes_nothing(visit, cluster, api, shop, secrets_seen):
     grants = [{"namespace": shop, "role": "ROLE_VIEWER"}]
     token = api.call("TokenService.CreateToken", subject="viewer", purpose="TOKEN_PURPOSE_ADMINISTRATION", grants=grants)["token"]
@@ -218,7 +257,7 @@ def test_pages_forbid_what_they_do_not_need(cluster):
     assert "no-store" in headers["cache-control"]
 
 
-PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations"]
+PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations", "/routes", "/keys"]
 
 
 def test_phone_width_needs_no_sideways_scrolling(visit, cluster, shop):

@@ -22,7 +22,7 @@ pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStr
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
-pub(crate) use route::{Domain, DomainList, Route, RouteList, RouteSpec};
+pub(crate) use route::{Domain, DomainList, Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.

@@ -12,9 +12,11 @@ mod invocation;
 mod keys;
 mod logs;
 mod overview;
+mod routes;
 mod shell;
 mod sign_in;
 mod stats;
+mod traffic;
 mod view;
 mod worker;
 
@@ -45,7 +47,10 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
         .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
         .route("/namespaces/{namespace}/keys/{key}/revoke", post(keys::revoke))
+        .route("/namespaces/{namespace}/routes", get(routes::page))
+        .route("/namespaces/{namespace}/cache/purge", post(routes::purge))
         .route("/namespaces/{namespace}/functions/{function}", get(function::page))
+        .route("/namespaces/{namespace}/functions/{function}/traffic", post(traffic::set))
         .route("/namespaces/{namespace}/functions/{function}/invocations", get(invocation::of_function))
         .route("/namespaces/{namespace}/functions/{function}/invocations/{id}", get(invocation::page))
         .route("/namespaces/{namespace}/functions/{function}/logs", get(logs::of_function))

@@ -1,5 +1,6 @@
 //! The pages: signing in, what they show to whom, what they refuse, and that nothing in them is more than text.
 
+use dunlin_proto::v1;
 use serde_json::Value;
 
 use super::world::{EVIL, World};
@@ -19,6 +20,7 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/functions/price/invocations?failed_only=true",
         "/namespaces/shop/logs",
         "/namespaces/shop/keys",
+        "/namespaces/shop/routes?purged=%3Cscript%3Ealert(1)%3C/script%3E&lagging=%3Cimg%20src=x%3E",
         "/workers/worker-1",
     ]
     .into_iter()
@@ -135,6 +137,8 @@ async fn a_viewer_is_shown_no_button_and_no_value_and_pressing_it_anyway_does_no
     for (path, fields) in [
         ("/namespaces/shop/functions/checkout/rollback", &[("version", "1")][..]),
         ("/namespaces/shop/functions/checkout/delete", &[("etag", "")]),
+        ("/namespaces/shop/functions/checkout/traffic", &[("from", "3"), ("to", "4"), ("percent", "50"), ("etag", "")]),
+        ("/namespaces/shop/cache/purge", &[("what", "all")]),
         ("/namespaces/shop/keys", &[("display_name", "x")]),
         ("/namespaces/shop/keys/aaaaBBBB1111/revoke", &[]),
         ("/workers/worker-1/drain", &[("resume", "false")]),
@@ -144,7 +148,8 @@ async fn a_viewer_is_shown_no_button_and_no_value_and_pressing_it_anyway_does_no
     assert_eq!(world.page("/namespaces/bank", &token).await.status(), 404);
     assert_eq!(world.page("/workers/worker-1", &token).await.status(), 403);
     let calls = &world.scheduler.state().calls;
-    let changes = ["RollbackFunction", "DeleteFunction", "CreateKey", "RevokeKey", "DrainWorker"];
+    let changes =
+        ["RollbackFunction", "DeleteFunction", "SetAlias", "PurgeCache", "CreateKey", "RevokeKey", "DrainWorker"];
     assert!(!calls.iter().any(|(method, _)| changes.contains(method)));
 }
 
@@ -175,6 +180,63 @@ async fn buttons_do_what_they_say() {
     assert_eq!(press("/namespaces/shop/functions/stock/delete", &[("etag", "e1")]).await.status(), 303);
     assert_eq!(press("/namespaces/shop/functions/stock/delete", &[("etag", "e1")]).await.status(), 404);
     assert_eq!(press("/namespaces/shop/functions/price/rollback", &[("version", "x")]).await.status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_is_divided_by_the_form() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let page = "/namespaces/shop/functions/checkout";
+    let shown = world.page(page, &token).await.text().await.unwrap();
+    assert!(shown.contains("dunlin traffic set checkout v3=90,v4=10 --namespace shop"));
+    let viewer = world.tokens.with(&[("shop", "viewer")]);
+    assert!(!world.page(page, &viewer).await.text().await.unwrap().contains("Divide traffic"));
+    let press = async |from: &str, to: &str, percent: &str| {
+        let fields = [("from", from), ("to", to), ("percent", percent), ("etag", "e1")];
+        world.form(&format!("{page}/traffic"), &token, &fields).send().await.unwrap()
+    };
+    let done = press("3", "4", "25").await;
+    assert_eq!(done.status(), 303);
+    let location = done.headers()["location"].to_str().unwrap().to_owned();
+    let text = world.page(&location, &token).await.text().await.unwrap();
+    assert!(text.contains("25 % of the traffic goes to version 4 now. Not yet on gateway-2."), "{location}");
+    for (from, to, percent) in [("3", "3", "25"), ("3", "4", "101"), ("3", "x", "1"), ("3", "4", "-1")] {
+        assert_eq!(press(from, to, percent).await.status(), 400, "{from} {to} {percent}");
+    }
+    let calls = world.scheduler.state().calls.iter().filter(|(method, _)| *method == "SetAlias").count();
+    assert_eq!(calls, 1, "wrong forms change nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_are_shown_and_stored_answers_forgotten() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let function = v1::FunctionTarget { function: "price".into(), alias: "beta".into(), ..Default::default() };
+    let route = v1::Route {
+        name: "namespaces/shop/routes/prices".into(),
+        path: "/prices/{id}".into(),
+        methods: vec!["GET".into()],
+        target: Some(v1::route::Target::Function(function)),
+        cache: true,
+        creator: EVIL.into(),
+        ..Default::default()
+    };
+    world.scheduler.state().routes.insert(route.name.clone(), route);
+    let page = "/namespaces/shop/routes";
+    let text = world.page(page, &token).await.text().await.unwrap();
+    for part in ["/prices/{id}", "price:beta", "stored", "Forget stored answers"] {
+        assert!(text.contains(part), "{part}");
+    }
+    let press = async |fields: &[(&str, &str)]| {
+        world.form("/namespaces/shop/cache/purge", &token, fields).send().await.unwrap()
+    };
+    let done = press(&[("what", "prefix"), ("value", "/prices/")]).await;
+    let location = done.headers()["location"].to_str().unwrap().to_owned();
+    let text = world.page(&location, &token).await.text().await.unwrap();
+    assert!(text.contains("What was stored of /prices/… is forgotten; not yet on gateway-2."), "{location}");
+    for wrong in [&[("what", "path"), ("value", "no path")][..], &[("what", "colour")], &[]] {
+        assert_eq!(press(wrong).await.status(), 400, "{wrong:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

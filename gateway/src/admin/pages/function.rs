@@ -4,7 +4,11 @@ use std::time::SystemTime;
 
 use askama::Template;
 use axum::extract::{Query, State};
-use dunlin_proto::{ids::RequestId, names::FunctionRef, v1};
+use dunlin_proto::{
+    ids::{AliasId, RequestId},
+    names::FunctionRef,
+    v1,
+};
 use serde::Deserialize;
 
 use super::{
@@ -14,13 +18,14 @@ use super::{
     render,
     shell::{Section, Shell, may},
     stats::Stats,
-    view::{Badge, InvocationRow, LineRow},
+    traffic::{Side, Slider, percent, sides, slider},
+    view::{Badge, InvocationRow, LineRow, visible},
 };
 use crate::{
     admin::{
         app::{App, sees_values},
         json::collect_logs,
-        model::{Function, InvocationList, LogList, Version, VersionList},
+        model::{Function, InvocationList, LogList, Version, VersionList, id_in},
         params::Named,
         session::{Caller, Visitor},
     },
@@ -50,6 +55,9 @@ struct FunctionPage {
     stats: Stats,
     chart: Chart,
     traffic: Vec<Share>,
+    sides: Vec<Side>,
+    slider: Option<Slider>,
+    aliases: Vec<AliasRow>,
     versions: Vec<VersionRow>,
     more_versions: bool,
     current: Option<Current>,
@@ -84,6 +92,13 @@ struct VersionRow {
     action: &'static str,
 }
 
+/// Another name under which it is called.
+#[derive(Debug)]
+struct AliasRow {
+    name: String,
+    shares: String,
+}
+
 /// The version that most calls go to.
 #[derive(Debug)]
 struct Current {
@@ -99,6 +114,25 @@ struct Current {
 #[serde(default)]
 pub(super) struct Done {
     rolled_back: Option<u32>,
+    divided: Option<u32>,
+    percent: Option<u32>,
+    /// Gateways that have not said that they serve it.
+    lagging: Option<String>,
+}
+
+impl Done {
+    fn sentence(&self) -> Option<String> {
+        let lagging = self.lagging.as_deref().filter(|names| !names.is_empty());
+        let not_yet = lagging.map(|names| format!(" Not yet on {}.", visible(names))).unwrap_or_default();
+        let (version, percent) = match (self.rolled_back, self.divided, self.percent) {
+            (Some(version), ..) => (version, 100),
+            (None, Some(version), Some(percent)) => (version, percent.min(100)),
+            _ => return None,
+        };
+        let how = if percent == 100 { "All".to_owned() } else { format!("{percent} %") };
+        let verb = if percent == 100 { "traffic goes" } else { "of the traffic goes" };
+        Some(format!("{how} {verb} to version {version} now.{not_yet}"))
+    }
 }
 
 /// Shows a function.
@@ -113,8 +147,9 @@ pub(super) async fn page(
     let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
     let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
     let caller = Caller(who.clone());
-    let (function, versions, calls, lines, shell) = tokio::join!(
-        app.function_get(&who, v1::GetFunctionRequest { name: parent }),
+    let (function, aliases, versions, calls, lines, shell) = tokio::join!(
+        app.function_get(&who, v1::GetFunctionRequest { name: parent.clone() }),
+        app.alias_list(&who, v1::ListAliasesRequest { parent }),
         app.version_list(&who, versions),
         app.invocation_list(&who, calls),
         collect_logs(&app, &caller, lines),
@@ -125,6 +160,7 @@ pub(super) async fn page(
     let (calls, now) = (InvocationList::from(calls?), SystemTime::now());
     // Logs are a part of the page only: workers that are away leave it short.
     let lines: LogList = lines.unwrap_or_default();
+    let may_deploy = may(&who, &name.namespace, Role::Developer);
     let chart = Chart::new(&calls.invocations, |call| format!("/{}", call.name));
     render(&FunctionPage {
         shell,
@@ -132,13 +168,16 @@ pub(super) async fn page(
         name: name.function.to_string(),
         access: Badge::access(&function),
         access_note: access_note(&function),
-        done: done.rolled_back.map(|version| format!("All traffic goes to version {version} now.")),
-        may_deploy: may(&who, &name.namespace, Role::Developer),
+        done: done.sentence(),
+        may_deploy,
         request_id: RequestId::new().to_string(),
         urls: addresses(&function),
         stats: Stats::of(calls.invocations.iter()),
         chart,
         traffic: shares(&function),
+        sides: sides(&function, &calls.invocations),
+        slider: slider(&function, &versions.versions).filter(|_| may_deploy),
+        aliases: alias_rows(aliases?),
         current: current(&function, &versions.versions),
         more_versions: !versions.next_page_token.is_empty(),
         versions: versions.versions.into_iter().map(|version| VersionRow::new(version, &function, now)).collect(),
@@ -177,8 +216,13 @@ fn shares(function: &Function) -> Vec<Share> {
     function.traffic.iter().zip(classes).map(share).collect()
 }
 
-fn percent(function: &Function, number: u32) -> u32 {
-    function.traffic.iter().find(|target| target.version == number).map_or(0, |target| target.percent)
+/// Those that it does not have anyway.
+fn alias_rows(list: v1::ListAliasesResponse) -> Vec<AliasRow> {
+    let row = |alias: v1::Alias| {
+        let shares: Vec<_> = alias.traffic.iter().map(|it| format!("v{} {} %", it.version, it.percent)).collect();
+        AliasRow { name: id_in(&alias.name, "aliases").to_owned(), shares: shares.join(", ") }
+    };
+    list.aliases.into_iter().map(row).filter(|row| row.name != AliasId::LIVE).collect()
 }
 
 impl VersionRow {

@@ -11,6 +11,7 @@ use axum::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::Namespace,
+    model::{Quota, Rate},
     names::{KeyName, NamespaceRef},
     v1,
 };
@@ -27,7 +28,7 @@ use crate::{
     admin::{
         app::App,
         fault::Fault,
-        model::{Key, KeyList},
+        model::{Key, KeyList, id_in},
         params::Named,
         session::Visitor,
     },
@@ -44,6 +45,7 @@ struct KeysPage {
     fresh: Option<Fresh>,
     keys: Vec<KeyRow>,
     more: bool,
+    plans: Vec<PlanRow>,
 }
 
 /// A key that has just been made.
@@ -66,6 +68,7 @@ struct KeyRow {
     state: Badge,
     valid: bool,
     functions: String,
+    plan: String,
     created: Option<When>,
     creator: String,
     expires: Option<When>,
@@ -87,8 +90,34 @@ impl KeyRow {
             created: key.create_time.map(|time| When::new(time, now)),
             expires: key.expire_time.map(|time| When::new(time, now)),
             creator: visible(&key.creator),
+            plan: key.plan,
             prefix: key.prefix,
             id: key.key,
+        }
+    }
+}
+
+/// What keys may use.
+#[derive(Debug)]
+struct PlanRow {
+    name: String,
+    rate: String,
+    burst: String,
+    quota: String,
+    keys: u32,
+}
+
+impl PlanRow {
+    fn new(plan: &v1::Plan) -> Self {
+        let rate = plan.rate.and_then(|wire| Rate::from_wire("rate", wire).ok());
+        let quota = plan.quota.and_then(|wire| Quota::from_wire("quota", wire).ok());
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "no bound".to_owned());
+        Self {
+            name: id_in(&plan.name, "plans").to_owned(),
+            burst: rate.map(|rate| rate.burst.to_string()).unwrap_or_default(),
+            rate: or_none(rate.map(|rate| rate.to_string())),
+            quota: or_none(quota.map(|quota| quota.to_string())),
+            keys: plan.keys,
         }
     }
 }
@@ -110,8 +139,12 @@ async fn show(
     error: Option<&ApiError>,
 ) -> Page {
     let parent = format!("namespaces/{namespace}");
-    let request = v1::ListKeysRequest { parent, ..Default::default() };
-    let (list, shell) = tokio::join!(app.key_list(who, request), Shell::new(app, who, Some(namespace), Section::Keys));
+    let request = v1::ListKeysRequest { parent: parent.clone(), ..Default::default() };
+    let (list, plans, shell) = tokio::join!(
+        app.key_list(who, request),
+        app.plan_list(who, v1::ListPlansRequest { parent }),
+        Shell::new(app, who, Some(namespace), Section::Keys),
+    );
     let (list, now) = (KeyList::from(list?), SystemTime::now());
     render(&KeysPage {
         shell,
@@ -120,6 +153,7 @@ async fn show(
         error: error.map(Problem::from),
         fresh,
         more: !list.next_page_token.is_empty(),
+        plans: plans?.plans.iter().map(PlanRow::new).collect(),
         keys: list.keys.into_iter().map(|key| KeyRow::new(key, now)).collect(),
     })
 }
@@ -133,6 +167,9 @@ pub(super) struct Sent {
     functions: String,
     #[serde(default)]
     lifetime_days: u16,
+    /// The plan's bare name; empty means none.
+    #[serde(default)]
+    plan: String,
 }
 
 impl Sent {
@@ -144,7 +181,7 @@ impl Sent {
             display_name: self.display_name.trim().to_owned(),
             functions: functions.map(str::to_owned).collect(),
             lifetime: (days > 0).then_some(prost_types::Duration { seconds: days * 86_400, nanos: 0 }),
-            plan: String::new(),
+            plan: self.plan.trim().to_owned(),
         }
     }
 }
@@ -162,7 +199,7 @@ pub(super) async fn create(
             let curl = example(&app, &who, &namespace, &made).await;
             show(&app, &who, &namespace, Some(Fresh { secret: made.secret, curl }), None).await
         }
-        Err(error) if error.code == ErrorCode::InvalidArgument => {
+        Err(error) if matches!(error.code, ErrorCode::InvalidArgument | ErrorCode::NotFound) => {
             let mut response = show(&app, &who, &namespace, None, Some(&error)).await?;
             *response.status_mut() = http::StatusCode::BAD_REQUEST;
             Ok(response)

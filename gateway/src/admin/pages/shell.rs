@@ -31,6 +31,8 @@ pub(super) enum Section {
     Invocations,
     /// What was written.
     Log,
+    /// Which requests become what.
+    Routes,
     /// Who may call.
     Keys,
 }
@@ -72,6 +74,7 @@ impl Shell {
             (Section::Overview, "Overview", ""),
             (Section::Invocations, "Invocations", "/invocations"),
             (Section::Log, "Log", "/logs"),
+            (Section::Routes, "Routes", "/routes"),
             (Section::Keys, "Keys", "/keys"),
         ];
         tabs.into_iter().map(tab).collect()

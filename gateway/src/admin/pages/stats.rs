@@ -14,6 +14,8 @@ pub(super) struct Stats {
     pub(super) median: String,
     /// The time that 95 of 100 were under.
     pub(super) p95: String,
+    /// The time that 99 of 100 were under.
+    pub(super) p99: String,
     /// CPU time of the guest, in the mean.
     pub(super) cpu: String,
 }
@@ -36,6 +38,7 @@ impl Stats {
             failed_share: format::share(failed, calls.len()),
             median: known(percentile(&times, 50)),
             p95: known(percentile(&times, 95)),
+            p99: known(percentile(&times, 99)),
             cpu: known(cpu.checked_div(calls.len() as u64)),
         }
     }
