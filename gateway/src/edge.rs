@@ -164,7 +164,8 @@ where
     let (verdict, running, tasks) = (peer.verdict.clone(), activity.clone(), shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (answering, head) = (running.begin(), *request.method() == Method::HEAD);
-        let answer = service(Lingering::request(request, &tasks), peer.clone());
+        // On the heap at once: it is large, and would be moved from hand to hand.
+        let answer = Box::pin(service(Lingering::request(request, &tasks), peer.clone()));
         let hsts = hsts.clone();
         async move {
             let mut response = answer.await;

@@ -205,7 +205,8 @@ impl Functions {
         let passing =
             Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, consumed };
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits);
-        let calling = dispatch(self.0.clone(), invocation, ask);
+        // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
+        let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
         // Respond.
         match answer {
             Some(answer) => {
@@ -245,7 +246,7 @@ async fn compressed(
     accepted: Option<HeaderMap>,
 ) -> Result<Response<AnswerBody>, ApiError> {
     match accepted {
-        Some(accepted) => compress::compress(response, accepted).await,
+        Some(accepted) => Box::pin(compress::compress(response, accepted)).await,
         None => Ok(response),
     }
 }

@@ -107,11 +107,12 @@ impl Limit {
     async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
         self.part.count();
         if !self.rate.is_lent() {
-            return borrowing.admit_one(self).await;
+            // What waits for the scheduler is on the heap: the others do not carry it about.
+            return Box::pin(borrowing.admit_one(self)).await;
         }
         match self.part.ask(self.part.moment(Instant::now())) {
             Asked::Admitted => Ok(()),
-            Asked::Never if !self.part.is_known() => borrowing.first_part(self).await,
+            Asked::Never if !self.part.is_known() => Box::pin(borrowing.first_part(self)).await,
             refused => self.outcome(refused),
         }
     }

@@ -108,7 +108,7 @@ impl Inner {
             return remembered;
         }
         let generation = self.cache.generation();
-        match self.verify_anew(purpose, text, now).await {
+        match Box::pin(self.verify_anew(purpose, text, now)).await {
             Ok(verified) => {
                 self.cache.put(key, verified.clone(), generation);
                 Ok(verified)

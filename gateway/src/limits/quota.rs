@@ -176,7 +176,7 @@ impl KeyQuota {
         // It stays owed until the scheduler has answered: a caller who leaves meanwhile ends this here. It may be counted twice,
         // which is better than not at all.
         let owed = loan.owed.load(Ordering::Acquire);
-        let answer = borrowing.quota(self.request(account.wanted, loan.surrender(), owed)).await;
+        let answer = Box::pin(borrowing.quota(self.request(account.wanted, loan.surrender(), owed))).await;
         account.borrowed = Some(asked);
         if answer.is_ok() {
             loan.owed.fetch_sub(owed, Ordering::AcqRel);
