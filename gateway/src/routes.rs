@@ -162,6 +162,8 @@ pub(crate) struct Key {
     pub(crate) expires: Option<SystemTime>,
     /// What it may use, where it is under a plan.
     pub(crate) plan: Option<Arc<Plan>>,
+    /// SHA-256 of the secret that it had before, and when that one ends.
+    pub(crate) old: Option<([u8; 32], SystemTime)>,
 }
 
 /// Puts functions where they are looked for.

@@ -264,6 +264,17 @@ pub(crate) struct KeyRecord {
     pub(crate) revoke_time: Option<Time>,
     /// The plan of its namespace that it is under.
     pub(crate) plan: Option<PlanId>,
+    /// The secret that it had before.
+    pub(crate) old: Option<OldSecret>,
+}
+
+/// A secret that a newer one has replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OldSecret {
+    /// The digest of the whole key.
+    pub(crate) secret: Digest,
+    /// Until when it is valid.
+    pub(crate) expire_time: Time,
 }
 
 impl KeyRecord {

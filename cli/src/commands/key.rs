@@ -42,6 +42,8 @@ pub(crate) enum KeyCommand {
         #[arg(long, conflicts_with = "plan")]
         no_plan: bool,
     },
+    /// Give a key a new secret and print it; the old one stays valid for a while
+    Rotate(RotateArgs),
     /// Show what a key may use, and has used of its quota
     Usage {
         /// Its id, from `dunlin key list`
@@ -74,6 +76,19 @@ pub(crate) struct CreateArgs {
     plan: Option<PlanId>,
 }
 
+/// Arguments of `dunlin key rotate`.
+#[derive(Args)]
+pub(crate) struct RotateArgs {
+    /// Its id, from `dunlin key list`
+    id: KeyId,
+    /// How long the old secret stays valid, such as 7d; 24h when left out, 0s ends all old ones at once
+    #[arg(long, value_parser = units::parse_duration)]
+    overlap: Option<Duration>,
+    /// Make no new secret: end the old one, now that every caller has the new one
+    #[arg(long, conflicts_with = "overlap")]
+    finish: bool,
+}
+
 /// Runs it.
 pub(crate) async fn run(command: KeyCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
@@ -81,6 +96,7 @@ pub(crate) async fn run(command: KeyCommand, session: &Session) -> Result<(), Fa
         KeyCommand::Create(args) => create(&client, session, args).await,
         KeyCommand::List => list(&client, session).await,
         KeyCommand::Update { id, plan, .. } => update(&client, session, id, plan).await,
+        KeyCommand::Rotate(args) => rotate(&client, session, args).await,
         KeyCommand::Usage { id } => usage(&client, session, id).await,
         KeyCommand::Revoke { id, yes } => revoke(&client, session, id, yes).await,
     }
@@ -127,6 +143,24 @@ async fn update(client: &Client, session: &Session, key: KeyId, plan: Option<Pla
     let plan = if key.plan.is_empty() { "no plan".to_owned() } else { format!("plan {}", printable(&key.plan)) };
     session.output.note(format!("key {} is under {plan}", printable(&key.id)));
     Ok(())
+}
+
+async fn rotate(client: &Client, session: &Session, args: RotateArgs) -> Result<(), Failure> {
+    let name = KeyName { namespace: client.target().namespace.clone(), key: args.id }.to_string();
+    let request = v1::RotateKeyRequest { name, overlap: args.overlap.map(to_wire_duration), finish: args.finish };
+    let made = answer(client.keys().rotate_key(request).await)?;
+    let key = KeyView::from(made.key.unwrap_or_default());
+    if session.output.is_json() {
+        return session.output.json(&json!({ "key": key, "secret": made.secret }));
+    }
+    let id = printable(&key.id);
+    if args.finish {
+        session.output.note(format!("the old secret of key {id} has ended"));
+        return Ok(());
+    }
+    let old = key.old_until().map_or_else(|| "ended".to_owned(), |end| format!("valid until {}", end.text()));
+    session.output.note(format!("key {id} has a new secret, not shown again; the old one is {old}"));
+    session.output.text(&format!("{}\n", made.secret))
 }
 
 async fn usage(client: &Client, session: &Session, key: KeyId) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ pub(crate) struct KeyView {
     pub(crate) create_time: Option<Time>,
     pub(crate) expire_time: Option<Time>,
     pub(crate) revoke_time: Option<Time>,
+    pub(crate) old_secret_expire_time: Option<Time>,
 }
 
 impl From<v1::Key> for KeyView {
@@ -46,7 +47,15 @@ impl From<v1::Key> for KeyView {
             create_time: Time::from_wire(key.create_time),
             expire_time: expire,
             revoke_time: revoke,
+            old_secret_expire_time: Time::from_wire(key.old_secret_expire_time),
         }
+    }
+}
+
+impl KeyView {
+    /// Until when the secret before its newest is valid, if it still is.
+    pub(crate) fn old_until(&self) -> Option<Time> {
+        self.old_secret_expire_time.filter(|Time(end)| self.state == "valid" && *end > SystemTime::now())
     }
 }
 
@@ -54,7 +63,10 @@ impl From<v1::Key> for KeyView {
 pub(crate) const KEYS: &[Column<KeyView>] = &[
     Column::new("ID", |key| key.id.clone()),
     Column::new("NAME", |key| or_dash(&key.display_name)),
-    Column::new("STATE", |key| key.state.to_owned()),
+    Column::new("STATE", |key| match key.old_until() {
+        Some(end) => format!("{}, old secret until {}", key.state, end.text()),
+        None => key.state.to_owned(),
+    }),
     Column::new("FUNCTIONS", |key| match key.functions.as_slice() {
         [] => "all".to_owned(),
         functions => functions.join(", "),

@@ -96,6 +96,22 @@ async fn keys_are_shown_once_and_listed_without_their_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_gets_a_new_secret_beside_its_old_one() {
+    let user = User::signed_in().await;
+    user.run("key create till").await.ok();
+    let rotated = user.run("key rotate abcDEF123456 --overlap 7d").await.ok();
+    assert_eq!(rotated.out, "dk_new\n");
+    assert!(rotated.err.contains("the old one is valid until 20"), "{}", rotated.err);
+    assert!(user.run("key list").await.ok().out.contains("valid, old secret until 20"));
+    let json = user.run("key rotate abcDEF123456 --overlap 0s -o json").await.ok().json();
+    assert_eq!((&json["secret"], &json["key"]["old_secret_expire_time"]), (&json!("dk_new"), &json!(null)));
+    let finished = user.run("key rotate abcDEF123456 --finish").await.ok();
+    assert_eq!((finished.out.as_str(), finished.err.as_str()), ("", "the old secret of key abcDEF123456 has ended\n"));
+    assert_eq!(user.run("key rotate abcDEF123456 --finish --overlap 1h").await.code, 2);
+    assert_eq!(user.run("key rotate zzzzzzzzzzzz").await.code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plans_are_set_listed_and_kept_while_keys_are_under_them() {
     let user = User::signed_in().await;
     let set = user.run("plan set basic --rate 60/m --burst 5 --quota 10000/month").await.ok();

@@ -1,5 +1,6 @@
 """Who gets in: tokens and keys, good and forged, at both doors. Ids are those of the threats."""
 
+import json
 import time
 import uuid
 
@@ -229,6 +230,42 @@ def test_a_key_opens_its_namespaces_functions_until_it_is_revoked(cluster, api, 
             eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == 401, seconds=5, what="the revocation")
 
 
+def test_a_rotated_key_has_two_secrets_until_the_old_one_ends(cluster, api, new_key, private, namespace, cli, secrets_seen):
+    key, old = new_key()
+    bare = key["name"].rpartition("/")[2]
+    run = lambda *arguments: cli.ok("-n", namespace, "key", *arguments)  # noqa: E731
+
+    def everywhere(secret, status, what):
+        for gateway in (0, 1):
+            with cluster.http(gateway) as client:
+                eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == status, seconds=5, what=what)
+
+    everywhere(old, 200, "the key")
+    new = run("rotate", bare, "--overlap", "1h").out.strip()
+    secrets_seen.append(new)
+    assert new.startswith(key["prefix"]) and new != old
+    everywhere(new, 200, "the new secret")
+    everywhere(old, 200, "the old secret")
+    assert "valid, old secret until 20" in run("list").out
+    with pytest.raises(ApiError) as early:
+        api.call("KeyService.RotateKey", name=key["name"])
+    assert early.value.reason == "failed_precondition" and "still valid" in early.value.message
+    run("rotate", bare, "--finish")
+    everywhere(old, 401, "the old secret's end")
+    everywhere(new, 200, "the new secret")
+    newest = run("rotate", bare, "--overlap", "0s").out.strip()
+    secrets_seen.append(newest)
+    everywhere(newest, 200, "the newest secret")
+    everywhere(new, 401, "the end of the one before")
+    newer = api.call("KeyService.RotateKey", name=key["name"], overlap="2s")["secret"]
+    secrets_seen.append(newer)
+    everywhere(newer, 200, "a fourth secret")
+    everywhere(newest, 401, "the end of the third by itself")
+    with pytest.raises(ApiError) as long:
+        api.call("KeyService.RotateKey", name=key["name"], overlap="2592001s")
+    assert long.value.reason == "invalid_argument" and long.value.field == "overlap"
+
+
 def test_unknown_damaged_expired_and_foreign_keys_are_refused(api, new_key, namespace, private, caller):
     _, secret = new_key()
     eventually(lambda: caller.get(private, headers={"X-Api-Key": secret}).status_code == 200, what="the key")
@@ -267,6 +304,13 @@ def test_a_credential_that_the_gateway_consumed_never_reaches_the_guest(api, nam
         answer = eventually(lambda: (a := caller.get(f"/{namespace}/private-env/", headers=headers | {"X-Other": "kept"})).status_code == 200 and a, what="the function")
         assert secret not in answer.text and token not in answer.text and "AUTHORIZATION" not in answer.text and "API_KEY" not in answer.text
         assert "HTTP_X_OTHER=kept" in answer.text
+    forged = {"dunlin-principal": "root", "dunlin-claims": "{}", "dunlin-key": "root"}
+    by_token = caller.get(f"/{namespace}/private-env/", headers=bearer(token) | forged).text.split("\0")
+    assert "HTTP_DUNLIN_PRINCIPAL=e2e" in by_token and not any(line.startswith("HTTP_DUNLIN_KEY=") for line in by_token)
+    claims = next(line.partition("=")[2] for line in by_token if line.startswith("HTTP_DUNLIN_CLAIMS="))
+    assert json.loads(claims)["aud"] == f"dunlin:{namespace}"
+    by_key = caller.get(f"/{namespace}/private-env/", headers=bearer(secret) | forged).text.split("\0")
+    assert any(line.startswith("HTTP_DUNLIN_KEY=") and line[16:] in secret for line in by_key) and not any("root" in line for line in by_key if "DUNLIN" in line)
     api.deploy(namespace, "public-env", guests.ENVIRONMENT, public=True)
     answer = call_when_ready(f"/{namespace}/public-env/", headers={"Authorization": "Bearer the-functions-own"})
     assert "HTTP_AUTHORIZATION=Bearer the-functions-own" in answer.text, "a public function does its own authentication"

@@ -79,6 +79,7 @@ operations! {
     ListKeys "KeyService" Need::In(Role::Viewer),
     RevokeKey "KeyService" Need::In(Role::Admin),
     UpdateKey "KeyService" Need::In(Role::Admin),
+    RotateKey "KeyService" Need::In(Role::Admin),
     GetKeyUsage "KeyService" Need::In(Role::Viewer),
     PutPlan "PlanService" Need::In(Role::Admin),
     ListPlans "PlanService" Need::In(Role::Viewer),

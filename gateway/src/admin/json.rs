@@ -49,6 +49,8 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))
             .routes(routes!(access::revoke_key, plans::update_key))
+            .routes(routes!(access::rotate_key))
+            .routes(routes!(access::end_old_secret))
             .routes(routes!(plans::get_key_usage))
             .routes(routes!(plans::list_plans))
             .routes(routes!(plans::put_plan, plans::delete_plan))

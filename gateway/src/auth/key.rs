@@ -23,6 +23,8 @@ pub(super) enum KeyError {
     Unknown,
     #[error("the key has expired")]
     Expired,
+    #[error("the key has a new secret, and this one is not valid any more")]
+    Replaced,
 }
 
 /// Checks a key; says whose it is. A wrong secret costs as much as a right one.
@@ -31,8 +33,13 @@ pub(super) fn check<'a>(text: &str, table: &'a Table, now: SystemTime) -> Result
     let hash = Digest::of(text.as_bytes());
     let known = table.key(id.as_str());
     let expected = known.map_or([0; 32], |key| key.secret_sha256);
-    let same = bool::from(hash.as_bytes().ct_eq(&expected));
-    let key = known.filter(|_| same).ok_or(KeyError::Unknown)?;
+    let (before, until) = known.and_then(|key| key.old).unwrap_or(([0; 32], SystemTime::UNIX_EPOCH));
+    // Both are compared whatever the first says.
+    let (newest, old) = (hash.as_bytes().ct_eq(&expected), hash.as_bytes().ct_eq(&before));
+    let key = known.filter(|_| bool::from(newest | old)).ok_or(KeyError::Unknown)?;
+    if !bool::from(newest) && until <= now {
+        return Err(KeyError::Replaced);
+    }
     match key.expires {
         Some(end) if end <= now => Err(KeyError::Expired),
         _ => Ok((id, key)),
@@ -77,7 +84,13 @@ pub(super) mod tests {
             functions: functions.iter().map(|name| name.parse().unwrap()).collect(),
             expires: None,
             plan: None,
+            old: None,
         }
+    }
+
+    fn table(key: &Key) -> Table {
+        let by_id = [("abcdefghijkl".to_owned(), Arc::new(key.clone()))].into_iter().collect();
+        Table { keys: Keys { by_id, ..Keys::default() }, ..Table::default() }
     }
 
     #[test]
@@ -85,10 +98,6 @@ pub(super) mod tests {
         let text = key_text("abcdefghijkl", 's');
         let now = SystemTime::now();
         let mut key = known(&text, &[]);
-        let table = |key: &Key| {
-            let by_id = [("abcdefghijkl".to_owned(), Arc::new(key.clone()))].into_iter().collect();
-            Table { keys: Keys { by_id, ..Keys::default() }, ..Table::default() }
-        };
         assert_eq!(check(&text, &table(&key), now).unwrap().0.as_str(), "abcdefghijkl");
         for (other, error) in [
             (key_text("abcdefghijkl", 't'), KeyError::Unknown),
@@ -107,6 +116,20 @@ pub(super) mod tests {
         assert_eq!(check(&text, &table(&key), now).unwrap_err(), KeyError::Expired);
         key.expires = Some(now + Duration::from_secs(1));
         assert!(check(&text, &table(&key), now).is_ok());
+    }
+
+    #[test]
+    fn an_old_secret_opens_until_its_end() {
+        let (new, old) = (key_text("abcdefghijkl", 'n'), key_text("abcdefghijkl", 'o'));
+        let now = SystemTime::now();
+        let hash = *Digest::of(old.as_bytes()).as_bytes();
+        let of = |until| {
+            let key = Key { old: Some((hash, until)), ..known(&new, &[]) };
+            let table = table(&key);
+            [&new, &old, &key_text("abcdefghijkl", 'x')].map(|text| check(text, &table, now).map(|_| ()))
+        };
+        assert_eq!(of(now + Duration::from_secs(1)), [Ok(()), Ok(()), Err(KeyError::Unknown)]);
+        assert_eq!(of(now), [Ok(()), Err(KeyError::Replaced), Err(KeyError::Unknown)]);
     }
 
     #[test]

@@ -74,8 +74,16 @@ fn key(wire: &KeyConfig) -> anyhow::Result<(KeyId, Key)> {
         functions: wire.functions.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
         expires: wire.expire_time.map(SystemTime::try_from).transpose().context("the expiry is out of range")?,
         plan: None,
+        old: old_secret(wire)?,
     };
     Ok((wire.id.parse()?, key))
+}
+
+/// The secret that a key had before. One without an end has ended.
+fn old_secret(wire: &KeyConfig) -> anyhow::Result<Option<([u8; 32], SystemTime)>> {
+    let Some(end) = wire.old_secret_expire_time else { return Ok(None) };
+    let hash = wire.old_secret_sha256.as_ref().try_into().context("the old hash must have 32 bytes")?;
+    Ok(Some((hash, SystemTime::try_from(end).context("the old secret's end is out of range")?)))
 }
 
 fn rate_of_key(wire: &KeyConfig) -> anyhow::Result<(LimitId, Rate, String)> {

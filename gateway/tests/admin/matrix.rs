@@ -181,6 +181,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.KeyService/ListKeys", Need::Viewer, names(&parent)),
         ("dunlin.v1.KeyService/RevokeKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
         ("dunlin.v1.KeyService/UpdateKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
+        ("dunlin.v1.KeyService/RotateKey", Need::Admin, names(&format!("{parent}/keys/aaaaBBBB9999"))),
         ("dunlin.v1.KeyService/GetKeyUsage", Need::Viewer, names(&format!("{parent}/keys/aaaaBBBB9999"))),
         ("dunlin.v1.PlanService/PutPlan", Need::Admin, plan.encode_to_vec()),
         ("dunlin.v1.PlanService/ListPlans", Need::Viewer, names(&parent)),

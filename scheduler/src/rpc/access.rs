@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::App,
     error::Error,
-    keys::NewKey,
+    keys::{NewKey, Rotation},
     model::{KeyRecord, Time},
     store::KeyCursor,
     tokens::{Grant, MAX_LIFETIME, Purpose},
@@ -30,6 +30,8 @@ use crate::{
 
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 const MAX_KEY_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
+const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
 const MOST_GRANTS: usize = 100;
 const MOST_SCOPES: usize = 32;
 const MOST_FUNCTIONS: usize = 100;
@@ -174,6 +176,7 @@ impl KeyService for Desk {
             expire_time: lifetime.map(|lifetime| now.after(lifetime)),
             revoke_time: None,
             plan: plan_id(&request.plan)?,
+            old: None,
         };
         let app = self.app()?;
         app.store.key_create(&key).await?;
@@ -216,6 +219,21 @@ impl KeyService for Desk {
         Ok(Response::new(v1::UpdateKeyResponse { key: Some(convert::key(&changed)) }))
     }
 
+    async fn rotate_key(
+        &self,
+        request: Request<v1::RotateKeyRequest>,
+    ) -> Result<Response<v1::RotateKeyResponse>, Status> {
+        let actor = metadata::actor(&request);
+        let v1::RotateKeyRequest { name: key, overlap, finish } = request.into_inner();
+        let key: KeyName = name("name", &key)?;
+        let (rotation, secret) = rotation(&key, overlap, finish)?;
+        let app = self.app()?;
+        let rotated = app.store.key_rotate(&key, rotation, Time::now()).await?;
+        app.config_changed().await;
+        tracing::info!(namespace = %key.namespace, key = %key.key, finish, actor, "a key's secrets have changed");
+        Ok(Response::new(v1::RotateKeyResponse { key: Some(convert::key(&rotated)), secret }))
+    }
+
     async fn get_key_usage(
         &self,
         request: Request<v1::GetKeyUsageRequest>,
@@ -223,6 +241,26 @@ impl KeyService for Desk {
         let key: KeyName = name("name", &request.get_ref().name)?;
         Ok(Response::new(usage(self.app()?.as_ref(), &key).await?))
     }
+}
+
+/// What becomes of a key's secrets, with the new one as callers send it.
+fn rotation(
+    key: &KeyName,
+    overlap: Option<prost_types::Duration>,
+    finish: bool,
+) -> Result<(Rotation, String), ApiError> {
+    if finish && overlap.is_some() {
+        return Err(ApiError::invalid("overlap", "overlap is for a new secret, and finish makes none"));
+    }
+    if finish {
+        return Ok((Rotation::Finish, String::new()));
+    }
+    let overlap = overlap.map_or(Ok(DEFAULT_OVERLAP), Duration::try_from).ok().filter(|time| *time <= MAX_OVERLAP);
+    let overlap = overlap.ok_or_else(|| {
+        ApiError::invalid("overlap", format!("overlap must lie between 0 s and {} s", MAX_OVERLAP.as_secs()))
+    })?;
+    let NewKey { text, hash, .. } = NewKey::of(key.key.clone()).ok_or_else(ApiError::internal)?;
+    Ok((Rotation::New { secret: hash, overlap }, text))
 }
 
 /// Functions need not exist yet: a key may be made before the first deploy.

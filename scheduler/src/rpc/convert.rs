@@ -104,6 +104,7 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         creator: record.creator.clone(),
         prefix: keys::prefix(&record.id),
         plan: record.plan.as_ref().map(ToString::to_string).unwrap_or_default(),
+        old_secret_expire_time: record.old.map(|old| timestamp(old.expire_time)),
     }
 }
 

@@ -201,6 +201,8 @@ fn key(known: &Arc<CatalogKey>) -> wire::KeyConfig {
         plan: plan.as_ref().map(|plan| plan.name.plan.to_string()).unwrap_or_default(),
         rate: plan.as_ref().and_then(|plan| plan.rate).map(Into::into),
         quota: plan.as_ref().and_then(|plan| plan.quota).map(Into::into),
+        old_secret_sha256: key.old.map(|old| Bytes::copy_from_slice(old.secret.as_bytes())).unwrap_or_default(),
+        old_secret_expire_time: key.old.map(|old| timestamp(old.expire_time)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Callers' keys in the database: hashes only.
 
 use dunlin_proto::{
-    ApiError,
+    ApiError, ErrorCode,
     ids::{Namespace, PlanId},
     names::{KeyName, PlanName},
 };
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{KeyRecord, Time},
+    keys::{self, Rotation},
+    model::{KeyRecord, OldSecret, Time},
 };
 
 /// Where a page of keys ended.
@@ -39,7 +40,14 @@ pub(super) fn read(row: &AnyRow) -> Result<KeyRecord, Error> {
         expire_time: row::optional_time(row, "expire_time")?,
         revoke_time: row::optional_time(row, "revoke_time")?,
         plan: row::optional_parsed(row, "plan")?,
+        old: old_secret(row)?,
     })
+}
+
+fn old_secret(row: &AnyRow) -> Result<Option<OldSecret>, Error> {
+    let secret = row::optional_parsed(row, "old_secret_sha256")?;
+    let expire_time = row::optional_time(row, "old_secret_expire_time")?;
+    Ok(secret.zip(expire_time).map(|(secret, expire_time)| OldSecret { secret, expire_time }))
 }
 
 /// The key, where there is one.
@@ -115,6 +123,26 @@ impl Store {
         config_note(&mut tx, &Changed::Key(name.clone())).await?;
         tx.commit().await?;
         Ok(changed)
+    }
+
+    /// Gives a key a new secret, or ends its old one.
+    pub(crate) async fn key_rotate(&self, name: &KeyName, rotation: Rotation, now: Time) -> Result<KeyRecord, Error> {
+        let mut tx = self.begin().await?;
+        let before = key_fetch_in_tx(&mut tx, name).await?;
+        let after = keys::rotated(&before, rotation, now)?;
+        let sql = "UPDATE api_keys SET secret_sha256 = $1, old_secret_sha256 = $2, old_secret_expire_time = $3 \
+                   WHERE namespace = $4 AND id = $5 AND secret_sha256 = $6";
+        let query = sqlx::query(sql).bind(after.secret.hex()).bind(after.old.map(|old| old.secret.hex()));
+        let query = query.bind(after.old.map(|old| old.expire_time.0)).bind(name.namespace.as_str());
+        let query = query.bind(name.key.as_str()).bind(before.secret.hex());
+        if query.execute(&mut *tx).await?.rows_affected() == 0 {
+            // Another one came first, and its secret is not to be lost.
+            let message = format!("key {} has just been given another secret", name.key);
+            return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
+        }
+        config_note(&mut tx, &Changed::Key(name.clone())).await?;
+        tx.commit().await?;
+        Ok(after)
     }
 
     /// Revokes a key for ever; one that is revoked stays so from the first time on.

@@ -120,6 +120,18 @@ impl KeyService for Fake {
         Ok(Response::new(v1::UpdateKeyResponse { key: Some(key.clone()) }))
     }
 
+    async fn rotate_key(&self, request: Request<v1::RotateKeyRequest>) -> Answer<v1::RotateKeyResponse> {
+        let v1::RotateKeyRequest { name, overlap, finish } = request.into_inner();
+        let mut state = self.state();
+        let key = state.keys.iter_mut().find(|key| key.name == name);
+        let key = key.ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
+        let overlap = overlap.map_or(86_400, |overlap| u64::try_from(overlap.seconds).unwrap_or_default());
+        let end = std::time::SystemTime::now() + std::time::Duration::from_secs(overlap);
+        key.old_secret_expire_time = (!finish && overlap > 0).then(|| end.into());
+        let secret = if finish { String::new() } else { "dk_new".to_owned() };
+        Ok(Response::new(v1::RotateKeyResponse { key: Some(key.clone()), secret }))
+    }
+
     async fn get_key_usage(&self, request: Request<v1::GetKeyUsageRequest>) -> Answer<v1::GetKeyUsageResponse> {
         let name = request.into_inner().name;
         let key = self.state().keys.iter().find(|key| key.name == name).cloned();

@@ -55,6 +55,16 @@ impl App {
         ask(self.keys().update_key(on_behalf(who, request))).await
     }
 
+    pub(crate) async fn key_rotate(
+        &self,
+        who: &Principal,
+        request: v1::RotateKeyRequest,
+    ) -> Result<v1::RotateKeyResponse, ApiError> {
+        let KeyName { namespace, .. } = name("name", &request.name)?;
+        Operation::RotateKey.allow_in(who, &namespace)?;
+        ask(self.keys().rotate_key(on_behalf(who, request))).await
+    }
+
     pub(crate) async fn key_usage(
         &self,
         who: &Principal,

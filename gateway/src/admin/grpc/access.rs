@@ -32,6 +32,13 @@ impl KeyService for Api {
         self.unary(request, async |app, who, message| app.key_update(&who, message).await).await
     }
 
+    async fn rotate_key(
+        &self,
+        request: Request<v1::RotateKeyRequest>,
+    ) -> Result<Response<v1::RotateKeyResponse>, Status> {
+        self.unary(request, async |app, who, message| app.key_rotate(&who, message).await).await
+    }
+
     async fn get_key_usage(
         &self,
         request: Request<v1::GetKeyUsageRequest>,

@@ -228,3 +228,50 @@ pub(super) async fn revoke_key(
     let response = app.key_revoke(&who, v1::RevokeKeyRequest { name: name.to_string() }).await?;
     Ok(Json(response.key.unwrap_or_default().into()))
 }
+
+/// How a key gets a new secret.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateKey {
+    /// How long the secret that it has now stays valid, in seconds; default 86,400, 0 ends all old ones at once.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 0, 2_592_000>")]
+    #[schema(value_type = u32, minimum = 0, maximum = 2_592_000, required = false)]
+    overlap_seconds: Option<u32>,
+}
+
+/// Gives a key a new secret, which is in this answer and nowhere else; the one that it has now stays valid for a while.
+#[utoipa::path(
+    post,
+    path = "/namespaces/{namespace}/keys/{key}/rotate",
+    tag = "keys",
+    params(KeyIds),
+    request_body = RotateKey,
+    responses((status = 200, body = NewKey, description = "The key and its new secret"), Refused, Unchanged),
+)]
+pub(super) async fn rotate_key(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<KeyName>,
+    Body(body): Body<RotateKey>,
+) -> Answer<NewKey> {
+    let overlap = body.overlap_seconds.map(seconds);
+    let request = v1::RotateKeyRequest { name: name.to_string(), overlap, finish: false };
+    Ok(Json(app.key_rotate(&who, request).await?.into()))
+}
+
+/// Ends the secret that a key had before its newest.
+#[utoipa::path(
+    delete,
+    path = "/namespaces/{namespace}/keys/{key}/old-secret",
+    tag = "keys",
+    params(KeyIds),
+    responses((status = 200, body = Key, description = "The key"), Refused, Unchanged),
+)]
+pub(super) async fn end_old_secret(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(name): Named<KeyName>,
+) -> Answer<Key> {
+    let request = v1::RotateKeyRequest { name: name.to_string(), overlap: None, finish: true };
+    Ok(Json(app.key_rotate(&who, request).await?.key.unwrap_or_default().into()))
+}

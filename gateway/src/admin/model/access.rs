@@ -144,6 +144,8 @@ pub(crate) struct Key {
     pub(crate) prefix: String,
     /// The bare name of the plan that it is under; empty means none.
     pub(crate) plan: String,
+    /// When the secret ends or ended that it had before its newest; null where there is none.
+    pub(crate) old_secret_expire_time: Option<Time>,
 }
 
 impl From<v1::Key> for Key {
@@ -159,6 +161,7 @@ impl From<v1::Key> for Key {
             creator: wire.creator,
             prefix: wire.prefix,
             plan: wire.plan,
+            old_secret_expire_time: wire.old_secret_expire_time.map(Time::from),
         }
     }
 }
@@ -180,6 +183,12 @@ impl std::fmt::Debug for NewKey {
 
 impl From<v1::CreateKeyResponse> for NewKey {
     fn from(wire: v1::CreateKeyResponse) -> Self {
+        Self { key: wire.key.unwrap_or_default().into(), secret: wire.secret }
+    }
+}
+
+impl From<v1::RotateKeyResponse> for NewKey {
+    fn from(wire: v1::RotateKeyResponse) -> Self {
         Self { key: wire.key.unwrap_or_default().into(), secret: wire.secret }
     }
 }

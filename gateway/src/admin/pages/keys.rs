@@ -77,10 +77,12 @@ struct KeyRow {
 impl KeyRow {
     fn new(key: Key, now: SystemTime) -> Self {
         let expired = key.expire_time.is_some_and(|end| end.at() <= now);
-        let state = match (key.revoke_time, expired) {
-            (Some(_), _) => Badge::bad("revoked"),
-            (None, true) => Badge::warn("expired"),
-            (None, false) => Badge::ok("valid"),
+        let has_old = key.old_secret_expire_time.is_some_and(|end| end.at() > now);
+        let state = match (key.revoke_time, expired, has_old) {
+            (Some(_), ..) => Badge::bad("revoked"),
+            (None, true, _) => Badge::warn("expired"),
+            (None, false, true) => Badge::warn("valid, as is its old secret"),
+            (None, false, false) => Badge::ok("valid"),
         };
         Self {
             valid: key.revoke_time.is_none() && !expired,

@@ -348,6 +348,18 @@ impl KeyService for Scheduler {
         Ok(Response::new(v1::UpdateKeyResponse { key: Some(key.clone()) }))
     }
 
+    async fn rotate_key(
+        &self,
+        request: Request<v1::RotateKeyRequest>,
+    ) -> Result<Response<v1::RotateKeyResponse>, Status> {
+        let v1::RotateKeyRequest { name, finish, .. } = self.open("RotateKey", request);
+        let mut state = self.state();
+        let key = state.keys.iter_mut().find(|key| key.name == name).ok_or_else(|| missing(&name))?;
+        key.old_secret_expire_time = (!finish).then(|| super::data::ago(0));
+        let secret = if finish { String::new() } else { format!("{}_aNewSecret", key.prefix) };
+        Ok(Response::new(v1::RotateKeyResponse { key: Some(key.clone()), secret }))
+    }
+
     async fn get_key_usage(
         &self,
         request: Request<v1::GetKeyUsageRequest>,

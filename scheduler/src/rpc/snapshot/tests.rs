@@ -74,6 +74,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             expire_time: None,
             revoke_time: None,
             plan: id.is_multiple_of(2).then(|| "basic".parse().unwrap()),
+            old: None,
         })
         .collect();
     // Keys change with the plan that they are under.

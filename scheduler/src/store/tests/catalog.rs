@@ -59,6 +59,7 @@ fn key(id: u32, plan: Option<&str>, expires: i64) -> KeyRecord {
         expire_time: Some(Time(expires)),
         revoke_time: None,
         plan: plan.map(|plan| plan.parse().unwrap()),
+        old: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn key(id: &str, plan: Option<&str>) -> KeyRecord {
         expire_time: None,
         revoke_time: None,
         plan: plan.map(|plan| plan.parse().unwrap()),
+        old: None,
     }
 }
 

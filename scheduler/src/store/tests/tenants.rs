@@ -4,7 +4,8 @@ use dunlin_proto::{ErrorCode, ids::Digest, model::Rate, names::KeyName};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused, request};
 use crate::{
-    model::{Code, Compiled, KeyRecord, Kind, NamespaceRecord, Time},
+    keys::Rotation,
+    model::{Code, Compiled, KeyRecord, Kind, NamespaceRecord, OldSecret, Time},
     store::{KeyCursor, NamespaceChange, Scope},
 };
 
@@ -19,6 +20,7 @@ conformance!(
     t46_artifacts_belong_to_who_uploaded_them,
     t46_nothing_is_found_through_another_namespace,
     keys_are_listed_newest_first_and_revoked_once,
+    a_key_has_two_secrets_while_it_is_rotated,
     code_is_replaced_by_code_with_its_key,
     t50_texts_come_back_as_they_were,
 );
@@ -183,6 +185,7 @@ fn key(namespace: &str, at: i64) -> KeyRecord {
         expire_time: (at % 2 == 0).then_some(Time(1_000)),
         revoke_time: None,
         plan: None,
+        old: None,
     }
 }
 
@@ -214,6 +217,29 @@ async fn keys_are_listed_newest_first_and_revoked_once(bench: &Bench) {
         valid.iter().map(|key| key.id.as_str().parse::<i64>().unwrap()).collect();
     assert_eq!(valid, [1, 5].into(), "neither revoked nor expired");
     assert_eq!(bench.store.key_list(&shop.name, None, 9).await.unwrap()[4], key("shop", 1));
+}
+
+async fn a_key_has_two_secrets_while_it_is_rotated(bench: &Bench) {
+    let (shop, first) = (namespace("shop"), key("shop", 3));
+    bench.store.namespace_create(&shop, None).await.unwrap();
+    bench.store.key_create(&first).await.unwrap();
+    let name = KeyName { namespace: shop.name.clone(), key: first.id.clone() };
+    let (now, hour) = (Time(10), std::time::Duration::from_secs(3600));
+    let new = |text: &str| Rotation::New { secret: Digest::of(text.as_bytes()), overlap: hour };
+    let before = config_version(bench).await;
+    let rotated = bench.store.key_rotate(&name, new("two"), now).await.unwrap();
+    let old = Some(OldSecret { secret: first.secret, expire_time: now.after(hour) });
+    assert_eq!(rotated, KeyRecord { secret: Digest::of(b"two"), old, ..first.clone() });
+    assert_eq!(bench.store.key_list(&shop.name, None, 9).await.unwrap(), std::slice::from_ref(&rotated));
+    assert_eq!(bench.store.catalog_load(now).await.unwrap().keys, [rotated]);
+    refused(bench.store.key_rotate(&name, new("three"), now).await, ErrorCode::FailedPrecondition);
+    let finished = bench.store.key_rotate(&name, Rotation::Finish, now).await.unwrap();
+    assert_eq!(finished, KeyRecord { secret: Digest::of(b"two"), ..first.clone() });
+    assert_eq!(config_version(bench).await, before + 2);
+    let foreign = KeyName { namespace: "bank".parse().unwrap(), key: first.id };
+    refused(bench.store.key_rotate(&foreign, Rotation::Finish, now).await, ErrorCode::NotFound);
+    bench.store.key_revoke(&name).await.unwrap();
+    refused(bench.store.key_rotate(&name, new("three"), now).await, ErrorCode::FailedPrecondition);
 }
 
 async fn code_is_replaced_by_code_with_its_key(bench: &Bench) {
