@@ -28,6 +28,7 @@ use dunlin_proto::{
     internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
     local::Local,
     trust::{Enrolment, Role, Trust},
+    vault::Vault,
 };
 use tokio::{
     net::TcpListener,
@@ -73,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) workers: upstream::Workers,
     /// This gateway's records.
     pub(crate) records: records::Records,
+    /// What the cluster got for domains.
+    pub(crate) issued: tls::Issued,
     /// The end of the process.
     pub(crate) shutdown: Shutdown,
 }
@@ -83,6 +86,8 @@ pub struct Gateway {
     addresses: Addresses,
     listeners: Listeners,
     tls: Option<tls::Tls>,
+    issued: tls::Issued,
+    vault: Arc<Vault>,
     config: Arc<Config>,
     data: DataDir,
     trust: Trust,
@@ -163,8 +168,10 @@ impl Gateway {
     /// The configuration is not valid, the folder, a certificate or the secret can't be used, a port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.validate()?;
-        let tls = tls::Tls::open(&config.tls.certificates).context("set up TLS towards callers")?;
+        let issued = tls::Issued::default();
+        let tls = tls::Tls::open(&config.tls.certificates, issued.clone()).context("set up TLS towards callers")?;
         let data = DataDir::open(&config.data_dir)?;
+        let vault = Arc::new(Vault::open(config.storage_key.as_deref(), data.path())?);
         let trust = enrol(&config, &data).await?;
         let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
         trust.check_listener("--peer", config.peer)?;
@@ -175,7 +182,7 @@ impl Gateway {
         let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
         let local = Local::default();
-        Ok(Self { addresses, listeners, tls, config, data, trust, records, keeper, local, cores: None })
+        Ok(Self { addresses, listeners, tls, issued, vault, config, data, trust, records, keeper, local, cores: None })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
@@ -237,8 +244,8 @@ impl Gateway {
         edge::serve(functions, &cores, &terms, &serve, &shutdown);
         let clear = edge::Terms { tls: None, ..terms.clone() };
         if let Some(redirect) = redirect {
-            let config = config.clone();
-            let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config));
+            let (config, issued) = (config.clone(), context.issued.clone());
+            let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config, &issued));
             edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown);
         }
         let router = admin::router(context.clone());
@@ -292,6 +299,7 @@ impl Gateway {
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
         let sync = snapshot::Sync::open(
             self.data.path(),
+            self.vault.clone(),
             identity,
             scheduler.clone(),
             snapshot::Sinks {
@@ -300,6 +308,7 @@ impl Gateway {
                 directory,
                 borrowing: borrowing.clone(),
                 cache: cache.clone(),
+                issued: self.issued.clone(),
             },
         );
         let context = Context {
@@ -312,6 +321,7 @@ impl Gateway {
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),
             records: self.records.clone(),
+            issued: self.issued.clone(),
             shutdown: shutdown.clone(),
         };
         Ok((Arc::new(context), sync))

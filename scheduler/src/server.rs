@@ -7,11 +7,13 @@ use dunlin_process::{data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
     metadata::ClusterSecret,
     trust::{Identity, Role, Trust},
+    vault::Vault,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    acme::Setup,
     app::App,
     artifacts::Artifacts,
     authority::Authority,
@@ -48,6 +50,7 @@ pub struct Scheduler {
     authority: Arc<Authority>,
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
+    setup: Setup,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -62,6 +65,7 @@ impl Scheduler {
         let secret = config.cluster_secret.as_deref().map(ClusterSecret::from_file).transpose()?;
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
+        let setup = Setup::new(&config.acme, Vault::open(config.storage_key.as_deref(), &keys)?)?;
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -85,7 +89,7 @@ impl Scheduler {
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let authority = Arc::new(authority);
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, _data: data })
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, _data: data })
     }
 
     /// Where it listens.
@@ -128,7 +132,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(self.database, self.workshop, app.clone(), reporter, work.clone()));
+        let opening = work.spawn(open(self.database, (self.workshop, self.setup), app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -163,7 +167,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    workshop: Arc<Workshop>,
+    (workshop, setup): (Arc<Workshop>, Setup),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -171,7 +175,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), &setup, &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -191,9 +195,14 @@ async fn open(
     }
 }
 
-async fn begin(database: &Database, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<App>, OpenError> {
+async fn begin(
+    database: &Database,
+    workshop: Arc<Workshop>,
+    setup: &Setup,
+    shutdown: &Shutdown,
+) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, shutdown).await?)
+    Ok(App::start(store, workshop, setup, shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
