@@ -27,7 +27,7 @@ use dunlin_process::{cores::Cores, data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
     internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
     local::Local,
-    trust::{Enrolment, Role, Trust},
+    trust::{Enrolment, Home, Role, Trust},
     vault::Vault,
 };
 use tokio::{
@@ -131,14 +131,14 @@ fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     dunlin_process::listen::listen(address).with_context(hint)
 }
 
-async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<Trust> {
+async fn enrol(config: &Config, home: &Home) -> anyhow::Result<Trust> {
     let name = config.name.as_str();
     let enrolment = Enrolment {
         role: Role::Gateway,
         // The name of somebody who has not been given one is nobody's wish.
         wanted: (config.name != Config::default().name).then_some(name),
         fallback: name,
-        data: data.path(),
+        home,
         secret: &config.cluster_secret,
         token: config.join_token_file.as_deref(),
         scheduler: &config.scheduler,
@@ -172,7 +172,7 @@ impl Gateway {
         let tls = tls::Tls::open(&config.tls.certificates, issued.clone()).context("set up TLS towards callers")?;
         let data = DataDir::open(&config.data_dir)?;
         let vault = Arc::new(Vault::open(config.storage_key.as_deref(), data.path())?);
-        let trust = enrol(&config, &data).await?;
+        let trust = enrol(&config, &Home::new(data.path(), vault.clone())).await?;
         let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
         trust.check_listener("--peer", config.peer)?;
         let listeners = Listeners::bind(&config)?;
@@ -225,11 +225,12 @@ impl Gateway {
         let backstage = Shutdown::default();
         let cores = self.cores.clone().unwrap_or_else(Cores::here);
         let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
-        let Self { listeners, tls, config, trust, keeper, data, records, .. } = self;
+        let Self { listeners, tls, config, trust, keeper, data, records, vault, .. } = self;
         let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
-        let fresh = trust.clone().keep_fresh(config.scheduler.clone(), data.path().to_owned(), backstage.clone());
+        let fresh =
+            trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());
         backstage.spawn(fresh);
         if let Some(tls) = tls.clone() {
             let signal = signal(SignalKind::hangup()).context("listen to SIGHUP")?;

@@ -84,8 +84,8 @@ impl Setup {
     ///
     /// # Errors
     /// The file of authorities can't be used.
-    pub(crate) fn new(config: &AcmeConfig, vault: Vault) -> anyhow::Result<Self> {
-        Ok(Self { config: config.clone(), vault: vault.into(), client: Client::new(config)? })
+    pub(crate) fn new(config: &AcmeConfig, vault: Arc<Vault>) -> anyhow::Result<Self> {
+        Ok(Self { config: config.clone(), vault, client: Client::new(config)? })
     }
 }
 

@@ -22,6 +22,7 @@ mod config;
 pub mod decide;
 mod deploy;
 mod error;
+mod keyring;
 mod keys;
 mod lending;
 mod members;

@@ -1,13 +1,12 @@
 //! The process: what is opened and bound before anything is served, how it waits for its database, and how it ends.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
     metadata::ClusterSecret,
     trust::{Identity, Role, Trust},
-    vault::Vault,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic_health::server::HealthReporter;
@@ -20,6 +19,7 @@ use crate::{
     codes::Workshop,
     compiler::{ChildLimits, Compiler, Queue},
     config::Config,
+    keyring::Keyring,
     model::Time,
     rpc::{self, Desk},
     signing::CodeSigner,
@@ -65,7 +65,8 @@ impl Scheduler {
         let secret = config.cluster_secret.as_deref().map(ClusterSecret::from_file).transpose()?;
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
-        let setup = Setup::new(&config.acme, Vault::open(config.storage_key.as_deref(), &keys)?)?;
+        let keys = Keyring::open(&keys, config.storage_key.as_deref())?;
+        let setup = Setup::new(&config.acme, keys.vault().clone())?;
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -220,13 +221,19 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// The key can't be read or made.
-pub fn operator_token(data_dir: &Path, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
-    let keys = data_dir.join("keys");
-    if keys.join("token.pk8").exists() {
-        return mint_operator_token(&TokenSigner::open(&keys)?, subject, lifetime);
-    }
-    let data = DataDir::open(data_dir)?;
-    mint_operator_token(&TokenSigner::open(&data.folder("keys")?)?, subject, lifetime)
+pub fn operator_token(config: &Config, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
+    let (keys, _data) = own_keys(config, &["token.pk8"])?;
+    mint_operator_token(&TokenSigner::open(&keys)?, subject, lifetime)
+}
+
+/// The keys in the data folder. Only where one of these files has to be made, the folder must be nobody else's meanwhile; a running
+/// scheduler has made them.
+fn own_keys(config: &Config, files: &[&str]) -> anyhow::Result<(Keyring, Option<DataDir>)> {
+    let folder = config.data_dir.join("keys");
+    let made = files.iter().all(|file| folder.join(file).exists());
+    let data = if made { None } else { Some(DataDir::open(&config.data_dir)?) };
+    data.as_ref().map(|data| data.folder("keys")).transpose()?;
+    Ok((Keyring::open(&folder, config.storage_key.as_deref())?, data))
 }
 
 fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
@@ -244,7 +251,7 @@ fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) 
 ///
 /// # Errors
 /// The name is none, the lifetime makes no sense, or the keys can't be read or made.
-pub fn join_token(data_dir: &Path, role: Role, name: Option<&str>, lifetime: Duration) -> anyhow::Result<String> {
+pub fn join_token(config: &Config, role: Role, name: Option<&str>, lifetime: Duration) -> anyhow::Result<String> {
     ensure!(role != Role::Scheduler, "a scheduler needs no join token; it has the keys");
     ensure!(
         (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime),
@@ -253,11 +260,7 @@ pub fn join_token(data_dir: &Path, role: Role, name: Option<&str>, lifetime: Dur
     if let Some(name) = name {
         Identity::new(role, name).map_err(anyhow::Error::msg)?;
     }
-    let keys = data_dir.join("keys");
-    // Only what is made needs the folder for itself; a running scheduler has made it.
-    let made = keys.join("token.pk8").exists() && keys.join("authority.pem").exists();
-    let data = if made { None } else { Some(DataDir::open(data_dir)?) };
-    data.as_ref().map(|data| data.folder("keys")).transpose()?;
+    let (keys, _data) = own_keys(config, &["token.pk8", "authority.pem"])?;
     let authority = Authority::open(&keys, MAX_LIFETIME)?;
     let purpose = Purpose::Join(role, name.map(str::to_owned), authority.fingerprint());
     TokenSigner::open(&keys)?.mint("operator", &purpose, lifetime, Time::now()).map(|(token, _)| token)
