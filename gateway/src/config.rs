@@ -374,7 +374,7 @@ impl GatewayArgs {
             });
         }
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
             config.tls.certificates.insert(0, pair);
         }
         config.validate()?;

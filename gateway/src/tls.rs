@@ -4,6 +4,7 @@
 //! How the cluster's processes know each other is not decided here (`dunlin_proto::trust`), nor what a request means.
 
 mod certificates;
+mod encrypted;
 mod issued;
 mod names;
 mod pair;

@@ -14,6 +14,7 @@ import threading
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from harness.cluster import Cluster, eventually
 from harness.logs import PANIC
@@ -31,6 +32,7 @@ redirect = "127.0.0.1:0"
 [[tls.certificates]]
 certificate = "{folder}/files.pem"
 key = "{folder}/files.key"
+passphrase = "{folder}/files.passphrase"
 """
 
 SCHEDULER = """
@@ -124,8 +126,11 @@ class World:
         self.folder, self.names = folder, names
         certificate, key = authority.pair("*.fn.localhost", "files.example")
         (folder / "files.pem").write_bytes(certificate)
-        (folder / "files.key").write_bytes(key)
-        (folder / "files.key").chmod(0o600)
+        # A key that a passphrase opens.
+        key = load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+        for name, content in (("files.key", key), ("files.passphrase", b"open sesame\n")):
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o600)
         (folder / "gateway.toml").write_text(GATEWAY.format(folder=folder))
         self.cluster = None
         self.http, self.tls = Balancer(self.plain_ports), Balancer(self.tls_ports)

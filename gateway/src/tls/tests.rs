@@ -35,6 +35,7 @@ impl Folder {
         CertificateConfig {
             certificate: self.write(&format!("{name}.pem"), &certificate.pem()),
             key: self.write(&format!("{name}.key"), &key.serialize_pem()),
+            passphrase: None,
         }
     }
 }
@@ -68,7 +69,7 @@ fn t34_what_is_wrong_with_a_file_is_said_with_its_name() {
         (&a.certificate, &open, ["chmod o=", &shown(&open)]),
         (&nameless.certificate, &nameless.key, ["names no host", &shown(&nameless.certificate)]),
     ] {
-        let bad = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+        let bad = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
         let error = Tls::open(&[b.clone(), bad], Issued::default()).unwrap_err().to_string();
         assert!(words.iter().all(|words| error.contains(words)), "{error}");
     }
