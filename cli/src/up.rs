@@ -8,7 +8,12 @@
 mod config;
 mod welcome;
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use dunlin_gateway::Gateway;
@@ -43,6 +48,8 @@ pub(crate) struct Up {
     scheduler: Scheduler,
     worker: Worker,
     gateway: Gateway,
+    /// The file that encrypts the scheduler's keys, where it is named.
+    storage_key: Option<PathBuf>,
     /// Held until the end, so that nobody else uses the folder.
     data: DataDir,
 }
@@ -62,6 +69,7 @@ impl Up {
         scheduler.data_dir = data_dir.join(SCHEDULER);
         scheduler.cluster_secret = Some(secret.clone());
         scheduler.compiler = Some(std::env::current_exe().context("find this program, which is the compiler too")?);
+        let storage_key = scheduler.storage_key.clone();
         let scheduler = Scheduler::bind(scheduler).await?;
         let url = format!("http://{}", scheduler.addresses().internal);
         gateway.peer = ANY_PORT;
@@ -75,13 +83,14 @@ impl Up {
         worker.data_dir = data_dir.join("worker");
         worker.cluster_secret = secret;
         let worker = Worker::bind(worker).await?.beside(local);
-        Ok(Self { scheduler, worker, gateway, data })
+        Ok(Self { scheduler, worker, gateway, storage_key, data })
     }
 
     /// Where it is, and the means to make tokens.
     pub(crate) fn host(&self) -> Host {
         let (functions, admin) = self.gateway.urls();
-        Host { functions, admin, data_dir: self.data.path().to_owned() }
+        let storage_key = self.storage_key.clone();
+        Host { functions, admin, data_dir: self.data.path().to_owned(), storage_key }
     }
 
     /// Serves until `shutdown` begins or a role fails. The gateway ends first, for its calls need the worker, and the
@@ -90,7 +99,7 @@ impl Up {
     /// # Errors
     /// A role failed.
     pub(crate) async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { scheduler, worker, gateway, data } = self;
+        let Self { scheduler, worker, gateway, data, .. } = self;
         let cores = Cores::start(Cores::all()).context("start the threads of gateway and worker")?;
         let (gateway, worker) = (gateway.on(cores.clone()), worker.on(cores.clone()));
         let scheduler_address = scheduler.addresses().internal;

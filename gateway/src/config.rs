@@ -35,6 +35,8 @@ pub struct Config {
     pub cluster_secret: PathBuf,
     /// The file of a join token, with which a gateway without certificate gets one. Default none.
     pub join_token_file: Option<PathBuf>,
+    /// The file of the key that encrypts private keys in the data folder. Default: `storage.key` there, made at the first start.
+    pub storage_key: Option<PathBuf>,
     /// This gateway's name in the cluster. Default: what its certificate or join token says, otherwise `gateway`.
     pub name: GatewayId,
     /// Functions are served as `{function}--{namespace}.{domain}`. Default none.
@@ -148,6 +150,7 @@ impl Default for Config {
             data_dir: "dunlin-gateway".into(),
             cluster_secret: "cluster-secret".into(),
             join_token_file: None,
+            storage_key: None,
             name: "gateway".parse().expect("this is a name"),
             domain: None,
             path_addressing: None,
@@ -371,7 +374,7 @@ impl GatewayArgs {
             });
         }
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
             config.tls.certificates.insert(0, pair);
         }
         config.validate()?;

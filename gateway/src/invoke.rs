@@ -2,11 +2,13 @@
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
-//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
+//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what authorities of certificates are told in
+//! `invoke/challenge.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
 mod authorizer;
 mod cached;
+mod challenge;
 mod choice;
 mod compress;
 mod head;
@@ -108,6 +110,9 @@ impl Functions {
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
         let authority = head::check(&parts, peer, &context.config.limits)?;
+        if let Some(answer) = challenge::answer(&parts, &authority, &context.issued) {
+            return Ok(own(answer));
+        }
         let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
         // Route.
         let called = {

@@ -27,7 +27,8 @@ use dunlin_process::{cores::Cores, data::DataDir, shutdown::Shutdown};
 use dunlin_proto::{
     internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
     local::Local,
-    trust::{Enrolment, Role, Trust},
+    trust::{Enrolment, Home, Role, Trust},
+    vault::Vault,
 };
 use tokio::{
     net::TcpListener,
@@ -75,6 +76,8 @@ pub(crate) struct Context {
     pub(crate) workers: upstream::Workers,
     /// This gateway's records.
     pub(crate) records: records::Records,
+    /// What the cluster got for domains.
+    pub(crate) issued: tls::Issued,
     /// The end of the process.
     pub(crate) shutdown: Shutdown,
 }
@@ -85,6 +88,8 @@ pub struct Gateway {
     addresses: Addresses,
     listeners: Listeners,
     tls: Option<tls::Tls>,
+    issued: tls::Issued,
+    vault: Arc<Vault>,
     config: Arc<Config>,
     data: DataDir,
     trust: Trust,
@@ -128,14 +133,14 @@ fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     dunlin_process::listen::listen(address).with_context(hint)
 }
 
-async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<Trust> {
+async fn enrol(config: &Config, home: &Home) -> anyhow::Result<Trust> {
     let name = config.name.as_str();
     let enrolment = Enrolment {
         role: Role::Gateway,
         // The name of somebody who has not been given one is nobody's wish.
         wanted: (config.name != Config::default().name).then_some(name),
         fallback: name,
-        data: data.path(),
+        home,
         secret: &config.cluster_secret,
         token: config.join_token_file.as_deref(),
         scheduler: &config.scheduler,
@@ -165,9 +170,11 @@ impl Gateway {
     /// The configuration is not valid, the folder, a certificate or the secret can't be used, a port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.validate()?;
-        let tls = tls::Tls::open(&config.tls.certificates).context("set up TLS towards callers")?;
+        let issued = tls::Issued::default();
+        let tls = tls::Tls::open(&config.tls.certificates, issued.clone()).context("set up TLS towards callers")?;
         let data = DataDir::open(&config.data_dir)?;
-        let trust = enrol(&config, &data).await?;
+        let vault = Arc::new(Vault::open(config.storage_key.as_deref(), data.path())?);
+        let trust = enrol(&config, &Home::new(data.path(), vault.clone())).await?;
         let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(config.name.clone());
         trust.check_listener("--peer", config.peer)?;
         let listeners = Listeners::bind(&config)?;
@@ -177,7 +184,7 @@ impl Gateway {
         let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
         let local = Local::default();
-        Ok(Self { addresses, listeners, tls, config, data, trust, records, keeper, local, cores: None })
+        Ok(Self { addresses, listeners, tls, issued, vault, config, data, trust, records, keeper, local, cores: None })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
@@ -220,11 +227,12 @@ impl Gateway {
         let backstage = Shutdown::default();
         let cores = self.cores.clone().unwrap_or_else(Cores::here);
         let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
-        let Self { listeners, tls, config, trust, keeper, data, records, .. } = self;
+        let Self { listeners, tls, config, trust, keeper, data, records, vault, .. } = self;
         let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
-        let fresh = trust.clone().keep_fresh(config.scheduler.clone(), data.path().to_owned(), backstage.clone());
+        let fresh =
+            trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());
         backstage.spawn(fresh);
         if let Some(tls) = tls.clone() {
             let signal = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
@@ -239,8 +247,8 @@ impl Gateway {
         edge::serve(functions, &cores, &terms, &serve, &shutdown);
         let clear = edge::Terms { tls: None, ..terms.clone() };
         if let Some(redirect) = redirect {
-            let config = config.clone();
-            let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config));
+            let (config, issued) = (config.clone(), context.issued.clone());
+            let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config, &issued));
             edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown);
         }
         let router = admin::router(context.clone());
@@ -294,6 +302,7 @@ impl Gateway {
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };
         let sync = snapshot::Sync::open(
             self.data.path(),
+            self.vault.clone(),
             identity,
             scheduler.clone(),
             snapshot::Sinks {
@@ -302,6 +311,7 @@ impl Gateway {
                 directory,
                 borrowing: borrowing.clone(),
                 cache: cache.clone(),
+                issued: self.issued.clone(),
             },
         );
         let context = Context {
@@ -315,6 +325,7 @@ impl Gateway {
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),
             records: self.records.clone(),
+            issued: self.issued.clone(),
             shutdown: shutdown.clone(),
         };
         Ok((Arc::new(context), sync))

@@ -1,15 +1,17 @@
 //! The gateway's stream to the scheduler: configuration and placements down, demand up; reconnects for ever.
 //!
-//! Both are kept on disk as they arrive, so that a gateway that starts while the scheduler is away serves what it served
-//! before. How a configuration changes is in `snapshot/configuration.rs`, what it means in `convert.rs`, the files in `disk.rs`.
+//! They are kept on disk as they arrive, with the certificates of domains, so that a gateway that starts while the scheduler is
+//! away serves what it served before. How a configuration changes is in `snapshot/configuration.rs`, what it means in `convert.rs`,
+//! the files in `disk.rs`.
 
+mod certificates;
 mod configuration;
 mod convert;
 mod disk;
 mod limits;
 mod rates;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use dunlin_process::shutdown::Shutdown;
@@ -17,10 +19,12 @@ use dunlin_proto::{
     PROTOCOL_VERSION,
     ids::GatewayId,
     internal::v1::{
-        CachePurges, GatewayHello, GatewayLoad, Placements, PurgePosition, SyncGatewayRequest, SyncGatewayResponse,
-        VersionDemand, sync_gateway_request::Report, sync_gateway_response::Update,
+        CachePurges, Certificates, CertificatesPosition, GatewayHello, GatewayLoad, Placements, PurgePosition,
+        SyncGatewayRequest, SyncGatewayResponse, VersionDemand, sync_gateway_request::Report,
+        sync_gateway_response::Update,
     },
     route::Purge,
+    vault::Vault,
 };
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -35,6 +39,7 @@ use crate::{
     dispatch::{Backoff, Directory, wire},
     limits::Borrowing,
     routes::RouteTable,
+    tls::Issued,
     upstream::Scheduler,
 };
 
@@ -68,6 +73,8 @@ pub(crate) struct Sinks {
     pub(crate) borrowing: Borrowing,
     /// Forgets stored answers.
     pub(crate) cache: Cache,
+    /// Shows certificates, and answers challenges.
+    pub(crate) issued: Issued,
 }
 
 /// The stream and what it has brought.
@@ -80,6 +87,9 @@ pub(crate) struct Sync {
     /// What the table in force was made of.
     served: Configuration,
     placements: disk::Kept<Placements>,
+    certificates: disk::Kept<Certificates>,
+    /// What of them this process has heard of; challenges are not kept.
+    certified: CertificatesPosition,
     /// The purges that have been followed; at the start, nothing is stored.
     purged: PurgePosition,
     /// The next hello asks for the whole configuration.
@@ -92,9 +102,16 @@ pub(crate) struct Sync {
 
 impl Sync {
     /// Serves what the files of an earlier process hold, until the scheduler says otherwise.
-    pub(crate) fn open(folder: &Path, identity: Identity, scheduler: Scheduler, sinks: Sinks) -> Self {
+    pub(crate) fn open(
+        folder: &Path,
+        vault: Arc<Vault>,
+        identity: Identity,
+        scheduler: Scheduler,
+        sinks: Sinks,
+    ) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
+        let certificates = disk::Kept::sealed(folder.join("certificates.sealed"), vault);
         let mut sync = Self {
             identity,
             scheduler,
@@ -102,6 +119,8 @@ impl Sync {
             config,
             served: Configuration::default(),
             placements,
+            certificates,
+            certified: CertificatesPosition::default(),
             purged: PurgePosition::default(),
             whole: false,
             connected: None,
@@ -109,6 +128,9 @@ impl Sync {
         };
         sync.publish_config();
         sync.publish_placements();
+        if let Some(certificates) = sync.certificates.value() {
+            sync.sinks.issued.apply(&certificates);
+        }
         // They were true of an earlier process; whatever the scheduler says is newer.
         sync.sinks.directory.accept_any();
         sync
@@ -118,7 +140,8 @@ impl Sync {
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let (config, placements) = (self.config.writer(), self.placements.writer());
         let (config, placements) = (config.run(shutdown.clone()), placements.run(shutdown.clone()));
-        tokio::join!(self.follow(shutdown), config, placements);
+        let certificates = self.certificates.writer().run(shutdown.clone());
+        tokio::join!(self.follow(shutdown), config, placements, certificates);
     }
 
     /// Follows one stream after another until `shutdown`.
@@ -205,13 +228,14 @@ impl Sync {
             config_version: if std::mem::take(&mut self.whole) { 0 } else { known },
             held_rates: rates::held(&self.sinks.routes.load()),
             purged: Some(self.purged),
+            certificates: Some(self.certified),
         };
         SyncGatewayRequest { report: Some(Report::Hello(hello)) }
     }
 
     /// Says what callers want, where that has changed.
     fn report(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
-        let load = load(&self.sinks.routes, self.purged);
+        let load = load(&self.sinks.routes, self.purged, self.certified);
         if self.reported.as_ref() == Some(&load) {
             return Ok(());
         }
@@ -225,10 +249,10 @@ impl Sync {
         Ok(())
     }
 
-    /// Says at once which configuration is served and which purges have been followed, where that has changed.
+    /// Says at once which configuration and certificates are served and which purges have been followed, where that has changed.
     fn acknowledge(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
-        let served = (self.sinks.routes.load().version, Some(self.purged));
-        let said = self.reported.as_ref().map(|load| (load.config_version, load.purged));
+        let served = (self.sinks.routes.load().version, Some(self.purged), Some(self.certified));
+        let said = self.reported.as_ref().map(|load| (load.config_version, load.purged, load.certificates));
         if said == Some(served) { Ok(()) } else { self.report(reports) }
     }
 
@@ -252,6 +276,12 @@ impl Sync {
             }
             Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
             Update::CachePurges(purges) => self.purge(purges),
+            Update::Certificates(update) => {
+                self.sinks.issued.apply(&update);
+                self.certified = update.position.unwrap_or_default();
+                let kept = self.certificates.value().map(|kept| (*kept).clone()).unwrap_or_default();
+                self.certificates.set(certificates::apply(kept, &update));
+            }
         }
         Ok(())
     }
@@ -293,7 +323,7 @@ async fn next(updates: &mut Streaming<SyncGatewayResponse>) -> anyhow::Result<Up
 }
 
 /// What callers want now.
-fn load(routes: &RouteTable, purged: PurgePosition) -> GatewayLoad {
+fn load(routes: &RouteTable, purged: PurgePosition, certified: CertificatesPosition) -> GatewayLoad {
     let table = routes.load();
     let demand = table.versions().filter_map(|version| {
         let (in_flight, queued) = version.demand.now();
@@ -302,7 +332,7 @@ fn load(routes: &RouteTable, purged: PurgePosition) -> GatewayLoad {
     });
     let mut demand: Vec<_> = demand.collect();
     demand.sort_by(|a, b| demand_order(a).cmp(&demand_order(b)));
-    GatewayLoad { config_version: table.version, demand, purged: Some(purged) }
+    GatewayLoad { config_version: table.version, demand, purged: Some(purged), certificates: Some(certified) }
 }
 
 /// Tables have no order, and equal reports must look equal.

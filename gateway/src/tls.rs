@@ -1,9 +1,11 @@
-//! TLS towards callers and administration: certificates from files, for each connection the one that fits the name that its
-//! client asks for, replaced while connections go on.
+//! TLS towards callers and administration: certificates from files and those that the cluster got for domains, for each
+//! connection the one that fits the name that its client asks for, replaced while connections go on.
 //!
 //! How the cluster's processes know each other is not decided here (`dunlin_proto::trust`), nor what a request means.
 
 mod certificates;
+mod encrypted;
+mod issued;
 mod names;
 mod pair;
 mod watch;
@@ -17,17 +19,20 @@ use rustls::{
     crypto::aws_lc_rs::{self, Ticketer},
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::config::CertificateConfig;
 use certificates::Certificates;
+pub(crate) use issued::Issued;
 use names::Names;
 use pair::Pair;
 pub(crate) use pair::TlsError;
 
+/// How an authority asks whether a domain is served here (RFC 8737 6.2).
+const ACME: &[u8] = b"acme-tls/1";
 /// What a client may choose from (RFC 7301), the better one first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", ACME];
 
 /// What listeners need to speak TLS. Clones share the certificates.
 #[derive(Debug, Clone)]
@@ -36,6 +41,7 @@ pub(crate) struct Tls(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     files: Vec<CertificateConfig>,
+    issued: Issued,
     /// What they held at first.
     opened: Digest,
     current: ArcSwap<Current>,
@@ -58,17 +64,17 @@ pub(crate) struct Session {
 }
 
 impl Tls {
-    /// Reads the certificates; nothing where there are to be none.
+    /// Reads the certificates, and shows what the cluster got beside them; nothing where there are to be none.
     ///
     /// # Errors
     /// A file can't be read or used, or a key is not that of its certificate.
-    pub(crate) fn open(files: &[CertificateConfig]) -> Result<Option<Self>, TlsError> {
+    pub(crate) fn open(files: &[CertificateConfig], issued: Issued) -> Result<Option<Self>, TlsError> {
         if files.is_empty() {
             return Ok(None);
         }
         let pairs = Pair::read_all(files)?;
-        let current = ArcSwap::from_pointee(Current::new(&pairs)?);
-        Ok(Some(Self(Arc::new(Inner { files: files.to_vec(), opened: Pair::digest(&pairs), current }))))
+        let current = ArcSwap::from_pointee(Current::new(&pairs, issued.clone())?);
+        Ok(Some(Self(Arc::new(Inner { files: files.to_vec(), issued, opened: Pair::digest(&pairs), current }))))
     }
 
     /// The first name of the first certificate; nothing where it has only wildcards and addresses.
@@ -82,7 +88,11 @@ impl Tls {
     /// The client and this side find no common way, or it speaks something else.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Session)> {
         let current = self.0.current.load_full();
-        let stream = TlsAcceptor::from(current.server.clone()).accept(stream).await?;
+        let mut stream = TlsAcceptor::from(current.server.clone()).accept(stream).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(ACME) {
+            stream.shutdown().await?;
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an authority has been answered"));
+        }
         let asked = stream.get_ref().1.server_name().map(str::to_owned);
         let names = current.certificates.choose(asked.as_deref()).names();
         Ok((stream, Session { asked, names }))
@@ -90,9 +100,9 @@ impl Tls {
 }
 
 impl Current {
-    fn new(pairs: &[Pair]) -> Result<Self, TlsError> {
+    fn new(pairs: &[Pair], issued: Issued) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificates = Arc::new(Certificates::new(pairs, &provider)?);
+        let certificates = Arc::new(Certificates::new(pairs, issued, &provider)?);
         let server = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
         let mut server = server.with_no_client_auth().with_cert_resolver(certificates.clone());
         server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();

@@ -14,8 +14,10 @@ pub mod names;
 pub mod outbound;
 pub mod route;
 pub mod seal;
+mod secrets;
 pub mod standby;
 pub mod trust;
+pub mod vault;
 
 pub use error::{ApiError, ErrorCode};
 

@@ -20,6 +20,7 @@ use std::{io, net::SocketAddr};
 use crate::{
     ApiError,
     metadata::{ClusterSecret, SecretError},
+    vault::VaultError,
 };
 
 pub use self::{
@@ -29,7 +30,7 @@ pub use self::{
     guard::{Caller, Identify, Require, permit},
     identity::{Identity, Peer, Role},
     join::{JOIN_AUDIENCE, JoinToken, join},
-    member::Member,
+    member::{Home, Member},
     verify::Expected,
 };
 
@@ -107,6 +108,11 @@ pub enum TrustError {
     /// A key can't be made.
     #[error("a key or signing request can't be made")]
     Key(#[from] rcgen::Error),
+    /// A key can't be encrypted or read back.
+    #[error(
+        "the process's private key can't be used; put back its storage key, or remove the certificate and join again"
+    )]
+    Vault(#[from] VaultError),
     /// A file can't be read or written.
     #[error("cannot use {path}")]
     File {

@@ -7,6 +7,7 @@ use dunlin_proto::ids::{GatewayId, WorkerId};
 use tokio::time::Instant;
 
 use crate::{
+    acme::{Acme, Setup},
     catalog::CatalogKeeper,
     cluster::Cluster,
     codes::{Codes, Workshop},
@@ -45,7 +46,12 @@ pub(crate) struct App {
 
 impl App {
     /// Begins an epoch, reads what is remembered, and starts the tasks.
-    pub(crate) async fn start(store: Store, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn start(
+        store: Store,
+        workshop: Arc<Workshop>,
+        setup: &Setup,
+        shutdown: &Shutdown,
+    ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
         let remembered = store.worker_list().await?;
         let members = Members::load(store.clone()).await?;
@@ -55,6 +61,8 @@ impl App {
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
         let trials = Trials { store: store.clone(), catalog: catalog.clone(), board: board.clone() };
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
+        let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
+        shutdown.spawn(acme.run(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();

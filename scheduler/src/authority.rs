@@ -1,9 +1,9 @@
-//! The cluster's own certificate authority: its key is a file of mode 0600 that only the scheduler reads, and everybody
+//! The cluster's own certificate authority: its key is an encrypted file that only the scheduler reads, and everybody
 //! trusts the certificates that it issues. They live for a day at most and name a role and a process.
 //!
 //! Who may have one is not decided here (`members.rs`).
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use dunlin_process::{data::write_private, shutdown::Shutdown};
@@ -20,7 +20,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer, pem::PemObject};
 use time::OffsetDateTime;
 
-use crate::{model::Time, signing::open_key};
+use crate::{keyring::Keyring, model::Time};
 
 /// How long the authority itself is good.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -52,11 +52,11 @@ pub(crate) struct Issued {
 impl Authority {
     /// Reads the authority from `keys/authority.pk8` and `keys/authority.pem`, or makes it. Its certificates live for
     /// `lifetime`.
-    pub(crate) fn open(keys: &Path, lifetime: Duration) -> anyhow::Result<Self> {
-        let pkcs8 = open_key(&keys.join("authority.pk8"))?;
+    pub(crate) fn open(keys: &Keyring, lifetime: Duration) -> anyhow::Result<Self> {
+        let pkcs8 = keys.key("authority.pk8")?;
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_ED25519);
         let key = key.context("read the key of the cluster's authority")?;
-        let file = keys.join("authority.pem");
+        let file = keys.file("authority.pem");
         let certificate = if file.exists() {
             CertificateDer::from_pem_file(&file).with_context(|| format!("read certificate {}", file.display()))?
         } else {

@@ -276,6 +276,21 @@ impl Cluster {
         }
     }
 
+    /// A gateway says which certificates and challenges it serves.
+    pub(crate) fn gateway_certified(&mut self, gateway: &GatewayId, session: Session, has: Option<Position>) {
+        if let Some(known) = self.gateways.get_mut(gateway).filter(|known| known.session == session) {
+            known.certificates = has;
+        }
+    }
+
+    /// The connected gateways that do not serve these certificates and challenges yet, or never will.
+    pub(crate) fn behind_certificates(&self, newest: Position) -> BTreeSet<GatewayId> {
+        let behind = |known: &GatewayView| {
+            known.certificates.is_none_or(|has| has.epoch != newest.epoch || has.sequence < newest.sequence)
+        };
+        self.gateways.iter().filter(|(_, known)| behind(known)).map(|(gateway, _)| gateway.clone()).collect()
+    }
+
     /// The connected gateways that store answers and have not followed so far.
     pub(crate) fn behind_purge(&self, newest: Position) -> BTreeSet<GatewayId> {
         let behind = |known: &GatewayView| {

@@ -71,7 +71,7 @@ impl JoinTokenArgs {
     pub fn make(self) -> anyhow::Result<String> {
         let Self { role, name, lifetime, config, data_dir } = self;
         let config = SchedulerArgs { config, data_dir, ..SchedulerArgs::default() }.load()?;
-        join_token(&config.data_dir, role, name.as_deref(), lifetime)
+        join_token(&config, role, name.as_deref(), lifetime)
     }
 }
 
@@ -92,7 +92,7 @@ impl OperatorTokenArgs {
     fn print(self) -> anyhow::Result<()> {
         let Self { subject, lifetime, config, data_dir } = self;
         let config = SchedulerArgs { config, data_dir, ..SchedulerArgs::default() }.load()?;
-        let token = operator_token(&config.data_dir, &subject, lifetime)?;
+        let token = operator_token(&config, &subject, lifetime)?;
         Ok(writeln!(std::io::stdout(), "{token}")?)
     }
 }

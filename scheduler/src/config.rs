@@ -1,5 +1,7 @@
 //! The scheduler's configuration: defaults, then a TOML file, then `DUNLIN_SCHEDULER_*`, then flags.
 
+mod acme;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -9,6 +11,7 @@ use anyhow::{Context, ensure};
 use dunlin_process::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
+pub use self::acme::{AcmeConfig, ChallengeKind};
 use crate::store::Database;
 
 /// The scheduler's configuration.
@@ -40,6 +43,11 @@ pub struct Config {
     pub compiler_cpu_seconds: u64,
     /// How long certificates of the cluster's processes live, in seconds; they are renewed at half of it. Default 86400.
     pub certificate_seconds: u64,
+    /// File with the key that encrypts private keys in database and data folder. Default: `keys/storage.key` in the data folder,
+    /// made at the first start.
+    pub storage_key: Option<PathBuf>,
+    /// How certificates for domains are got. Default: not at all.
+    pub acme: AcmeConfig,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -62,6 +70,8 @@ impl Default for Config {
             compiler_memory_mib: 2048,
             compiler_cpu_seconds: 60,
             certificate_seconds: 24 * 3600,
+            storage_key: None,
+            acme: AcmeConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
         }
@@ -139,6 +149,7 @@ impl Config {
         ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
         let seconds = self.certificate_seconds;
         ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
+        self.acme.check()?;
         self.database().map(drop)
     }
 

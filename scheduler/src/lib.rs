@@ -4,9 +4,10 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `lending` divides limited rates over gateways; `trials` remembers what workers found out, `purges` what gateways forget;
+//! `lending` divides limited rates over gateways; `trials` remembers what workers found out, `purges` what gateways forget; `acme` gets certificates for domains;
 //! `decide` is placement and autoscaling for simulations.
 
+mod acme;
 mod app;
 mod artifacts;
 mod authority;
@@ -21,6 +22,7 @@ mod config;
 pub mod decide;
 mod deploy;
 mod error;
+mod keyring;
 mod keys;
 mod lending;
 mod members;
@@ -37,7 +39,7 @@ mod trials;
 
 pub use self::{
     command::{JoinTokenArgs, SchedulerCommand},
-    config::{Config, SchedulerArgs},
+    config::{AcmeConfig, ChallengeKind, Config, SchedulerArgs},
     server::{Addresses, Scheduler, join_token, operator_token},
     tokens::MAX_LIFETIME,
 };

@@ -1,6 +1,7 @@
 //! What the scheduler remembers, as values that have been checked: the store reads and writes them, the rpc modules turn
 //! them into messages. No generated type and no SQL is in here.
 
+mod certificate;
 mod division;
 
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use dunlin_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
 pub(crate) use division::{AliasRecord, Share, full, newest, with_canary};
 
 /// A moment as the database keeps it: microseconds since 1970.
@@ -29,6 +31,17 @@ impl Time {
     /// The moment so much later.
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The same moment as the system's clock has it.
+    pub(crate) fn wall(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(self.0).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        humantime::format_rfc3339_seconds(self.wall()).fmt(f)
     }
 }
 
@@ -321,6 +334,8 @@ pub(crate) struct DomainRecord {
     pub(crate) creator: String,
     /// When it was given.
     pub(crate) create_time: Time,
+    /// Whether the cluster gets a certificate for it.
+    pub(crate) tls: DomainTls,
 }
 
 #[cfg(test)]

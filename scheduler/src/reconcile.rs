@@ -7,6 +7,7 @@
 //! reconnect than another. A version moves by being ready on its new worker before it leaves the old one.
 
 mod acknowledge;
+mod certificates;
 mod plan;
 mod publish;
 mod standbys;
@@ -25,7 +26,9 @@ use tokio::{
 };
 
 pub(crate) use self::publish::{Peer, Placed, Placements};
-use crate::{autoscale::State, catalog::CatalogKeeper, cluster::Cluster, placement::Placement, purges::PurgeLog};
+use crate::{
+    acme::Published, autoscale::State, catalog::CatalogKeeper, cluster::Cluster, placement::Placement, purges::PurgeLog,
+};
 
 /// How often it decides without a hint.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -46,6 +49,8 @@ pub(crate) struct Board {
     acknowledgements: watch::Sender<u64>,
     /// The last purges of stored answers.
     purges: watch::Sender<PurgeLog>,
+    /// What gateways are told of certificates.
+    certificates: watch::Sender<Arc<Published>>,
     epoch: u64,
     /// When this scheduler began.
     began: Instant,
@@ -61,6 +66,7 @@ impl Board {
             wanted_workers: watch::Sender::new(0),
             acknowledgements: watch::Sender::new(0),
             purges: watch::Sender::new(PurgeLog::new(epoch)),
+            certificates: watch::Sender::new(Arc::new(Published::new(epoch))),
             epoch,
             began,
         }

@@ -1,6 +1,6 @@
 //! The process: what is opened and bound before anything is served, how it waits for its database, and how it ends.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use dunlin_process::{data::DataDir, shutdown::Shutdown};
@@ -12,12 +12,14 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    acme::Setup,
     app::App,
     artifacts::Artifacts,
     authority::Authority,
     codes::Workshop,
     compiler::{ChildLimits, Compiler, Queue},
     config::Config,
+    keyring::Keyring,
     model::Time,
     rpc::{self, Desk},
     signing::CodeSigner,
@@ -48,6 +50,7 @@ pub struct Scheduler {
     authority: Arc<Authority>,
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
+    setup: Setup,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -62,6 +65,8 @@ impl Scheduler {
         let secret = config.cluster_secret.as_deref().map(ClusterSecret::from_file).transpose()?;
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
+        let keys = Keyring::open(&keys, config.storage_key.as_deref())?;
+        let setup = Setup::new(&config.acme, keys.vault().clone())?;
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -85,7 +90,7 @@ impl Scheduler {
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let authority = Arc::new(authority);
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, _data: data })
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, _data: data })
     }
 
     /// Where it listens.
@@ -128,7 +133,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(self.database, self.workshop, app.clone(), reporter, work.clone()));
+        let opening = work.spawn(open(self.database, (self.workshop, self.setup), app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -163,7 +168,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    workshop: Arc<Workshop>,
+    (workshop, setup): (Arc<Workshop>, Setup),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -171,7 +176,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), &setup, &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -191,9 +196,14 @@ async fn open(
     }
 }
 
-async fn begin(database: &Database, workshop: Arc<Workshop>, shutdown: &Shutdown) -> Result<Arc<App>, OpenError> {
+async fn begin(
+    database: &Database,
+    workshop: Arc<Workshop>,
+    setup: &Setup,
+    shutdown: &Shutdown,
+) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, shutdown).await?)
+    Ok(App::start(store, workshop, setup, shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -211,13 +221,19 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// The key can't be read or made.
-pub fn operator_token(data_dir: &Path, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
-    let keys = data_dir.join("keys");
-    if keys.join("token.pk8").exists() {
-        return mint_operator_token(&TokenSigner::open(&keys)?, subject, lifetime);
-    }
-    let data = DataDir::open(data_dir)?;
-    mint_operator_token(&TokenSigner::open(&data.folder("keys")?)?, subject, lifetime)
+pub fn operator_token(config: &Config, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
+    let (keys, _data) = own_keys(config, &["token.pk8"])?;
+    mint_operator_token(&TokenSigner::open(&keys)?, subject, lifetime)
+}
+
+/// The keys in the data folder. Only where one of these files has to be made, the folder must be nobody else's meanwhile; a running
+/// scheduler has made them.
+fn own_keys(config: &Config, files: &[&str]) -> anyhow::Result<(Keyring, Option<DataDir>)> {
+    let folder = config.data_dir.join("keys");
+    let made = files.iter().all(|file| folder.join(file).exists());
+    let data = if made { None } else { Some(DataDir::open(&config.data_dir)?) };
+    data.as_ref().map(|data| data.folder("keys")).transpose()?;
+    Ok((Keyring::open(&folder, config.storage_key.as_deref())?, data))
 }
 
 fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) -> anyhow::Result<String> {
@@ -235,7 +251,7 @@ fn mint_operator_token(tokens: &TokenSigner, subject: &str, lifetime: Duration) 
 ///
 /// # Errors
 /// The name is none, the lifetime makes no sense, or the keys can't be read or made.
-pub fn join_token(data_dir: &Path, role: Role, name: Option<&str>, lifetime: Duration) -> anyhow::Result<String> {
+pub fn join_token(config: &Config, role: Role, name: Option<&str>, lifetime: Duration) -> anyhow::Result<String> {
     ensure!(role != Role::Scheduler, "a scheduler needs no join token; it has the keys");
     ensure!(
         (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime),
@@ -244,11 +260,7 @@ pub fn join_token(data_dir: &Path, role: Role, name: Option<&str>, lifetime: Dur
     if let Some(name) = name {
         Identity::new(role, name).map_err(anyhow::Error::msg)?;
     }
-    let keys = data_dir.join("keys");
-    // Only what is made needs the folder for itself; a running scheduler has made it.
-    let made = keys.join("token.pk8").exists() && keys.join("authority.pem").exists();
-    let data = if made { None } else { Some(DataDir::open(data_dir)?) };
-    data.as_ref().map(|data| data.folder("keys")).transpose()?;
+    let (keys, _data) = own_keys(config, &["token.pk8", "authority.pem"])?;
     let authority = Authority::open(&keys, MAX_LIFETIME)?;
     let purpose = Purpose::Join(role, name.map(str::to_owned), authority.fingerprint());
     TokenSigner::open(&keys)?.mint("operator", &purpose, lifetime, Time::now()).map(|(token, _)| token)

@@ -1,7 +1,7 @@
 //! Tokens that the cluster issues (JWT, RFC 7519, signed by EdDSA, RFC 8037). Verifying them is the gateways' work: they get
 //! the public key with their configuration.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -13,7 +13,7 @@ use dunlin_proto::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::{model::Time, signing::open_key};
+use crate::{keyring::Keyring, model::Time};
 
 /// The longest life of a token.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -135,8 +135,8 @@ impl std::fmt::Debug for TokenSigner {
 
 impl TokenSigner {
     /// Reads the key from `keys/token.pk8`, or makes it.
-    pub(crate) fn open(keys: &Path) -> anyhow::Result<Self> {
-        let pkcs8 = open_key(&keys.join("token.pk8"))?;
+    pub(crate) fn open(keys: &Keyring) -> anyhow::Result<Self> {
+        let pkcs8 = keys.key("token.pk8")?;
         let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).context("read the token signing key")?;
         let public_key = pair.public_key().as_ref().to_vec();
         let id = Digest::of(&public_key).hex().chars().take(16).collect();
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_token_says_what_the_gateway_expects() {
         let folder = tempfile::tempdir().unwrap();
-        let signer = TokenSigner::open(folder.path()).unwrap();
+        let signer = TokenSigner::open(&Keyring::open(folder.path(), None).unwrap()).unwrap();
         let shop: Namespace = "shop".parse().unwrap();
         let developer = Grant { namespace: Some(shop.clone()), role: "developer" };
         let purpose = Purpose::Administration(vec![developer, Grant::OPERATOR]);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_call_token_is_for_one_namespace_and_no_token_lives_longer_than_a_day() {
         let folder = tempfile::tempdir().unwrap();
-        let signer = TokenSigner::open(folder.path()).unwrap();
+        let signer = TokenSigner::open(&Keyring::open(folder.path(), None).unwrap()).unwrap();
         let purpose = Purpose::Call("shop".parse().unwrap(), vec!["read".into(), "write".into()]);
         let (token, _) = signer.mint("till", &purpose, Duration::from_secs(1_000_000), Time::now()).unwrap();
         let claims = verify(&signer, &token, "dunlin:shop").unwrap();
@@ -253,13 +253,16 @@ mod tests {
         assert!(claims.get("grants").is_none());
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 24 * 3600);
         let other = tempfile::tempdir().unwrap();
-        assert!(verify(&TokenSigner::open(other.path()).unwrap(), &token, "dunlin:shop").is_err());
+        assert!(
+            verify(&TokenSigner::open(&Keyring::open(other.path(), None).unwrap()).unwrap(), &token, "dunlin:shop")
+                .is_err()
+        );
     }
 
     #[test]
     fn t47_a_join_token_is_good_for_what_it_says_and_for_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let signer = TokenSigner::open(folder.path()).unwrap();
+        let signer = TokenSigner::open(&Keyring::open(folder.path(), None).unwrap()).unwrap();
         let minute = Duration::from_secs(60);
         let mint = |purpose: &Purpose, now| signer.mint("zoe", purpose, minute, now).unwrap().0;
         let named = Purpose::Join(Role::Worker, Some("w-1".into()), Digest::of(b"ca"));
@@ -272,7 +275,11 @@ mod tests {
         let expired = mint(&open, Time(Time::now().0 - 61_000_000));
         let people = mint(&Purpose::Administration(vec![Grant::OPERATOR]), Time::now());
         let other = tempfile::tempdir().unwrap();
-        let other = TokenSigner::open(other.path()).unwrap().mint("zoe", &open, minute, Time::now()).unwrap().0;
+        let other = TokenSigner::open(&Keyring::open(other.path(), None).unwrap())
+            .unwrap()
+            .mint("zoe", &open, minute, Time::now())
+            .unwrap()
+            .0;
         for (token, words) in [
             (expired.as_str(), "expired"),
             (people.as_str(), "people"),

@@ -30,6 +30,8 @@ pub struct Config {
     pub cluster_secret: PathBuf,
     /// File of a join token, with which a worker without certificate gets one. Default none.
     pub join_token_file: Option<PathBuf>,
+    /// File of the key that encrypts private keys in the data folder. Default: `storage.key` there, made at the first start.
+    pub storage_key: Option<PathBuf>,
     /// Invocations that run at once on this worker, of all versions together. Default 1000.
     pub capacity: u32,
     /// Threads that run guests and serve gateways; as many as there are processors where nothing else is on the machine.
@@ -73,6 +75,7 @@ impl Default for Config {
             data_dir: PathBuf::from("dunlin-worker"),
             cluster_secret: PathBuf::from("cluster-secret"),
             join_token_file: None,
+            storage_key: None,
             capacity: 1000,
             threads: Cores::half(),
             wasi03: true,

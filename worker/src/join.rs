@@ -7,7 +7,7 @@ use clap::Args;
 use dunlin_process::data::DataDir;
 use dunlin_proto::trust::JoinToken;
 
-use crate::{WorkerArgs, enrolment, identity};
+use crate::{WorkerArgs, enrolment, home, identity};
 
 /// What joining takes.
 #[derive(Debug, Clone, Args)]
@@ -58,7 +58,8 @@ impl JoinArgs {
         let config = WorkerArgs { config, scheduler, name, data_dir, ..WorkerArgs::default() }.load()?;
         let data = DataDir::open(&config.data_dir)?;
         let name = identity::name(&config.name, data.path())?;
-        let member = enrolment(&config, &data, &name).join_once(&token).await?;
+        let home = home(&config, &data)?;
+        let member = enrolment(&config, &home, &name).join_once(&token).await?;
         let data_dir = std::path::absolute(&config.data_dir).context("find the data folder")?;
         Ok(Joined { name: member.identity().id.clone(), data_dir, scheduler: config.scheduler })
     }

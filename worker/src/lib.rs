@@ -36,7 +36,8 @@ use dunlin_proto::{
         worker_log_service_server::WorkerLogServiceServer,
     },
     local::Local,
-    trust::{Enrolment, Expected, Link, Role, Trust},
+    trust::{Enrolment, Expected, Home, Link, Role, Trust},
+    vault::Vault,
 };
 use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ pub struct Worker {
     name: WorkerId,
     config: Config,
     trust: Trust,
+    home: Home,
     listener: TcpListener,
     address: SocketAddr,
     runtime: Arc<Runtime>,
@@ -100,19 +102,25 @@ fn authorities(files: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Its name, and how it is trusted: the name that its certificate says, if it has one.
-async fn enrol(config: &Config, data: &DataDir) -> anyhow::Result<(WorkerId, Trust)> {
+async fn enrol(config: &Config, data: &DataDir, home: &Home) -> anyhow::Result<(WorkerId, Trust)> {
     let name = identity::name(&config.name, data.path())?;
-    let trust = enrolment(config, data, &name).open().await?;
+    let trust = enrolment(config, home, &name).open().await?;
     let name = trust.identity().map(|identity| identity.id.parse()).transpose()?.unwrap_or(name);
     Ok((name, trust))
 }
 
-fn enrolment<'a>(config: &'a Config, data: &'a DataDir, name: &'a WorkerId) -> Enrolment<'a> {
+/// Where it keeps its key and certificate.
+fn home(config: &Config, data: &DataDir) -> anyhow::Result<Home> {
+    let vault = Vault::open(config.storage_key.as_deref(), data.path())?;
+    Ok(Home::new(data.path(), vault.into()))
+}
+
+fn enrolment<'a>(config: &'a Config, home: &'a Home, name: &'a WorkerId) -> Enrolment<'a> {
     Enrolment {
         role: Role::Worker,
         wanted: (!config.name.is_empty()).then_some(&*config.name),
         fallback: name.as_str(),
-        data: data.path(),
+        home,
         secret: &config.cluster_secret,
         token: config.join_token_file.as_deref(),
         scheduler: &config.scheduler,
@@ -127,7 +135,8 @@ impl Worker {
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.check()?;
         let data = DataDir::open(&config.data_dir)?;
-        let (name, trust) = enrol(&config, &data).await?;
+        let home = home(&config, &data)?;
+        let (name, trust) = enrol(&config, &data, &home).await?;
         trust.check_listener("--listen", config.listen)?;
         let listener = dunlin_process::listen::listen(config.listen);
         let listener =
@@ -150,6 +159,7 @@ impl Worker {
             name,
             config,
             trust,
+            home,
             listener,
             address,
             runtime,
@@ -215,7 +225,7 @@ impl Worker {
         let cores = self.cores.unwrap_or_else(Cores::here);
         let mut servers = serve(&router, Sockets::share(self.listener, &cores, &background), &self.trust, &shutdown)?;
         let fresh = self.trust.clone();
-        let fresh = fresh.keep_fresh(self.config.scheduler.clone(), self.data.path().to_owned(), background.clone());
+        let fresh = fresh.keep_fresh(self.config.scheduler.clone(), self.home.clone(), background.clone());
         background.spawn(fresh);
         let mut drained = std::pin::pin!(async {
             shutdown.begun().await;

@@ -1,13 +1,16 @@
-//! `dunlin domain`: the domains that a namespace owns.
+//! `dunlin domain`: the domains that a namespace owns, and their certificates.
 
-use clap::Subcommand;
-use dunlin_proto::{ids::DomainName, names::DomainRef, v1};
+use std::time::SystemTime;
+
+use clap::{Subcommand, ValueEnum};
+use dunlin_proto::{ApiError, ids::DomainName, names::DomainRef, v1};
 
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
+    output::pairs,
     session::{Session, namespace_name},
-    view::route::{DOMAINS, DomainView},
+    view::domain::{DOMAINS, DomainView},
 };
 
 /// What to do with domains.
@@ -16,6 +19,15 @@ pub(crate) enum DomainCommand {
     /// Take a domain, with every name below it, for the namespace; the first that asks gets it
     Add {
         /// Its name, such as example.com
+        #[arg(value_parser = name)]
+        domain: DomainName,
+        /// How it gets a certificate, for this name alone: by ACME where the operator has set up an authority, or none
+        #[arg(long, value_enum, default_value_t = Tls::Acme)]
+        tls: Tls,
+    },
+    /// Show a domain and what has become of its certificate
+    Show {
+        /// Its name
         domain: DomainName,
     },
     /// List the namespace's domains
@@ -32,18 +44,44 @@ pub(crate) enum DomainCommand {
     },
 }
 
+/// How a domain gets a certificate.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Tls {
+    /// By ACME
+    Acme,
+    /// It gets none
+    None,
+}
+
+/// Reads the name of a domain.
+fn name(text: &str) -> Result<DomainName, String> {
+    if let Some(parent) = text.strip_prefix("*.") {
+        return Err(format!(
+            "a domain has every name below it without asking; add {parent}. Certificates for wildcards are not got by ACME, for \
+             that takes DNS-01: give the gateways one as a file, and add the domain with --tls none"
+        ));
+    }
+    text.parse().map_err(|error: dunlin_proto::ids::IdError| error.to_string())
+}
+
 /// Runs it.
 pub(crate) async fn run(command: DomainCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        DomainCommand::Add { domain } => add(&client, session, &domain).await,
+        DomainCommand::Add { domain, tls } => add(&client, session, &domain, tls).await,
+        DomainCommand::Show { domain } => show(&client, session, &domain).await,
         DomainCommand::List => list(&client, session).await,
         DomainCommand::Remove { domain, yes } => remove(&client, session, domain, yes).await,
     }
 }
 
-async fn add(client: &Client, session: &Session, domain: &DomainName) -> Result<(), Failure> {
-    let request = v1::CreateDomainRequest { parent: namespace_name(client.target()), domain: domain.to_string() };
+async fn add(client: &Client, session: &Session, domain: &DomainName, tls: Tls) -> Result<(), Failure> {
+    let tls = match tls {
+        Tls::Acme => v1::DomainTls::Acme,
+        Tls::None => v1::DomainTls::None,
+    };
+    let (parent, domain_name) = (namespace_name(client.target()), domain.to_string());
+    let request = v1::CreateDomainRequest { parent, domain: domain_name, tls: tls.into() };
     let given = DomainView::from(answer(client.domains().create_domain(request).await)?.domain.unwrap_or_default());
     if session.output.is_json() {
         return session.output.json(&given);
@@ -54,10 +92,34 @@ async fn add(client: &Client, session: &Session, domain: &DomainName) -> Result<
 }
 
 async fn list(client: &Client, session: &Session) -> Result<(), Failure> {
+    let views = all(client).await?;
+    warn(session, &views);
+    session.output.list(&views, DOMAINS, "no domains yet; take one with: dunlin domain add NAME")
+}
+
+async fn show(client: &Client, session: &Session, domain: &DomainName) -> Result<(), Failure> {
+    let mut views = all(client).await?;
+    views.retain(|view| view.domain == domain.as_str());
+    let missing = || {
+        let name = DomainRef { namespace: client.target().namespace.clone(), domain: domain.clone() };
+        Failure::from(ApiError::not_found(name).hint("the namespace's domains: dunlin domain list"))
+    };
+    let view = views.first().ok_or_else(missing)?;
+    warn(session, &views);
+    if session.output.is_json() { session.output.json(view) } else { session.output.text(&pairs(&view.facts())) }
+}
+
+/// Tells of certificates that should have been renewed.
+fn warn(session: &Session, views: &[DomainView]) {
+    let now = SystemTime::now();
+    views.iter().filter_map(|view| view.warning(now)).for_each(|warning| session.output.warn(warning));
+}
+
+/// All domains of the namespace; there are few.
+async fn all(client: &Client) -> Result<Vec<DomainView>, Failure> {
     let parent = namespace_name(client.target());
     let domains = all_pages(|token| page(client, &parent, token)).await?;
-    let views: Vec<DomainView> = domains.into_iter().map(Into::into).collect();
-    session.output.list(&views, DOMAINS, "no domains yet; take one with: dunlin domain add NAME")
+    Ok(domains.into_iter().map(Into::into).collect())
 }
 
 async fn page(client: &Client, parent: &str, page_token: String) -> Result<(Vec<v1::Domain>, String), Failure> {

@@ -54,7 +54,8 @@ pub(crate) async fn scheduler(command: SchedulerCommand, output: Output, shutdow
     let mut config = command.args.load()?;
     match command.action {
         Some(SchedulerAction::OperatorToken { subject, lifetime, data_dir }) => {
-            let token = operator_token(&data_dir.unwrap_or(config.data_dir), &subject, lifetime)?;
+            config.data_dir = data_dir.unwrap_or(config.data_dir);
+            let token = operator_token(&config, &subject, lifetime)?;
             return print(output, &format!("{token}\n"));
         }
         Some(SchedulerAction::JoinToken(args)) => return print(output, &format!("{}\n", args.make()?)),

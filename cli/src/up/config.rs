@@ -112,7 +112,7 @@ impl UpArgs {
         config.gateway.admin = self.admin.unwrap_or(config.gateway.admin);
         config.gateway.domain = self.domain.clone().or(config.gateway.domain);
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
+            let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
             config.gateway.tls.certificates.insert(0, pair);
         }
         config.worker.capacity = self.capacity.unwrap_or(config.worker.capacity);

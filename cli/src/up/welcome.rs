@@ -50,6 +50,8 @@ pub(crate) struct Host {
     /// The address of administration, by the name of its certificate where it has one.
     pub(crate) admin: String,
     pub(crate) data_dir: PathBuf,
+    /// The file that encrypts the scheduler's keys, where it is named.
+    pub(crate) storage_key: Option<PathBuf>,
 }
 
 impl Host {
@@ -94,7 +96,9 @@ impl Host {
     }
 
     fn token(&self) -> Result<String, Failure> {
-        Ok(dunlin_scheduler::operator_token(&self.data_dir.join(SCHEDULER), SUBJECT, LIFETIME)?)
+        let (data_dir, storage_key) = (self.data_dir.join(SCHEDULER), self.storage_key.clone());
+        let config = dunlin_scheduler::Config { data_dir, storage_key, ..dunlin_scheduler::Config::default() };
+        Ok(dunlin_scheduler::operator_token(&config, SUBJECT, LIFETIME)?)
     }
 
     /// Writes the context, and says whether it is the one in use. Somebody who uses another cluster goes on with that.

@@ -1,4 +1,4 @@
-//! Routes and domains, as shown.
+//! Routes, as shown.
 
 use dunlin_proto::v1;
 use serde::Serialize;
@@ -194,33 +194,4 @@ pub(crate) const ROUTES: &[Column<RouteView>] = &[
         or_dash(&route.cors.as_ref().map(|cors| cors.allow_origins.join(" ")).unwrap_or_default())
     }),
     Column::wide("BY", |route| or_dash(&route.creator)),
-];
-
-/// A domain that a namespace owns.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct DomainView {
-    pub(crate) resource: String,
-    pub(crate) namespace: String,
-    pub(crate) domain: String,
-    pub(crate) creator: String,
-    pub(crate) create_time: Option<Time>,
-}
-
-impl From<v1::Domain> for DomainView {
-    fn from(domain: v1::Domain) -> Self {
-        Self {
-            namespace: part(&domain.name, "namespaces"),
-            domain: part(&domain.name, "domains"),
-            resource: domain.name,
-            creator: domain.creator,
-            create_time: Time::from_wire(domain.create_time),
-        }
-    }
-}
-
-/// The columns of a list of domains.
-pub(crate) const DOMAINS: &[Column<DomainView>] = &[
-    Column::new("DOMAIN", |domain| domain.domain.clone()),
-    Column::new("ADDED", |domain| age(domain.create_time)),
-    Column::new("BY", |domain| or_dash(&domain.creator)),
 ];

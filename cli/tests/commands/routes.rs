@@ -112,9 +112,17 @@ async fn domains_are_taken_listed_and_given_back() {
     let user = User::signed_in().await;
     let added = user.run("domain add shop.example").await.ok();
     assert!(added.err.contains("shop.example belongs to namespace default"), "{added:?}");
-    assert_eq!(user.run("domain ls").await.ok().out, "DOMAIN        ADDED  BY\nshop.example  5m     zoe\n");
+    assert_eq!(
+        user.run("domain ls").await.ok().out,
+        "DOMAIN        CERTIFICATE  ADDED  BY\nshop.example  -            5m     zoe\n"
+    );
     assert_eq!(user.run("domain list -o json").await.ok().json()[0]["domain"], "shop.example");
+    assert!(user.run("domain show shop.example").await.ok().out.contains("Certificate:  -"));
+    assert_eq!(user.run("domain show other.example").await.code, 4);
     user.run("domain remove shop.example -y").await.ok();
+    user.run("domain add shop.example --tls none").await.ok();
+    assert_eq!(user.run("domain show shop.example -o json").await.ok().json()["tls"], "none");
+    assert!(user.run("domain add *.shop.example").await.err.contains("DNS-01"));
     assert_eq!(user.run("domain add localhost").await.code, 2);
 }
 

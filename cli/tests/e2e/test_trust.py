@@ -23,6 +23,7 @@ from conftest import new_namespace
 from harness import guests
 from harness.cluster import Cluster, eventually
 from harness.paths import BINARIES, Cli, plain_environment
+from harness.tokens import unsealed
 
 UNAUTHENTICATED, DENIED, UNIMPLEMENTED = "16", "7", "12"
 
@@ -33,13 +34,14 @@ def run(binary, *arguments, seconds=20, **options):
 
 
 def readable(member):
-    """The same key and certificates with the key as OpenSSL reads it: PKCS #8 without the public half (RFC 5208, not 5958)."""
-    text = member.read_text()
-    der = base64.b64decode("".join(text.partition("-----END PRIVATE KEY-----")[0].splitlines()[1:]))
+    """The same key and certificates with the key as OpenSSL reads it: in the clear, PKCS #8 without the public half (RFC 5208, not 5958)."""
+    text, end = member.read_text(), "-----END DUNLIN ENCRYPTED PRIVATE KEY-----"
+    sealed = base64.b64decode("".join(text.partition(end)[0].splitlines()[1:]))
+    der = unsealed(sealed, member.parent.parent / "storage.key", "member")
     seed = der[der.index(b"\x04\x22\x04\x20") + 4:][:32]
     key = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     file = tempfile.NamedTemporaryFile(suffix=".pem", delete=False)
-    file.write(key + text.partition("-----END PRIVATE KEY-----")[2].lstrip().encode())
+    file.write(key + text.partition(end)[2].lstrip().encode())
     file.close()
     return file.name
 
@@ -184,7 +186,10 @@ def test_t47_certificates_are_renewed_under_load_and_expired_ones_refused(tmp_pa
         cluster.api().deploy(namespace, "fn", guests.answer("alive"))
         members = [cluster.folder / name / "trust/member.pem" for name in ("gateway-1", "worker-1", "worker-2")]
         before = [file.read_bytes() for file in members]
-        shutil.copy(members[0], tmp_path / "old.pem")
+        old = tmp_path / "old/trust/member.pem"
+        old.parent.mkdir(parents=True)
+        shutil.copy(members[0], old)
+        shutil.copy(members[0].parent.parent / "storage.key", tmp_path / "old/storage.key")
         with cluster.http() as client:
             eventually(lambda: client.get(f"/{namespace}/fn/").status_code == 200, what="the function")
             until, codes = time.monotonic() + 14, []
@@ -192,9 +197,9 @@ def test_t47_certificates_are_renewed_under_load_and_expired_ones_refused(tmp_pa
                 codes.append(client.get(f"/{namespace}/fn/").status_code)
                 time.sleep(0.02)
         assert set(codes) == {200} and len(codes) > 200, {code: codes.count(code) for code in codes}
-        assert all(file.read_bytes() != old for file, old in zip(members, before)), "a certificate was not renewed"
+        assert all(file.read_bytes() != then for file, then in zip(members, before)), "a certificate was not renewed"
         with pytest.raises(OSError):
-            call(cluster.facts["workers"][0]["address"], LOGS, tmp_path / "old.pem")
+            call(cluster.facts["workers"][0]["address"], LOGS, old)
         cluster.restart("gateway-1")
         with cluster.http() as client:
             eventually(lambda: client.get(f"/{namespace}/fn/").status_code == 200, what="the function after a restart")

@@ -6,6 +6,7 @@
 mod access;
 mod alias;
 mod cluster;
+mod domain;
 mod function;
 mod invocation;
 mod plan;
@@ -17,12 +18,13 @@ mod time;
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
+pub(crate) use domain::{Domain, DomainList, DomainTls};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
-pub(crate) use route::{Domain, DomainList, Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
+pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.

@@ -37,6 +37,9 @@ pub struct CertificateConfig {
     pub certificate: PathBuf,
     /// The file of its private key (PEM), which must not be open to everybody.
     pub key: PathBuf,
+    /// The file of the passphrase that opens the key, where it is encrypted. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<PathBuf>,
 }
 
 impl Default for TlsConfig {
@@ -109,7 +112,7 @@ mod tests {
     use super::*;
 
     fn certified() -> TlsConfig {
-        let pair = CertificateConfig { certificate: "c.pem".into(), key: "k.pem".into() };
+        let pair = CertificateConfig { certificate: "c.pem".into(), key: "k.pem".into(), passphrase: None };
         TlsConfig { certificates: vec![pair], ..TlsConfig::default() }
     }
 

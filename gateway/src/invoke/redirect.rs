@@ -1,26 +1,36 @@
-//! The listener in the clear beside one that speaks TLS: it sends everybody there, and serves nothing itself.
+//! The listener in the clear beside one that speaks TLS: it sends everybody there but authorities of
+//! certificates, and serves nothing else itself.
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ids::InvocationId};
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 
-use super::{bad_request, head};
+use super::{bad_request, challenge, head};
 use crate::{
-    config::{Config, LimitsConfig},
+    config::Config,
     edge::{Lingering, Peer},
     error,
     routes::host,
+    tls::Issued,
 };
 
 /// The port of `https://`, which an address need not name.
 const HTTPS: u16 = 443;
 
 /// Answers a request with the same address at another port, by TLS. Method and body are to stay (RFC 9110 15.4.9).
-pub(crate) fn redirect(request: Request<Lingering>, peer: &Peer, config: &Config) -> Response<Full<Bytes>> {
+pub(crate) fn redirect(
+    request: Request<Lingering>,
+    peer: &Peer,
+    config: &Config,
+    issued: &Issued,
+) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
-    let location = location(&parts, peer, &config.limits, config.public_port());
-    location.map_or_else(|failure| refuse(&failure, peer), moved).map(Full::new)
+    let answered = head::check(&parts, peer, &config.limits).and_then(|authority| {
+        let own = challenge::answer(&parts, &authority, issued);
+        own.map_or_else(|| location(&parts, &authority, config.public_port()).map(moved), Ok)
+    });
+    answered.unwrap_or_else(|failure| refuse(&failure, peer)).map(Full::new)
 }
 
 fn moved(location: HeaderValue) -> Response<Bytes> {
@@ -40,9 +50,8 @@ fn refuse(failure: &ApiError, peer: &Peer) -> Response<Bytes> {
     response
 }
 
-fn location(parts: &Parts, peer: &Peer, limits: &LimitsConfig, port: u16) -> Result<HeaderValue, ApiError> {
-    let authority = head::check(parts, peer, limits)?;
-    let host = host::canonical(&authority).unwrap_or_default();
+fn location(parts: &Parts, authority: &str, port: u16) -> Result<HeaderValue, ApiError> {
+    let host = host::canonical(authority).unwrap_or_default();
     let port = if port == HTTPS { String::new() } else { format!(":{port}") };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
@@ -52,12 +61,13 @@ fn location(parts: &Parts, peer: &Peer, limits: &LimitsConfig, port: u16) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::Verdict;
+    use crate::{config::LimitsConfig, edge::Verdict};
 
     fn to(host: &str, target: &str, port: u16) -> Option<String> {
         let parts = Request::builder().uri(target).header(header::HOST, host).body(()).unwrap().into_parts().0;
         let peer = Peer { remote: ([127, 0, 0, 1], 1).into(), verdict: Verdict::default(), session: None };
-        let location = location(&parts, &peer, &LimitsConfig::default(), port).ok()?;
+        let authority = head::check(&parts, &peer, &LimitsConfig::default()).ok()?;
+        let location = location(&parts, &authority, port).ok()?;
         Some(location.to_str().unwrap().to_owned())
     }
 

@@ -1,13 +1,19 @@
-//! A value that is kept on disk: whole or not at all, readable by this user only, checked when it is read back. It is written
-//! beside those who use it, and no more often than the disk bears.
+//! A value that is kept on disk: whole or not at all, readable by this user only, checked when it is read back; encrypted where it
+//! holds private keys. It is written beside those who use it, and no more often than the disk bears.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use dunlin_process::{data::write_private, shutdown::Shutdown};
-use dunlin_proto::{ids::Digest, internal::v1::Placements};
+use dunlin_proto::{
+    ids::Digest,
+    internal::v1::{Certificates, Placements},
+    vault::Vault,
+};
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
 
+/// For what private keys are encrypted.
+const PURPOSE: &str = "gateway certificates";
 /// How long a writer rests at least, so that changes that come together are written together.
 const REST: Duration = Duration::from_millis(500);
 /// How many times as long as it wrote: a tenth of a processor at the most.
@@ -29,24 +35,44 @@ impl Stored for Placements {
     }
 }
 
+impl Stored for Certificates {
+    type Message = Self;
+
+    fn message(&self) -> Self {
+        self.clone()
+    }
+}
+
 /// A value whose newest state a file follows.
 #[derive(Debug)]
 pub(super) struct Kept<V> {
     path: PathBuf,
+    /// Nothing where it is kept in the clear.
+    vault: Option<Arc<Vault>>,
     newest: watch::Sender<Option<Arc<V>>>,
 }
 
 impl<V: Stored> Kept<V> {
     /// Reads the file; a damaged one counts as none, since the scheduler has the truth.
     pub(super) fn open(path: PathBuf) -> Self {
-        let value = match std::fs::read(&path) {
-            Ok(bytes) => decode::<V>(&bytes),
-            Err(_) => None,
+        Self::read(path, None)
+    }
+
+    /// The same for a file that is encrypted.
+    pub(super) fn sealed(path: PathBuf, vault: Arc<Vault>) -> Self {
+        Self::read(path, Some(vault))
+    }
+
+    fn read(path: PathBuf, vault: Option<Arc<Vault>>) -> Self {
+        let opened = |bytes: Vec<u8>| match &vault {
+            None => Some(bytes),
+            Some(vault) => vault.open_sealed(PURPOSE, &bytes).ok(),
         };
+        let value = std::fs::read(&path).ok().and_then(opened).and_then(|bytes| decode::<V>(&bytes));
         if value.is_none() && path.exists() {
             tracing::warn!(path = %path.display(), "ignored a damaged file; the scheduler will send what it held");
         }
-        Self { path, newest: watch::Sender::new(value.map(Arc::new)) }
+        Self { path, vault, newest: watch::Sender::new(value.map(Arc::new)) }
     }
 
     /// The newest one; nothing where there has been none.
@@ -60,7 +86,7 @@ impl<V: Stored> Kept<V> {
 
     /// Whoever writes the file.
     pub(super) fn writer(&self) -> Writer<V> {
-        Writer { path: self.path.clone(), newest: self.newest.subscribe() }
+        Writer { path: self.path.clone(), vault: self.vault.clone(), newest: self.newest.subscribe() }
     }
 }
 
@@ -68,6 +94,7 @@ impl<V: Stored> Kept<V> {
 #[derive(Debug)]
 pub(super) struct Writer<V> {
     path: PathBuf,
+    vault: Option<Arc<Vault>>,
     newest: watch::Receiver<Option<Arc<V>>>,
 }
 
@@ -88,9 +115,15 @@ impl<V: Stored> Writer<V> {
     /// Writes the newest value; says whether the file has it.
     async fn write(&mut self) -> bool {
         let Some(value) = self.newest.borrow_and_update().clone() else { return true };
-        let path = self.path.clone();
-        let written = tokio::task::spawn_blocking(move || write_private(&path, &encode(&value.message()))).await;
-        match written {
+        let (path, vault) = (self.path.clone(), self.vault.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let bytes = encode(&value.message());
+            match vault {
+                None => write_private(&path, &bytes),
+                Some(vault) => write_private(&path, &vault.seal(PURPOSE, &bytes).map_err(std::io::Error::other)?),
+            }
+        });
+        match written.await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(%error, path = %self.path.display(), "cannot write");
@@ -128,6 +161,21 @@ mod tests {
         values.into_iter().for_each(|value| kept.set(value));
         drop(kept);
         writer.run(Shutdown::default()).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_encrypted_shows_nothing_and_opens_with_its_key_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("certificates.sealed");
+        let vault = |byte| Arc::new(Vault::new(&[byte; 32]).unwrap());
+        let kept = Kept::sealed(path.clone(), vault(1));
+        let writer = kept.writer();
+        kept.set(configuration(7));
+        drop(kept);
+        writer.run(Shutdown::default()).await;
+        assert!(!std::fs::read(&path).unwrap().windows(4).any(|part| part == b"shop"));
+        assert_eq!(Kept::sealed(path.clone(), vault(1)).value().as_deref(), Some(&configuration(7)));
+        assert_eq!(Kept::<Configuration>::sealed(path, vault(2)).value(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Which certificate a client is shown.
 //!
 //! One that names its host to the letter goes before one with a wildcard, and among equals the one that is configured
-//! first. Who asks for a name that none has, or for no name, is shown the first of all: the handshake goes on, as RFC 6066 3
+//! first; those that the cluster got for domains come after the files. Who asks for a name that none has, or for no name, is shown the first of all: the handshake goes on, as RFC 6066 3
 //! allows, because the client then finds out, and can say, whose certificate it got. Whether a request may follow is
 //! decided when it is there ([`super::Session::is_for`]).
 
@@ -14,12 +14,13 @@ use rustls::{
 };
 
 use super::{
+    ACME, Issued,
     names::Names,
     pair::{Pair, TlsError},
 };
 
 /// A certificate that has been read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Certificate {
     key: Arc<CertifiedKey>,
     names: Arc<Names>,
@@ -30,12 +31,18 @@ pub(super) struct Certificate {
 pub(super) struct Certificates {
     first: Certificate,
     others: Vec<Certificate>,
+    issued: Issued,
 }
 
 impl Certificate {
     fn new(pair: &Pair, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let certified = pair.certified(provider)?;
         Ok(Self { names: pair.names(&certified)?, key: Arc::new(certified) })
+    }
+
+    /// One with these names.
+    pub(super) fn of(certified: CertifiedKey, names: Names) -> Self {
+        Self { key: Arc::new(certified), names: Arc::new(names) }
     }
 
     /// What it is for.
@@ -45,30 +52,35 @@ impl Certificate {
 }
 
 impl Certificates {
-    /// Those of these pairs.
+    /// Those of these pairs, and behind them what the cluster got.
     ///
     /// # Errors
-    /// There are none, or one of them can't be used.
-    pub(super) fn new(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, TlsError> {
+    /// There are no pairs, or one of them can't be used.
+    pub(super) fn new(pairs: &[Pair], issued: Issued, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let mut read = pairs.iter().map(|pair| Certificate::new(pair, provider));
         let none = || rustls::Error::General("there is no certificate".to_owned());
         let first = read.next().ok_or_else(none)??;
-        Ok(Self { first, others: read.collect::<Result<_, _>>()? })
+        Ok(Self { first, others: read.collect::<Result<_, _>>()?, issued })
     }
 
     /// The one for a client that asks for this name, in lower case.
-    pub(super) fn choose(&self, asked: Option<&str>) -> &Certificate {
+    pub(super) fn choose(&self, asked: Option<&str>) -> Certificate {
         let all = || std::iter::once(&self.first).chain(&self.others);
         let found = asked.and_then(|name| {
             let exact = all().find(|certificate| certificate.names.has(name));
-            exact.or_else(|| all().find(|certificate| certificate.names.has_wildcard(name)))
+            let found = exact.or_else(|| all().find(|certificate| certificate.names.has_wildcard(name)));
+            found.cloned().or_else(|| self.issued.certificate(name))
         });
-        found.unwrap_or(&self.first)
+        found.unwrap_or_else(|| self.first.clone())
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.choose(hello.server_name()).key.clone())
+        // An authority asks in no other protocol (RFC 8737 3), and is shown nothing else.
+        if hello.alpn().is_some_and(|mut asked| asked.next() == Some(ACME) && asked.next().is_none()) {
+            return self.issued.challenge(hello.server_name()?);
+        }
+        Some(self.choose(hello.server_name()).key)
     }
 }

@@ -1,6 +1,6 @@
 //! A certificate and its key, as their files hold them, and whatever may be wrong with that.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fmt, fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use dunlin_proto::ids::Digest;
 use rustls::{
@@ -11,7 +11,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::names::Names;
+use super::{encrypted, names::Names};
 use crate::config::CertificateConfig;
 
 /// Why certificates can't be used.
@@ -34,10 +34,16 @@ pub(crate) enum TlsError {
     Nameless { path: String },
     /// No key, or one that can't be used.
     #[error(
-        "{path} holds no private key that can be used: {cause}; it must have a PEM block BEGIN PRIVATE KEY that is not \
-         encrypted"
+        "{path} holds no private key that can be used: {cause}; it must have a PEM block BEGIN PRIVATE KEY, or BEGIN ENCRYPTED \
+         PRIVATE KEY with the file of its passphrase"
     )]
     Key { path: String, cause: String },
+    /// An encrypted key, and no passphrase.
+    #[error("the private key {path} is encrypted; name the file of its passphrase beside it: passphrase = FILE")]
+    Passphrase { path: String },
+    /// Another passphrase.
+    #[error("the passphrase in {passphrase} does not open the private key {path}, or the key is damaged")]
+    Sealed { path: String, passphrase: String },
     /// They don't belong together.
     #[error(
         "the private key in {key} is not that of the certificate in {certificate}; name files that belong together, with the \
@@ -54,15 +60,30 @@ pub(crate) enum TlsError {
 pub(super) struct Pair {
     certificate: File,
     key: File,
+    /// What opens the key, where it is encrypted.
+    passphrase: Option<File>,
 }
 
-#[derive(Debug)]
 struct File {
     path: String,
     bytes: Vec<u8>,
 }
 
+impl fmt::Debug for File {
+    /// Without what is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("File").field(&self.path).finish()
+    }
+}
+
 impl File {
+    /// One that not everybody may read.
+    fn secret(path: &Path) -> Result<Self, TlsError> {
+        let file = Self::read(path)?;
+        let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+        if mode & 0o007 != 0 { Err(TlsError::Open { path: file.path, mode }) } else { Ok(file) }
+    }
+
     fn read(path: &Path) -> Result<Self, TlsError> {
         let shown = path.display().to_string();
         match fs::read(path) {
@@ -82,17 +103,14 @@ impl Pair {
     }
 
     fn read(files: &CertificateConfig) -> Result<Self, TlsError> {
-        let (certificate, key) = (File::read(&files.certificate)?, File::read(&files.key)?);
-        let mode = fs::metadata(&files.key).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
-        if mode & 0o007 != 0 {
-            return Err(TlsError::Open { path: key.path, mode });
-        }
-        Ok(Self { certificate, key })
+        let (certificate, key) = (File::read(&files.certificate)?, File::secret(&files.key)?);
+        let passphrase = files.passphrase.as_deref().map(File::secret).transpose()?;
+        Ok(Self { certificate, key, passphrase })
     }
 
     /// What all of them hold, to tell a change.
     pub(super) fn digest(pairs: &[Self]) -> Digest {
-        let files = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        let files = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key].into_iter().chain(&pair.passphrase));
         let digests: Vec<u8> = files.flat_map(|file| *Digest::of(&file.bytes).as_bytes()).collect();
         Digest::of(&digests)
     }
@@ -109,7 +127,10 @@ impl Pair {
     pub(super) fn certified(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         let path = &self.key.path;
         let wrong = |cause: String| TlsError::Key { path: path.clone(), cause };
-        let key = PrivateKeyDer::from_pem_slice(&self.key.bytes).map_err(|error| wrong(error.to_string()))?;
+        let key = match self.decrypted()? {
+            Some(key) => key,
+            None => PrivateKeyDer::from_pem_slice(&self.key.bytes).map_err(|error| wrong(error.to_string()))?,
+        };
         let key = provider.key_provider.load_private_key(key).map_err(|error| wrong(error.to_string()))?;
         let certified = CertifiedKey::new(self.chain()?, key);
         match certified.keys_match() {
@@ -119,6 +140,19 @@ impl Pair {
             }
             Err(error) => Err(self.unreadable(&error)),
         }
+    }
+
+    /// The key where it is encrypted. A line end after the passphrase is the editor's.
+    fn decrypted(&self) -> Result<Option<PrivateKeyDer<'static>>, TlsError> {
+        if !encrypted::is_encrypted(&self.key.bytes) {
+            return Ok(None);
+        }
+        let path = self.key.path.clone();
+        let Some(passphrase) = &self.passphrase else { return Err(TlsError::Passphrase { path }) };
+        let text = passphrase.bytes.strip_suffix(b"\n").unwrap_or(&passphrase.bytes);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let opened = encrypted::decrypt(&self.key.bytes, text).map(PrivateKeyDer::from);
+        opened.map(Some).ok_or_else(|| TlsError::Sealed { path, passphrase: passphrase.path.clone() })
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {

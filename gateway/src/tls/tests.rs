@@ -35,6 +35,7 @@ impl Folder {
         CertificateConfig {
             certificate: self.write(&format!("{name}.pem"), &certificate.pem()),
             key: self.write(&format!("{name}.key"), &key.serialize_pem()),
+            passphrase: None,
         }
     }
 }
@@ -45,7 +46,7 @@ fn shown(path: &Path) -> String {
 
 #[test]
 fn without_certificates_there_is_no_tls() {
-    assert!(Tls::open(&[]).unwrap().is_none());
+    assert!(Tls::open(&[], Issued::default()).unwrap().is_none());
 }
 
 #[test]
@@ -68,8 +69,8 @@ fn t34_what_is_wrong_with_a_file_is_said_with_its_name() {
         (&a.certificate, &open, ["chmod o=", &shown(&open)]),
         (&nameless.certificate, &nameless.key, ["names no host", &shown(&nameless.certificate)]),
     ] {
-        let bad = CertificateConfig { certificate: certificate.clone(), key: key.clone() };
-        let error = Tls::open(&[b.clone(), bad]).unwrap_err().to_string();
+        let bad = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
+        let error = Tls::open(&[b.clone(), bad], Issued::default()).unwrap_err().to_string();
         assert!(words.iter().all(|words| error.contains(words)), "{error}");
     }
 }
@@ -83,12 +84,12 @@ fn t34_a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
         folder.pair("exact", &["a.example"]),
         folder.pair("again", &["a.example"]),
     ];
-    let tls = Tls::open(&files).unwrap().unwrap();
+    let tls = Tls::open(&files, Issued::default()).unwrap().unwrap();
     let current = tls.0.current.load();
     let index = |asked: Option<&str>| {
         let found = current.certificates.choose(asked).names();
         let names = |file: &CertificateConfig| {
-            let alone = Tls::open(std::slice::from_ref(file)).unwrap().unwrap();
+            let alone = Tls::open(std::slice::from_ref(file), Issued::default()).unwrap().unwrap();
             alone.0.current.load().certificates.choose(None).names()
         };
         files.iter().position(|file| names(file) == found)
@@ -109,7 +110,9 @@ fn t34_a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 #[test]
 fn t34_a_connection_is_for_what_was_asked_and_what_was_shown() {
     let folder = Folder::new();
-    let tls = Tls::open(&[folder.pair("a", &["a.example", "*.fn.example", "192.0.2.7"])]).unwrap().unwrap();
+    let tls = Tls::open(&[folder.pair("a", &["a.example", "*.fn.example", "192.0.2.7"])], Issued::default())
+        .unwrap()
+        .unwrap();
     let names = tls.0.current.load().certificates.choose(None).names();
     for (asked, host, expected) in [
         (Some("a.example"), "a.example", true),
@@ -131,7 +134,7 @@ fn t34_a_connection_is_for_what_was_asked_and_what_was_shown() {
 fn files_that_change_replace_what_is_shown_and_broken_ones_do_not() {
     let folder = Folder::new();
     let files = folder.pair("a", &["a.example"]);
-    let tls = Tls::open(std::slice::from_ref(&files)).unwrap().unwrap();
+    let tls = Tls::open(std::slice::from_ref(&files), Issued::default()).unwrap().unwrap();
     let has = |name: &str| tls.0.current.load().certificates.choose(None).names().has(name);
     let mut watcher = Watcher::new(tls.clone());
     assert_eq!(watcher.look(), Look::Unchanged);
@@ -154,7 +157,7 @@ fn files_that_change_replace_what_is_shown_and_broken_ones_do_not() {
 async fn files_are_looked_at_now_and_then() {
     let folder = Folder::new();
     let files = folder.pair("a", &["a.example"]);
-    let tls = Tls::open(std::slice::from_ref(&files)).unwrap().unwrap();
+    let tls = Tls::open(std::slice::from_ref(&files), Issued::default()).unwrap().unwrap();
     let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
     let shutdown = dunlin_process::shutdown::Shutdown::default();
     let interval = std::time::Duration::from_secs(10);

@@ -73,7 +73,7 @@ impl Watcher {
         if self.seen.as_ref() == Some(&seen) {
             return Look::Unchanged;
         }
-        let current = seen.clone().and_then(|_| Current::new(&pairs).map_err(text));
+        let current = seen.clone().and_then(|_| Current::new(&pairs, self.tls.0.issued.clone()).map_err(text));
         self.seen = Some(seen);
         self.apply(current)
     }

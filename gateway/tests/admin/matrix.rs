@@ -142,7 +142,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
     };
     let plan = v1::Plan { name: format!("{parent}/plans/none"), ..Default::default() };
     let plan = v1::PutPlanRequest { plan: Some(plan) };
-    let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned() };
+    let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned(), tls: 0 };
     let version = format!("{function}/versions/1");
     let purge = v1::PurgeCacheRequest { parent: parent.clone(), what: Some(v1::purge_cache_request::What::All(true)) };
     let alias = format!("{function}/aliases/none");

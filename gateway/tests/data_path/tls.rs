@@ -238,7 +238,8 @@ async fn a_wrong_pair_is_named_and_nothing_has_begun() {
     let authority = Authority::of(folder.path());
     let (a, b) = (authority.issue("a", &["a.test"]), authority.issue("b", &["b.test"]));
     let mut config = Config { data_dir: folder.path().join("gateway"), ..Config::default() };
-    config.tls.certificates = vec![dunlin_gateway::CertificateConfig { certificate: a.certificate, key: b.key }];
+    config.tls.certificates =
+        vec![dunlin_gateway::CertificateConfig { certificate: a.certificate, key: b.key, passphrase: None }];
     let error = format!("{:#}", Gateway::bind(config.clone()).await.unwrap_err());
     assert!(error.contains("b.key is not that of the certificate in") && error.contains("a.pem"), "{error}");
     assert!(!config.data_dir.exists());

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Identity, JoinToken, Member, Role, Trust, TrustError, join::Joining, member::file};
+use super::{Home, Identity, JoinToken, Member, Role, Trust, TrustError, join::Joining};
 use crate::metadata::{ClusterSecret, SecretError};
 
 /// Between attempts to reach the scheduler.
@@ -23,8 +23,8 @@ pub struct Enrolment<'a> {
     pub wanted: Option<&'a str>,
     /// The name that it takes where neither says one.
     pub fallback: &'a str,
-    /// Its data folder.
-    pub data: &'a Path,
+    /// Where it keeps its key and certificate.
+    pub home: &'a Home,
     /// The file of the cluster secret.
     pub secret: &'a Path,
     /// The file of a join token.
@@ -54,7 +54,7 @@ impl Enrolment<'_> {
     /// The scheduler can't be reached or refuses, or the certificate can't be kept.
     pub async fn join_once(&self, token: &JoinToken) -> Result<Member, TrustError> {
         let member = self.joining(token)?.ask(&self.endpoint()?).await?;
-        member.save(self.data)?;
+        member.save(self.home)?;
         Ok(member)
     }
 
@@ -71,7 +71,7 @@ impl Enrolment<'_> {
                 joined => break joined?,
             }
         };
-        member.save(self.data)?;
+        member.save(self.home)?;
         tracing::info!(identity = %member.identity(), "joined the cluster");
         Ok(member)
     }
@@ -98,8 +98,8 @@ impl Enrolment<'_> {
 
     /// The certificate that it has from an earlier start, if it has one.
     fn load(&self) -> Result<Option<Member>, TrustError> {
-        let Some(member) = Member::load(self.data)? else { return Ok(None) };
-        let path = || file(self.data).display().to_string();
+        let Some(member) = Member::load(self.home)? else { return Ok(None) };
+        let path = || self.home.file().display().to_string();
         let Identity { role, id } = member.identity().clone();
         if role != self.role || self.wanted.is_some_and(|wanted| wanted != id) {
             let wanted = format!("{} {}", self.role, self.wanted.unwrap_or_default()).trim_end().to_owned();
@@ -118,7 +118,7 @@ impl Enrolment<'_> {
         match ClusterSecret::from_file(self.secret) {
             Ok(secret) => Ok(Trust::Secret(secret)),
             Err(secret @ SecretError::Read { .. }) => {
-                Err(TrustError::Nothing { folder: self.data.join("trust").display().to_string(), secret })
+                Err(TrustError::Nothing { folder: self.home.folder().join("trust").display().to_string(), secret })
             }
             Err(other) => Err(other.into()),
         }

@@ -30,6 +30,11 @@ use super::{
     identity::{Identity, Peer},
     verify::{Anchor, Expected, Verifier, roots},
 };
+use crate::vault::Vault;
+
+/// The PEM label of an encrypted key, and for what it is encrypted.
+const SEALED: &str = "DUNLIN ENCRYPTED PRIVATE KEY";
+const PURPOSE: &str = "member";
 
 /// HTTP/2, which gRPC is, so that no other protocol's server or client is taken for ours.
 const ALPN: &[u8] = b"h2";
@@ -192,12 +197,12 @@ impl Member {
         Ok(config)
     }
 
-    /// Reads a member from its file; nothing where there is none.
+    /// Reads a member from its file; nothing where there is none. A key in the clear, as older software kept it, is encrypted.
     ///
     /// # Errors
     /// The file can't be read, is open to others, or is damaged.
-    pub fn load(folder: &Path) -> Result<Option<Self>, TrustError> {
-        let path = file(folder);
+    pub fn load(home: &Home) -> Result<Option<Self>, TrustError> {
+        let path = home.file();
         let mode = match fs::metadata(&path) {
             Ok(metadata) => metadata.permissions().mode() & 0o777,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -207,44 +212,74 @@ impl Member {
             return Err(TrustError::Mode { path: path.display().to_string(), mode });
         }
         let text = fs::read(&path).map_err(TrustError::file(&path))?;
-        Self::from_pem(&text).map(Some)
+        let (member, is_clear) = Self::from_pem(&text, &home.vault)?;
+        if is_clear {
+            member.save(home)?;
+        }
+        Ok(Some(member))
     }
 
-    /// Keeps a member in its file: folder 0700, file 0600, whole or not at all.
+    /// Keeps a member in its file: folder 0700, file 0600, its key encrypted, whole or not at all.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, TrustError> {
-        let path = file(folder);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(folder));
+    pub fn save(&self, home: &Home) -> Result<PathBuf, TrustError> {
+        let path = home.file();
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(&home.folder));
         made.map_err(TrustError::file(&path))?;
-        write_private(&path, self.to_pem().as_bytes()).map_err(TrustError::file(&path))?;
+        write_private(&path, self.to_pem(&home.vault)?.as_bytes()).map_err(TrustError::file(&path))?;
         Ok(path)
     }
 
-    fn to_pem(&self) -> String {
-        let mut parts = vec![Pem::new("PRIVATE KEY", self.0.key.serialized_der())];
+    fn to_pem(&self, vault: &Vault) -> Result<String, TrustError> {
+        let mut parts = vec![Pem::new(SEALED, vault.seal(PURPOSE, self.0.key.serialized_der())?)];
         // The certificate, and behind it the authority's.
         parts.extend(
             self.0.current.0.load().cert.iter().map(|certificate| Pem::new("CERTIFICATE", certificate.to_vec())),
         );
-        pem::encode_many(&parts)
+        Ok(pem::encode_many(&parts))
     }
 
-    fn from_pem(text: &[u8]) -> Result<Self, TrustError> {
+    /// Reads what was kept, and says whether its key was in the clear.
+    fn from_pem(text: &[u8], vault: &Vault) -> Result<(Self, bool), TrustError> {
         let damaged =
             |what: &str| TrustError::Certificate(format!("the file holds no {what}; remove it and join again"));
-        let key = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|_| damaged("private key"))?;
+        let parts = pem::parse_many(text).map_err(|_| damaged("private key"))?;
+        let sealed = parts.iter().find(|part| part.tag() == SEALED);
+        let key = match sealed {
+            Some(sealed) => PrivatePkcs8KeyDer::from(vault.open_sealed(PURPOSE, sealed.contents())?),
+            None => PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|_| damaged("private key"))?,
+        };
         let mut certificates = CertificateDer::pem_slice_iter(text).flatten();
         let mut next = || certificates.next().ok_or_else(|| damaged("two certificates"));
         let (certificate, authority) = (next()?, next()?);
-        Self::new(&key, certificate, authority)
+        Ok((Self::new(&key, certificate, authority)?, sealed.is_none()))
     }
 }
 
-/// Where a process keeps what makes it a member.
-pub(super) fn file(folder: &Path) -> PathBuf {
-    folder.join("trust").join("member.pem")
+/// Where a process keeps what makes it a member, and how its key is encrypted there.
+#[derive(Debug, Clone)]
+pub struct Home {
+    folder: PathBuf,
+    vault: Arc<Vault>,
+}
+
+impl Home {
+    /// The data folder of a process, and its vault.
+    #[must_use]
+    pub fn new(folder: &Path, vault: Arc<Vault>) -> Self {
+        Self { folder: folder.to_owned(), vault }
+    }
+
+    /// The data folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The member's file.
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.join("trust").join("member.pem")
+    }
 }
 
 fn certified(

@@ -1,16 +1,13 @@
 //! How a certificate is replaced: at half its life, by the process itself, over a connection that the present one
 //! authenticates. Where the scheduler is away it is tried again until it is back.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use dunlin_process::shutdown::Shutdown;
 use rustls::pki_types::CertificateDer;
 use tonic::transport::Endpoint;
 
-use super::{Expected, Member, Peer, Role, Trust, TrustError, join::refused};
+use super::{Expected, Home, Member, Peer, Role, Trust, TrustError, join::refused};
 use crate::internal::v1::{RenewRequest, membership_service_client::MembershipServiceClient};
 
 /// How long the scheduler may take.
@@ -21,22 +18,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Trust {
     /// Renews the certificate, again and again, until the shutdown begins; without one there is nothing to do.
-    pub async fn keep_fresh(self, scheduler: String, data: std::path::PathBuf, shutdown: Shutdown) {
+    pub async fn keep_fresh(self, scheduler: String, home: Home, shutdown: Shutdown) {
         if let Self::Certificate(member) = &self {
             tokio::select! {
-                () = keep_fresh(&self, member, &scheduler, &data) => {}
+                () = keep_fresh(&self, member, &scheduler, &home) => {}
                 () = shutdown.begun() => {}
             }
         }
     }
 }
 
-async fn keep_fresh(trust: &Trust, member: &Member, scheduler: &str, data: &Path) {
+async fn keep_fresh(trust: &Trust, member: &Member, scheduler: &str, home: &Home) {
     let mut attempt = 0;
     loop {
         let Ok(peer) = member.peer() else { return };
         tokio::time::sleep(pause(&peer, attempt, SystemTime::now(), rand::random())).await;
-        match renew(trust, member, scheduler, data).await {
+        match renew(trust, member, scheduler, home).await {
             Ok(()) => {
                 tracing::info!(identity = %member.identity(), "the certificate has been renewed");
                 attempt = 0;
@@ -63,7 +60,7 @@ fn pause(peer: &Peer, attempt: u32, now: SystemTime, random: u32) -> Duration {
     (peer.not_before + life * share / 100).duration_since(now).unwrap_or_default()
 }
 
-async fn renew(trust: &Trust, member: &Member, scheduler: &str, data: &Path) -> Result<(), TrustError> {
+async fn renew(trust: &Trust, member: &Member, scheduler: &str, home: &Home) -> Result<(), TrustError> {
     let endpoint: Endpoint = trust.scheduler(scheduler)?.connect_timeout(PATIENCE);
     // A connection of its own, so that it is authenticated by the present certificate, and closed afterwards.
     let link = trust.link(&endpoint, Expected::any(Role::Scheduler))?;
@@ -73,7 +70,7 @@ async fn renew(trust: &Trust, member: &Member, scheduler: &str, data: &Path) -> 
     let answer = tokio::time::timeout(PATIENCE, client.renew(request)).await.map_err(silent)?;
     let answer = answer.map_err(refused)?.into_inner();
     member.replace(CertificateDer::from(answer.certificate.to_vec()))?;
-    member.save(data).map(drop)
+    member.save(home).map(drop)
 }
 
 #[cfg(test)]

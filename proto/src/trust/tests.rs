@@ -31,16 +31,21 @@ fn t47_a_secret_stays_on_loopback() {
     }
 }
 
+fn home(folder: &std::path::Path) -> Home {
+    Home::new(folder, std::sync::Arc::new(crate::vault::Vault::new(&[7; 32]).unwrap()))
+}
+
 #[tokio::test]
 async fn t47_a_process_without_anything_is_told_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     let token = folder.path().join("token");
+    let home = home(folder.path());
     let enrolment = |token| Enrolment {
         role: Role::Worker,
         wanted: None,
         fallback: "w",
-        data: folder.path(),
+        home: &home,
         secret: &secret,
         token,
         scheduler: "http://127.0.0.1:1",
@@ -60,12 +65,13 @@ async fn t47_a_process_without_anything_is_told_what_to_do() {
 #[test]
 fn t47_a_members_file_must_be_private_and_whole() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(Member::load(folder.path()).unwrap().is_none());
+    let home = home(folder.path());
+    assert!(Member::load(&home).unwrap().is_none());
     let path = folder.path().join("trust/member.pem");
     std::fs::create_dir(folder.path().join("trust")).unwrap();
     std::fs::write(&path, "-----BEGIN PRIVATE KEY-----").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(matches!(Member::load(folder.path()), Err(TrustError::Mode { mode: 0o644, .. })));
+    assert!(matches!(Member::load(&home), Err(TrustError::Mode { mode: 0o644, .. })));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(Member::load(folder.path()).unwrap_err().to_string().contains("join again"));
+    assert!(Member::load(&home).unwrap_err().to_string().contains("join again"));
 }

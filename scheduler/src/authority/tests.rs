@@ -1,9 +1,9 @@
 //! Certificates as the two ends of a connection see them: of another cluster, expired, replaced.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use dunlin_process::shutdown::Shutdown;
-use dunlin_proto::trust::{Expected, Peer, Trust};
+use dunlin_proto::trust::{Expected, Home, Peer, Trust};
 use tokio::net::TcpListener;
 use tonic::{
     Code, Status,
@@ -19,6 +19,10 @@ use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+fn keyring(folder: &Path) -> Keyring {
+    Keyring::open(folder, None).unwrap()
+}
+
 struct Cluster {
     folder: tempfile::TempDir,
     authority: Authority,
@@ -27,7 +31,7 @@ struct Cluster {
 impl Cluster {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::open(folder.path(), DAY).unwrap();
+        let authority = Authority::open(&keyring(folder.path()), DAY).unwrap();
         Self { folder, authority }
     }
 
@@ -164,15 +168,15 @@ fn t47_the_authority_survives_a_restart_and_its_key_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let cluster = Cluster::new();
     let keys = cluster.folder.path();
-    assert_eq!(Authority::open(keys, DAY).unwrap().fingerprint(), cluster.authority.fingerprint());
+    assert_eq!(Authority::open(&keyring(keys), DAY).unwrap().fingerprint(), cluster.authority.fingerprint());
     let key = keys.join("authority.pk8");
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let other = Cluster::new();
     std::fs::copy(other.folder.path().join("authority.pem"), keys.join("authority.pem")).unwrap();
-    let error = Authority::open(keys, DAY).unwrap_err().to_string();
+    let error = Authority::open(&keyring(keys), DAY).unwrap_err().to_string();
     assert!(error.contains("authority.pem"), "{error}");
     std::fs::write(keys.join("authority.pem"), "nonsense").unwrap();
-    assert!(Authority::open(keys, DAY).is_err());
+    assert!(Authority::open(&keyring(keys), DAY).is_err());
 }
 
 #[tokio::test]
@@ -180,8 +184,10 @@ async fn t47_what_makes_a_member_survives_a_restart() {
     let cluster = Cluster::new();
     let folder = tempfile::tempdir().unwrap();
     let member = cluster.member(Role::Gateway, "g-1", Time::now());
-    let path = member.save(folder.path()).unwrap();
-    let again = Member::load(folder.path()).unwrap().unwrap();
+    let home = Home::new(folder.path(), keyring(folder.path()).vault().clone());
+    let path = member.save(&home).unwrap();
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("BEGIN PRIVATE KEY"), "its key is encrypted");
+    let again = Member::load(&home).unwrap().unwrap();
     assert_eq!(again.peer().unwrap(), member.peer().unwrap());
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

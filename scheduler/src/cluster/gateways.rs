@@ -36,12 +36,22 @@ pub(crate) struct GatewayView {
     pub(crate) config_version: u64,
     /// The purges of stored answers that it has followed; nothing where it stores none.
     pub(crate) purged: Option<Position>,
+    /// The certificates and challenges that it serves; nothing where its software knows of none.
+    pub(crate) certificates: Option<Position>,
     pub(crate) demand: BTreeMap<VersionKey, Demand>,
 }
 
 impl GatewayView {
     pub(super) fn new(hello: GatewayHello, session: Session, wall: Time) -> Self {
         let config_version = hello.config_version;
-        Self { hello, session, join_time: wall, config_version, purged: None, demand: BTreeMap::new() }
+        Self {
+            hello,
+            session,
+            join_time: wall,
+            config_version,
+            purged: None,
+            certificates: None,
+            demand: BTreeMap::new(),
+        }
     }
 }

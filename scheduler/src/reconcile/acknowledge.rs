@@ -38,7 +38,7 @@ impl Board {
     }
 
     /// Waits until nobody is behind, for a while.
-    async fn waiting(&self, mut behind: impl FnMut(&Cluster) -> BTreeSet<GatewayId>) -> Vec<String> {
+    pub(super) async fn waiting(&self, mut behind: impl FnMut(&Cluster) -> BTreeSet<GatewayId>) -> Vec<String> {
         let mut acknowledgements = self.acknowledgements.subscribe();
         let end = Instant::now() + ACKNOWLEDGING;
         loop {

@@ -9,8 +9,8 @@ use prost_types::Timestamp;
 use crate::{
     keys,
     model::{
-        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share,
-        Time, VersionRecord,
+        AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
+        PlanRecord, RouteRecord, Share, Time, VersionRecord,
     },
 };
 
@@ -130,11 +130,30 @@ pub(super) fn route(record: &RouteRecord) -> v1::Route {
     }
 }
 
-/// A domain.
-pub(super) fn domain(record: &DomainRecord) -> v1::Domain {
+/// A domain with what has become of its certificate.
+pub(super) fn domain(record: &DomainRecord, certificate: Option<&CertificateRecord>) -> v1::Domain {
+    let tls = match record.tls {
+        DomainTls::Acme => v1::DomainTls::Acme,
+        DomainTls::None => v1::DomainTls::None,
+    };
     v1::Domain {
         name: record.name.to_string(),
         create_time: Some(timestamp(record.create_time)),
         creator: record.creator.clone(),
+        tls: tls.into(),
+        certificate: certificate.map(certificate_state),
+    }
+}
+
+fn certificate_state(record: &CertificateRecord) -> v1::DomainCertificateState {
+    let issued = record.issued.as_ref();
+    v1::DomainCertificateState {
+        issuer: issued.map(|issued| issued.issuer.clone()).unwrap_or_default(),
+        start_time: issued.map(|issued| timestamp(issued.start)),
+        expire_time: issued.map(|issued| timestamp(issued.expire)),
+        next_attempt_time: Some(timestamp(record.attempt)),
+        failures: record.failures,
+        error: record.error.clone(),
+        hint: record.hint.clone(),
     }
 }

@@ -11,7 +11,7 @@ use dunlin_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page};
-use crate::model::{DomainRecord, RouteRecord, Time};
+use crate::model::{DomainRecord, DomainTls, RouteRecord, Time};
 
 #[tonic::async_trait]
 impl RouteService for Desk {
@@ -94,12 +94,16 @@ impl DomainService for Desk {
         let request = request.into_inner();
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         let domain: DomainName = name("domain", &request.domain)?;
-        let new = DomainRecord { name: DomainRef { namespace, domain }, creator, create_time: Time::now() };
+        let tls = match request.tls() {
+            v1::DomainTls::Unspecified | v1::DomainTls::Acme => DomainTls::Acme,
+            v1::DomainTls::None => DomainTls::None,
+        };
+        let new = DomainRecord { name: DomainRef { namespace, domain }, creator, create_time: Time::now(), tls };
         let app = self.app()?;
         app.store.domain_create(&new).await?;
         app.config_changed().await;
         tracing::info!(namespace = %new.name.namespace, domain = %new.name.domain, actor = new.creator, "a domain has been given");
-        Ok(Response::new(v1::CreateDomainResponse { domain: Some(convert::domain(&new)) }))
+        Ok(Response::new(v1::CreateDomainResponse { domain: Some(convert::domain(&new, None)) }))
     }
 
     async fn list_domains(
@@ -110,9 +114,12 @@ impl DomainService for Desk {
         let namespace = name::<NamespaceRef>("parent", &request.parent)?.namespace;
         let (size, list) = (page::size(request.page_size)?, format!("domains/{namespace}"));
         let after: String = page::read(&list, &request.page_token)?.unwrap_or_default();
-        let found = self.app()?.store.domain_list(&namespace, &after, beyond(size)).await?;
+        let app = self.app()?;
+        let found = app.store.domain_list(&namespace, &after, beyond(size)).await?;
+        let certificates = app.store.certificate_list(&namespace).await?;
         let (found, next_page_token) = page::cut(&list, found, size, |domain| domain.name.domain.to_string());
-        let domains = found.iter().map(convert::domain).collect();
+        let certificate = |record: &DomainRecord| certificates.iter().find(|it| it.domain == record.name.domain);
+        let domains = found.iter().map(|record| convert::domain(record, certificate(record))).collect();
         Ok(Response::new(v1::ListDomainsResponse { domains, next_page_token }))
     }
 

@@ -25,6 +25,7 @@ pub(super) fn read(row: &AnyRow) -> Result<DomainRecord, Error> {
         name: DomainRef { namespace: row::parsed(row, "namespace")?, domain: row::parsed(row, "name")? },
         creator: row::text(row, "creator")?,
         create_time: row::time(row, "create_time")?,
+        tls: row::parsed(row, "tls")?,
     })
 }
 
@@ -74,9 +75,9 @@ impl Store {
         config_bump(&mut tx).await?;
         let all = sqlx::query("SELECT * FROM domains").fetch_all(&mut *tx).await?;
         check_free(new, &all.iter().map(read).collect::<Result<Vec<_>, _>>()?)?;
-        let sql = "INSERT INTO domains (name, namespace, creator, create_time) VALUES ($1, $2, $3, $4)";
+        let sql = "INSERT INTO domains (name, namespace, creator, create_time, tls) VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(sql).bind(new.name.domain.as_str()).bind(new.name.namespace.as_str());
-        query.bind(&*new.creator).bind(new.create_time.0).execute(&mut *tx).await?;
+        query.bind(&*new.creator).bind(new.create_time.0).bind(new.tls.as_str()).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod aliases;
 mod catalog;
+mod certificates;
 mod deploys;
 mod members;
 mod plans;

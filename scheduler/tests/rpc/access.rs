@@ -91,8 +91,7 @@ async fn tokens_say_what_was_asked_for() {
     validation.set_audience(&["dunlin-admin"]);
     jsonwebtoken::decode::<serde_json::Value>(&created.token, &verify, &validation).unwrap();
     assert_eq!(jsonwebtoken::decode_header(&created.token).unwrap().kid.as_deref(), Some(&*key.id));
-    let offline =
-        dunlin_scheduler::operator_token(&cluster.config.data_dir, "zoe", std::time::Duration::from_secs(60)).unwrap();
+    let offline = dunlin_scheduler::operator_token(&cluster.config, "zoe", std::time::Duration::from_secs(60)).unwrap();
     jsonwebtoken::decode::<serde_json::Value>(&offline, &verify, &validation).unwrap();
     assert_eq!(claims(&offline)["grants"], serde_json::json!([{"role": "operator"}]));
 }

@@ -36,7 +36,11 @@ async fn gateways_hear_of_routes_and_domains_within_a_second() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     let sent = gateway.received().config.routes.remove(0);
     assert!(sent.creator.is_empty() && sent.create_time.is_none(), "what concerns no gateway stays here");
-    let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: "till.example".into() };
+    let wanted = v1::CreateDomainRequest {
+        parent: "namespaces/default".into(),
+        domain: "till.example".into(),
+        ..Default::default()
+    };
     cluster.domains().create_domain(wanted).await.unwrap();
     let owned = |g: &SimGateway| g.received().config.domains.unwrap_or_default().domains;
     gateway.eventually(&cluster, "the domain", |g| owned(g).len() == 1).await;
@@ -55,7 +59,11 @@ async fn routes_and_domains_are_listed_in_pages_and_bad_ones_are_refused_by_fiel
     let cluster = Cluster::start().await;
     for name in ["c", "a", "b"] {
         cluster.routes().put_route(put(name, &format!("/{name}"), fixed())).await.unwrap();
-        let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: format!("{name}.example") };
+        let wanted = v1::CreateDomainRequest {
+            parent: "namespaces/default".into(),
+            domain: format!("{name}.example"),
+            ..Default::default()
+        };
         cluster.domains().create_domain(wanted).await.unwrap();
     }
     let list = |page_token| v1::ListRoutesRequest { parent: "namespaces/default".into(), page_size: 2, page_token };
@@ -77,7 +85,11 @@ async fn routes_and_domains_are_listed_in_pages_and_bad_ones_are_refused_by_fiel
     refused(cluster.routes().put_route(put("x", "/x", till())).await, ErrorCode::NotFound);
     refused(cluster.routes().put_route(put("x", "/a/", fixed())).await, ErrorCode::AlreadyExists);
     refused(cluster.routes().put_route(v1::PutRouteRequest::default()).await, ErrorCode::InvalidArgument);
-    let wanted = v1::CreateDomainRequest { parent: "namespaces/default".into(), domain: "localhost".into() };
+    let wanted = v1::CreateDomainRequest {
+        parent: "namespaces/default".into(),
+        domain: "localhost".into(),
+        ..Default::default()
+    };
     let error = refused(cluster.domains().create_domain(wanted).await, ErrorCode::InvalidArgument);
     assert_eq!(error.field.as_deref(), Some("domain"));
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use dunlin_proto::{
     ErrorCode,
     internal::v1 as internal,
-    trust::{Enrolment, Expected, JoinToken, Link, Member, Role, Trust, TrustError, join},
+    trust::{Enrolment, Expected, Home, JoinToken, Link, Member, Role, Trust, TrustError, join},
     v1,
 };
 use dunlin_scheduler::join_token;
@@ -39,7 +39,7 @@ async fn ready(cluster: &Cluster) {
 }
 
 fn token(cluster: &Cluster, role: Role, name: Option<&str>) -> JoinToken {
-    let text = join_token(&cluster.config.data_dir, role, name, Duration::from_secs(60)).unwrap();
+    let text = join_token(&cluster.config, role, name, Duration::from_secs(60)).unwrap();
     JoinToken::read(&text).unwrap()
 }
 
@@ -211,7 +211,7 @@ async fn t47_a_token_of_another_cluster_meets_its_match() {
 #[tokio::test]
 async fn t47_a_request_that_makes_no_sense_does_not_use_up_the_token() {
     let cluster = cluster().await;
-    let text = join_token(&cluster.config.data_dir, Role::Worker, None, Duration::from_secs(60)).unwrap();
+    let text = join_token(&cluster.config, Role::Worker, None, Duration::from_secs(60)).unwrap();
     let mut members =
         internal::membership_service_client::MembershipServiceClient::new(stranger(&cluster.address).await);
     for (id, signing_request) in [("w-1", "nonsense"), ("Not A Name", ""), ("", "")] {
@@ -246,12 +246,17 @@ async fn an_operator_makes_tokens_through_a_gateway() {
     }
 }
 
-fn enrolment<'a>(folder: &'a Path, token: &'a Path, scheduler: &'a str) -> Enrolment<'a> {
+fn home(folder: &Path) -> Home {
+    let vault = dunlin_proto::vault::Vault::open(None, folder).unwrap();
+    Home::new(folder, vault.into())
+}
+
+fn enrolment<'a>(home: &'a Home, token: &'a Path, scheduler: &'a str) -> Enrolment<'a> {
     Enrolment {
         role: Role::Worker,
         wanted: None,
         fallback: "fallback",
-        data: folder,
+        home,
         secret: Path::new("/nowhere"),
         token: Some(token),
         scheduler,
@@ -263,9 +268,10 @@ async fn t47_a_process_joins_at_its_first_start_and_keeps_its_certificate() {
     let cluster = cluster().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    let text = join_token(&cluster.config.data_dir, Role::Worker, Some("w-9"), Duration::from_secs(60)).unwrap();
+    let text = join_token(&cluster.config, Role::Worker, Some("w-9"), Duration::from_secs(60)).unwrap();
     std::fs::write(&file, &text).unwrap();
-    let enrolment = enrolment(folder.path(), &file, &cluster.address);
+    let home = home(folder.path());
+    let enrolment = enrolment(&home, &file, &cluster.address);
     let first = enrolment.open().await.unwrap();
     assert_eq!(first.identity().unwrap().id, "w-9");
     // The token is used up, and not needed any more.
@@ -289,8 +295,9 @@ async fn t47_a_certificate_is_renewed_over_a_connection_of_its_own() {
     let trust = joined(&cluster, Role::Worker, "w-1").await;
     let Trust::Certificate(member) = &trust else { unreachable!() };
     let first = member.peer().unwrap();
+    let home = home(folder.path());
     let shutdown = dunlin_process::shutdown::Shutdown::default();
-    let fresh = trust.clone().keep_fresh(cluster.address.clone(), folder.path().to_owned(), shutdown.clone());
+    let fresh = trust.clone().keep_fresh(cluster.address.clone(), home.clone(), shutdown.clone());
     shutdown.spawn(fresh);
     cluster
         .eventually("another certificate of the same key", async |_| {
@@ -298,7 +305,7 @@ async fn t47_a_certificate_is_renewed_over_a_connection_of_its_own() {
             now.key == first.key && now.not_after > first.not_after
         })
         .await;
-    cluster.eventually("it is kept", async |_| Member::load(folder.path()).unwrap().is_some()).await;
+    cluster.eventually("it is kept", async |_| Member::load(&home).unwrap().is_some()).await;
     sync_worker(&cluster, &trust, "w-1").await.unwrap();
     shutdown.begin();
     assert!(shutdown.finish(Duration::from_secs(1)).await);

@@ -47,9 +47,10 @@ impl RouteService for Fake {
 #[tonic::async_trait]
 impl DomainService for Fake {
     async fn create_domain(&self, request: Request<v1::CreateDomainRequest>) -> Answer<v1::CreateDomainResponse> {
-        let v1::CreateDomainRequest { parent, domain } = request.into_inner();
+        let v1::CreateDomainRequest { parent, domain, tls } = request.into_inner();
         let name = format!("{parent}/domains/{domain}");
-        let domain = v1::Domain { name: name.clone(), create_time: ago(300), creator: "zoe".into() };
+        let domain =
+            v1::Domain { name: name.clone(), create_time: ago(300), creator: "zoe".into(), tls, certificate: None };
         self.state().domains.insert(name, domain.clone());
         Ok(Response::new(v1::CreateDomainResponse { domain: Some(domain) }))
     }

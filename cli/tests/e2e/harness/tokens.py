@@ -10,11 +10,21 @@ import uuid
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+def unsealed(sealed, storage_key, purpose):
+    """What the platform has encrypted for a purpose, with the key in this file: a mark, the nonce, and AES-256-GCM."""
+    mark = b"dunlin1\0"
+    assert sealed.startswith(mark), "it is in the clear"
+    nonce, body = sealed[len(mark):len(mark) + 12], sealed[len(mark) + 12:]
+    return AESGCM(bytes.fromhex(storage_key.read_text())).decrypt(nonce, body, purpose.encode())
 
 
 def cluster_key(folder):
     """The cluster's own signing key, which a test may read because it runs as the cluster's user: (key, kid)."""
-    data = (folder / "scheduler/keys/token.pk8").read_bytes()
+    keys = folder / "scheduler/keys"
+    data = unsealed((keys / "token.pk8").read_bytes(), keys / "storage.key", "token.pk8")
     # RFC 5958 with the public key behind, which Python's library does not read; the seed follows its two octet string heads.
     at = data.index(b"\x04\x22\x04\x20") + 4
     key = ed25519.Ed25519PrivateKey.from_private_bytes(data[at:at + 32])

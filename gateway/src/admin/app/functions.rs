@@ -231,7 +231,8 @@ mod tests {
         config.functions.set_port(80);
         assert_eq!(urls(&config, &name), ["http://pay--shop.fn.example.com/", "http://127.0.0.1:80/shop/pay/"]);
         config.path_addressing = Some(false);
-        config.tls.certificates = vec![CertificateConfig { certificate: "c".into(), key: "k".into() }];
+        config.tls.certificates =
+            vec![CertificateConfig { certificate: "c".into(), key: "k".into(), passphrase: None }];
         assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com:80/"]);
         config.tls.port = Some(443);
         assert_eq!(urls(&config, &name), ["https://pay--shop.fn.example.com/"]);

@@ -17,7 +17,7 @@ use super::{
 use crate::admin::{
     app::App,
     fault::Fault,
-    model::{Domain, DomainList, PurgeCache, PurgedCache, Route, RouteList, RouteSpec},
+    model::{Domain, DomainList, DomainTls, PurgeCache, PurgedCache, Route, RouteList, RouteSpec},
     params::{DomainIds, Named, NamespaceIds, Page, Query, RouteIds, listed},
     session::Caller,
 };
@@ -139,6 +139,9 @@ pub(super) struct CreateDomain {
     /// A DNS name of two labels at least.
     #[schema(max_length = 253, example = "shop.example")]
     domain: String,
+    /// Whether the cluster gets a certificate for it. Default `acme`.
+    #[serde(default)]
+    tls: DomainTls,
 }
 
 /// Gives a domain, with every name below it, to a namespace, unless another one has it.
@@ -156,7 +159,8 @@ pub(super) async fn create_domain(
     Named(parent): Named<NamespaceRef>,
     Body(body): Body<CreateDomain>,
 ) -> Result<(StatusCode, Json<Domain>), Fault> {
-    let request = v1::CreateDomainRequest { parent: parent.to_string(), domain: body.domain };
+    let tls = v1::DomainTls::from(body.tls).into();
+    let request = v1::CreateDomainRequest { parent: parent.to_string(), domain: body.domain, tls };
     let given = app.domain_create(&who, request).await?.domain.unwrap_or_default();
     Ok((StatusCode::CREATED, Json(given.into())))
 }

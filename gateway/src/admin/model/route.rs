@@ -1,4 +1,4 @@
-//! Routes and domains, as administration shows them, and what of a route it takes in.
+//! Routes, as administration shows them, and what of a route it takes in.
 
 use dunlin_proto::v1;
 use prost_types::Duration;
@@ -381,47 +381,5 @@ pub(crate) struct RouteList {
 impl From<v1::ListRoutesResponse> for RouteList {
     fn from(wire: v1::ListRoutesResponse) -> Self {
         Self { routes: wire.routes.into_iter().map(Route::from).collect(), next_page_token: wire.next_page_token }
-    }
-}
-
-/// A domain that a namespace owns.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct Domain {
-    /// `namespaces/{namespace}/domains/{domain}`.
-    pub(crate) name: String,
-    /// The namespace's bare name.
-    pub(crate) namespace: String,
-    /// The domain itself.
-    pub(crate) domain: String,
-    /// When it was given.
-    pub(crate) create_time: Option<Time>,
-    /// Who asked for it.
-    pub(crate) creator: String,
-}
-
-impl From<v1::Domain> for Domain {
-    fn from(wire: v1::Domain) -> Self {
-        Self {
-            namespace: id_in(&wire.name, "namespaces").to_owned(),
-            domain: id_in(&wire.name, "domains").to_owned(),
-            name: wire.name,
-            create_time: wire.create_time.map(Time::from),
-            creator: wire.creator,
-        }
-    }
-}
-
-/// A page of domains.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct DomainList {
-    /// The page.
-    pub(crate) domains: Vec<Domain>,
-    /// Empty on the last page.
-    pub(crate) next_page_token: String,
-}
-
-impl From<v1::ListDomainsResponse> for DomainList {
-    fn from(wire: v1::ListDomainsResponse) -> Self {
-        Self { domains: wire.domains.into_iter().map(Domain::from).collect(), next_page_token: wire.next_page_token }
     }
 }

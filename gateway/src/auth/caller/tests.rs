@@ -1,6 +1,7 @@
 //! Tokens and keys as callers and attackers send them; tokens are put together by hand here.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };

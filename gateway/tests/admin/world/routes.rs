@@ -52,7 +52,7 @@ impl DomainService for Scheduler {
         &self,
         request: Request<v1::CreateDomainRequest>,
     ) -> Result<Response<v1::CreateDomainResponse>, Status> {
-        let v1::CreateDomainRequest { parent, domain } = self.open("CreateDomain", request);
+        let v1::CreateDomainRequest { parent, domain, .. } = self.open("CreateDomain", request);
         let domain = v1::Domain { name: format!("{parent}/domains/{domain}"), ..Default::default() };
         self.state().domains.insert(domain.name.clone(), domain.clone());
         Ok(Response::new(v1::CreateDomainResponse { domain: Some(domain) }))

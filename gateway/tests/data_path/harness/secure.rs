@@ -64,7 +64,7 @@ impl Authority {
     /// Where a certificate and its key are.
     pub(crate) fn files(&self, file: &str) -> CertificateConfig {
         let path = |end| self.folder.join(format!("{file}.{end}"));
-        CertificateConfig { certificate: path("pem"), key: path("key") }
+        CertificateConfig { certificate: path("pem"), key: path("key"), passphrase: None }
     }
 
     /// Writes a file as whole.

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{DomainRecord, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share, Time},
+    model::{
+        DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share, Time,
+    },
     store::CatalogRows,
 };
 
@@ -110,7 +112,7 @@ fn route(id: u8, number: usize) -> RouteRecord {
 
 fn domain(id: u8) -> DomainRecord {
     let name = format!("namespaces/shop/domains/d{id}.example").parse().unwrap();
-    DomainRecord { name, creator: String::new(), create_time: Time(0) }
+    DomainRecord { name, creator: String::new(), create_time: Time(0), tls: DomainTls::None }
 }
 
 /// What a gateway does with a change.

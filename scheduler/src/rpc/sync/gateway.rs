@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_proto::{
     ApiError,
-    ids::GatewayId,
+    ids::{DomainName, GatewayId},
     internal::v1::{self as wire, sync_gateway_request::Report, sync_gateway_response::Update},
     limit::LimitId,
     trust::Caller,
@@ -19,9 +20,11 @@ use tonic::{Status, Streaming};
 
 use super::{super::snapshot, Desk, Ends, first, over, read, report};
 use crate::{
+    acme::{Challenge, Change, Published, Served},
     app::App,
     catalog::Catalog,
     cluster::Session,
+    config::ChallengeKind,
     lending::Loan,
     model::Time,
     purges::{Missed, Position, PurgeLog},
@@ -39,12 +42,14 @@ pub(super) async fn open(
     };
     let held = report::held_rates(&hello.held_rates);
     let purged = hello.purged.as_ref().map(position);
+    let certified = hello.certificates.as_ref().map(certified_position);
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
     let (gateway, has) = (hello.gateway.clone(), hello.config_version);
     let session = app.board.cluster().gateway_join(hello, Time::now())?;
     app.board.cluster().gateway_purged(&gateway, session, purged);
+    app.board.cluster().gateway_certified(&gateway, session, certified);
     tracing::info!(%gateway, config_version = has, "a gateway has connected");
     app.remember_holder(&gateway).await;
     let told = app.lending.join(&gateway, session, &held, &app.catalog.current(), Instant::now());
@@ -60,7 +65,7 @@ pub(super) async fn open(
     };
     read(desk, &ended, follow(app.clone(), gateway.clone(), session, reports), left);
     let lent = Lent { app: app.clone(), gateway, session, told };
-    Ok(updates(desk.clone(), &app, (has, purged), ended, lent))
+    Ok(updates(desk.clone(), &app, (has, purged, certified), ended, lent))
 }
 
 /// What one stream says of limited rates.
@@ -91,6 +96,10 @@ fn position(wire: &wire::PurgePosition) -> Position {
     Position { epoch: wire.epoch, sequence: wire.sequence }
 }
 
+fn certified_position(wire: &wire::CertificatesPosition) -> Position {
+    Position { epoch: wire.epoch, sequence: wire.sequence }
+}
+
 /// Takes reports until the stream ends or another one has replaced it.
 async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports: Streaming<wire::SyncGatewayRequest>) {
     while let Ok(Some(message)) = reports.message().await {
@@ -111,6 +120,8 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
             return;
         }
         app.board.cluster().gateway_purged(&gateway, session, load.purged.as_ref().map(position));
+        let certified = load.certificates.as_ref().map(certified_position);
+        app.board.cluster().gateway_certified(&gateway, session, certified);
         app.board.acknowledged();
         if waits {
             app.board.hint();
@@ -121,13 +132,14 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
 fn updates(
     desk: Desk,
     app: &App,
-    (has, mut purged): (u64, Option<Position>),
+    (has, mut purged, certified): (u64, Option<Position>, Option<Position>),
     ended: CancellationToken,
     lent: Lent,
 ) -> impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<> {
     let ends = Ends { ended: ended.clone() };
     let (mut catalogs, mut placements) = (app.catalog.subscribe(), app.board.placements());
     let mut purges = app.board.purges();
+    let (mut published, mut told) = (app.board.certificates(), None);
     let token_keys = snapshot::token_keys(&desk.tokens);
     let say = |update| Ok(wire::SyncGatewayResponse { update: Some(update) });
     async_stream::stream! {
@@ -150,7 +162,11 @@ fn updates(
             if let Some(update) = missed(&mut purges, &mut purged) {
                 yield say(Update::CachePurges(update));
             }
+            if let Some(update) = certified.and_then(|has| certificates(&mut published, &mut told, has)) {
+                yield say(Update::Certificates(update));
+            }
             tokio::select! {
+                changed = published.changed() => if changed.is_err() { return },
                 changed = purges.changed() => if changed.is_err() { return },
                 changed = catalogs.changed() => if changed.is_err() { return },
                 changed = placements.changed() => if changed.is_err() { return },
@@ -184,6 +200,42 @@ fn missed(purges: &mut watch::Receiver<PurgeLog>, told: &mut Option<Position>) -
             wire::CachePurges { position, all: false, purges: purges.iter().map(Into::into).collect() }
         }
     })
+}
+
+/// The certificates and challenges that this stream has not told of, where the gateway has not said that it has them.
+fn certificates(
+    published: &mut watch::Receiver<Arc<Published>>,
+    told: &mut Option<Arc<Published>>,
+    has: Position,
+) -> Option<wire::Certificates> {
+    let now = published.borrow_and_update().clone();
+    let before = told.replace(now.clone());
+    let Change { position, whole, certificates, removed, challenges } = now.since(before.as_deref(), has)?;
+    let certificate = |(domain, served): (DomainName, Arc<Served>)| wire::DomainCertificate {
+        domain: domain.to_string(),
+        chain: served.chain.clone(),
+        key: Bytes::copy_from_slice(&served.key),
+    };
+    Some(wire::Certificates {
+        position: Some(wire::CertificatesPosition { epoch: position.epoch, sequence: position.sequence }),
+        whole,
+        certificates: certificates.into_iter().map(certificate).collect(),
+        removed: removed.iter().map(ToString::to_string).collect(),
+        challenges: challenges.iter().map(|challenge| to_answer(challenge)).collect(),
+    })
+}
+
+fn to_answer(challenge: &Challenge) -> wire::AcmeChallenge {
+    let kind = match challenge.kind {
+        ChallengeKind::Http01 => wire::AcmeChallengeKind::Http01,
+        ChallengeKind::TlsAlpn01 => wire::AcmeChallengeKind::TlsAlpn01,
+    };
+    wire::AcmeChallenge {
+        domain: challenge.domain.to_string(),
+        kind: kind.into(),
+        token: challenge.token.clone(),
+        key_authorization: challenge.key_authorization.clone(),
+    }
 }
 
 /// The placements, where they are others than this stream sent last.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, PurgePosition, RateLoan,
-    SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionRef, sync_gateway_request::Report,
-    sync_gateway_response::Update,
+    CachePurges, Certificates, CertificatesPosition, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad,
+    Placements, PurgePosition, RateLoan, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionRef,
+    sync_gateway_request::Report, sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,6 +27,8 @@ pub(crate) struct Received {
     pub(crate) loans: Vec<RateLoan>,
     /// What it was told to forget, the newest last.
     pub(crate) purges: Vec<CachePurges>,
+    /// What it was told of certificates, the newest last.
+    pub(crate) certificates: Vec<Certificates>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -36,7 +38,9 @@ impl Received {
     /// What it serves, and for whom.
     fn load(&self) -> SyncGatewayRequest {
         let purged = self.purges.last().and_then(|purges| purges.position);
-        let load = GatewayLoad { config_version: self.config.version, demand: self.demand.clone(), purged };
+        let certificates = self.certificates.last().and_then(|certificates| certificates.position);
+        let load =
+            GatewayLoad { config_version: self.config.version, demand: self.demand.clone(), purged, certificates };
         SyncGatewayRequest { report: Some(Report::Load(load)) }
     }
 }
@@ -58,6 +62,7 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         config_version,
         held_rates: Vec::new(),
         purged: Some(PurgePosition::default()),
+        certificates: Some(CertificatesPosition::default()),
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -78,7 +83,9 @@ impl SimGateway {
             while let Ok(Some(update)) = updates.message().await {
                 let load = {
                     let mut received = shared.lock().unwrap();
-                    let known = |received: &Received| (received.config.version, received.purges.len());
+                    let known = |received: &Received| {
+                        (received.config.version, received.purges.len(), received.certificates.len())
+                    };
                     let before = known(&received);
                     apply(&mut received, update);
                     (known(&received) != before).then(|| received.load())
@@ -133,6 +140,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
         Update::Placements(placements) => received.placements.push(placements),
         Update::RateLoans(loans) => received.loans.extend(loans.loans),
         Update::CachePurges(purges) => received.purges.push(purges),
+        Update::Certificates(certificates) => received.certificates.push(certificates),
     }
 }
 
