@@ -7,6 +7,7 @@
 mod cache;
 mod caller;
 mod claims;
+pub(crate) mod introduction;
 mod jwks;
 mod key;
 mod token;
@@ -21,8 +22,10 @@ use dunlin_proto::{
     ids::{FunctionName, Namespace},
     names::{KeyId, NamespaceRef},
 };
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use introduction::Introduction;
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 
@@ -111,15 +114,15 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Who calls a private function, what it may use, and which headers must not reach it.
+/// Who calls a private function, what it may use, and what the function gets to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// How it proved itself.
     pub(crate) identity: CallerIdentity,
     /// The plan that it is under.
     pub(crate) plan: Option<Arc<Plan>>,
-    /// The headers that held credentials of the platform.
-    pub(crate) consumed: Vec<HeaderName>,
+    /// What the function gets to know.
+    pub(crate) introduction: Introduction,
 }
 
 /// How a caller proved itself.
@@ -133,6 +136,13 @@ pub(crate) enum CallerIdentity {
         issuer: String,
         /// Whom it names.
         subject: String,
+    },
+    /// By the word of a route's authorizer.
+    Authorized {
+        /// The function.
+        by: FunctionName,
+        /// Whom it took the caller for; nothing where it does not say.
+        subject: Option<String>,
     },
 }
 

@@ -2,9 +2,10 @@
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
-//! it in `invoke/cached.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
+//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
+mod authorizer;
 mod cached;
 mod choice;
 mod compress;
@@ -25,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId, names::FunctionRef};
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ use tower::ServiceExt;
 
 use crate::{
     Context,
+    auth::Caller,
     cache::Recorder,
     dispatch::{
         Invocation, RequestBody, ResponseBody,
@@ -41,6 +43,7 @@ use crate::{
     edge::{Lingering, Peer},
     error, limits,
 };
+use authorizer::Asking;
 use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
 use origin::Origin;
@@ -145,26 +148,17 @@ impl Functions {
         accepted: Instant,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let context = &*self.0;
-        let (parts, body) = request.into_parts();
-        let Called { function, choice, base_path, path_and_query, route } = called;
-        if let Some(route) = &route {
+        let (mut parts, body) = request.into_parts();
+        if let Some(route) = &called.route {
             route.check_address(origin.address)?;
         }
         // Room for it: who is refused here costs nothing more. What is stored needs none.
-        if !route.as_ref().is_some_and(|route| route.stores()) {
-            context.dispatcher.has_room(&function)?;
+        if !called.route.as_ref().is_some_and(|route| route.stores()) {
+            context.dispatcher.has_room(&called.function)?;
         }
         // Authenticate.
-        let FunctionRef { namespace, function: name } = &function.name;
-        let caller = if choice.is_preview() {
-            Some(context.verifier.developer(&parts.headers, namespace).await?)
-        } else if route.as_ref().map_or(function.public, |route| route.is_public(function.public)) {
-            None
-        } else {
-            let caller = context.verifier.caller(&parts.headers, namespace, name).await?;
-            route.as_ref().map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
-            Some(caller)
-        };
+        let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
+        let Called { function, choice, base_path, path_and_query, route } = called;
         // How often it may be called.
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
         limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
@@ -176,7 +170,12 @@ impl Functions {
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));
         }
-        let consumed = caller.map(|caller| caller.consumed).unwrap_or_default();
+        let credentialed = caller.is_some();
+        let introduction = caller.map(|caller| caller.introduction).unwrap_or_default();
+        // Answers that depend on the caller are stored by what is known of it, not by what it says.
+        if route.as_ref().is_some_and(|route| route.stores()) {
+            introduction.hand_on(&mut parts.headers);
+        }
         let with_cookie = |response| with_cookie(response, cookie);
         // What is stored answers it, perhaps.
         let Plan { answer, ask } = match &route {
@@ -189,6 +188,7 @@ impl Functions {
                     scheme: origin.scheme,
                     authority: &authority,
                     has_body: !body.is_end_stream(),
+                    credentialed,
                     id,
                     deadline: accepted + version.timeout,
                 };
@@ -203,8 +203,8 @@ impl Functions {
         // What the function sees. A new answer that is asked for beside is a call of its own.
         let call = if answer.is_some() { InvocationId::new() } else { id };
         let passing =
-            Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, consumed };
-        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits);
+            Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, introduction };
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits)?;
         let calling = dispatch(self.0.clone(), invocation, ask);
         // Respond.
         match answer {
@@ -214,6 +214,31 @@ impl Functions {
             }
             None => calling.await.map(with_cookie),
         }
+    }
+
+    /// Authenticates whoever calls; nothing where anybody may.
+    async fn caller(
+        &self,
+        called: &Called,
+        parts: &Parts,
+        (origin, authority, id): (Origin, &str, InvocationId),
+    ) -> Result<Option<Caller>, ApiError> {
+        let context = &*self.0;
+        let (function, route) = (&called.function, called.route.as_ref());
+        let FunctionRef { namespace, function: name } = &function.name;
+        if called.choice.is_preview() {
+            return context.verifier.developer(&parts.headers, namespace).await.map(Some);
+        }
+        if let Some((rule, authorizer)) = route.and_then(|route| route.authorizer()) {
+            let asking = Asking { context, rule, authorizer, parts, origin, authority, id };
+            return Box::pin(asking.caller()).await.map(Some);
+        }
+        if route.map_or(function.public, |route| route.is_public(function.public)) {
+            return Ok(None);
+        }
+        let caller = context.verifier.caller(&parts.headers, namespace, name).await?;
+        route.map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
+        Ok(Some(caller))
     }
 }
 
@@ -313,6 +338,7 @@ impl Body for AnswerBody {
     }
 }
 
+pub(crate) use authorizer::Verdicts;
 pub(crate) use redirect::redirect;
 
 /// A request that can't be understood.

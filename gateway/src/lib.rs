@@ -63,6 +63,8 @@ pub(crate) struct Context {
     pub(crate) routes: routes::RouteTable,
     /// Stored answers.
     pub(crate) cache: cache::Cache,
+    /// What authorizers said of callers.
+    pub(crate) verdicts: invoke::Verdicts,
     /// Sends invocations to workers; its directory says where versions run and who the other gateways are.
     pub(crate) dispatcher: dispatch::Dispatcher,
     /// Borrows parts of limits.
@@ -307,6 +309,7 @@ impl Gateway {
             verifier,
             routes,
             cache,
+            verdicts: invoke::Verdicts::default(),
             dispatcher,
             borrowing,
             scheduler,

@@ -3,6 +3,7 @@
 //! The scheduler checks a route with it when it is put, and gateways once more when they hear of it. Which route a request
 //! takes is the gateway's to find out; when two can't be there at once is decided here, in [`RouteSpec::conflicts`].
 
+mod authorizer;
 mod cors;
 mod headers;
 mod host;
@@ -17,6 +18,9 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::FunctionName;
+
+pub use authorizer::{Authorizer, CredentialSource, InvalidCredentialSource};
 pub use cors::{CorsPolicy, OriginPattern};
 pub use headers::{AddedHeader, HeaderChanges};
 pub use host::HostPattern;
@@ -58,7 +62,7 @@ pub struct RouteSpec {
 }
 
 /// Who may call through a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteAuth {
     /// Whom the function lets call.
@@ -69,6 +73,8 @@ pub enum RouteAuth {
     Private,
     /// Who has a token of the namespace.
     Jwt,
+    /// Whom a function lets call.
+    Authorizer(Authorizer),
 }
 
 impl RouteSpec {
@@ -81,6 +87,22 @@ impl RouteSpec {
         let both_all = self.methods.is_empty() && other.methods.is_empty();
         let same_methods = both_all || !self.methods.is_disjoint(&other.methods);
         self.host == other.host && same_methods && self.path.shape() == other.path.shape()
+    }
+
+    /// Who says who may call, where that is a function.
+    #[must_use]
+    pub fn authorizer(&self) -> Option<&Authorizer> {
+        match &self.auth {
+            RouteAuth::Authorizer(authorizer) => Some(authorizer),
+            RouteAuth::Function | RouteAuth::Public | RouteAuth::Private | RouteAuth::Jwt => None,
+        }
+    }
+
+    /// Whether it names a function: to call it, or to ask it who may call.
+    #[must_use]
+    pub fn names(&self, function: &FunctionName) -> bool {
+        let authorizer = self.authorizer().map(|authorizer| &authorizer.function);
+        self.target.function() == Some(function) || authorizer == Some(function)
     }
 
     /// Whether a caller with this address may call.

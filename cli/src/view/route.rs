@@ -17,6 +17,7 @@ pub(crate) struct RouteView {
     pub(crate) path: String,
     pub(crate) target: TargetView,
     pub(crate) auth: &'static str,
+    pub(crate) authorizer: Option<AuthorizerView>,
     pub(crate) request_headers: ChangesView,
     pub(crate) response_headers: ChangesView,
     pub(crate) allow: Vec<String>,
@@ -37,6 +38,14 @@ pub(crate) enum TargetView {
     Response { status: u32, content_type: String, body: String },
     Redirect { location: String, status: u32 },
     Unknown,
+}
+
+/// The function that says who may call.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AuthorizerView {
+    pub(crate) function: String,
+    pub(crate) ttl_ms: Millis,
+    pub(crate) credential: String,
 }
 
 /// What is changed of headers.
@@ -68,6 +77,7 @@ impl From<v1::Route> for RouteView {
     fn from(route: v1::Route) -> Self {
         Self {
             auth: auth(route.auth()),
+            authorizer: route.authorizer.map(AuthorizerView::from),
             namespace: part(&route.name, "namespaces"),
             name: part(&route.name, "routes"),
             resource: route.name,
@@ -95,6 +105,13 @@ fn auth(auth: v1::RouteAuth) -> &'static str {
         v1::RouteAuth::Public => "public",
         v1::RouteAuth::Private => "private",
         v1::RouteAuth::Jwt => "jwt",
+        v1::RouteAuth::Authorizer => "authorizer",
+    }
+}
+
+impl From<v1::Authorizer> for AuthorizerView {
+    fn from(v1::Authorizer { function, ttl, credential }: v1::Authorizer) -> Self {
+        Self { function, ttl_ms: Millis::from_wire(ttl), credential }
     }
 }
 
@@ -147,6 +164,14 @@ impl RouteView {
         }
     }
 
+    /// Who may call, as `--auth` takes it.
+    pub(crate) fn auth_text(&self) -> String {
+        match &self.authorizer {
+            Some(authorizer) => format!("function:{}", authorizer.function),
+            None => self.auth.to_owned(),
+        }
+    }
+
     /// All of it, in a few words.
     pub(crate) fn summary(&self) -> String {
         let methods = if self.methods.is_empty() { String::new() } else { self.methods.join(",") + " " };
@@ -161,7 +186,7 @@ pub(crate) const ROUTES: &[Column<RouteView>] = &[
     Column::new("HOST", |route| or_dash(&route.host)),
     Column::new("PATH", |route| route.path.clone()),
     Column::new("TARGET", RouteView::target_text),
-    Column::new("AUTH", |route| route.auth.to_owned()),
+    Column::new("AUTH", RouteView::auth_text),
     Column::new("UPDATED", |route| age(route.update_time)),
     Column::wide("ALLOW", |route| or_dash(&route.allow.join(" "))),
     Column::wide("DENY", |route| or_dash(&route.deny.join(" "))),

@@ -82,8 +82,22 @@ async fn every_flag_of_a_route_arrives() {
         (&shown["auth"], &shown["cors"]["allow_credentials"], &shown["cors"]["max_age_ms"]),
         (&json!("jwt"), &json!(true), &json!(600_000))
     );
+    let authorized =
+        "route add own /own --function api --auth function:verify --auth-ttl 5m --auth-credential cookie:Session";
+    let shown = user.run(&format!("{authorized} -o json")).await.ok().json();
+    let route = user.fake.state().routes["namespaces/default/routes/own"].clone();
+    let ttl = Some(prost_types::Duration { seconds: 300, nanos: 0 });
+    let credential = "cookie:Session".to_owned();
+    assert_eq!(route.auth(), v1::RouteAuth::Authorizer);
+    assert_eq!(route.authorizer, Some(v1::Authorizer { function: "verify".into(), ttl, credential }));
+    assert_eq!(shown["authorizer"], json!({ "function": "verify", "ttl_ms": 300_000, "credential": "cookie:Session" }));
+    assert!(user.run("route list").await.ok().out.contains("function:verify"));
     for bad in [
         "route add x /x",
+        "route add x /x --function a --auth function:A",
+        "route add x /x --function a --auth nobody",
+        "route add x /x --function a --auth-ttl 5m",
+        "route add x /x --function a --auth function:a --auth-credential body:x",
         "route add x /x --function a --respond b",
         "route add x /x --function a --status 200",
         "route add x /x --function a --cors-credentials",

@@ -1,5 +1,6 @@
 """Who gets in: tokens and keys, good and forged, at both doors. Ids are those of the threats."""
 
+import json
 import time
 import uuid
 
@@ -303,6 +304,13 @@ def test_a_credential_that_the_gateway_consumed_never_reaches_the_guest(api, nam
         answer = eventually(lambda: (a := caller.get(f"/{namespace}/private-env/", headers=headers | {"X-Other": "kept"})).status_code == 200 and a, what="the function")
         assert secret not in answer.text and token not in answer.text and "AUTHORIZATION" not in answer.text and "API_KEY" not in answer.text
         assert "HTTP_X_OTHER=kept" in answer.text
+    forged = {"dunlin-principal": "root", "dunlin-claims": "{}", "dunlin-key": "root"}
+    by_token = caller.get(f"/{namespace}/private-env/", headers=bearer(token) | forged).text.split("\0")
+    assert "HTTP_DUNLIN_PRINCIPAL=e2e" in by_token and not any(line.startswith("HTTP_DUNLIN_KEY=") for line in by_token)
+    claims = next(line.partition("=")[2] for line in by_token if line.startswith("HTTP_DUNLIN_CLAIMS="))
+    assert json.loads(claims)["aud"] == f"dunlin:{namespace}"
+    by_key = caller.get(f"/{namespace}/private-env/", headers=bearer(secret) | forged).text.split("\0")
+    assert any(line.startswith("HTTP_DUNLIN_KEY=") and line[16:] in secret for line in by_key) and not any("root" in line for line in by_key if "DUNLIN" in line)
     api.deploy(namespace, "public-env", guests.ENVIRONMENT, public=True)
     answer = call_when_ready(f"/{namespace}/public-env/", headers={"Authorization": "Bearer the-functions-own"})
     assert "HTTP_AUTHORIZATION=Bearer the-functions-own" in answer.text, "a public function does its own authentication"

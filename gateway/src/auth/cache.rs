@@ -10,6 +10,7 @@ use std::{
 };
 
 use dunlin_proto::{ApiError, ids::Digest};
+use http::{HeaderName, HeaderValue};
 use moka::{Expiry, sync::Cache};
 
 use super::{Principal, REMEMBERED};
@@ -27,6 +28,8 @@ pub(super) struct Verified {
     pub(super) principal: Arc<Principal>,
     /// The namespaces whose functions it may call.
     pub(super) callable: Vec<dunlin_proto::ids::Namespace>,
+    /// What functions are told of whom it names.
+    pub(super) handed_on: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What a token is remembered by: never the token itself.
@@ -106,7 +109,7 @@ mod tests {
 
     fn verified(expires: SystemTime) -> Verified {
         let principal = Principal { subject: "zoe".into(), issuer: "dunlin".into(), expires, grants: Vec::new() };
-        Verified { principal: Arc::new(principal), callable: Vec::new() }
+        Verified { principal: Arc::new(principal), callable: Vec::new(), handed_on: Vec::new() }
     }
 
     #[test]

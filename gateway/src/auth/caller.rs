@@ -10,17 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 
 use super::{
-    Caller, CallerIdentity, Inner, Principal, Role,
+    Caller, CallerIdentity, Inner, Introduction, Principal, Role,
     cache::{self, Verified},
     claims::{self, ClaimError, Standard},
+    introduction,
     jwks::Issuer,
     key,
     token::{self, Unverified},
 };
-use crate::{
-    config::{OidcAlgorithm, OidcPurpose},
-    limits::Plan,
-};
+use crate::config::{OidcAlgorithm, OidcPurpose};
 
 /// The issuer of the cluster's own tokens.
 const CLUSTER: &str = "dunlin";
@@ -49,11 +47,12 @@ impl Inner {
         now: SystemTime,
     ) -> Result<Caller, ApiError> {
         let credential = credential(headers)?;
-        let (identity, plan) = match &credential {
+        let mut caller = match &credential {
             Credential::Key(text) => self.by_key(text, namespace, function, now)?,
-            Credential::Token(text) => (self.by_token(text, namespace, now).await?, None),
+            Credential::Token(text) => self.by_token(text, namespace, now).await?,
         };
-        Ok(Caller { identity, plan, consumed: consumed(headers) })
+        caller.introduction.consumed = consumed(headers);
+        Ok(caller)
     }
 
     fn by_key(
@@ -62,7 +61,7 @@ impl Inner {
         namespace: &Namespace,
         function: &FunctionName,
         now: SystemTime,
-    ) -> Result<(CallerIdentity, Option<Arc<Plan>>), ApiError> {
+    ) -> Result<Caller, ApiError> {
         let table = self.table.load();
         let (id, key) = key::check(text, &table, now).map_err(refuse)?;
         if key.namespace != *namespace {
@@ -72,15 +71,18 @@ impl Inner {
             let message = format!("the key is not for the function {function}");
             return Err(ApiError::new(ErrorCode::PermissionDenied, message));
         }
-        Ok((CallerIdentity::Key(id), key.plan.clone()))
+        let introduction = Introduction { handed_on: introduction::of_key(&id), ..Introduction::default() };
+        Ok(Caller { identity: CallerIdentity::Key(id), plan: key.plan.clone(), introduction })
     }
 
-    async fn by_token(&self, text: &str, namespace: &Namespace, now: SystemTime) -> Result<CallerIdentity, ApiError> {
+    async fn by_token(&self, text: &str, namespace: &Namespace, now: SystemTime) -> Result<Caller, ApiError> {
         let verified = self.verify(OidcPurpose::Call, text, now).await?;
         if !verified.callable.contains(namespace) {
             return Err(elsewhere());
         }
-        Ok(identity(&verified.principal))
+        let identity = identity(&verified.principal);
+        let introduction = Introduction { handed_on: verified.handed_on, ..Introduction::default() };
+        Ok(Caller { identity, plan: None, introduction })
     }
 
     /// The one case in which a token for administration counts where functions are called: it never gets to the function.
@@ -98,7 +100,8 @@ impl Inner {
         let token = bearer(text(authorization)?).ok_or_else(missing)?;
         let principal = self.administration(token, now).await?;
         principal.require(namespace, Role::Developer)?;
-        Ok(Caller { identity: identity(&principal), plan: None, consumed: consumed(headers) })
+        let introduction = Introduction { consumed: consumed(headers), ..Introduction::default() };
+        Ok(Caller { identity: identity(&principal), plan: None, introduction })
     }
 
     /// Verifies a token, or remembers having done so.
@@ -212,7 +215,7 @@ fn of_cluster(purpose: OidcPurpose, token: &Unverified<'_>, standard: Standard) 
             return Err(refuse(ClaimError::Audience).hint("a token for calls does not administer"));
         }
     };
-    Ok(verified(standard, grants, callable))
+    Ok(verified(token, standard, grants, callable))
 }
 
 fn of_issuer_claims(issuer: &Issuer, token: &Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
@@ -222,18 +225,24 @@ fn of_issuer_claims(issuer: &Issuer, token: &Unverified<'_>, standard: Standard)
     }
     if config.purpose == OidcPurpose::Administration {
         let grants = claims::grants(&token.claims, &config.grants_claim).map_err(refuse)?;
-        return Ok(verified(standard, grants, Vec::new()));
+        return Ok(verified(token, standard, grants, Vec::new()));
     }
     let mut callable: Vec<_> = config.namespaces.iter().filter_map(|name| name.parse().ok()).collect();
     if let Some(claim) = &config.namespace_claim {
         callable.extend(claims::namespaces(&token.claims, claim));
     }
-    Ok(verified(standard, Vec::new(), callable))
+    Ok(verified(token, standard, Vec::new(), callable))
 }
 
-fn verified(standard: Standard, grants: Vec<super::Grant>, callable: Vec<Namespace>) -> Verified {
+fn verified(
+    token: &Unverified<'_>,
+    standard: Standard,
+    grants: Vec<super::Grant>,
+    callable: Vec<Namespace>,
+) -> Verified {
     let Standard { issuer, subject, expires, .. } = standard;
-    Verified { principal: Arc::new(Principal { subject, issuer, expires, grants }), callable }
+    let handed_on = introduction::of_token(&subject, &token.claims);
+    Verified { principal: Arc::new(Principal { subject, issuer, expires, grants }), callable, handed_on }
 }
 
 /// What a caller sent to prove itself.

@@ -44,6 +44,8 @@ pub(super) struct Asked<'a> {
     pub(super) authority: &'a str,
     /// The request has a body.
     pub(super) has_body: bool,
+    /// The caller had to say who it is.
+    pub(super) credentialed: bool,
     pub(super) id: InvocationId,
     pub(super) deadline: Instant,
 }
@@ -80,6 +82,7 @@ struct Storing {
     place: Place,
     request: HeaderMap,
     wishes: Wishes,
+    credentialed: bool,
     /// A stored answer that is to be confirmed.
     known: Option<Arc<Stored>>,
     /// Others wait.
@@ -144,8 +147,10 @@ impl Asked<'_> {
             if self.parts.method == Method::HEAD {
                 return self.asking(Purpose::Pass, status);
             }
+            let credentialed = self.credentialed;
             let storing = |place, wishes, lead| {
-                Purpose::Store(Box::new(Storing { place, request: headers.clone(), wishes, known, lead }))
+                let request = headers.clone();
+                Purpose::Store(Box::new(Storing { place, request, wishes, credentialed, known, lead }))
             };
             // Who wants it so, or what nobody else may get, is nothing to wait for.
             if fwd == Fwd::Request || wishes.no_cache || wishes.no_store || round == ROUNDS {
@@ -182,7 +187,8 @@ impl Asked<'_> {
         let plan = self.answered(&stored, None);
         let Part::Lead(lead) = self.cache.join((place.address.clone(), self.version)) else { return plan };
         let request = self.parts.headers.clone();
-        let storing = Storing { place, request, wishes, known: Some(stored), lead: Some(lead) };
+        let credentialed = self.credentialed;
+        let storing = Storing { place, request, wishes, credentialed, known: Some(stored), lead: Some(lead) };
         Plan { ask: self.asking(Purpose::Store(Box::new(storing)), None).ask, ..plan }
     }
 }
@@ -348,7 +354,7 @@ impl Storing {
     }
 
     fn draft(&self, status: StatusCode, headers: &HeaderMap) -> Option<Draft> {
-        let request = (&self.request, &self.wishes, is_credentialed(&self.request));
+        let request = (&self.request, &self.wishes, self.credentialed || is_credentialed(&self.request));
         Draft::new(&self.place, request, status, headers)
     }
 }

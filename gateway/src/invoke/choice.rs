@@ -102,10 +102,13 @@ fn choose(split: &Split, caller: Known<'_>) -> (Option<VersionNumber>, Option<He
 }
 
 fn proved(identity: Option<&CallerIdentity>) -> Option<Who<'_>> {
-    Some(match identity? {
-        CallerIdentity::Key(id) => Who::Key(id),
-        CallerIdentity::Token { issuer, subject } => Who::Token { issuer, subject },
-    })
+    match identity? {
+        CallerIdentity::Key(id) => Some(Who::Key(id)),
+        CallerIdentity::Token { issuer, subject } => Some(Who::Token { issuer, subject }),
+        CallerIdentity::Authorized { by, subject } => {
+            subject.as_deref().map(|subject| Who::Token { issuer: by.as_str(), subject })
+        }
+    }
 }
 
 fn sent<'a>(split: &Split, headers: &'a HeaderMap) -> Option<Who<'a>> {

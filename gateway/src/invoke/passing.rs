@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use dunlin_proto::ids::InvocationId;
-use http::{HeaderName, Request, Uri, request::Parts};
+use dunlin_proto::{ApiError, ids::InvocationId};
+use http::{Request, Uri, request::Parts};
 use tokio::time::Instant;
 
-use super::{cached::Ask, headers, origin::Origin, routed::Routed, trace};
+use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, trace};
 use crate::{
+    auth::Introduction,
     config::LimitsConfig,
     dispatch::{Invocation, RequestBody, request::Patience},
     edge::Lingering,
@@ -27,27 +28,32 @@ pub(super) struct Passing {
     pub(super) route: Option<Arc<Routed>>,
     pub(super) authority: String,
     pub(super) origin: Origin,
-    /// The headers that held credentials of the platform.
-    pub(super) consumed: Vec<HeaderName>,
+    /// What the function gets to know of the caller.
+    pub(super) introduction: Introduction,
 }
 
 impl Passing {
     /// The call, ready to run; with `ask`, what it brings may be stored.
     pub(super) fn invocation(
         self,
-        parts: Parts,
+        mut parts: Parts,
         body: Lingering,
         ask: Option<&Ask>,
         accepted: Instant,
         limits: &LimitsConfig,
-    ) -> Invocation {
-        let Self { id, function, version, base_path, path_and_query, route, authority, origin, consumed } = self;
+    ) -> Result<Invocation, ApiError> {
+        let Self { id, function, version, base_path, path_and_query, route, authority, origin, introduction } = self;
+        let path_and_query = match &introduction.source {
+            Some(source) => authorizer::consume(source, &mut parts.headers, path_and_query)?,
+            None => path_and_query,
+        };
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
-        let mut passed = headers::to_function(parts.headers, &consumed, origin, &authority, id, &trace);
+        let mut passed = headers::to_function(parts.headers, &introduction.consumed, origin, &authority, id, &trace);
         if let Some(route) = route {
             route.to_function(&mut passed);
         }
+        introduction.hand_on(&mut passed);
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
         }
@@ -57,7 +63,7 @@ impl Passing {
         *request.version_mut() = parts.version;
         *request.uri_mut() = path_and_query;
         *request.headers_mut() = passed;
-        Invocation {
+        Ok(Invocation {
             id,
             function,
             version,
@@ -68,6 +74,6 @@ impl Passing {
             remote_address: origin.address,
             request_id,
             accepted,
-        }
+        })
     }
 }

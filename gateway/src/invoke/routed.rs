@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{InvocationId, Namespace},
-    route::{Redirect, RouteAuth, RouteTarget, StaticResponse},
+    route::{Authorizer, Redirect, RouteAuth, RouteTarget, StaticResponse},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
@@ -259,16 +259,21 @@ impl Routed {
 
     /// Whether anybody may call, where that is the function's own policy.
     pub(super) fn is_public(&self, function: bool) -> bool {
-        match self.rule.spec.auth {
+        match &self.rule.spec.auth {
             RouteAuth::Function => function,
             RouteAuth::Public => true,
-            RouteAuth::Private | RouteAuth::Jwt => false,
+            RouteAuth::Private | RouteAuth::Jwt | RouteAuth::Authorizer(_) => false,
         }
+    }
+
+    /// Who says who may call, where that is a function, and the rule that says so.
+    pub(super) fn authorizer(&self) -> Option<(&Rule, &Authorizer)> {
+        Some((&self.rule, self.rule.spec.authorizer()?))
     }
 
     /// Refuses a key where only tokens are taken.
     pub(super) fn check_caller(&self, caller: &CallerIdentity) -> Result<(), ApiError> {
-        match (self.rule.spec.auth, caller) {
+        match (&self.rule.spec.auth, caller) {
             (RouteAuth::Jwt, CallerIdentity::Key(_)) => {
                 let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes tokens, and no keys");
                 Err(error.hint("send Authorization: Bearer with a token of the namespace"))

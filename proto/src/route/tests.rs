@@ -41,11 +41,49 @@ fn full(route: &mut v1::Route) {
     });
 }
 
+fn authorized(route: &mut v1::Route) {
+    route.auth = v1::RouteAuth::Authorizer.into();
+    let ttl = Some(prost_types::Duration::default());
+    route.authorizer = Some(v1::Authorizer { function: "verify".into(), ttl, credential: "cookie:Session".into() });
+}
+
+#[test]
+fn a_route_names_its_authorizer_and_nobody_else_does() {
+    let field = |change: &dyn Fn(&mut v1::Route)| spec(|route| change(route)).unwrap_err().field.unwrap_or_default();
+    let with = |change: &dyn Fn(&mut v1::Authorizer)| {
+        field(&|route| {
+            authorized(route);
+            change(route.authorizer.as_mut().unwrap());
+        })
+    };
+    let names = |name: &str| spec(authorized).unwrap().names(&name.parse().unwrap());
+    assert!(names("verify") && names("pay") && !names("other"));
+    assert_eq!(field(&|route| route.auth = v1::RouteAuth::Authorizer.into()), "route.authorizer");
+    assert_eq!(field(&|route| route.authorizer = Some(v1::Authorizer::default())), "route.authorizer");
+    assert_eq!(field(&|route| route.auth = 99), "route.auth");
+    assert_eq!(with(&|authorizer| authorizer.function = "No".into()), "route.authorizer.function");
+    assert_eq!(with(&|authorizer| authorizer.credential = "body:x".into()), "route.authorizer.credential");
+    for seconds in [-1, 3601] {
+        let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
+        assert_eq!(with(&|authorizer| authorizer.ttl = ttl), "route.authorizer.ttl");
+    }
+    let fixed = |route: &mut v1::Route| {
+        authorized(route);
+        route.target = response(200, b"");
+    };
+    assert_eq!(field(&fixed), "route.auth");
+}
+
 #[test]
 fn a_route_survives_the_wire_and_the_database() {
     for spec in [
         spec(|_| {}),
         spec(full),
+        spec(authorized),
+        spec(|route| {
+            authorized(route);
+            route.authorizer = Some(v1::Authorizer { function: "verify".into(), ..Default::default() });
+        }),
         spec(|route| route.target = redirect("https://www.example.com/{id}", 0)),
         spec(|route| route.target = response(0, b"hello")),
     ] {

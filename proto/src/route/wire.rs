@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget};
+use super::{
+    Authorizer, CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget,
+};
 use crate::{error::ApiError, v1};
 
 /// The most methods, and the most networks of each list.
@@ -13,10 +15,10 @@ impl TryFrom<v1::Route> for RouteSpec {
     type Error = ApiError;
 
     fn try_from(wire: v1::Route) -> Result<Self, ApiError> {
-        let auth = auth(wire.auth());
+        let auth = auth(wire.auth, wire.authorizer)?;
         let path: PathPattern = wire.path.parse()?;
         let target = RouteTarget::read(wire.target, &path)?;
-        if target.function().is_none() && auth != RouteAuth::Function && auth != RouteAuth::Public {
+        if target.function().is_none() && !matches!(auth, RouteAuth::Function | RouteAuth::Public) {
             let message = "only a function can be private; what is answered without one is for everybody";
             return Err(ApiError::invalid("route.auth", message).hint("leave auth out, or restrict it with allow"));
         }
@@ -41,13 +43,21 @@ impl TryFrom<v1::Route> for RouteSpec {
     }
 }
 
-fn auth(wire: v1::RouteAuth) -> RouteAuth {
-    match wire {
+/// What is not known here is refused: a newer software may mean something stricter than the default.
+fn auth(wire: i32, authorizer: Option<v1::Authorizer>) -> Result<RouteAuth, ApiError> {
+    let wire = v1::RouteAuth::try_from(wire)
+        .map_err(|_| ApiError::invalid("route.auth", format!("auth has the value {wire}, which is not known here")))?;
+    if authorizer.is_some() && wire != v1::RouteAuth::Authorizer {
+        let error = ApiError::invalid("route.authorizer", "the route names an authorizer, but its auth is another one");
+        return Err(error.hint("set auth to authorizer, or leave the authorizer out"));
+    }
+    Ok(match wire {
         v1::RouteAuth::Unspecified => RouteAuth::Function,
         v1::RouteAuth::Public => RouteAuth::Public,
         v1::RouteAuth::Private => RouteAuth::Private,
         v1::RouteAuth::Jwt => RouteAuth::Jwt,
-    }
+        v1::RouteAuth::Authorizer => RouteAuth::Authorizer(Authorizer::read(authorizer)?),
+    })
 }
 
 fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
@@ -94,6 +104,7 @@ impl From<&RouteSpec> for v1::Route {
             RouteAuth::Public => v1::RouteAuth::Public,
             RouteAuth::Private => v1::RouteAuth::Private,
             RouteAuth::Jwt => v1::RouteAuth::Jwt,
+            RouteAuth::Authorizer(_) => v1::RouteAuth::Authorizer,
         };
         Self {
             host: spec.host.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -108,6 +119,7 @@ impl From<&RouteSpec> for v1::Route {
             cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
             compress: spec.compress,
             cache: spec.cache,
+            authorizer: spec.authorizer().map(v1::Authorizer::from),
             ..Self::default()
         }
     }

@@ -246,7 +246,7 @@ impl Store {
             return Err(stale(name));
         }
         let routes = route_list_in_tx(&mut tx, &name.namespace).await?;
-        let names = |route: &RouteSpec| route.target.function() == Some(&name.function);
+        let names = |route: &RouteSpec| route.names(&name.function);
         routes_unused(&format!("function {}", name.function), &routes, names)?;
         let query = sqlx::query("DELETE FROM functions WHERE namespace = $1 AND uid = $2");
         query.bind(name.namespace.as_str()).bind(function.uid.to_string()).execute(&mut *tx).await?;

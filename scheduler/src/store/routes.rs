@@ -93,8 +93,12 @@ async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord)
     Err(error.hint(format!("an admin of the namespace adds it: dunlin domain add {}", host.domain())).into())
 }
 
-/// Checks that the function that a route calls is there, with the alias under which it is called.
-async fn check_function_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+/// Checks that the function that a route calls is there, with the alias under which it is called, and the one that it asks.
+async fn check_functions_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+    if let Some(authorizer) = new.spec.authorizer() {
+        let function = authorizer.function.clone();
+        function_fetch_in_tx(tx, &FunctionRef { namespace: new.name.namespace.clone(), function }).await?;
+    }
     let Some(function) = new.spec.target.function() else { return Ok(()) };
     let function = FunctionRef { namespace: new.name.namespace.clone(), function: function.clone() };
     let function = function_fetch_in_tx(tx, &function).await?;
@@ -136,7 +140,7 @@ impl Store {
         }
         check_others(new, &all)?;
         check_host_in_tx(&mut tx, new).await?;
-        check_function_in_tx(&mut tx, new).await?;
+        check_functions_in_tx(&mut tx, new).await?;
         let create_time = before.map_or(new.create_time, |before| before.create_time);
         let new = RouteRecord { create_time, ..new.clone() };
         route_write_in_tx(&mut tx, &new).await?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
 use dunlin_proto::{
     ids::{AliasId, FunctionName, IdError, RouteId},
     model::to_wire_duration,
+    route::CredentialSource,
     v1,
 };
 
@@ -42,9 +43,8 @@ pub(crate) struct AddArgs {
     /// Method, such as GET; may be repeated, all when left out
     #[arg(short, long = "method", value_name = "METHOD", value_parser = upper_case)]
     methods: Vec<String>,
-    /// Who may call; the function's own policy when left out
-    #[arg(long, value_enum)]
-    auth: Option<Auth>,
+    #[command(flatten)]
+    auth: AuthArgs,
     /// Path that the function sees, such as /v1/users/{id}; the caller's when left out
     #[arg(long, value_name = "PATH", requires = "function")]
     rewrite: Option<String>,
@@ -73,6 +73,21 @@ pub(crate) struct AddArgs {
     /// Replace the route of this name
     #[arg(long)]
     replace: bool,
+}
+
+/// Who may call.
+#[derive(Args)]
+struct AuthArgs {
+    /// Who may call: public, private (token or key), jwt (token) or function:NAME, an authorizer; the function's own policy when
+    /// left out
+    #[arg(long, value_parser = auth)]
+    auth: Option<Auth>,
+    /// How long a verdict of the authorizer counts for the same credential, such as 5m; 60s when left out, 0s asks for each request
+    #[arg(long, value_name = "DURATION", requires = "auth", value_parser = units::parse_duration)]
+    auth_ttl: Option<Duration>,
+    /// What the authorizer knows callers by: header:NAME, cookie:NAME or query:NAME; header:authorization when left out
+    #[arg(long, value_name = "PLACE:NAME", requires = "auth")]
+    auth_credential: Option<CredentialSource>,
 }
 
 /// What is changed of headers.
@@ -116,14 +131,42 @@ struct CorsArgs {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone)]
 enum Auth {
-    /// Anybody.
-    Public,
-    /// Who has a token or key of the namespace.
-    Private,
-    /// Who has a token of the namespace.
-    Jwt,
+    /// One of the platform's own ways.
+    Known(v1::RouteAuth),
+    /// Whom this function lets call.
+    Authorizer(FunctionName),
+}
+
+fn auth(text: &str) -> Result<Auth, String> {
+    if let Some(function) = text.strip_prefix("function:") {
+        return function.parse().map(Auth::Authorizer).map_err(|error: IdError| error.to_string());
+    }
+    match text {
+        "public" => Ok(Auth::Known(v1::RouteAuth::Public)),
+        "private" => Ok(Auth::Known(v1::RouteAuth::Private)),
+        "jwt" => Ok(Auth::Known(v1::RouteAuth::Jwt)),
+        _ => Err("it must be public, private, jwt or function:NAME".to_owned()),
+    }
+}
+
+impl AuthArgs {
+    /// What the route says. Flags of an authorizer without one are the cluster's to refuse.
+    fn into_wire(self) -> (v1::RouteAuth, Option<v1::Authorizer>) {
+        let (auth, function) = match self.auth {
+            None => (v1::RouteAuth::Unspecified, None),
+            Some(Auth::Known(auth)) => (auth, None),
+            Some(Auth::Authorizer(function)) => (v1::RouteAuth::Authorizer, Some(function)),
+        };
+        let wanted = function.is_some() || self.auth_ttl.is_some() || self.auth_credential.is_some();
+        let authorizer = wanted.then(|| v1::Authorizer {
+            function: function.map(String::from).unwrap_or_default(),
+            ttl: self.auth_ttl.map(to_wire_duration),
+            credential: self.auth_credential.map(String::from).unwrap_or_default(),
+        });
+        (auth, authorizer)
+    }
 }
 
 fn called(text: &str) -> Result<(FunctionName, Option<AliasId>), IdError> {
@@ -156,11 +199,7 @@ pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Re
 }
 
 fn route(name: String, args: AddArgs) -> v1::Route {
-    let auth = args.auth.map_or(v1::RouteAuth::Unspecified, |auth| match auth {
-        Auth::Public => v1::RouteAuth::Public,
-        Auth::Private => v1::RouteAuth::Private,
-        Auth::Jwt => v1::RouteAuth::Jwt,
-    });
+    let (auth, authorizer) = args.auth.into_wire();
     let HeaderArgs { add_request_header, remove_request_header, add_response_header, remove_response_header } =
         args.headers;
     let changes = |add, remove| Some(v1::HeaderChanges { remove, add });
@@ -171,6 +210,7 @@ fn route(name: String, args: AddArgs) -> v1::Route {
         path: args.path,
         target: target(args.function, args.rewrite, args.respond, args.redirect, (args.status, args.content_type)),
         auth: auth.into(),
+        authorizer,
         request_headers: changes(add_request_header, remove_request_header),
         response_headers: changes(add_response_header, remove_response_header),
         allow: args.allow,

@@ -47,6 +47,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) auth: RouteAuth,
+    /// Who says who may call, where `auth` is `authorizer`; null otherwise.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) authorizer: Option<Authorizer>,
     /// What is changed of the headers that the function sees.
     #[serde(default)]
     #[schema(required = false)]
@@ -142,6 +146,25 @@ pub(crate) enum RouteAuth {
     Private,
     /// Who has a token of the namespace.
     Jwt,
+    /// Whom the authorizer lets call.
+    Authorizer,
+}
+
+/// The function that says who may call.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Authorizer {
+    /// Its bare name.
+    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "verify")]
+    pub(crate) function: String,
+    /// How long a verdict counts for the same credential, in seconds; null means 60, and with 0 each request is asked about.
+    #[serde(default)]
+    #[schema(maximum = 3600, required = false)]
+    pub(crate) ttl_seconds: Option<u32>,
+    /// `header:NAME`, `cookie:NAME` or `query:NAME`; empty means `header:authorization`.
+    #[serde(default)]
+    #[schema(max_length = 71, required = false, example = "cookie:session")]
+    pub(crate) credential: String,
 }
 
 /// What is changed of headers: first the removals, then what is added.
@@ -206,6 +229,7 @@ impl From<v1::Route> for Route {
             v1::RouteAuth::Public => RouteAuth::Public,
             v1::RouteAuth::Private => RouteAuth::Private,
             v1::RouteAuth::Jwt => RouteAuth::Jwt,
+            v1::RouteAuth::Authorizer => RouteAuth::Authorizer,
         };
         Self {
             namespace: id_in(&wire.name, "namespaces").to_owned(),
@@ -217,6 +241,7 @@ impl From<v1::Route> for Route {
                 path: wire.path,
                 target: wire.target.map(RouteTarget::from).unwrap_or_default(),
                 auth,
+                authorizer: wire.authorizer.map(Authorizer::from),
                 request_headers: wire.request_headers.map(HeaderChanges::from).unwrap_or_default(),
                 response_headers: wire.response_headers.map(HeaderChanges::from).unwrap_or_default(),
                 allow: wire.allow,
@@ -240,6 +265,7 @@ impl RouteSpec {
             RouteAuth::Public => v1::RouteAuth::Public,
             RouteAuth::Private => v1::RouteAuth::Private,
             RouteAuth::Jwt => v1::RouteAuth::Jwt,
+            RouteAuth::Authorizer => v1::RouteAuth::Authorizer,
         };
         v1::Route {
             name,
@@ -248,6 +274,7 @@ impl RouteSpec {
             path: self.path,
             target: Some(self.target.into()),
             auth: auth.into(),
+            authorizer: self.authorizer.map(v1::Authorizer::from),
             request_headers: Some(self.request_headers.into()),
             response_headers: Some(self.response_headers.into()),
             allow: self.allow,
@@ -286,6 +313,19 @@ impl From<RouteTarget> for v1::route::Target {
                 Self::Response(v1::StaticResponse { status, content_type, body: body.into() })
             }
         }
+    }
+}
+
+impl From<v1::Authorizer> for Authorizer {
+    fn from(v1::Authorizer { function, ttl, credential }: v1::Authorizer) -> Self {
+        Self { function, ttl_seconds: ttl.map(|ttl| u32::try_from(ttl.seconds).unwrap_or_default()), credential }
+    }
+}
+
+impl From<Authorizer> for v1::Authorizer {
+    fn from(Authorizer { function, ttl_seconds, credential }: Authorizer) -> Self {
+        let ttl = ttl_seconds.map(|seconds| Duration { seconds: seconds.into(), nanos: 0 });
+        Self { function, ttl, credential }
     }
 }
 

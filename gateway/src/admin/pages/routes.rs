@@ -167,6 +167,10 @@ fn access(route: &Route) -> Badge {
         (RouteAuth::Public, _) => Badge::warn("public"),
         (RouteAuth::Private, _) => Badge::plain("key or token"),
         (RouteAuth::Jwt, _) => Badge::plain("token"),
+        (RouteAuth::Authorizer, _) => {
+            let asked = route.spec.authorizer.as_ref().map_or("a function", |authorizer| authorizer.function.as_str());
+            Badge::plain(format!("asks {asked}"))
+        }
         (RouteAuth::Function, RouteTarget::Function { .. }) => Badge::plain("as the function"),
         (RouteAuth::Function, _) => Badge::warn("public"),
     }

@@ -210,6 +210,10 @@ async fn administration_and_calls_are_kept_apart() {
     let bearer = |token: &str| format!("Bearer {token}");
     let caller = cluster.call("shop", &[("authorization", &bearer(&call))]).await.unwrap();
     assert_eq!(caller.identity, CallerIdentity::Token { issuer: "dunlin".to_owned(), subject: "zoe".to_owned() });
+    let told: HashMap<_, _> =
+        caller.introduction.handed_on.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let claims: Value = serde_json::from_slice(told["dunlin-claims"].as_bytes()).unwrap();
+    assert_eq!((told["dunlin-principal"].to_str().unwrap(), &claims["aud"]), ("zoe", &json!("dunlin:shop")));
     assert_eq!(
         cluster.call("shop", &[("authorization", &bearer(&admin))]).await.unwrap_err(),
         ErrorCode::Unauthenticated
@@ -233,7 +237,11 @@ async fn a_caller_proves_itself_once_and_no_credential_passes() {
         (vec![("x-api-key", &*cluster.key), ("authorization", &*token)], vec![api.clone(), auth]),
         (vec![("x-api-key", &*cluster.key), ("authorization", "Basic eDp5")], vec![api]),
     ] {
-        assert_eq!(cluster.call("shop", &headers).await.map(|caller| caller.consumed), Ok(consumed), "{headers:?}");
+        assert_eq!(
+            cluster.call("shop", &headers).await.map(|caller| caller.introduction.consumed),
+            Ok(consumed),
+            "{headers:?}"
+        );
     }
     for headers in [
         vec![],

@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt::Write};
 
 use anyhow::Context;
 use dunlin_proto::{
+    ids::Digest,
     names::RouteName,
     route::{ParameterName, RouteSpec},
     v1,
@@ -17,6 +18,8 @@ pub(crate) struct Rule {
     pub(crate) spec: RouteSpec,
     /// The parameters of its path in their order, and the headers that carry them.
     parameters: Vec<(ParameterName, HeaderName)>,
+    /// Where a function says who may call: another one as soon as anything in it changes.
+    digest: Option<Digest>,
 }
 
 impl Rule {
@@ -32,7 +35,14 @@ impl Rule {
             anyhow::Ok((parameter.clone(), header.parse::<HeaderName>()?))
         };
         let parameters = spec.path.parameters().map(header).collect::<Result<_, _>>()?;
-        Ok(Self { name, spec, parameters })
+        let of_all = || serde_json::to_vec(&(name.to_string(), &spec)).map(|json| Digest::of(&json));
+        let digest = spec.authorizer().map(|_| of_all()).transpose()?;
+        Ok(Self { name, spec, parameters, digest })
+    }
+
+    /// What tells a route with an authorizer from every other one, and from what it was before it changed.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        self.digest
     }
 
     /// Whether it names a method.

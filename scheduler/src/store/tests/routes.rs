@@ -114,6 +114,21 @@ async fn a_route_names_what_is_there(bench: &Bench) {
     store.domain_delete(&domain("shop", "shop.example.com").name).await.unwrap();
     store.route_delete(&on_host.name).await.unwrap();
     store.domain_delete(&owned).await.unwrap();
+    // An authorizer is named, too.
+    let asking = |by: &str| {
+        route("x", "/", |route| {
+            (route.target, route.auth) = (calling("pay"), v1::RouteAuth::Authorizer.into());
+            route.authorizer = Some(v1::Authorizer { function: by.into(), ..Default::default() });
+        })
+    };
+    refused(store.route_put(&asking("vault"), false).await, ErrorCode::NotFound);
+    let verify = function("shop", "verify");
+    deploy(bench, &verify).await;
+    store.route_put(&asking("verify"), false).await.unwrap();
+    let message = refused(store.function_delete(&verify, "").await, ErrorCode::FailedPrecondition);
+    assert_eq!(message, "function verify is named by the routes x");
+    store.route_delete(&asking("verify").name).await.unwrap();
+    store.function_delete(&verify, "").await.unwrap();
     store.function_delete(&pay, "").await.unwrap();
 }
 

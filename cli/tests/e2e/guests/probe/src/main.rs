@@ -4,7 +4,8 @@
 //! calls the instance has served before; `/say?cache-control=...` says the time, with such headers; `/headers` lists what
 //! reached the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces;
 //! `/trailers` echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is
-//! `?late`; anything else is echoed.
+//! `?late`; anything else is echoed. Asked by a gateway who may call a route, it looks at the credential: `zoe`, `once` and `long` are
+//! let in, with the question as claims and the time as principal; `nobody`, `refused` and `unknown` are not; others have it fail.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -17,6 +18,9 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
+    if request.headers().contains_key("dunlin-authorizer-route") {
+        return authorize(request).await;
+    }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let number = |name: &str| parameter(&query, name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     match request.uri().path() {
@@ -35,6 +39,27 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/trickle" => Ok(Response::new(trickle(number("n"), number("ms")))),
         _ => Ok(Response::new(request.into_body())),
     }
+}
+
+/// Says whether a caller may call.
+async fn authorize(mut request: Request<Body>) -> Result<Response<Body>, Error> {
+    let question = String::from_utf8_lossy(&request.body_mut().contents().await?).into_owned();
+    let credential = question.strip_prefix(r#"{"credential":""#).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let yes = |more: &str| format!(r#"{{"allow":true,"principal":"{credential} {now}"{more}}}"#);
+    let (status, answer) = match credential {
+        "zoe" => (200, yes(&format!(r#","claims":{{"question":{question}}}"#))),
+        "once" => (200, yes(r#","ttl_seconds":0"#)),
+        "long" => (200, yes(r#","ttl_seconds":3600"#)),
+        "nobody" => (200, r#"{"allow":false}"#.to_owned()),
+        "refused" => (403, String::new()),
+        "unknown" => (401, "guest's own words".to_owned()),
+        "nonsense" => (200, r#"{"allow":"yes"}"#.to_owned()),
+        "broken" => (500, r#"{"allow":true}"#.to_owned()),
+        "huge" => (200, yes(&" ".repeat(20_000))),
+        _ => std::process::abort(),
+    };
+    Ok(Response::builder().status(status).body(answer.into())?)
 }
 
 /// Calls the URL and passes on its status and body.

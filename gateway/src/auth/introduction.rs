@@ -1,0 +1,111 @@
+//! What a function gets to know of whoever calls it: headers that only the gateway sets. Which credentials it does not get is
+//! said here, too; taking them away is `invoke/passing.rs`'s.
+
+use std::fmt::Write;
+
+use dunlin_proto::{names::KeyId, route::CredentialSource};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+/// Whom a token or an authorizer names.
+pub(crate) const PRINCIPAL: HeaderName = HeaderName::from_static("dunlin-principal");
+/// What else they say, as a JSON object in ASCII.
+pub(crate) const CLAIMS: HeaderName = HeaderName::from_static("dunlin-claims");
+/// The id of the key that was used.
+const KEY: HeaderName = HeaderName::from_static("dunlin-key");
+/// The most that is handed on of claims, as JSON.
+pub(crate) const MAX_CLAIMS: usize = 4 << 10;
+
+/// What a function gets to know of a caller, and what not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Introduction {
+    /// The headers that held credentials of the platform.
+    pub(crate) consumed: Vec<HeaderName>,
+    /// Where an authorizer's credential was.
+    pub(crate) source: Option<CredentialSource>,
+    /// Headers that say who it is.
+    pub(crate) handed_on: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Introduction {
+    /// Puts what is known of a caller in the place of what it says of itself.
+    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+        for name in [PRINCIPAL, CLAIMS, KEY] {
+            headers.remove(name);
+        }
+        headers.extend(self.handed_on.iter().cloned());
+    }
+}
+
+/// What is told of the bearer of a key.
+pub(super) fn of_key(id: &KeyId) -> Vec<(HeaderName, HeaderValue)> {
+    HeaderValue::from_str(id.as_str()).ok().map(|id| (KEY, id)).into_iter().collect()
+}
+
+/// What is told of the bearer of a token; what no header can have is left out.
+pub(super) fn of_token(subject: &str, claims_of_token: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+    let subject = HeaderValue::from_str(subject).ok().map(|subject| (PRINCIPAL, subject));
+    subject.into_iter().chain(claims(claims_of_token).map(|claims| (CLAIMS, claims))).collect()
+}
+
+/// Claims as a header; nothing where they are too long.
+pub(crate) fn claims(claims: &Map<String, Value>) -> Option<HeaderValue> {
+    let json = ascii(&serde_json::to_string(claims).ok()?);
+    HeaderValue::from_str(&json).ok().filter(|value| value.len() <= MAX_CLAIMS)
+}
+
+/// The same JSON without characters that a header can't have: they stand within strings alone (RFC 8259 7).
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if matches!(character, ' '..='~') {
+            out.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // A string takes everything.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn map(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else { panic!("no object: {value}") };
+        map
+    }
+
+    #[test]
+    fn claims_become_one_line_of_ascii() {
+        let of = |value| claims(&map(value)).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(
+            of(json!({"name": ["Zoë\n🦤\u{7f}", 1]})).unwrap(),
+            r#"{"name":["Zo\u00eb\n\ud83e\udda4\u007f",1]}"#
+        );
+        assert_eq!(of(json!({"a": "x".repeat(MAX_CLAIMS)})), None);
+    }
+
+    #[test]
+    fn what_a_caller_says_of_itself_is_gone() {
+        let mut headers = HeaderMap::new();
+        for name in [PRINCIPAL, CLAIMS, KEY] {
+            headers.append(name.clone(), HeaderValue::from_static("root"));
+            headers.append(name, HeaderValue::from_static("root"));
+        }
+        Introduction::default().hand_on(&mut headers);
+        assert!(headers.is_empty());
+        let handed_on = of_token("zoe", &map(json!({"sub": "zoe"})));
+        Introduction { handed_on, ..Introduction::default() }.hand_on(&mut headers);
+        assert_eq!(
+            (&headers[PRINCIPAL], &headers[CLAIMS], headers.len()),
+            (&"zoe".parse().unwrap(), &r#"{"sub":"zoe"}"#.parse().unwrap(), 2)
+        );
+        assert!(of_token("zo\u{eb}", &Map::new()).iter().all(|(name, _)| *name != PRINCIPAL));
+    }
+}
