@@ -153,7 +153,7 @@ fn auth(text: &str) -> Result<Auth, String> {
 
 impl AuthArgs {
     /// What the route says. Flags of an authorizer without one are the cluster's to refuse.
-    fn to_wire(self) -> (v1::RouteAuth, Option<v1::Authorizer>) {
+    fn into_wire(self) -> (v1::RouteAuth, Option<v1::Authorizer>) {
         let (auth, function) = match self.auth {
             None => (v1::RouteAuth::Unspecified, None),
             Some(Auth::Known(auth)) => (auth, None),
@@ -199,7 +199,7 @@ pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Re
 }
 
 fn route(name: String, args: AddArgs) -> v1::Route {
-    let (auth, authorizer) = args.auth.to_wire();
+    let (auth, authorizer) = args.auth.into_wire();
     let HeaderArgs { add_request_header, remove_request_header, add_response_header, remove_response_header } =
         args.headers;
     let changes = |add, remove| Some(v1::HeaderChanges { remove, add });

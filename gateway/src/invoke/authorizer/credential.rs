@@ -2,7 +2,7 @@
 //! than one is refused, since the function behind might look at another one than the authorizer.
 
 use dunlin_proto::{ApiError, ErrorCode, route::CredentialSource};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 
 use super::super::target;
 
@@ -82,7 +82,7 @@ fn remove_cookie(name: &str, headers: &mut HeaderMap) {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let others: Vec<_> = lines.flat_map(pairs).filter(|pair| value(pair, name).is_none()).collect();
     let others = HeaderValue::from_str(&others.join("; ")).ok().filter(|others| !others.is_empty());
-    let kept: HeaderMap = others.into_iter().map(|others| (HeaderName::from(header::COOKIE), others)).collect();
+    let kept: HeaderMap = others.into_iter().map(|others| (header::COOKIE, others)).collect();
     headers.remove(header::COOKIE);
     headers.extend(kept);
 }
