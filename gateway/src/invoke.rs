@@ -2,7 +2,7 @@
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
-//! it in `invoke/cached.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
+//! it in `invoke/cached.rs`, what a route lets pass in `invoke/validated.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
 mod cached;
@@ -16,6 +16,7 @@ mod redirect;
 mod routed;
 mod target;
 mod trace;
+mod validated;
 
 use std::{
     pin::Pin,
@@ -81,7 +82,7 @@ impl Functions {
             Err(failure) => {
                 let mut response = own(error::response(&failure, &id.to_string()));
                 // Who can't be understood may mean something else by what follows.
-                if failure.code == ErrorCode::InvalidArgument {
+                if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
@@ -147,9 +148,7 @@ impl Functions {
         let context = &*self.0;
         let (parts, body) = request.into_parts();
         let Called { function, choice, base_path, path_and_query, route } = called;
-        if let Some(route) = &route {
-            route.check_address(origin.address)?;
-        }
+        route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
         if !route.as_ref().is_some_and(|route| route.stores()) {
             context.dispatcher.has_room(&function)?;
@@ -172,10 +171,11 @@ impl Functions {
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let Chosen { version, cookie } = choice.settle(&function, known)?;
-        // Limits of the version, as far as the head tells.
+        // Limits of the version, as far as the head tells, and what the route takes.
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));
         }
+        let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         let consumed = caller.map(|caller| caller.consumed).unwrap_or_default();
         let with_cookie = |response| with_cookie(response, cookie);
         // What is stored answers it, perhaps.
@@ -204,7 +204,7 @@ impl Functions {
         let call = if answer.is_some() { InvocationId::new() } else { id };
         let passing =
             Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, consumed };
-        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits);
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted);
         let calling = dispatch(self.0.clone(), invocation, ask);
         // Respond.
         match answer {

@@ -12,6 +12,7 @@ mod catalog;
 mod domains;
 mod functions;
 mod holders;
+mod imports;
 mod keys;
 mod members;
 mod namespaces;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     aliases::AliasChange,
     catalog::CatalogRows,
     functions::FunctionChange,
+    imports::Import,
     keys::KeyCursor,
     namespaces::NamespaceChange,
     plans::Settlement,

@@ -22,7 +22,7 @@ fn owner(path: &str, number: u32) -> Owner {
         function: FunctionUid::from_slice(&[7; 16]).unwrap(),
         number: number.try_into().unwrap(),
     };
-    Owner { version, rule: Arc::new(Rule::from_wire(route).unwrap()) }
+    Owner { version, rule: Arc::new(Rule::from_wire(route, None).unwrap()) }
 }
 
 fn map(fields: &[(&str, &str)]) -> HeaderMap {

@@ -10,9 +10,7 @@ use tokio::time::Instant;
 
 use super::{cached::Ask, headers, origin::Origin, routed::Routed, trace};
 use crate::{
-    config::LimitsConfig,
-    dispatch::{Invocation, RequestBody, request::Patience},
-    edge::Lingering,
+    dispatch::{Invocation, RequestBody},
     routes::{Function, Version},
 };
 
@@ -36,10 +34,9 @@ impl Passing {
     pub(super) fn invocation(
         self,
         parts: Parts,
-        body: Lingering,
+        body: RequestBody,
         ask: Option<&Ask>,
         accepted: Instant,
-        limits: &LimitsConfig,
     ) -> Invocation {
         let Self { id, function, version, base_path, path_and_query, route, authority, origin, consumed } = self;
         let request_id = headers::request_id(&parts.headers);
@@ -51,8 +48,7 @@ impl Passing {
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
         }
-        let patience = Patience::from(limits);
-        let mut request = Request::new(RequestBody::incoming(body, patience));
+        let mut request = Request::new(body);
         *request.method_mut() = ask.map_or_else(|| parts.method.clone(), |ask| ask.method(&parts.method));
         *request.version_mut() = parts.version;
         *request.uri_mut() = path_and_query;

@@ -82,6 +82,13 @@ impl Router {
         self.domains.iter().filter(move |(_, owner)| *owner == namespace).map(|(name, _)| name.as_str())
     }
 
+    /// Those of all routes that check requests, by their names.
+    pub(crate) fn checking(&self) -> HashMap<String, &Rule> {
+        let rules = self.sites.values().flat_map(|site| site.calling.values().flatten());
+        let checking = rules.filter(|rule| rule.checker().is_some());
+        checking.map(|rule| (rule.name.to_string(), &**rule)).collect()
+    }
+
     /// The routes of a namespace.
     pub(crate) fn site(&self, namespace: &str) -> Option<&Site> {
         self.sites.get(namespace)

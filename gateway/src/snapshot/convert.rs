@@ -35,7 +35,7 @@ pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
     let mut quotas = Quotas::new(config, old);
     let limits = limits::of(config, old);
-    let router = router(config);
+    let router = router(config, &old.router);
     let functions = config.functions.iter().filter_map(|wire| {
         let quota = Quota { limits: limits::holding(wire, &limits), ..quotas.of(wire) };
         let function =
@@ -60,12 +60,16 @@ pub(super) fn table(config: &ConfigSnapshot, old: &Table) -> Table {
     table
 }
 
-fn router(config: &ConfigSnapshot) -> Router {
+fn router(config: &ConfigSnapshot, old: &Router) -> Router {
     let domain =
         |wire: &OwnedDomain| anyhow::Ok((wire.domain.parse::<DomainName>()?, wire.namespace.parse::<Namespace>()?));
     let domains = config.domains.iter().flat_map(|domains| &domains.domains);
     let domains = domains.filter_map(|wire| usable(domain(wire).with_context(|| format!("domain {:?}", wire.domain))));
-    let rule = |wire: &Route| Rule::from_wire(wire.clone()).with_context(|| format!("route {:?}", wire.name));
+    let before = old.checking();
+    let rule = |wire: &Route| {
+        let before = before.get(&wire.name).copied();
+        Rule::from_wire(wire.clone(), before).with_context(|| format!("route {:?}", wire.name))
+    };
     Router::new(domains, config.routes.iter().filter_map(|wire| usable(rule(wire))))
 }
 
@@ -288,6 +292,37 @@ mod tests {
         assert_eq!((one.0, other.0), (Some(7), None));
         assert!(Arc::ptr_eq(&one.1, &other.1) && !Arc::ptr_eq(&one.2, &other.2));
         assert!(Arc::ptr_eq(&one.1, &later.1) && Arc::ptr_eq(&one.2, &later.2));
+    }
+
+    #[test]
+    fn what_checks_requests_is_made_once_for_each_change_of_it() {
+        let route = |schema: &str, path: &str| {
+            let rule = v1::ParameterRule {
+                place: v1::ParameterPlace::Query.into(),
+                name: "q".into(),
+                schema: schema.into(),
+                ..Default::default()
+            };
+            let target = v1::FunctionTarget { function: "pay".into(), ..Default::default() };
+            let routes = vec![Route {
+                name: "namespaces/shop/routes/x".into(),
+                path: path.into(),
+                target: Some(v1::route::Target::Function(target)),
+                validation: Some(v1::Validation { parameters: vec![rule], body: None }),
+                ..Default::default()
+            }];
+            ConfigSnapshot { routes, ..ConfigSnapshot::default() }
+        };
+        let checker = |table: &Table| {
+            let calling = table.router.site("shop").map(|site| site.calling(&"pay".parse().unwrap()).to_vec());
+            calling.and_then(|rules| rules[0].checker().cloned())
+        };
+        let first = table(&route("{}", "/a"), &Table::default());
+        let moved = table(&route("{}", "/b"), &first);
+        let changed = table(&route("true", "/b"), &moved);
+        let (first, moved, changed) = (checker(&first).unwrap(), checker(&moved).unwrap(), checker(&changed).unwrap());
+        assert!(Arc::ptr_eq(&first, &moved) && !Arc::ptr_eq(&moved, &changed));
+        assert!(table(&route("{\"type\":1}", "/b"), &Table::default()).router.site("shop").is_none());
     }
 
     #[test]

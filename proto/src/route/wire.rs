@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget};
-use crate::{error::ApiError, v1};
+use super::{
+    CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget, Validation,
+};
+use crate::{error::ApiError, ids::RouteId, v1};
 
 /// The most methods, and the most networks of each list.
 const MOST_METHODS: usize = 20;
@@ -24,6 +26,11 @@ impl TryFrom<v1::Route> for RouteSpec {
             let message = "only a function's answers are stored; what is answered without one costs nothing anyway";
             return Err(ApiError::invalid("route.cache", message).hint("leave cache out"));
         }
+        if target.function().is_none() && wire.validation.is_some() {
+            let message = "only requests for a function are validated; what is answered without one depends on none";
+            return Err(ApiError::invalid("route.validation", message).hint("leave validation out"));
+        }
+        let validation = wire.validation.map(|wire| Validation::read(wire, &path)).transpose()?;
         Ok(Self {
             host: host(&wire.host)?,
             methods: methods("route.methods", &wire.methods)?,
@@ -37,6 +44,8 @@ impl TryFrom<v1::Route> for RouteSpec {
             cors: wire.cors.map(CorsPolicy::try_from).transpose()?,
             compress: wire.compress,
             cache: wire.cache,
+            validation: validation.filter(|validation| !validation.is_empty()),
+            api: api(&wire.api)?,
         })
     }
 }
@@ -52,6 +61,11 @@ fn auth(wire: v1::RouteAuth) -> RouteAuth {
 
 fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
     let read = |text: &str| text.parse::<HostPattern>().map_err(|error| ApiError::invalid("route.host", error));
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn api(text: &str) -> Result<Option<RouteId>, ApiError> {
+    let read = |text: &str| text.parse::<RouteId>().map_err(|error| ApiError::invalid("route.api", error));
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }
 
@@ -108,6 +122,8 @@ impl From<&RouteSpec> for v1::Route {
             cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
             compress: spec.compress,
             cache: spec.cache,
+            validation: spec.validation.as_ref().map(v1::Validation::from),
+            api: spec.api.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..Self::default()
         }
     }

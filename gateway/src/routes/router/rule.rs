@@ -1,8 +1,9 @@
 //! A route as the gateway uses it: what can be made ready once is.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, fmt::Write, sync::Arc};
 
 use anyhow::Context;
+use dunlin_openapi::Checker;
 use dunlin_proto::{
     names::RouteName,
     route::{ParameterName, RouteSpec},
@@ -17,22 +18,43 @@ pub(crate) struct Rule {
     pub(crate) spec: RouteSpec,
     /// The parameters of its path in their order, and the headers that carry them.
     parameters: Vec<(ParameterName, HeaderName)>,
+    /// What requests are checked against.
+    checker: Option<Arc<Checker>>,
 }
 
 impl Rule {
-    /// Reads a route of the configuration.
-    pub(crate) fn from_wire(wire: v1::Route) -> anyhow::Result<Self> {
+    /// Reads a route of the configuration. What requests are checked against is taken over from the route as it was, where
+    /// that has not changed: to make it ready costs time.
+    pub(crate) fn from_wire(wire: v1::Route, before: Option<&Self>) -> anyhow::Result<Self> {
         let name = wire.name.parse::<RouteName>().context("read its name")?;
-        Self::new(name, wire.try_into()?)
+        let spec: RouteSpec = wire.try_into()?;
+        let same = before.filter(|before| before.spec.validation == spec.validation);
+        let checker = match (same, &spec.validation) {
+            (Some(before), _) => before.checker.clone(),
+            (None, Some(validation)) => Some(Arc::new(Checker::new(validation)?)),
+            (None, None) => None,
+        };
+        Ok(Self { checker, ..Self::new(name, spec)? })
     }
 
+    /// One that checks nothing.
     pub(crate) fn new(name: RouteName, spec: RouteSpec) -> anyhow::Result<Self> {
         let header = |parameter: &ParameterName| {
             let header = format!("dunlin-path-{}", parameter.as_str().to_ascii_lowercase());
             anyhow::Ok((parameter.clone(), header.parse::<HeaderName>()?))
         };
         let parameters = spec.path.parameters().map(header).collect::<Result<_, _>>()?;
-        Ok(Self { name, spec, parameters })
+        Ok(Self { name, spec, parameters, checker: None })
+    }
+
+    /// What requests are checked against.
+    pub(crate) fn checker(&self) -> Option<&Arc<Checker>> {
+        self.checker.as_ref()
+    }
+
+    /// The names of the parameters of its path, each with the header that carries it.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &HeaderName)> {
+        self.parameters.iter().map(|(name, header)| (name.as_str(), header))
     }
 
     /// Whether it names a method.
