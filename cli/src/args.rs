@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alias, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
+        alias, api, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
         invoke, join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, route, token,
         traffic, versions, worker,
     },
@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Make, list and remove routes: which requests go to which function
     #[command(subcommand)]
     Route(route::RouteCommand),
+    /// Import routes from an OpenAPI document, and export them as one
+    #[command(subcommand)]
+    Api(api::ApiCommand),
     /// Purge the answers that gateways have stored for routes
     #[command(subcommand)]
     Cache(cache::CacheCommand),

@@ -1,6 +1,7 @@
 //! The commands, one file each, and how one is run to its exit code.
 
 pub(crate) mod alias;
+pub(crate) mod api;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod completion;
@@ -97,6 +98,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Key(command) => key::run(command, session).await,
         Command::Function(command) => function::run(command, session).await,
         Command::Route(command) => route::run(command, session).await,
+        Command::Api(command) => api::run(command, session).await,
         Command::Cache(command) => cache::run(command, session).await,
         Command::Domain(command) => domain::run(command, session).await,
         Command::Worker(command) => worker::run(*command, session).await,

@@ -76,6 +76,7 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::FailedPrecondition
             | ErrorCode::PayloadTooLarge
             | ErrorCode::UriTooLong
+            | ErrorCode::UnsupportedMediaType
             | ErrorCode::InvalidArtifact
             | ErrorCode::HeadersTooLarge
             | ErrorCode::NotImplemented => Self::Refused,

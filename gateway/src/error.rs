@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dunlin_proto::{
     ApiError, ErrorCode,
-    error::{Exceeded, LimitKind},
+    error::{Exceeded, LimitKind, Violation},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -36,6 +36,15 @@ struct Body<'a> {
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Limit<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<Wrong<'a>>,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Serialize)]
+struct Wrong<'a> {
+    field: &'a str,
+    message: &'a str,
 }
 
 /// The limit that is used up.
@@ -73,6 +82,7 @@ pub(crate) fn body(error: &ApiError, request_id: &str) -> Bytes {
         hint: error.hint.as_deref(),
         field: error.field.as_deref(),
         limit: error.exceeded.as_deref().map(Limit::from),
+        violations: error.violations.iter().map(|Violation { field, message }| Wrong { field, message }).collect(),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default().into()
 }

@@ -2,8 +2,9 @@
 //!
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
-//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what authorities of certificates are told in
-//! `invoke/challenge.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an
+//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
+//! authorities of certificates are told in `invoke/challenge.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
+//! `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
 mod authorizer;
@@ -19,6 +20,7 @@ mod redirect;
 mod routed;
 mod target;
 mod trace;
+mod validated;
 
 use std::{
     pin::Pin,
@@ -86,7 +88,7 @@ impl Functions {
             Err(failure) => {
                 let mut response = own(error::response(&failure, &id.to_string()));
                 // Who can't be understood may mean something else by what follows.
-                if failure.code == ErrorCode::InvalidArgument {
+                if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
@@ -154,9 +156,7 @@ impl Functions {
     ) -> Result<Response<AnswerBody>, ApiError> {
         let context = &*self.0;
         let (mut parts, body) = request.into_parts();
-        if let Some(route) = &called.route {
-            route.check_address(origin.address)?;
-        }
+        called.route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
         if !called.route.as_ref().is_some_and(|route| route.stores()) {
             context.dispatcher.has_room(&called.function)?;
@@ -171,12 +171,13 @@ impl Functions {
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let Chosen { version, cookie } = choice.settle(&function, known)?;
-        // Limits of the version, as far as the head tells.
+        // Limits of the version, as far as the head tells, and what the route takes.
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));
         }
         let credentialed = caller.is_some();
         let introduction = caller.map(|caller| caller.introduction).unwrap_or_default();
+        let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.hand_on(&mut parts.headers);
@@ -209,7 +210,7 @@ impl Functions {
         let call = if answer.is_some() { InvocationId::new() } else { id };
         let passing =
             Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, introduction };
-        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.config.limits)?;
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
         // Respond.

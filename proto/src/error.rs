@@ -65,6 +65,8 @@ codes! {
     PayloadTooLarge "payload_too_large" 413 OutOfRange,
     /// The request's target is over its limit.
     UriTooLong "uri_too_long" 414 InvalidArgument,
+    /// The body is of a media type or coding that is not taken.
+    UnsupportedMediaType "unsupported_media_type" 415 InvalidArgument,
     /// The host is not served here.
     Misdirected "misdirected_request" 421 NotFound,
     /// An artifact that can't become a version.
@@ -143,6 +145,17 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// The limit that is used up. It does not travel between processes: who refuses says it.
     pub exceeded: Option<Box<Exceeded>>,
+    /// Everything that is wrong with a caller's request. It does not travel between processes either.
+    pub violations: Box<[Violation]>,
+}
+
+/// Something that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where, such as `query.limit` or `body/items/0`.
+    pub field: String,
+    /// What a person reads.
+    pub message: String,
 }
 
 /// A limit that is used up.
@@ -190,7 +203,15 @@ impl LimitKind {
 impl ApiError {
     /// An error with a message for people.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, field: None, retry_after: None, exceeded: None }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            field: None,
+            retry_after: None,
+            exceeded: None,
+            violations: Box::default(),
+        }
     }
 
     /// A field of the request is wrong.
@@ -229,6 +250,12 @@ impl ApiError {
         Self { exceeded: Some(Box::new(limit)), ..self }
     }
 
+    /// Says everything that is wrong with a request.
+    #[must_use]
+    pub fn violations(self, violations: Vec<Violation>) -> Self {
+        Self { violations: violations.into(), ..self }
+    }
+
     /// Whether somebody else may have more luck: nothing has run.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
@@ -262,6 +289,7 @@ impl From<Status> for ApiError {
             field: details.bad_request().and_then(|bad| bad.field_violations.first().map(|v| v.field.clone())),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             exceeded: None,
+            violations: Box::default(),
             message: status.message().to_owned(),
         }
     }

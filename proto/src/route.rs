@@ -12,13 +12,14 @@ mod pattern;
 mod purge;
 mod target;
 mod template;
+mod validation;
 mod wire;
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::FunctionName;
+use crate::ids::{FunctionName, RouteId};
 
 pub use authorizer::{Authorizer, CredentialSource, InvalidCredentialSource};
 pub use cors::{CorsPolicy, OriginPattern};
@@ -29,6 +30,7 @@ pub use pattern::{ParameterName, PathPattern, Segment, Tail};
 pub use purge::{Purge, Purged};
 pub use target::{Redirect, RouteTarget, StaticResponse};
 pub use template::PathTemplate;
+pub use validation::{BodyRule, MediaTypeRule, ParameterPlace, ParameterRule, ParameterStyle, Validation};
 
 /// A route without its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,12 @@ pub struct RouteSpec {
     /// Answers of the function are stored as far as they allow it.
     #[serde(default)]
     pub cache: bool,
+    /// What requests must be like; nothing means that anything goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
+    /// The API that it was imported with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<RouteId>,
 }
 
 /// Who may call through a route.
@@ -80,6 +88,14 @@ pub enum RouteAuth {
 impl RouteSpec {
     /// The most routes of a namespace.
     pub const MOST: usize = 1_000;
+    /// The most bytes that the schemas of a namespace's routes have together: every gateway keeps all of them.
+    pub const MOST_SCHEMA_BYTES: usize = 4 << 20;
+
+    /// The size of its schemas.
+    #[must_use]
+    pub fn schema_bytes(&self) -> usize {
+        self.validation.iter().flat_map(Validation::schemas).map(|(_, schema)| schema.len()).sum()
+    }
 
     /// Whether nothing decides between this route and another one of the same namespace.
     #[must_use]

@@ -50,6 +50,9 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// The largest message that is read: a chunk of an upload, or a version's environment.
 const MAX_MESSAGE: usize = 1 << 20;
 
+/// The largest import of routes: their schemas and what goes with them.
+const MAX_IMPORT: usize = 8 << 20;
+
 /// The largest message of somebody who has proved nothing yet.
 const MAX_JOIN: usize = 16 << 10;
 
@@ -105,7 +108,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
-        .add_service(service!(RouteServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(SyncServiceServer, MAX_REPORT, both))

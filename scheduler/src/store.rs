@@ -14,6 +14,7 @@ mod changes;
 mod domains;
 mod functions;
 mod holders;
+mod imports;
 mod keys;
 mod members;
 mod namespaces;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     aliases::AliasChange,
     catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,
+    imports::Import,
     keys::KeyCursor,
     namespaces::NamespaceChange,
     plans::Settlement,

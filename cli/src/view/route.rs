@@ -25,6 +25,8 @@ pub(crate) struct RouteView {
     pub(crate) cors: Option<CorsView>,
     pub(crate) compress: bool,
     pub(crate) cache: bool,
+    pub(crate) validates: bool,
+    pub(crate) api: String,
     pub(crate) creator: String,
     pub(crate) create_time: Option<Time>,
     pub(crate) update_time: Option<Time>,
@@ -92,6 +94,8 @@ impl From<v1::Route> for RouteView {
             cors: route.cors.map(CorsView::from),
             compress: route.compress,
             cache: route.cache,
+            validates: route.validation.is_some(),
+            api: route.api,
             creator: route.creator,
             create_time: Time::from_wire(route.create_time),
             update_time: Time::from_wire(route.update_time),
@@ -193,5 +197,7 @@ pub(crate) const ROUTES: &[Column<RouteView>] = &[
     Column::wide("ORIGINS", |route| {
         or_dash(&route.cors.as_ref().map(|cors| cors.allow_origins.join(" ")).unwrap_or_default())
     }),
+    Column::wide("VALIDATES", |route| if route.validates { "yes".to_owned() } else { "no".to_owned() }),
+    Column::wide("API", |route| or_dash(&route.api)),
     Column::wide("BY", |route| or_dash(&route.creator)),
 ];

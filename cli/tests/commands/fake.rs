@@ -57,6 +57,7 @@ pub(crate) struct State {
     pub(crate) domains: BTreeMap<String, v1::Domain>,
     pub(crate) aliases: BTreeMap<String, v1::Alias>,
     pub(crate) purged: Vec<v1::PurgeCacheRequest>,
+    pub(crate) imported: Vec<v1::ImportRoutesRequest>,
     /// The gateways that know of no change.
     pub(crate) lagging: Vec<String>,
 }

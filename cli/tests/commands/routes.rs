@@ -156,3 +156,37 @@ async fn stored_answers_are_purged() {
     assert_eq!(user.run("cache purge").await.code, 2);
     assert_eq!(user.run("cache purge --all --path /x").await.code, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_imported_and_exported() {
+    let user = User::signed_in().await;
+    let document = "openapi: 3.1.0\ninfo: { title: My Pets }\npaths: { /pets: { get: { operationId: listPets } } }\n";
+    let file = user.file("api.yaml", document);
+    let imported = user.args(&["api", "import", &file, "--function-map", "listPets=pets:beta", "--prune"]).await.ok();
+    let expected = "route list-pets: GET /pets -> function pets:beta\nroute gone goes\n1 routes of the API my-pets are in namespace default\n";
+    assert_eq!(imported.err, expected);
+    let dry = user
+        .args(&["api", "import", &file, "--function-map", "*=pets", "--api", "x", "--dry-run", "-o", "json"])
+        .await
+        .ok();
+    assert_eq!(
+        (&dry.json()["api"], &dry.json()["dry_run"], &dry.json()["routes"][0]["name"]),
+        (&json!("x"), &json!(true), &json!("list-pets"))
+    );
+    let sent: Vec<_> = user
+        .fake
+        .state()
+        .imported
+        .iter()
+        .map(|request| (request.api.clone(), request.prune, request.validate_only))
+        .collect();
+    assert_eq!(sent, [("my-pets".to_owned(), true, false), ("x".to_owned(), false, true)]);
+    let nobody = user.args(&["api", "import", &file]).await;
+    assert!(nobody.code == 2 && nobody.err.contains("at /paths/~1pets/get: no function is named"), "{nobody:?}");
+    let bad = user.file("bad.yaml", "a: [\n");
+    let bad = user.args(&["api", "import", &bad]).await;
+    assert!(bad.code == 2 && bad.err.contains("line "), "{bad:?}");
+    assert_eq!(user.run("api import nowhere.yaml").await.code, 2);
+    assert_eq!(user.run("api export").await.ok().out, "openapi: 3.1.0\npaths: {}\n");
+    assert_eq!(user.run("api export -o json").await.ok().json()["openapi"], "3.1.0");
+}

@@ -88,6 +88,8 @@ operations! {
     GetRoute "RouteService" Need::In(Role::Viewer),
     ListRoutes "RouteService" Need::In(Role::Viewer),
     DeleteRoute "RouteService" Need::In(Role::Developer),
+    ImportRoutes "RouteService" Need::In(Role::Developer),
+    ExportRoutes "RouteService" Need::In(Role::Viewer),
     PurgeCache "RouteService" Need::In(Role::Developer),
     // Of operators alone where a domain could be the host that everybody uses.
     CreateDomain "DomainService" Need::In(Role::Admin),

@@ -37,6 +37,8 @@ use crate::auth::Principal;
 const MAX_CHUNK_MESSAGE: usize = dunlin_proto::MAX_CHUNK_BYTES + (64 << 10);
 /// The largest call: a body of 6 MiB and its headers.
 const MAX_INVOKE_MESSAGE: usize = 7 << 20;
+/// The largest import of routes: their schemas and what goes with them.
+const MAX_IMPORT_MESSAGE: usize = 8 << 20;
 /// The largest of all other requests.
 const MAX_MESSAGE: usize = 1 << 20;
 
@@ -86,7 +88,7 @@ pub(super) fn routes(app: App) -> Routes {
         .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(PlanServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_IMPORT_MESSAGE))
         .add_service(DomainServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InvocationServiceServer::new(api.clone()).max_decoding_message_size(MAX_INVOKE_MESSAGE))

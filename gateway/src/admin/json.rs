@@ -56,6 +56,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(plans::put_plan, plans::delete_plan))
             .routes(routes!(routes::list_routes))
             .routes(routes!(routes::get_route, routes::put_route, routes::delete_route))
+            .routes(routes!(routes::export_routes))
             .routes(routes!(routes::purge_cache))
             .routes(routes!(routes::list_domains, routes::create_domain))
             .routes(routes!(routes::delete_domain))

@@ -14,6 +14,7 @@ mod purge;
 mod rate;
 mod route;
 mod time;
+mod validation;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};

@@ -11,9 +11,7 @@ use tokio::time::Instant;
 use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, trace};
 use crate::{
     auth::Introduction,
-    config::LimitsConfig,
-    dispatch::{Invocation, RequestBody, request::Patience},
-    edge::Lingering,
+    dispatch::{Invocation, RequestBody},
     routes::{Function, Version},
 };
 
@@ -37,10 +35,9 @@ impl Passing {
     pub(super) fn invocation(
         self,
         mut parts: Parts,
-        body: Lingering,
+        body: RequestBody,
         ask: Option<&Ask>,
         accepted: Instant,
-        limits: &LimitsConfig,
     ) -> Result<Invocation, ApiError> {
         let Self { id, function, version, base_path, path_and_query, route, authority, origin, introduction } = self;
         let path_and_query = match &introduction.source {
@@ -57,8 +54,7 @@ impl Passing {
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
         }
-        let patience = Patience::from(limits);
-        let mut request = Request::new(RequestBody::incoming(body, patience));
+        let mut request = Request::new(body);
         *request.method_mut() = ask.map_or_else(|| parts.method.clone(), |ask| ask.method(&parts.method));
         *request.version_mut() = parts.version;
         *request.uri_mut() = path_and_query;

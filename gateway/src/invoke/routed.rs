@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use dunlin_openapi::Checker;
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{InvocationId, Namespace},
@@ -296,6 +297,17 @@ impl Routed {
     /// Whether answers are compressed.
     pub(super) fn compresses(&self) -> bool {
         self.rule.spec.compress
+    }
+
+    /// What requests are checked against.
+    pub(super) fn checker(&self) -> Option<&Arc<Checker>> {
+        self.rule.checker()
+    }
+
+    /// The parameters of the path, as the caller wrote them.
+    pub(super) fn parameters(&self) -> Vec<(&str, &str)> {
+        let value = |header: &HeaderName| self.parameters.iter().find(|(known, _)| known == header)?.1.to_str().ok();
+        self.rule.parameters().filter_map(|(name, header)| Some((name, value(header)?))).collect()
     }
 
     /// The route itself.

@@ -346,6 +346,41 @@ mod tests {
     }
 
     #[test]
+    fn what_checks_requests_is_made_once_for_each_change_of_it() {
+        let route = |schema: &str, path: &str| {
+            let rule = v1::ParameterRule {
+                place: v1::ParameterPlace::Query.into(),
+                name: "q".into(),
+                schema: schema.into(),
+                ..Default::default()
+            };
+            let target = v1::FunctionTarget { function: "pay".into(), ..Default::default() };
+            let routes = vec![Route {
+                name: "namespaces/shop/routes/x".into(),
+                path: path.into(),
+                target: Some(v1::route::Target::Function(target)),
+                validation: Some(v1::Validation { parameters: vec![rule], body: None }),
+                ..Default::default()
+            }];
+            ConfigSnapshot { routes, ..ConfigSnapshot::default() }
+        };
+        let checker = |table: &Table| {
+            let calling = table.router.site("shop").map(|site| site.calling(&"pay".parse().unwrap()).to_vec());
+            calling.and_then(|rules| rules[0].checker().cloned())
+        };
+        let empty = Configuration::default();
+        let (one, other) = (Configuration::from(route("{}", "/a")), Configuration::from(route("true", "/a")));
+        let first = table(&one, &empty, &Table::default());
+        // The same, told again as a whole.
+        let again = Configuration { version: 9, ..Configuration::from(route("{}", "/a")) };
+        let same = table(&again, &one, &first);
+        let changed = table(&other, &again, &same);
+        let (first, same, changed) = (checker(&first).unwrap(), checker(&same).unwrap(), checker(&changed).unwrap());
+        assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&same, &changed));
+        assert!(first_table(route("{\"type\":1}", "/b")).router.site("shop").is_none());
+    }
+
+    #[test]
     fn demand_survives_a_change_of_the_configuration() {
         let uid = FunctionUid::new().to_string();
         let whole = ConfigSnapshot { functions: vec![config(&uid, "shop")], ..ConfigSnapshot::default() };

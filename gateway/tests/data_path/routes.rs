@@ -302,3 +302,54 @@ impl Cluster {
         self.scheduler.config.functions.iter().find(|function| function.function == name).unwrap().clone()
     }
 }
+
+/// A route that takes `n` in the query and, as JSON, an object with a name.
+fn checked(name: &str, path: &str, target: Option<Target>) -> v1::Route {
+    let rule = |place: v1::ParameterPlace, name: &str| v1::ParameterRule {
+        place: place.into(),
+        name: name.into(),
+        required: true,
+        schema: r#"{"type":"integer"}"#.into(),
+        ..Default::default()
+    };
+    let schema = r#"{"type":"object","required":["name"]}"#.into();
+    let body = v1::BodyRule {
+        required: false,
+        media_types: vec![v1::MediaTypeRule { media_type: "application/json".into(), schema }],
+    };
+    let parameters = vec![rule(v1::ParameterPlace::Path, "Id"), rule(v1::ParameterPlace::Query, "n")];
+    v1::Route { validation: Some(v1::Validation { parameters, body: Some(body) }), ..route(name, path, target) }
+}
+
+#[tokio::test]
+async fn what_a_route_does_not_take_reaches_no_worker() {
+    let private = v1::Route { auth: v1::RouteAuth::Private.into(), ..checked("p", "/p/{Id}", calling(PUBLIC, "")) };
+    let cluster = with(vec![checked("a", "/a/{Id}", calling(PUBLIC, "")), private]).await;
+    let begun = cluster.workers[0].begins().len();
+    let json = ("content-type", "application/json");
+    for (method, path, headers, body, status, fields) in [
+        ("GET", "/a/x", &[][..], "", 400, &["path.Id", "query.n"][..]),
+        ("GET", "/a/7?n=x", &[], "", 400, &["query.n"]),
+        ("POST", "/a/7?n=1", &[json], "{}", 400, &["body"]),
+        ("POST", "/a/7?n=x", &[json], "{", 400, &["query.n", "body"]),
+        ("POST", "/a/7?n=1", &[], "{}", 415, &[]),
+        ("POST", "/a/7?n=1", &[("content-type", "text/plain")], "{}", 415, &[]),
+        ("GET", "/p/x", &[], "", 401, &[]),
+    ] {
+        let headers: Vec<_> = [("host", "shop.example")].into_iter().chain(headers.iter().copied()).collect();
+        let answer = send(cluster.functions(), method, path, &headers, body).await;
+        let found: Vec<_> = answer.json()["error"]["violations"].as_array().into_iter().flatten().cloned().collect();
+        let found: Vec<_> = found.iter().map(|violation| violation["field"].as_str().unwrap()).collect();
+        assert_eq!((answer.status, found.as_slice()), (status, fields), "{method} {path}: {}", answer.text());
+        assert_eq!(answer.header("connection"), "", "the connection goes on");
+    }
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
+    let headers = [("host", "shop.example"), json];
+    let answer = send(cluster.functions(), "POST", "/a/7?n=1", &headers, &large).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "payload_too_large"));
+    assert_eq!(cluster.workers[0].begins().len(), begun, "no worker was asked");
+    let answer = send(cluster.functions(), "POST", "/a/%37?n=1&m=x", &headers, r#"{"name":"x"}"#).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(ask(&cluster, "GET", "/a/7?n=1", &[]).await.status, 200);
+    assert_eq!(cluster.workers[0].begins().len(), begun + 2);
+}

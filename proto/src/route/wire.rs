@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Authorizer, CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget,
+    Validation,
 };
-use crate::{error::ApiError, v1};
+use crate::{error::ApiError, ids::RouteId, v1};
 
 /// The most methods, and the most networks of each list.
 const MOST_METHODS: usize = 20;
@@ -26,6 +27,11 @@ impl TryFrom<v1::Route> for RouteSpec {
             let message = "only a function's answers are stored; what is answered without one costs nothing anyway";
             return Err(ApiError::invalid("route.cache", message).hint("leave cache out"));
         }
+        if target.function().is_none() && wire.validation.is_some() {
+            let message = "only requests for a function are validated; what is answered without one depends on none";
+            return Err(ApiError::invalid("route.validation", message).hint("leave validation out"));
+        }
+        let validation = wire.validation.map(|wire| Validation::read(wire, &path)).transpose()?;
         Ok(Self {
             host: host(&wire.host)?,
             methods: methods("route.methods", &wire.methods)?,
@@ -39,6 +45,8 @@ impl TryFrom<v1::Route> for RouteSpec {
             cors: wire.cors.map(CorsPolicy::try_from).transpose()?,
             compress: wire.compress,
             cache: wire.cache,
+            validation: validation.filter(|validation| !validation.is_empty()),
+            api: api(&wire.api)?,
         })
     }
 }
@@ -62,6 +70,11 @@ fn auth(wire: i32, authorizer: Option<v1::Authorizer>) -> Result<RouteAuth, ApiE
 
 fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
     let read = |text: &str| text.parse::<HostPattern>().map_err(|error| ApiError::invalid("route.host", error));
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn api(text: &str) -> Result<Option<RouteId>, ApiError> {
+    let read = |text: &str| text.parse::<RouteId>().map_err(|error| ApiError::invalid("route.api", error));
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }
 
@@ -120,6 +133,8 @@ impl From<&RouteSpec> for v1::Route {
             compress: spec.compress,
             cache: spec.cache,
             authorizer: spec.authorizer().map(v1::Authorizer::from),
+            validation: spec.validation.as_ref().map(v1::Validation::from),
+            api: spec.api.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..Self::default()
         }
     }

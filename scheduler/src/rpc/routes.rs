@@ -1,17 +1,21 @@
 //! `RouteService` and `DomainService`.
 
+use dunlin_openapi::Checker;
 use dunlin_proto::{
     ApiError,
-    ids::DomainName,
+    ids::{DomainName, RouteId},
     metadata,
     names::{DomainRef, NamespaceRef, RouteName},
-    route::{Purge, Purged},
+    route::{Purge, Purged, RouteSpec},
     v1::{self, domain_service_server::DomainService, route_service_server::RouteService},
 };
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page};
-use crate::model::{DomainRecord, DomainTls, RouteRecord, Time};
+use crate::{
+    model::{DomainRecord, DomainTls, RouteRecord, Time},
+    store::Import,
+};
 
 #[tonic::async_trait]
 impl RouteService for Desk {
@@ -21,6 +25,7 @@ impl RouteService for Desk {
         let route = route.ok_or_else(|| ApiError::invalid("route", "route is missing"))?;
         let (name, now): (RouteName, _) = (name("route.name", &route.name)?, Time::now());
         let new = RouteRecord { name, spec: route.try_into()?, creator, create_time: now, update_time: now };
+        check(&new.spec)?;
         let app = self.app()?;
         let put = app.store.route_put(&new, replace).await?;
         app.config_changed().await;
@@ -61,6 +66,35 @@ impl RouteService for Desk {
         Ok(Response::new(v1::DeleteRouteResponse {}))
     }
 
+    async fn import_routes(
+        &self,
+        request: Request<v1::ImportRoutesRequest>,
+    ) -> Result<Response<v1::ImportRoutesResponse>, Status> {
+        let creator = metadata::actor(&request);
+        let import = import(request.into_inner(), creator)?;
+        let app = self.app()?;
+        let done = app.store.routes_import(&import).await?;
+        if !import.validate_only {
+            app.config_changed().await;
+            tracing::info!(namespace = %import.namespace, api = %import.api, routes = done.routes.len(), deleted = done.deleted.len(), actor = import.creator, "routes have been imported");
+        }
+        let routes = done.routes.iter().map(convert::route).collect();
+        let deleted = done.deleted.iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::ImportRoutesResponse { routes, deleted }))
+    }
+
+    async fn export_routes(
+        &self,
+        request: Request<v1::ExportRoutesRequest>,
+    ) -> Result<Response<v1::ExportRoutesResponse>, Status> {
+        let namespace = name::<NamespaceRef>("parent", &request.get_ref().parent)?.namespace;
+        let most = i64::try_from(RouteSpec::MOST).unwrap_or(i64::MAX);
+        let routes = self.app()?.store.route_list(&namespace, "", most).await?;
+        let routes: Vec<_> = routes.iter().map(convert::route).collect();
+        let document = dunlin_openapi::document(&namespace, &routes).to_string();
+        Ok(Response::new(v1::ExportRoutesResponse { document }))
+    }
+
     async fn purge_cache(
         &self,
         request: Request<v1::PurgeCacheRequest>,
@@ -82,6 +116,42 @@ impl RouteService for Desk {
         let lagging_gateways = app.board.purge(purge).await;
         Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways }))
     }
+}
+
+/// Checks what the contract does not know: schemas.
+fn check(spec: &RouteSpec) -> Result<(), ApiError> {
+    spec.validation.as_ref().map_or(Ok(()), |validation| Checker::new(validation).map(drop))
+}
+
+/// Checks an import as far as it depends on nothing else.
+fn import(request: v1::ImportRoutesRequest, creator: String) -> Result<Import, ApiError> {
+    let v1::ImportRoutesRequest { parent, api, routes, prune, validate_only } = request;
+    let NamespaceRef { namespace } = name("parent", &parent)?;
+    let api: RouteId = name("api", &api)?;
+    if routes.len() > RouteSpec::MOST {
+        let message = format!("there are {} routes, but {} at most may be", routes.len(), RouteSpec::MOST);
+        return Err(ApiError::invalid("routes", message));
+    }
+    let (now, mut records) = (Time::now(), Vec::new());
+    for route in routes {
+        let route_name: RouteName = name("routes.name", &route.name)?;
+        let of_route =
+            |error: ApiError| ApiError { message: format!("route {}: {}", route_name.route, error.message), ..error };
+        if route_name.namespace != namespace {
+            let message = format!("it is of another namespace than {namespace}");
+            return Err(of_route(ApiError::invalid("routes.name", message)));
+        }
+        let spec = RouteSpec { api: Some(api.clone()), ..RouteSpec::try_from(route).map_err(of_route)? };
+        check(&spec).map_err(of_route)?;
+        records.push(RouteRecord {
+            name: route_name,
+            spec,
+            creator: creator.clone(),
+            create_time: now,
+            update_time: now,
+        });
+    }
+    Ok(Import { namespace, api, routes: records, prune, validate_only, creator })
 }
 
 #[tonic::async_trait]

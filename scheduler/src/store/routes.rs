@@ -61,7 +61,7 @@ pub(super) fn routes_unused(
 }
 
 /// Checks that a route fits in with the others of its namespace.
-fn check_others(new: &RouteRecord, others: &[RouteRecord]) -> Result<(), Error> {
+pub(super) fn check_others(new: &RouteRecord, others: &[RouteRecord]) -> Result<(), Error> {
     let others: Vec<_> = others.iter().filter(|other| other.name != new.name).collect();
     if let Some(other) = others.iter().find(|other| other.spec.conflicts(&new.spec)) {
         let message = format!(
@@ -76,11 +76,21 @@ fn check_others(new: &RouteRecord, others: &[RouteRecord]) -> Result<(), Error> 
             format!("namespace {} has {} routes, the most that it may have", new.name.namespace, others.len());
         return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
     }
+    let bytes: usize = others.iter().map(|other| other.spec.schema_bytes()).sum::<usize>() + new.spec.schema_bytes();
+    if bytes > RouteSpec::MOST_SCHEMA_BYTES {
+        let message = format!(
+            "with the route {}, the schemas of namespace {} have {bytes} bytes but may have {} at most",
+            new.name.route,
+            new.name.namespace,
+            RouteSpec::MOST_SCHEMA_BYTES
+        );
+        return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
+    }
     Ok(())
 }
 
 /// Checks that a route's host lies on a domain of its namespace.
-async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+pub(super) async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
     let Some(host) = &new.spec.host else { return Ok(()) };
     let namespace = &new.name.namespace;
     let owned = domain_list_in_tx(tx, namespace).await?;
@@ -94,7 +104,7 @@ async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord)
 }
 
 /// Checks that the function that a route calls is there, with the alias under which it is called, and the one that it asks.
-async fn check_functions_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
+pub(super) async fn check_functions_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
     if let Some(authorizer) = new.spec.authorizer() {
         let function = authorizer.function.clone();
         function_fetch_in_tx(tx, &FunctionRef { namespace: new.name.namespace.clone(), function }).await?;
@@ -186,7 +196,7 @@ impl Store {
     }
 }
 
-async fn route_write_in_tx(tx: &mut Transaction<'static, Any>, route: &RouteRecord) -> Result<(), Error> {
+pub(super) async fn route_write_in_tx(tx: &mut Transaction<'static, Any>, route: &RouteRecord) -> Result<(), Error> {
     let sql = "INSERT INTO routes (namespace, name, spec, creator, create_time, update_time) VALUES ($1, $2, $3, $4, $5, $6) \
                ON CONFLICT (namespace, name) DO UPDATE SET spec = excluded.spec, creator = excluded.creator, \
                update_time = excluded.update_time";

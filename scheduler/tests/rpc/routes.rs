@@ -123,3 +123,37 @@ async fn a_purge_reaches_gateways_and_those_that_do_not_follow_are_named() {
     let again = SimGateway::connect(&cluster, "g1").await;
     again.eventually(&cluster, "everything", all).await;
 }
+
+#[tokio::test]
+async fn schemas_are_checked_before_a_route_gets_in_and_come_out_as_a_document() {
+    let cluster = Cluster::start().await;
+    cluster.deployed(TILL, "hello").await;
+    let checked = |schema: &str| {
+        let media = v1::MediaTypeRule { media_type: "application/json".into(), schema: schema.into() };
+        let body = Some(v1::BodyRule { required: true, media_types: vec![media] });
+        let mut put = put("pay", "/pay", till());
+        put.route.as_mut().unwrap().validation = Some(v1::Validation { parameters: Vec::new(), body });
+        put
+    };
+    for (schema, place) in
+        [("{", "not JSON"), (r#"{"items":{"type":"x"}}"#, "at /items/type"), (r#"{"$ref":"x.json"}"#, "at /$ref")]
+    {
+        let message = refused(cluster.routes().put_route(checked(schema)).await, ErrorCode::InvalidArgument).message;
+        assert!(message.contains("body.media_types[0] (application/json)") && message.contains(place), "{message}");
+        let routes = vec![checked(schema).route.unwrap()];
+        let import = v1::ImportRoutesRequest {
+            parent: "namespaces/default".into(),
+            api: "pay".into(),
+            routes,
+            ..Default::default()
+        };
+        let message = refused(cluster.routes().import_routes(import).await, ErrorCode::InvalidArgument).message;
+        assert!(message.contains("route pay: ") && message.contains(place), "{message}");
+    }
+    cluster.routes().put_route(checked(r#"{"type":"object"}"#)).await.unwrap();
+    let wanted = v1::ExportRoutesRequest { parent: "namespaces/default".into() };
+    let document = cluster.routes().export_routes(wanted).await.unwrap().into_inner().document;
+    assert!(document.contains(r#""openapi":"3.1.0""#) && document.contains(r#"{"type":"object"}"#), "{document}");
+    let nowhere = v1::ExportRoutesRequest { parent: "namespaces/nowhere".into() };
+    refused(cluster.routes().export_routes(nowhere).await, ErrorCode::NotFound);
+}

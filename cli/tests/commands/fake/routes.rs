@@ -37,6 +37,19 @@ impl RouteService for Fake {
         Ok(Response::new(v1::DeleteRouteResponse {}))
     }
 
+    async fn import_routes(&self, request: Request<v1::ImportRoutesRequest>) -> Answer<v1::ImportRoutesResponse> {
+        let mut state = self.state();
+        let request = request.into_inner();
+        let deleted = if request.prune { vec!["gone".to_owned()] } else { Vec::new() };
+        state.imported.push(request.clone());
+        Ok(Response::new(v1::ImportRoutesResponse { routes: request.routes, deleted }))
+    }
+
+    async fn export_routes(&self, request: Request<v1::ExportRoutesRequest>) -> Answer<v1::ExportRoutesResponse> {
+        assert_eq!(request.into_inner().parent, "namespaces/default");
+        Ok(Response::new(v1::ExportRoutesResponse { document: r#"{"openapi":"3.1.0","paths":{}}"#.to_owned() }))
+    }
+
     async fn purge_cache(&self, request: Request<v1::PurgeCacheRequest>) -> Answer<v1::PurgeCacheResponse> {
         let mut state = self.state();
         state.purged.push(request.into_inner());

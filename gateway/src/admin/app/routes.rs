@@ -64,6 +64,26 @@ impl App {
         ask(self.routes().delete_route(on_behalf(who, request))).await
     }
 
+    pub(crate) async fn routes_import(
+        &self,
+        who: &Principal,
+        request: v1::ImportRoutesRequest,
+    ) -> Result<v1::ImportRoutesResponse, ApiError> {
+        let NamespaceRef { namespace } = name("parent", &request.parent)?;
+        Operation::ImportRoutes.allow_in(who, &namespace)?;
+        ask(self.routes().import_routes(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn routes_export(
+        &self,
+        who: &Principal,
+        request: v1::ExportRoutesRequest,
+    ) -> Result<v1::ExportRoutesResponse, ApiError> {
+        let NamespaceRef { namespace } = name("parent", &request.parent)?;
+        Operation::ExportRoutes.allow_in(who, &namespace)?;
+        ask(self.routes().export_routes(on_behalf(who, request))).await
+    }
+
     pub(crate) async fn cache_purge(
         &self,
         who: &Principal,

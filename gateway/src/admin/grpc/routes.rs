@@ -29,6 +29,20 @@ impl RouteService for Api {
         self.unary(request, async |app, who, message| app.route_delete(&who, message).await).await
     }
 
+    async fn import_routes(
+        &self,
+        request: Request<v1::ImportRoutesRequest>,
+    ) -> Result<Response<v1::ImportRoutesResponse>, Status> {
+        self.unary(request, async |app, who, message| app.routes_import(&who, message).await).await
+    }
+
+    async fn export_routes(
+        &self,
+        request: Request<v1::ExportRoutesRequest>,
+    ) -> Result<Response<v1::ExportRoutesResponse>, Status> {
+        self.unary(request, async |app, who, message| app.routes_export(&who, message).await).await
+    }
+
     async fn purge_cache(
         &self,
         request: Request<v1::PurgeCacheRequest>,

@@ -2,11 +2,13 @@
 
 use axum::{Json, extract::State};
 use dunlin_proto::{
+    ApiError,
     names::{DomainRef, NamespaceRef, RouteName},
     v1,
 };
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -92,6 +94,24 @@ pub(super) async fn delete_route(
 ) -> Result<StatusCode, Fault> {
     app.route_delete(&who, v1::DeleteRouteRequest { name: name.to_string() }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the routes as a document of OpenAPI 3.1, from which the same routes can be imported.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/openapi",
+    tag = "routes",
+    params(NamespaceIds),
+    responses((status = 200, body = Object, description = "The document"), Refused),
+)]
+pub(super) async fn export_routes(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<NamespaceRef>,
+) -> Answer<Value> {
+    let response = app.routes_export(&who, v1::ExportRoutesRequest { parent: parent.to_string() }).await?;
+    let document = serde_json::from_str(&response.document).map_err(|_| ApiError::internal())?;
+    Ok(Json(document))
 }
 
 /// Forgets answers that gateways have stored for routes with `cache`.

@@ -5,7 +5,7 @@ use prost_types::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, id_in};
+use super::{Time, id_in, validation::Validation};
 
 /// Which requests become what.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -79,6 +79,14 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) cache: bool,
+    /// What requests must be like; null means that anything goes.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) validation: Option<Validation>,
+    /// The API that it was imported with; empty where it was put alone.
+    #[serde(default)]
+    #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false)]
+    pub(crate) api: String,
 }
 
 /// What becomes of a request.
@@ -249,6 +257,8 @@ impl From<v1::Route> for Route {
                 cors: wire.cors.map(CorsPolicy::from),
                 compress: wire.compress,
                 cache: wire.cache,
+                validation: wire.validation.map(Validation::from),
+                api: wire.api,
             },
             create_time: wire.create_time.map(Time::from),
             update_time: wire.update_time.map(Time::from),
@@ -282,6 +292,8 @@ impl RouteSpec {
             cors: self.cors.map(v1::CorsPolicy::from),
             compress: self.compress,
             cache: self.cache,
+            validation: self.validation.map(v1::Validation::from),
+            api: self.api,
             ..Default::default()
         }
     }

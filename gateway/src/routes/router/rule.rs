@@ -1,8 +1,9 @@
 //! A route as the gateway uses it: what can be made ready once is.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, fmt::Write, sync::Arc};
 
 use anyhow::Context;
+use dunlin_openapi::Checker;
 use dunlin_proto::{
     ids::Digest,
     names::RouteName,
@@ -20,15 +21,20 @@ pub(crate) struct Rule {
     parameters: Vec<(ParameterName, HeaderName)>,
     /// Where a function says who may call: another one as soon as anything in it changes.
     digest: Option<Digest>,
+    /// What requests are checked against.
+    checker: Option<Arc<Checker>>,
 }
 
 impl Rule {
     /// Reads a route of the configuration.
     pub(crate) fn from_wire(wire: v1::Route) -> anyhow::Result<Self> {
         let name = wire.name.parse::<RouteName>().context("read its name")?;
-        Self::new(name, wire.try_into()?)
+        let spec: RouteSpec = wire.try_into()?;
+        let checker = spec.validation.as_ref().map(Checker::new).transpose()?.map(Arc::new);
+        Ok(Self { checker, ..Self::new(name, spec)? })
     }
 
+    /// One that checks nothing.
     pub(crate) fn new(name: RouteName, spec: RouteSpec) -> anyhow::Result<Self> {
         let header = |parameter: &ParameterName| {
             let header = format!("dunlin-path-{}", parameter.as_str().to_ascii_lowercase());
@@ -37,12 +43,22 @@ impl Rule {
         let parameters = spec.path.parameters().map(header).collect::<Result<_, _>>()?;
         let of_all = || serde_json::to_vec(&(name.to_string(), &spec)).map(|json| Digest::of(&json));
         let digest = spec.authorizer().map(|_| of_all()).transpose()?;
-        Ok(Self { name, spec, parameters, digest })
+        Ok(Self { name, spec, parameters, digest, checker: None })
     }
 
     /// What tells a route with an authorizer from every other one, and from what it was before it changed.
     pub(crate) fn digest(&self) -> Option<Digest> {
         self.digest
+    }
+
+    /// What requests are checked against.
+    pub(crate) fn checker(&self) -> Option<&Arc<Checker>> {
+        self.checker.as_ref()
+    }
+
+    /// The names of the parameters of its path, each with the header that carries it.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &HeaderName)> {
+        self.parameters.iter().map(|(name, header)| (name.as_str(), header))
     }
 
     /// Whether it names a method.

@@ -37,6 +37,22 @@ impl RouteService for Scheduler {
         Ok(Response::new(v1::DeleteRouteResponse {}))
     }
 
+    async fn import_routes(
+        &self,
+        request: Request<v1::ImportRoutesRequest>,
+    ) -> Result<Response<v1::ImportRoutesResponse>, Status> {
+        let v1::ImportRoutesRequest { routes, .. } = self.open("ImportRoutes", request);
+        Ok(Response::new(v1::ImportRoutesResponse { routes, deleted: Vec::new() }))
+    }
+
+    async fn export_routes(
+        &self,
+        request: Request<v1::ExportRoutesRequest>,
+    ) -> Result<Response<v1::ExportRoutesResponse>, Status> {
+        self.open("ExportRoutes", request);
+        Ok(Response::new(v1::ExportRoutesResponse { document: r#"{"openapi":"3.1.0"}"#.to_owned() }))
+    }
+
     async fn purge_cache(
         &self,
         request: Request<v1::PurgeCacheRequest>,

@@ -5,7 +5,7 @@ use dunlin_proto::{ErrorCode, v1};
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused};
 use crate::{
     model::{DomainRecord, DomainTls, RouteRecord, Time},
-    store::FunctionChange,
+    store::{FunctionChange, Import},
 };
 
 conformance!(
@@ -17,6 +17,8 @@ conformance!(
     of_namespaces_that_ask_at_once_one_gets_the_domain,
     a_namespace_goes_with_its_routes_and_domains,
     a_function_is_disabled_and_enabled,
+    an_import_is_whole_or_nothing,
+    an_import_changes_its_own_routes_alone,
 );
 
 fn route(name: &str, path: &str, change: impl FnOnce(&mut v1::Route)) -> RouteRecord {
@@ -198,4 +200,66 @@ async fn a_function_is_disabled_and_enabled(bench: &Bench) {
     let again = crate::store::NewVersion { direct: Some(false), ..super::new_version(&pay) };
     bench.store.version_create(&again, None).await.unwrap();
     assert_eq!(flags(change(None, None)).await, (false, false));
+}
+
+fn import(api: &str, prune: bool, routes: &[(&str, &str)]) -> Import {
+    let of_api = |wire: &mut v1::Route| wire.api = api.into();
+    Import {
+        namespace: "shop".parse().unwrap(),
+        api: api.parse().unwrap(),
+        routes: routes.iter().map(|(name, path)| route(name, path, of_api)).collect(),
+        prune,
+        validate_only: false,
+        creator: "zoe".into(),
+    }
+}
+
+async fn names(bench: &Bench) -> Vec<String> {
+    let routes = bench.store.route_list(&"shop".parse().unwrap(), "", 99).await.unwrap();
+    routes.into_iter().map(|route| route.name.route.to_string()).collect()
+}
+
+async fn an_import_is_whole_or_nothing(bench: &Bench) {
+    let store = &bench.store;
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    store.route_put(&route("mine", "/users/{id}", |_| {}), false).await.unwrap();
+    let before = config_version(bench).await;
+    for (routes, code, words) in [
+        (
+            &[("a", "/a"), ("b", "/users/{name}")][..],
+            ErrorCode::AlreadyExists,
+            ["route b (/users/{name})", "route mine (/users/{id})"],
+        ),
+        (&[("a", "/a"), ("b", "/{x}"), ("c", "/{y}")], ErrorCode::AlreadyExists, ["route b (/{x})", "route c (/{y})"]),
+        (&[("a", "/a"), ("mine", "/m")], ErrorCode::AlreadyExists, ["route mine (/users/{id})", "was put alone"]),
+        (&[("a", "/a"), ("a", "/b")], ErrorCode::InvalidArgument, ["route a", "twice"]),
+    ] {
+        let message = refused(store.routes_import(&import("pets", true, routes)).await, code);
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        assert_eq!((names(bench).await, config_version(bench).await), (vec!["mine".to_owned()], before));
+    }
+    let mut missing = import("pets", false, &[("a", "/a"), ("b", "/b")]);
+    missing.routes[1] = route("b", "/b", |route| route.target = calling("nothing"));
+    assert!(refused(store.routes_import(&missing).await, ErrorCode::NotFound).starts_with("route b: "));
+    let tried = Import { validate_only: true, ..import("pets", false, &[("a", "/a")]) };
+    assert_eq!(store.routes_import(&tried).await.unwrap().routes.len(), 1);
+    assert_eq!((names(bench).await, config_version(bench).await), (vec!["mine".to_owned()], before));
+}
+
+async fn an_import_changes_its_own_routes_alone(bench: &Bench) {
+    let store = &bench.store;
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    store.routes_import(&import("other", false, &[("o", "/o")])).await.unwrap();
+    let first = import("pets", false, &[("a", "/a"), ("b", "/b")]);
+    store.routes_import(&first).await.unwrap();
+    let before = config_version(bench).await;
+    store.routes_import(&first).await.unwrap();
+    assert_eq!(config_version(bench).await, before, "the same again changes nothing");
+    // A route may take the path of one that goes in the same step.
+    let second = import("pets", true, &[("b", "/b2"), ("c", "/a")]);
+    let done = store.routes_import(&second).await.unwrap();
+    assert_eq!((done.deleted[0].as_str(), config_version(bench).await), ("a", before + 1));
+    assert_eq!(names(bench).await, ["b", "c", "o"]);
+    let message = refused(store.routes_import(&import("pets", true, &[("o", "/x")])).await, ErrorCode::AlreadyExists);
+    assert!(message.contains("belongs to the API other"), "{message}");
 }
