@@ -212,7 +212,7 @@ fn is_read_only(at: &At<'_>, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn translated(schema: Value, dialect: Dialect) -> Result<Value, Malformed> {
+    fn translated(schema: &Value, dialect: Dialect) -> Result<Value, Malformed> {
         let pet = json!({ "type": "object", "properties": { "parent": { "$ref": "#/components/schemas/Pet" } } });
         let document = json!({ "s": schema, "components": { "schemas": { "Pet": pet, "Bad": { "type": "x" } } } });
         let at = At::root(&document).get("s").unwrap();
@@ -231,7 +231,7 @@ mod tests {
                 json!({ "required": ["a"], "properties": { "id": {}, "a": {} } }),
             ),
         ] {
-            assert_eq!(translated(schema.clone(), Dialect::Old), Ok(expected), "{schema}");
+            assert_eq!(translated(&schema, Dialect::Old), Ok(expected), "{schema}");
         }
     }
 
@@ -243,9 +243,9 @@ mod tests {
             "items": { "$ref": "#/$defs/Pet" }, "enum": [{ "$ref": "no reference" }],
             "$defs": { "Pet": { "type": "object", "properties": { "parent": { "$ref": "#/$defs/Pet" } } } },
         });
-        assert_eq!(translated(reference, Dialect::New), Ok(expected));
+        assert_eq!(translated(&reference, Dialect::New), Ok(expected));
         let inner = json!({ "$ref": "#/components/schemas/Pet/properties/parent" });
-        assert_eq!(translated(inner, Dialect::New).unwrap()["$ref"], json!("#/$defs/Pet_properties_parent"));
+        assert_eq!(translated(&inner, Dialect::New).unwrap()["$ref"], json!("#/$defs/Pet_properties_parent"));
     }
 
     #[test]
@@ -259,9 +259,9 @@ mod tests {
             (json!({ "allOf": {} }), "/s/allOf"),
             (json!(7), "/s"),
         ] {
-            let error = translated(schema.clone(), Dialect::New).unwrap_err();
+            let error = translated(&schema, Dialect::New).unwrap_err();
             assert_eq!(error.place, place, "{schema}: {error}");
         }
-        assert_eq!(translated(json!({ "exclusiveMinimum": true }), Dialect::Old).unwrap_err().place, "/s");
+        assert_eq!(translated(&json!({ "exclusiveMinimum": true }), Dialect::Old).unwrap_err().place, "/s");
     }
 }

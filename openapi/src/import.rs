@@ -160,7 +160,7 @@ impl<'d> Import<'_, 'd> {
         if route.host.is_empty() {
             route.host = self.options.host.clone().unwrap_or_default();
         }
-        self.add(route, operation, wanted, id)
+        self.add(route, operation, wanted.as_deref(), id)
     }
 
     /// Gives a route its name. What stands at several methods with one name is one route.
@@ -168,11 +168,11 @@ impl<'d> Import<'_, 'd> {
         &mut self,
         mut route: v1::Route,
         operation: &Operation<'_, 'd>,
-        wanted: Option<String>,
+        wanted: Option<&str>,
         id: Option<&str>,
     ) -> Result<(), Malformed> {
         let at = operation.at;
-        let route_id = match &wanted {
+        let route_id = match wanted {
             Some(name) => {
                 name.parse::<RouteId>().map_err(|error| at.wrong(format!("{ROUTE} has no valid name: {error}")))?
             }

@@ -118,7 +118,7 @@ async fn domains_are_taken_listed_and_given_back() {
     );
     assert_eq!(user.run("domain list -o json").await.ok().json()[0]["domain"], "shop.example");
     assert!(user.run("domain show shop.example").await.ok().out.contains("Certificate:  -"));
-    assert_eq!(user.run("domain show other.example").await.code, 4);
+    assert_eq!(user.run("domain show other.example").await.code, 3);
     user.run("domain remove shop.example -y").await.ok();
     user.run("domain add shop.example --tls none").await.ok();
     assert_eq!(user.run("domain show shop.example -o json").await.ok().json()["tls"], "none");

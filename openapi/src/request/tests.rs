@@ -98,9 +98,9 @@ fn bodies_are_of_a_media_type_and_fit_its_schema() {
         (&[("content-type", "application/problem+json")], Ok(Some(Media(2)))),
         (&[("content-type", "application/zip")], Ok(None)),
         (&[("content-type", "text/csv")], Ok(None)),
-        (&[("content-type", "image/png")], unsupported.clone()),
-        (&[("content-type", "application/json"), ("content-type", "text/csv")], unsupported.clone()),
-        (&[("content-type", "application/json"), ("content-encoding", "gzip")], unsupported.clone()),
+        (&[("content-type", "image/png")], unsupported),
+        (&[("content-type", "application/json"), ("content-type", "text/csv")], unsupported),
+        (&[("content-type", "application/json"), ("content-encoding", "gzip")], unsupported),
         (&[], unsupported),
     ] {
         assert_eq!(of(headers), expected, "{headers:?}");

@@ -72,7 +72,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
     for (name, value) in headers {
         let text = String::from_utf8_lossy(value.as_bytes());
         let between = if *name == header::COOKIE { "; " } else { ", " };
-        let known = joined.entry(name.as_str()).or_insert_with(String::new);
+        let known = joined.entry(name.as_str()).or_default();
         if !known.is_empty() {
             known.push_str(between);
         }
