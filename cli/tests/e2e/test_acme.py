@@ -285,18 +285,23 @@ def test_a_gateway_that_starts_without_scheduler_shows_what_it_had(world, issued
         eventually(lambda: world.is_for(issued, 0), what="the certificate from its disk")
     finally:
         world.cluster.restart("scheduler")
-    eventually(lambda: world.state(issued)["failures"] == 0, seconds=60, what="the scheduler again")
+    eventually(lambda: world.state(issued)["failures"] == 0 and world.cluster.rest().get("/api/v1/cluster").status_code == 200, seconds=60,
+               what="the scheduler again")
 
 
 def test_an_order_that_a_restart_interrupts_is_made_again(world):
-    world.http.hold.clear()
+    ways = (world.http, world.tls)
+    for way in ways:
+        way.hold.clear()
     try:
-        before = world.http.connections
+        before = sum(way.connections for way in ways)
         world.domain("third.example")
-        eventually(lambda: world.http.connections > before, seconds=30, what="the authority asking")
+        eventually(lambda: sum(way.connections for way in ways) > before, seconds=30, what="the authority asking")
         world.cluster.restart("scheduler")
     finally:
-        world.http.hold.set()
+        for way in ways:
+            way.hold.set()
+    eventually(lambda: world.cli("domain", "list").code == 0, seconds=30, what="the scheduler again")
     eventually(lambda: world.is_for("third.example", 0) and world.is_for("third.example", 1), seconds=60, what="the certificate")
 
 
