@@ -36,6 +36,8 @@ pub fn read(text: &str) -> Result<Value, Malformed> {
 
 fn options() -> Options {
     serde_saphyr::options! {
+        // As YAML 1.2 has them: `yes` is text.
+        strict_booleans: true,
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
             max_nodes: MOST_NODES,

@@ -149,6 +149,10 @@ impl Acme {
         if self.config.directory.is_none() {
             return Ok((Vec::new(), LOOK));
         }
+        // The authority would ask in vain, above all just after a start.
+        if self.board.cluster().gateways().is_empty() {
+            return Ok((Vec::new(), PAUSE * 4));
+        }
         let now = Time::now();
         let moment = |record: &Option<CertificateRecord>| record.as_ref().map_or(now, |record| record.attempt);
         wanted.retain(|(domain, _)| !busy.contains(domain));

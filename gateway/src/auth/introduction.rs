@@ -44,7 +44,9 @@ pub(super) fn of_key(id: &KeyId) -> Vec<(HeaderName, HeaderValue)> {
 
 /// What is told of the bearer of a token; what no header can have is left out.
 pub(super) fn of_token(subject: &str, claims_of_token: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
-    let subject = HeaderValue::from_str(subject).ok().map(|subject| (PRINCIPAL, subject));
+    // Bytes beyond ASCII mean different things to different readers (RFC 9110 5.5).
+    let subject = HeaderValue::from_str(subject).ok().filter(|_| subject.is_ascii());
+    let subject = subject.map(|subject| (PRINCIPAL, subject));
     subject.into_iter().chain(claims(claims_of_token).map(|claims| (CLAIMS, claims))).collect()
 }
 

@@ -327,6 +327,8 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("delete", "/namespaces/{namespace}/plans/{plan}", Need::Admin, none.clone()),
         ("patch", "/namespaces/{namespace}/keys/{key}", Need::Admin, json!({ "plan": null })),
         ("get", "/namespaces/{namespace}/keys/{key}/usage", Need::Viewer, none.clone()),
+        ("post", "/namespaces/{namespace}/keys/{key}/rotate", Need::Admin, json!({})),
+        ("delete", "/namespaces/{namespace}/keys/{key}/old-secret", Need::Admin, none.clone()),
         ("get", "/namespaces/{namespace}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations/{id}", Need::Viewer, none.clone()),
