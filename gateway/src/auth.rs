@@ -10,6 +10,7 @@ mod claims;
 pub(crate) mod introduction;
 mod jwks;
 mod key;
+mod requirements;
 mod token;
 
 use std::{
@@ -25,6 +26,7 @@ use dunlin_proto::{
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use cache::Verified;
 pub(crate) use introduction::Introduction;
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
@@ -131,12 +133,7 @@ pub(crate) enum CallerIdentity {
     /// By a key of the namespace.
     Key(KeyId),
     /// By a token for the namespace.
-    Token {
-        /// Who issued it.
-        issuer: String,
-        /// Whom it names.
-        subject: String,
-    },
+    Token(Arc<Verified>),
     /// By the word of a route's authorizer.
     Authorized {
         /// The function.

@@ -115,10 +115,21 @@ pub(crate) fn response(error: &ApiError, request_id: &str) -> Response<Bytes> {
     if let Some(after) = error.retry_after.or(busy.then_some(Duration::from_secs(1))) {
         headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
     }
+    if let Some(scope) = &error.scope {
+        say_scope(headers, scope);
+    }
     if let Some(exceeded) = &error.exceeded {
         say_limit(headers, exceeded, error.retry_after.unwrap_or_default());
     }
     response
+}
+
+/// Says which scopes a token would need (RFC 6750 3.1). They have no quotes and backslashes.
+fn say_scope(headers: &mut HeaderMap, scope: &str) {
+    let challenge = format!("Bearer realm=\"dunlin\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
 }
 
 /// Says which limit there is and how much of it is left, as the IETF's draft `httpapi-ratelimit-headers` has it.

@@ -171,12 +171,14 @@ fn responses(route: &v1::Route) -> Value {
 }
 
 fn security(route: &v1::Route) -> Option<Value> {
+    let scopes = route.token.as_ref().map(|rule| rule.scopes.clone()).unwrap_or_default();
     match route.auth() {
         // An authorizer is among what OpenAPI can't say.
         v1::RouteAuth::Unspecified | v1::RouteAuth::Authorizer => None,
         v1::RouteAuth::Public => Some(json!([])),
-        v1::RouteAuth::Private => Some(json!([{ "token": [] }, { "key": [] }])),
-        v1::RouteAuth::Jwt => Some(json!([{ "token": [] }])),
+        v1::RouteAuth::Private => Some(json!([{ "token": scopes }, { "key": [] }])),
+        v1::RouteAuth::Jwt => Some(json!([{ "token": scopes }])),
+        v1::RouteAuth::Key => Some(json!([{ "key": [] }])),
     }
 }
 

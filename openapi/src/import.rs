@@ -6,6 +6,7 @@ mod security;
 mod servers;
 mod validation;
 
+use security::Access;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_proto::{
@@ -143,13 +144,15 @@ impl<'d> Import<'_, 'd> {
         at.fields()?;
         let settings = settings(at)?;
         let id = at.get("operationId").map(|id| id.text()).transpose()?;
+        let Access { auth, scopes } = security::access(at, self.root)?;
         let mut route = v1::Route {
             methods: settings
                 .methods
                 .clone()
                 .unwrap_or_else(|| operation.method.map(str::to_ascii_uppercase).into_iter().collect()),
             path: self.full_path(operation, &settings)?,
-            auth: security::auth(at, self.root)?.into(),
+            auth: auth.into(),
+            token: (!scopes.is_empty()).then(|| v1::TokenRule { scopes, ..v1::TokenRule::default() }),
             target: Some(self.target(operation, id, &settings)?),
             ..v1::Route::default()
         };

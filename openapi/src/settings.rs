@@ -1,5 +1,7 @@
 //! `x-dunlin-route`: what a route can say and OpenAPI can't.
 
+use std::collections::BTreeMap;
+
 use dunlin_proto::v1::{self, route::Target};
 use prost_types::Duration;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,9 @@ pub(crate) struct Settings {
     /// Instead of what `security` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authorizer: Option<Authorizer>,
+    /// What tokens must say beside the scopes in `security`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Token>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) compress: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -98,6 +103,18 @@ pub(crate) struct Authorizer {
     credential: String,
 }
 
+/// What tokens must say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Token {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    issuers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    audiences: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<String, Vec<String>>,
+}
+
 /// Which pages of other origins may call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -126,6 +143,7 @@ impl Settings {
             deny: route.deny.clone(),
             cors: route.cors.as_ref().map(Cors::of),
             authorizer: route.authorizer.as_ref().map(Authorizer::of),
+            token: route.token.as_ref().and_then(Token::of),
             compress: route.compress,
             cache: route.cache,
             ..Self::default()
@@ -168,6 +186,10 @@ impl Settings {
         if let Some(authorizer) = self.authorizer {
             route.auth = v1::RouteAuth::Authorizer.into();
             route.authorizer = Some(authorizer.into_message());
+            route.token = None;
+        }
+        if let Some(token) = self.token {
+            token.apply(route);
         }
         route.compress = self.compress;
         route.cache = self.cache;
@@ -203,6 +225,22 @@ impl Authorizer {
             ttl: self.ttl_seconds.map(|seconds| Duration { seconds: seconds.into(), nanos: 0 }),
             credential: self.credential,
         }
+    }
+}
+
+impl Token {
+    fn of(rule: &v1::TokenRule) -> Option<Self> {
+        let claim = |rule: &v1::ClaimRule| (rule.name.clone(), rule.values.clone());
+        let claims = rule.claims.iter().map(claim).collect();
+        let token = Self { issuers: rule.issuers.clone(), audiences: rule.audiences.clone(), claims };
+        Some(token).filter(|token| *token != Self::default())
+    }
+
+    /// Adds it to what `security` says.
+    fn apply(self, route: &mut v1::Route) {
+        let rule = route.token.get_or_insert_default();
+        (rule.issuers, rule.audiences) = (self.issuers, self.audiences);
+        rule.claims = self.claims.into_iter().map(|(name, values)| v1::ClaimRule { name, values }).collect();
     }
 }
 

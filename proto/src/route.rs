@@ -12,6 +12,7 @@ mod pattern;
 mod purge;
 mod target;
 mod template;
+mod token;
 mod validation;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use pattern::{ParameterName, PathPattern, Segment, Tail};
 pub use purge::{Purge, Purged};
 pub use target::{Redirect, RouteTarget, StaticResponse};
 pub use template::PathTemplate;
+pub use token::TokenRule;
 pub use validation::{BodyRule, MediaTypeRule, ParameterPlace, ParameterRule, ParameterStyle, Validation};
 
 /// A route without its name.
@@ -45,6 +47,9 @@ pub struct RouteSpec {
     pub target: RouteTarget,
     /// Who may call.
     pub auth: RouteAuth,
+    /// What a caller's token must say; nothing means that any token of the namespace will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenRule>,
     /// What is changed of the headers that the function sees.
     pub request_headers: HeaderChanges,
     /// What is changed of the headers that the caller sees.
@@ -81,6 +86,8 @@ pub enum RouteAuth {
     Private,
     /// Who has a token of the namespace.
     Jwt,
+    /// Who has a key of the namespace.
+    Key,
     /// Whom a function lets call.
     Authorizer(Authorizer),
 }
@@ -110,7 +117,7 @@ impl RouteSpec {
     pub fn authorizer(&self) -> Option<&Authorizer> {
         match &self.auth {
             RouteAuth::Authorizer(authorizer) => Some(authorizer),
-            RouteAuth::Function | RouteAuth::Public | RouteAuth::Private | RouteAuth::Jwt => None,
+            RouteAuth::Function | RouteAuth::Public | RouteAuth::Private | RouteAuth::Jwt | RouteAuth::Key => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Routes, as shown.
 
+use std::collections::BTreeMap;
+
 use dunlin_proto::v1;
 use serde::Serialize;
 
@@ -18,6 +20,7 @@ pub(crate) struct RouteView {
     pub(crate) target: TargetView,
     pub(crate) auth: &'static str,
     pub(crate) authorizer: Option<AuthorizerView>,
+    pub(crate) token: Option<TokenRuleView>,
     pub(crate) request_headers: ChangesView,
     pub(crate) response_headers: ChangesView,
     pub(crate) allow: Vec<String>,
@@ -50,6 +53,15 @@ pub(crate) struct AuthorizerView {
     pub(crate) credential: String,
 }
 
+/// What a caller's token must say.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TokenRuleView {
+    pub(crate) issuers: Vec<String>,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) claims: BTreeMap<String, Vec<String>>,
+}
+
 /// What is changed of headers.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct ChangesView {
@@ -80,6 +92,7 @@ impl From<v1::Route> for RouteView {
         Self {
             auth: auth(route.auth()),
             authorizer: route.authorizer.map(AuthorizerView::from),
+            token: route.token.map(TokenRuleView::from),
             namespace: part(&route.name, "namespaces"),
             name: part(&route.name, "routes"),
             resource: route.name,
@@ -109,6 +122,7 @@ fn auth(auth: v1::RouteAuth) -> &'static str {
         v1::RouteAuth::Public => "public",
         v1::RouteAuth::Private => "private",
         v1::RouteAuth::Jwt => "jwt",
+        v1::RouteAuth::Key => "key",
         v1::RouteAuth::Authorizer => "authorizer",
     }
 }
@@ -116,6 +130,13 @@ fn auth(auth: v1::RouteAuth) -> &'static str {
 impl From<v1::Authorizer> for AuthorizerView {
     fn from(v1::Authorizer { function, ttl, credential }: v1::Authorizer) -> Self {
         Self { function, ttl_ms: Millis::from_wire(ttl), credential }
+    }
+}
+
+impl From<v1::TokenRule> for TokenRuleView {
+    fn from(v1::TokenRule { issuers, audiences, scopes, claims }: v1::TokenRule) -> Self {
+        let claims = claims.into_iter().map(|v1::ClaimRule { name, values }| (name, values)).collect();
+        Self { issuers, audiences, scopes, claims }
     }
 }
 
@@ -172,6 +193,7 @@ impl RouteView {
     pub(crate) fn auth_text(&self) -> String {
         match &self.authorizer {
             Some(authorizer) => format!("function:{}", authorizer.function),
+            None if self.token.is_some() => format!("{} with claims", self.auth),
             None => self.auth.to_owned(),
         }
     }
@@ -194,6 +216,9 @@ pub(crate) const ROUTES: &[Column<RouteView>] = &[
     Column::new("UPDATED", |route| age(route.update_time)),
     Column::wide("ALLOW", |route| or_dash(&route.allow.join(" "))),
     Column::wide("DENY", |route| or_dash(&route.deny.join(" "))),
+    Column::wide("SCOPES", |route| {
+        or_dash(&route.token.as_ref().map(|rule| rule.scopes.join(" ")).unwrap_or_default())
+    }),
     Column::wide("ORIGINS", |route| {
         or_dash(&route.cors.as_ref().map(|cors| cors.allow_origins.join(" ")).unwrap_or_default())
     }),

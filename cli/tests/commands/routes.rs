@@ -92,7 +92,16 @@ async fn every_flag_of_a_route_arrives() {
     assert_eq!(route.authorizer, Some(v1::Authorizer { function: "verify".into(), ttl, credential }));
     assert_eq!(shown["authorizer"], json!({ "function": "verify", "ttl_ms": 300_000, "credential": "cookie:Session" }));
     assert!(user.run("route list").await.ok().out.contains("function:verify"));
+    let demanding = "route add orders /orders --function api --auth jwt --scope orders:read --claim role=clerk --claim role=owner --issuer https://id.example --audience shop";
+    let shown = user.run(&format!("{demanding} -o json")).await.ok().json();
+    let wanted = json!({ "issuers": ["https://id.example"], "audiences": ["shop"], "scopes": ["orders:read"], "claims": { "role": ["clerk", "owner"] } });
+    assert_eq!(shown["token"], wanted);
+    assert!(user.run("route list -o wide").await.ok().out.contains("jwt with claims"));
+    user.run("route add keyed /keyed --function api --auth key").await.ok();
+    assert_eq!(user.fake.state().routes["namespaces/default/routes/keyed"].auth(), v1::RouteAuth::Key);
     for bad in [
+        "route add x /x --function a --scope read",
+        "route add x /x --function a --auth jwt --claim role",
         "route add x /x",
         "route add x /x --function a --auth function:A",
         "route add x /x --function a --auth nobody",

@@ -118,6 +118,41 @@ def test_an_oidc_issuers_tokens_are_good_for_what_they_grant(cluster, issuer, na
     secrets_seen += [viewer, call]
 
 
+def test_a_route_demands_scopes_and_claims(api, cli, issuer, namespace, private, caller, secrets_seen):
+    """The tokens are PyJWT's, the demands the route's."""
+    cli.ok("route", "add", "orders", "/orders", "--function", "private", "--auth", "jwt", "--scope", "orders:read", "--scope", "orders:list", "--claim", "role=clerk", "--claim", "role=owner",
+        "--issuer", issuer.url, "-n", namespace)
+    path = f"/{namespace}/orders"
+    good = {"scope": "orders:list profile orders:read", "role": ["guest", "owner"]}
+
+    def answer(**changes):
+        token = foreign(issuer, audience=f"{issuer.AUDIENCE}-calls", namespace=namespace, **(good | changes))
+        secrets_seen.append(token)
+        return caller.get(path, headers=bearer(token))
+
+    eventually(lambda: answer().text == "inside", what="the route")
+    assert answer(scope=None, scp=["orders:read", "orders:list"], role="clerk").text == "inside"
+    for changes in ({"scope": "orders:read"}, {"scope": "ORDERS:READ ORDERS:LIST"}, {"scope": ""}, {"scope": None}):
+        refused = answer(**changes)
+        assert_refused(refused, 403)
+        assert 'error="insufficient_scope", scope="orders:list orders:read"' in refused.headers["www-authenticate"]
+    for changes in ({"role": "guest"}, {"role": None}, {"role": {"clerk": True}}, {"role": []}):
+        assert_refused(answer(**changes), 403)
+    # The cluster's own tokens are of another issuer.
+    assert shown(cli, namespace)["token"]["scopes"] == ["orders:list", "orders:read"]
+
+
+def shown(cli, namespace):
+    return next(route for route in json.loads(cli.ok("route", "list", "-n", namespace, "-o", "json").out) if route["name"] == "orders")
+
+
+def test_a_route_for_keys_takes_no_tokens(api, cli, key, namespace, new_key, private, caller):
+    cli.ok("route", "add", "keyed", "/keyed", "--function", "private", "--auth", "key", "-n", namespace)
+    path, (_, secret) = f"/{namespace}/keyed", new_key()
+    eventually(lambda: caller.get(path, headers={"X-Api-Key": secret}).text == "inside", what="the route")
+    assert_refused(caller.get(path, headers=bearer(tokens.sign(tokens.claims(f"dunlin:{namespace}"), *key))), 401)
+
+
 def test_an_oidc_issuers_forgeries_are_refused(cluster, issuer, key):
     public = tokens.public_pem(issuer.keys["first"])
     good = tokens.claims(Issuer.AUDIENCE, iss=issuer.url, dunlin_grants=["operator"])

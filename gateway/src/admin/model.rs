@@ -14,6 +14,7 @@ mod purge;
 mod rate;
 mod route;
 mod time;
+mod token_rule;
 mod validation;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};

@@ -12,24 +12,32 @@ use std::{
 use dunlin_proto::{ApiError, ids::Digest};
 use http::{HeaderName, HeaderValue};
 use moka::{Expiry, sync::Cache};
+use serde_json::{Map, Value};
 
 use super::{Principal, REMEMBERED};
 use crate::config::OidcPurpose;
 
-const MAX_TOKENS: u64 = 65_536;
+/// The memory for verified tokens, in bytes, by an estimate.
+const TOKEN_BYTES: u64 = 64 << 20;
+/// What a verified token takes beside its claims, in bytes.
+const OVERHEAD: usize = 512;
+/// What a byte of claims as text takes once it is read.
+const READ: usize = 4;
 const MAX_FAILURES: u64 = 1_024;
 /// Short, since a token may become valid, or its key known.
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
 
 /// A verified token: whom it names, and where it may call functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verified {
+pub(crate) struct Verified {
     /// Who, until when, with which grants.
-    pub(super) principal: Arc<Principal>,
+    pub(crate) principal: Arc<Principal>,
     /// The namespaces whose functions it may call.
     pub(super) callable: Vec<dunlin_proto::ids::Namespace>,
     /// What functions are told of whom it names.
-    pub(super) handed_on: Vec<(HeaderName, HeaderValue)>,
+    pub(super) handed_on: Arc<[(HeaderName, HeaderValue)]>,
+    /// All that it says.
+    pub(super) claims: Map<String, Value>,
 }
 
 /// What a token is remembered by: never the token itself.
@@ -41,8 +49,10 @@ pub(super) fn key(purpose: OidcPurpose, token: &str) -> TokenKey {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    verified: Verified,
+    verified: Arc<Verified>,
     generation: u64,
+    /// What it takes, in bytes.
+    weight: u32,
 }
 
 #[derive(Debug)]
@@ -67,14 +77,18 @@ impl Expiry<TokenKey, Entry> for UntilExpiry {
 impl Default for TokenCache {
     fn default() -> Self {
         let failures = Cache::builder().max_capacity(MAX_FAILURES).time_to_live(FAILURE_REMEMBERED).build();
-        let tokens = Cache::builder().max_capacity(MAX_TOKENS).expire_after(UntilExpiry).build();
+        let tokens = Cache::builder()
+            .max_capacity(TOKEN_BYTES)
+            .weigher(|_, entry: &Entry| entry.weight)
+            .expire_after(UntilExpiry)
+            .build();
         Self { tokens, failures, generation: AtomicU64::new(0) }
     }
 }
 
 impl TokenCache {
     /// What is remembered of a token; one that has ended since is not remembered.
-    pub(super) fn get(&self, key: &TokenKey, now: SystemTime) -> Option<Result<Verified, ApiError>> {
+    pub(super) fn get(&self, key: &TokenKey, now: SystemTime) -> Option<Result<Arc<Verified>, ApiError>> {
         if let Some(entry) = self.tokens.get(key) {
             let current = entry.generation == self.generation() && now < entry.verified.principal.expires;
             return current.then_some(Ok(entry.verified));
@@ -87,8 +101,10 @@ impl TokenCache {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn put(&self, key: TokenKey, verified: Verified, generation: u64) {
-        self.tokens.insert(key, Entry { verified, generation });
+    /// `length` is that of the token.
+    pub(super) fn put(&self, key: TokenKey, verified: Arc<Verified>, generation: u64, length: usize) {
+        let weight = u32::try_from(OVERHEAD + READ * length).unwrap_or(u32::MAX);
+        self.tokens.insert(key, Entry { verified, generation, weight });
     }
 
     pub(super) fn put_failure(&self, key: TokenKey, error: ApiError) {
@@ -107,9 +123,10 @@ impl TokenCache {
 mod tests {
     use super::*;
 
-    fn verified(expires: SystemTime) -> Verified {
+    fn verified(expires: SystemTime) -> Arc<Verified> {
         let principal = Principal { subject: "zoe".into(), issuer: "dunlin".into(), expires, grants: Vec::new() };
-        Verified { principal: Arc::new(principal), callable: Vec::new(), handed_on: Vec::new() }
+        let (callable, handed_on, claims) = (Vec::new(), Arc::default(), Map::new());
+        Arc::new(Verified { principal: Arc::new(principal), callable, handed_on, claims })
     }
 
     #[test]
@@ -118,14 +135,14 @@ mod tests {
         let (now, end) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(30));
         let key = key(OidcPurpose::Call, "token");
         let before = cache.generation();
-        cache.put(key, verified(end), before);
+        cache.put(key, verified(end), before, 5);
         assert_eq!(cache.get(&key, now), Some(Ok(verified(end))));
         assert_eq!(cache.get(&key, end), None);
         assert_eq!(cache.get(&super::key(OidcPurpose::Administration, "token"), now), None);
         cache.forget();
         assert_eq!(cache.get(&key, now), None);
         // It was being verified with the old keys when they changed.
-        cache.put(key, verified(end), before);
+        cache.put(key, verified(end), before, 5);
         assert_eq!(cache.get(&key, now), None);
     }
 }

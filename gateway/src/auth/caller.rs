@@ -32,11 +32,16 @@ fn refuse(why: impl std::fmt::Display) -> ApiError {
 
 impl Inner {
     pub(super) async fn administration(&self, token: &str, now: SystemTime) -> Result<Arc<Principal>, ApiError> {
+        self.by_administration(token, now).await.map(|verified| verified.principal.clone())
+    }
+
+    /// A token for administration, verified.
+    async fn by_administration(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, ApiError> {
         if token.starts_with(key::PREFIX) {
             let error = refuse("a key is for calling functions, not for administration");
             return Err(error.hint("use an administration token: dunlin token create"));
         }
-        self.verify(OidcPurpose::Administration, token, now).await.map(|verified| verified.principal)
+        self.verify(OidcPurpose::Administration, token, now).await
     }
 
     pub(super) async fn caller(
@@ -80,9 +85,8 @@ impl Inner {
         if !verified.callable.contains(namespace) {
             return Err(elsewhere());
         }
-        let identity = identity(&verified.principal);
-        let introduction = Introduction { handed_on: verified.handed_on, ..Introduction::default() };
-        Ok(Caller { identity, plan: None, introduction })
+        let introduction = Introduction { handed_on: verified.handed_on.clone(), ..Introduction::default() };
+        Ok(Caller { identity: CallerIdentity::Token(verified), plan: None, introduction })
     }
 
     /// The one case in which a token for administration counts where functions are called: it never gets to the function.
@@ -98,14 +102,14 @@ impl Inner {
         };
         let authorization = only(headers, &header::AUTHORIZATION)?.ok_or_else(missing)?;
         let token = bearer(text(authorization)?).ok_or_else(missing)?;
-        let principal = self.administration(token, now).await?;
-        principal.require(namespace, Role::Developer)?;
+        let verified = self.by_administration(token, now).await?;
+        verified.principal.require(namespace, Role::Developer)?;
         let introduction = Introduction { consumed: consumed(headers), ..Introduction::default() };
-        Ok(Caller { identity: identity(&principal), plan: None, introduction })
+        Ok(Caller { identity: CallerIdentity::Token(verified), plan: None, introduction })
     }
 
     /// Verifies a token, or remembers having done so.
-    async fn verify(&self, purpose: OidcPurpose, text: &str, now: SystemTime) -> Result<Verified, ApiError> {
+    async fn verify(&self, purpose: OidcPurpose, text: &str, now: SystemTime) -> Result<Arc<Verified>, ApiError> {
         let key = cache::key(purpose, text);
         if let Some(remembered) = self.cache.get(&key, now) {
             return remembered;
@@ -113,7 +117,8 @@ impl Inner {
         let generation = self.cache.generation();
         match Box::pin(self.verify_anew(purpose, text, now)).await {
             Ok(verified) => {
-                self.cache.put(key, verified.clone(), generation);
+                let verified = Arc::new(verified);
+                self.cache.put(key, verified.clone(), generation, text.len());
                 Ok(verified)
             }
             Err(error) => {
@@ -129,14 +134,14 @@ impl Inner {
         if issuer == CLUSTER {
             self.check_cluster_signature(&token)?;
             let standard = claims::standard(&token.claims, now).map_err(refuse)?;
-            return of_cluster(purpose, &token, standard);
+            return of_cluster(purpose, token, standard);
         }
         let of_issuer = |known: &&Issuer| known.config.issuer == issuer && known.config.purpose == purpose;
         let known =
             self.issuers.iter().find(of_issuer).ok_or_else(|| refuse("the token's issuer is not trusted here"))?;
         self.check_issuer_signature(known, &token).await?;
         let standard = claims::standard(&token.claims, now).map_err(refuse)?;
-        of_issuer_claims(known, &token, standard)
+        of_issuer_claims(known, token, standard)
     }
 
     /// The cluster signs by EdDSA and nothing else.
@@ -160,10 +165,6 @@ impl Inner {
         let key = key.ok_or_else(|| refuse("the token is signed by a key that is not known here"))?;
         check_signature(token, &token.alg, library_algorithm(algorithm), &key.key)
     }
-}
-
-fn identity(principal: &Principal) -> CallerIdentity {
-    CallerIdentity::Token { issuer: principal.issuer.clone(), subject: principal.subject.clone() }
 }
 
 /// A valid credential, but of another namespace.
@@ -200,7 +201,7 @@ fn library_algorithm(algorithm: OidcAlgorithm) -> Algorithm {
 }
 
 /// What a token of the cluster is for is its one audience.
-fn of_cluster(purpose: OidcPurpose, token: &Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
+fn of_cluster(purpose: OidcPurpose, token: Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
     let [audience] = standard.audience.as_slice() else { return Err(refuse(ClaimError::Audience)) };
     let (grants, callable) = match purpose {
         OidcPurpose::Administration if audience == ADMINISTRATION => {
@@ -218,7 +219,7 @@ fn of_cluster(purpose: OidcPurpose, token: &Unverified<'_>, standard: Standard) 
     Ok(verified(token, standard, grants, callable))
 }
 
-fn of_issuer_claims(issuer: &Issuer, token: &Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
+fn of_issuer_claims(issuer: &Issuer, token: Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
     let config = &issuer.config;
     if !standard.audience.contains(&config.audience) {
         return Err(refuse(ClaimError::Audience));
@@ -235,14 +236,15 @@ fn of_issuer_claims(issuer: &Issuer, token: &Unverified<'_>, standard: Standard)
 }
 
 fn verified(
-    token: &Unverified<'_>,
+    token: Unverified<'_>,
     standard: Standard,
     grants: Vec<super::Grant>,
     callable: Vec<Namespace>,
 ) -> Verified {
     let Standard { issuer, subject, expires, .. } = standard;
     let handed_on = introduction::of_token(&subject, &token.claims);
-    Verified { principal: Arc::new(Principal { subject, issuer, expires, grants }), callable, handed_on }
+    let principal = Arc::new(Principal { subject, issuer, expires, grants });
+    Verified { principal, callable, handed_on, claims: token.claims }
 }
 
 /// What a caller sent to prove itself.

@@ -1,7 +1,7 @@
 //! What a function gets to know of whoever calls it: headers that only the gateway sets. Which credentials it does not get is
 //! said here, too; taking them away is `invoke/passing.rs`'s.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use dunlin_proto::{names::KeyId, route::CredentialSource};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,7 +24,7 @@ pub(crate) struct Introduction {
     /// Where an authorizer's credential was.
     pub(crate) source: Option<CredentialSource>,
     /// Headers that say who it is.
-    pub(crate) handed_on: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) handed_on: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 impl Introduction {
@@ -38,12 +38,12 @@ impl Introduction {
 }
 
 /// What is told of the bearer of a key.
-pub(super) fn of_key(id: &KeyId) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn of_key(id: &KeyId) -> Arc<[(HeaderName, HeaderValue)]> {
     HeaderValue::from_str(id.as_str()).ok().map(|id| (KEY, id)).into_iter().collect()
 }
 
 /// What is told of the bearer of a token; what no header can have is left out.
-pub(super) fn of_token(subject: &str, claims_of_token: &Map<String, Value>) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn of_token(subject: &str, claims_of_token: &Map<String, Value>) -> Arc<[(HeaderName, HeaderValue)]> {
     // Bytes beyond ASCII mean different things to different readers (RFC 9110 5.5).
     let subject = HeaderValue::from_str(subject).ok().filter(|_| subject.is_ascii());
     let subject = subject.map(|subject| (PRINCIPAL, subject));

@@ -133,8 +133,8 @@ impl Asking<'_> {
 
     /// The version that is asked: where traffic is divided, the same one for a credential.
     fn version(&self, function: &Function, credential: &Digest) -> Result<Arc<Version>, ApiError> {
-        let subject = credential.hex();
-        let identity = CallerIdentity::Token { issuer: String::new(), subject };
+        let (by, subject) = (self.authorizer.function.clone(), Some(credential.hex()));
+        let identity = CallerIdentity::Authorized { by, subject };
         let (nothing, secure) = (HeaderMap::new(), self.origin.scheme == "https");
         let known = Known { identity: Some(&identity), headers: &nothing, secure, id: self.id };
         let chosen = Choice::of(function, None).and_then(|choice| choice.settle(function, known));
@@ -173,6 +173,7 @@ impl Asking<'_> {
             remote_address: self.origin.address,
             // It leads from the call that waits to this one.
             request_id: self.id.to_string(),
+            called_by: None,
             accepted: Instant::now(),
             function,
             version,

@@ -104,7 +104,9 @@ fn choose(split: &Split, caller: Known<'_>) -> (Option<VersionNumber>, Option<He
 fn proved(identity: Option<&CallerIdentity>) -> Option<Who<'_>> {
     match identity? {
         CallerIdentity::Key(id) => Some(Who::Key(id)),
-        CallerIdentity::Token { issuer, subject } => Some(Who::Token { issuer, subject }),
+        CallerIdentity::Token(token) => {
+            Some(Who::Token { issuer: &token.principal.issuer, subject: &token.principal.subject })
+        }
         CallerIdentity::Authorized { by, subject } => {
             subject.as_deref().map(|subject| Who::Token { issuer: by.as_str(), subject })
         }
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_best_that_is_known_of_a_caller_decides() {
-        let zoe = CallerIdentity::Token { issuer: "dunlin".into(), subject: "zoe".into() };
+        let zoe = CallerIdentity::Authorized { by: "ask".parse().unwrap(), subject: Some("zoe".into()) };
         let sent = headers(&[("x-user", "zoe"), ("cookie", "a=b; dunlin-caller=0123456789abcdef0123456789abcdef")]);
         let (by_header, by_cookie, by_nothing) = (split(Some("x-user"), false), split(None, true), split(None, false));
         assert_eq!(versions(&by_nothing, None, &sent), 2, "each request is somebody else");

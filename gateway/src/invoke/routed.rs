@@ -263,7 +263,7 @@ impl Routed {
         match &self.rule.spec.auth {
             RouteAuth::Function => function,
             RouteAuth::Public => true,
-            RouteAuth::Private | RouteAuth::Jwt | RouteAuth::Authorizer(_) => false,
+            RouteAuth::Private | RouteAuth::Jwt | RouteAuth::Key | RouteAuth::Authorizer(_) => false,
         }
     }
 
@@ -272,12 +272,19 @@ impl Routed {
         Some((&self.rule, self.rule.spec.authorizer()?))
     }
 
-    /// Refuses a key where only tokens are taken.
+    /// Refuses a key where only tokens are taken, a token where only keys are, and one that lacks what the route demands.
     pub(super) fn check_caller(&self, caller: &CallerIdentity) -> Result<(), ApiError> {
         match (&self.rule.spec.auth, caller) {
             (RouteAuth::Jwt, CallerIdentity::Key(_)) => {
                 let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes tokens, and no keys");
                 Err(error.hint("send Authorization: Bearer with a token of the namespace"))
+            }
+            (RouteAuth::Key, CallerIdentity::Token(_)) => {
+                let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes keys, and no tokens");
+                Err(error.hint("send X-Api-Key with a key of the namespace"))
+            }
+            (_, CallerIdentity::Token(token)) => {
+                self.rule.spec.token.as_ref().map_or(Ok(()), |demanded| token.require(demanded))
             }
             _ => Ok(()),
         }

@@ -173,6 +173,12 @@ async fn a_route_says_who_may_call() {
         auth: auth.into(),
         ..route(name, &format!("/{name}"), calling(function, ""))
     };
+    // Tokens of the cluster say no scope.
+    let demanding = |name: &str, scopes: &[&str], audience: &str| {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let token = v1::TokenRule { scopes, audiences: vec![audience.to_owned()], ..v1::TokenRule::default() };
+        v1::Route { token: Some(token), ..with_auth(name, PUBLIC, v1::RouteAuth::Private) }
+    };
     let mut far = route("far", "/far", calling(PUBLIC, ""));
     far.allow = vec!["10.0.0.0/8".into()];
     let mut near = route("near", "/near", fixed(200, "near"));
@@ -184,6 +190,10 @@ async fn a_route_says_who_may_call() {
         with_auth("public", PRIVATE, v1::RouteAuth::Public),
         with_auth("private", PUBLIC, v1::RouteAuth::Private),
         with_auth("jwt", PUBLIC, v1::RouteAuth::Jwt),
+        with_auth("key", PUBLIC, v1::RouteAuth::Key),
+        demanding("audience", &[], "dunlin:shop"),
+        demanding("scope", &["read", "write"], "dunlin:shop"),
+        demanding("elsewhere", &[], "till"),
         far,
         near,
         denied,
@@ -201,6 +211,14 @@ async fn a_route_says_who_may_call() {
         ("/jwt", None, 401),
         ("/jwt", Some(key), 401),
         ("/jwt", Some(token), 200),
+        ("/key", None, 401),
+        ("/key", Some(key), 200),
+        ("/key", Some(token), 401),
+        ("/audience", Some(token), 200),
+        ("/scope", None, 401),
+        ("/scope", Some(key), 200),
+        ("/scope", Some(token), 403),
+        ("/elsewhere", Some(token), 403),
         ("/far", None, 403),
         ("/near", None, 200),
         ("/denied", None, 403),
@@ -208,6 +226,8 @@ async fn a_route_says_who_may_call() {
         let answer = ask(&cluster, "GET", path, header.as_slice()).await;
         assert_eq!(answer.status, status, "{path} {header:?}: {answer:?}");
     }
+    let challenge = ask(&cluster, "GET", "/scope", &[token]).await.header("www-authenticate");
+    assert_eq!(challenge, r#"Bearer realm="dunlin", error="insufficient_scope", scope="read write""#);
     let answer = ask(&cluster, "GET", "/jwt", &[token]).await;
     assert_eq!(given(&answer, "authorization"), None, "what the gateway consumed does not reach the function");
     // A public route leaves a credential to the function.

@@ -46,12 +46,17 @@ fn what_goes_out_comes_in_again() {
     let mut hosted = route("hosted", "/pets", &["GET"]);
     hosted.host = "api.example.com".into();
     hosted.auth = v1::RouteAuth::Jwt.into();
+    let claim = v1::ClaimRule { name: "department".into(), values: vec!["sales".into()] };
+    let scopes = vec!["pets:read".to_owned()];
+    hosted.token = Some(v1::TokenRule { scopes, claims: vec![claim], ..v1::TokenRule::default() });
     let mut private = with(route("private", "/files/{path+}", &["GET", "PUT"]), other);
     private.auth = v1::RouteAuth::Private.into();
     private.cache = true;
     private.request_headers = Some(v1::HeaderChanges { remove: vec!["x-a".into()], add: Vec::new() });
     let mut public = with(route("public", "/pets", &["POST"]), r#"{"type":"integer"}"#);
     public.auth = v1::RouteAuth::Public.into();
+    let mut keyed = route("keyed", "/keyed", &["GET"]);
+    keyed.auth = v1::RouteAuth::Key.into();
     let mut asked = route("asked", "/asked", &["GET"]);
     asked.auth = v1::RouteAuth::Authorizer.into();
     asked.authorizer = Some(v1::Authorizer {
@@ -61,6 +66,7 @@ fn what_goes_out_comes_in_again() {
     });
     let routes = [
         asked,
+        keyed,
         with(route("list", "/pets", &["GET"]), tree),
         hosted,
         public,

@@ -10,43 +10,61 @@ use crate::at::{At, Malformed};
 pub(crate) const KEY_HEADER: &str = "x-api-key";
 
 /// A credential of the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Credential {
     Token,
     Key,
 }
 
+/// Who may call, and with which scopes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Access {
+    pub(super) auth: RouteAuth,
+    /// Those that tokens need, all of them.
+    pub(super) scopes: Vec<String>,
+}
+
 /// What `security` of an operation, or else of the document, says. Without one the function's own policy holds, so that nothing
 /// becomes public because nothing was said.
-pub(super) fn auth(operation: &At<'_>, root: &At<'_>) -> Result<RouteAuth, Malformed> {
+pub(super) fn access(operation: &At<'_>, root: &At<'_>) -> Result<Access, Malformed> {
     let Some(security) = operation.get("security").or_else(|| root.get("security")) else {
-        return Ok(RouteAuth::Unspecified);
+        return Ok(Access::default());
     };
-    let alternatives = security.items()?;
-    let mut credentials = BTreeSet::new();
-    for alternative in &alternatives {
+    let public = || Access { auth: RouteAuth::Public, scopes: Vec::new() };
+    let (mut token, mut key) = (None, false);
+    for alternative in &security.items()? {
         let schemes = alternative.fields()?;
-        let [(name, scopes)] = schemes.as_slice() else {
+        let [(name, listed)] = schemes.as_slice() else {
             if schemes.is_empty() {
-                return Ok(RouteAuth::Public);
+                return Ok(public());
             }
             return Err(alternative
                 .wrong("a route can't want several credentials at once")
                 .hint("make them alternatives"));
         };
-        if !scopes.items()?.is_empty() {
-            return Err(scopes
-                .wrong("a route can't require scopes")
-                .hint("leave the list empty, and check them in the function"));
+        let scopes = scopes(listed)?;
+        match credential(name, listed, root)? {
+            Credential::Key if !scopes.is_empty() => return Err(listed.wrong("keys have no scopes")),
+            Credential::Key => key = true,
+            Credential::Token if token.as_ref().is_some_and(|known| *known != scopes) => {
+                return Err(listed
+                    .wrong("a route can't choose between lists of scopes")
+                    .hint("give all alternatives with tokens the same scopes"));
+            }
+            Credential::Token => token = Some(scopes),
         }
-        credentials.insert(credential(name, scopes, root)?);
     }
-    Ok(match credentials.into_iter().collect::<Vec<_>>().as_slice() {
-        [] => RouteAuth::Public,
-        [Credential::Token] => RouteAuth::Jwt,
-        // Whoever may call with a key may with a token as well.
-        _ => RouteAuth::Private,
-    })
+    let auth = match (&token, key) {
+        (None, false) => return Ok(public()),
+        (None, true) => RouteAuth::Key,
+        (Some(_), false) => RouteAuth::Jwt,
+        (Some(_), true) => RouteAuth::Private,
+    };
+    Ok(Access { auth, scopes: token.unwrap_or_default().into_iter().collect() })
+}
+
+fn scopes(listed: &At<'_>) -> Result<BTreeSet<String>, Malformed> {
+    listed.items()?.iter().map(|scope| scope.text().map(str::to_owned)).collect()
 }
 
 fn credential(name: &str, used: &At<'_>, root: &At<'_>) -> Result<Credential, Malformed> {

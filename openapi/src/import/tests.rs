@@ -74,6 +74,22 @@ put-pets-pet-id | PUT/v1/pets/{petId} | Private | path.petId | {"$defs":{"Pet":{
 }
 
 #[test]
+fn security_becomes_who_may_call() {
+    let said = |security: Value| {
+        let mut document = document::read(PETS).unwrap();
+        document["security"] = security;
+        let routes = routes(&document, &"shop".parse().unwrap(), &Options::default()).unwrap();
+        let spec = RouteSpec::try_from(routes[1].clone()).unwrap();
+        let scopes: Vec<_> = spec.token.into_iter().flat_map(|rule| rule.scopes).collect();
+        format!("{:?} {}", spec.auth, scopes.join(" "))
+    };
+    assert_eq!(said(json!([{ "key": [] }])), "Key ");
+    assert_eq!(said(json!([{ "token": ["write", "read"] }])), "Jwt read write");
+    assert_eq!(said(json!([{ "key": [] }, { "token": ["read"] }, { "token": ["read"] }])), "Private read");
+    assert_eq!(said(json!([{ "token": ["read"] }, {}])), "Public ");
+}
+
+#[test]
 fn what_can_not_be_a_route_is_refused_with_its_place() {
     let bad = |path: &str, value: Value| {
         let mut document = document::read(PETS).unwrap();
@@ -124,7 +140,9 @@ fn what_can_not_be_a_route_is_refused_with_its_place() {
             "authenticated",
         ),
         ("/components/securitySchemes/key/in", json!("query"), "/components/securitySchemes/key", "one header"),
-        ("/security", json!([{ "token": ["read"] }]), "/security/0/token", "scopes"),
+        ("/security", json!([{ "token": ["read"] }, { "token": [] }]), "/security/1/token", "lists of scopes"),
+        ("/security", json!([{ "token": [7] }]), "/security/0/token/0", "text"),
+        ("/security", json!([{ "key": ["read"] }]), "/security/0/key", "keys have no scopes"),
         ("/security", json!([{ "none": [] }]), "/security/0/none", "no such scheme"),
         ("/servers", json!([{ "url": "/a" }, { "url": "/b" }]), "/servers/1", "different base paths"),
     ] {

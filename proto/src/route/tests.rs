@@ -119,6 +119,7 @@ fn what_is_wrong_is_named() {
         (spec(|r| r.target = response(204, b"x")), "route.response.body"),
         (spec(|r| r.target = response(200, &[0; (16 << 10) + 1])), "route.response.body"),
         (spec(|r| (r.target, r.auth) = (response(200, b""), v1::RouteAuth::Private.into())), "route.auth"),
+        (spec(|r| r.token = Some(v1::TokenRule { scopes: vec!["x".into()], ..Default::default() })), "route.token"),
         (spec(|r| (r.target, r.cache) = (response(200, b""), true)), "route.cache"),
         (spec(|r| r.request_headers = header("x a", "b")), "route.request_headers.add"),
         (spec(|r| r.request_headers = header("x-a", "b\r\nc: d")), "route.request_headers.add"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Authorizer, CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget,
-    Validation,
+    TokenRule, Validation,
 };
 use crate::{error::ApiError, ids::RouteId, v1};
 
@@ -17,6 +17,7 @@ impl TryFrom<v1::Route> for RouteSpec {
 
     fn try_from(wire: v1::Route) -> Result<Self, ApiError> {
         let auth = auth(wire.auth, wire.authorizer)?;
+        let token = token(&auth, wire.token)?;
         let path: PathPattern = wire.path.parse()?;
         let target = RouteTarget::read(wire.target, &path)?;
         if target.function().is_none() && !matches!(auth, RouteAuth::Function | RouteAuth::Public) {
@@ -38,6 +39,7 @@ impl TryFrom<v1::Route> for RouteSpec {
             path,
             target,
             auth,
+            token,
             request_headers: changes("route.request_headers", wire.request_headers)?,
             response_headers: changes("route.response_headers", wire.response_headers)?,
             allow: networks("route.allow", &wire.allow)?,
@@ -64,8 +66,19 @@ fn auth(wire: i32, authorizer: Option<v1::Authorizer>) -> Result<RouteAuth, ApiE
         v1::RouteAuth::Public => RouteAuth::Public,
         v1::RouteAuth::Private => RouteAuth::Private,
         v1::RouteAuth::Jwt => RouteAuth::Jwt,
+        v1::RouteAuth::Key => RouteAuth::Key,
         v1::RouteAuth::Authorizer => RouteAuth::Authorizer(Authorizer::read(authorizer)?),
     })
+}
+
+/// A rule for tokens where none is taken is a mistake that would let callers in.
+fn token(auth: &RouteAuth, wire: Option<v1::TokenRule>) -> Result<Option<TokenRule>, ApiError> {
+    if wire.is_some() && !matches!(auth, RouteAuth::Private | RouteAuth::Jwt) {
+        let error =
+            ApiError::invalid("route.token", "the route has a rule for tokens, but its auth does not take them");
+        return Err(error.hint("set auth to jwt or private, or leave the rule out"));
+    }
+    wire.map(TokenRule::read).transpose()
 }
 
 fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
@@ -117,6 +130,7 @@ impl From<&RouteSpec> for v1::Route {
             RouteAuth::Public => v1::RouteAuth::Public,
             RouteAuth::Private => v1::RouteAuth::Private,
             RouteAuth::Jwt => v1::RouteAuth::Jwt,
+            RouteAuth::Key => v1::RouteAuth::Key,
             RouteAuth::Authorizer(_) => v1::RouteAuth::Authorizer,
         };
         Self {
@@ -132,6 +146,7 @@ impl From<&RouteSpec> for v1::Route {
             cors: spec.cors.as_ref().map(v1::CorsPolicy::from),
             compress: spec.compress,
             cache: spec.cache,
+            token: spec.token.as_ref().map(v1::TokenRule::from),
             authorizer: spec.authorizer().map(v1::Authorizer::from),
             validation: spec.validation.as_ref().map(v1::Validation::from),
             api: spec.api.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -78,7 +78,7 @@ pub(crate) struct AddArgs {
 /// Who may call.
 #[derive(Args)]
 struct AuthArgs {
-    /// Who may call: public, private (token or key), jwt (token) or function:NAME, an authorizer; the function's own policy when
+    /// Who may call: public, private (token or key), jwt (token), key or function:NAME, an authorizer; the function's own policy when
     /// left out
     #[arg(long, value_parser = auth)]
     auth: Option<Auth>,
@@ -88,6 +88,18 @@ struct AuthArgs {
     /// What the authorizer knows callers by: header:NAME, cookie:NAME or query:NAME; header:authorization when left out
     #[arg(long, value_name = "PLACE:NAME", requires = "auth")]
     auth_credential: Option<CredentialSource>,
+    /// Scope that the caller's token must have; may be repeated, all are needed
+    #[arg(long = "scope", value_name = "SCOPE", requires = "auth")]
+    scopes: Vec<String>,
+    /// Claim that it must have, with this value, as itself or in a list; may be repeated, of one claim's values one is needed
+    #[arg(long = "claim", value_name = "NAME=VALUE", requires = "auth", value_parser = claim)]
+    claims: Vec<(String, String)>,
+    /// Issuer whose tokens are taken; may be repeated, all that are trusted when left out
+    #[arg(long = "issuer", value_name = "URL", requires = "auth")]
+    issuers: Vec<String>,
+    /// Audience that it must be for; may be repeated, one is needed
+    #[arg(long = "audience", value_name = "AUDIENCE", requires = "auth")]
+    audiences: Vec<String>,
 }
 
 /// What is changed of headers.
@@ -147,11 +159,26 @@ fn auth(text: &str) -> Result<Auth, String> {
         "public" => Ok(Auth::Known(v1::RouteAuth::Public)),
         "private" => Ok(Auth::Known(v1::RouteAuth::Private)),
         "jwt" => Ok(Auth::Known(v1::RouteAuth::Jwt)),
-        _ => Err("it must be public, private, jwt or function:NAME".to_owned()),
+        "key" => Ok(Auth::Known(v1::RouteAuth::Key)),
+        _ => Err("it must be public, private, jwt, key or function:NAME".to_owned()),
     }
 }
 
 impl AuthArgs {
+    /// What the route demands of tokens.
+    fn token(&mut self) -> Option<v1::TokenRule> {
+        let mut claims: Vec<v1::ClaimRule> = Vec::new();
+        for (name, value) in self.claims.drain(..) {
+            match claims.iter_mut().find(|claim| claim.name == name) {
+                Some(claim) => claim.values.push(value),
+                None => claims.push(v1::ClaimRule { name, values: vec![value] }),
+            }
+        }
+        let (issuers, audiences) = (std::mem::take(&mut self.issuers), std::mem::take(&mut self.audiences));
+        let rule = v1::TokenRule { issuers, audiences, scopes: std::mem::take(&mut self.scopes), claims };
+        Some(rule).filter(|rule| *rule != v1::TokenRule::default())
+    }
+
     /// What the route says. Flags of an authorizer without one are the cluster's to refuse.
     fn into_wire(self) -> (v1::RouteAuth, Option<v1::Authorizer>) {
         let (auth, function) = match self.auth {
@@ -167,6 +194,11 @@ impl AuthArgs {
         });
         (auth, authorizer)
     }
+}
+
+fn claim(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it must have the form NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn called(text: &str) -> Result<(FunctionName, Option<AliasId>), IdError> {
@@ -198,7 +230,8 @@ pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Re
     Ok(())
 }
 
-fn route(name: String, args: AddArgs) -> v1::Route {
+fn route(name: String, mut args: AddArgs) -> v1::Route {
+    let token = args.auth.token();
     let (auth, authorizer) = args.auth.into_wire();
     let HeaderArgs { add_request_header, remove_request_header, add_response_header, remove_response_header } =
         args.headers;
@@ -211,6 +244,7 @@ fn route(name: String, args: AddArgs) -> v1::Route {
         target: target(args.function, args.rewrite, args.respond, args.redirect, (args.status, args.content_type)),
         auth: auth.into(),
         authorizer,
+        token,
         request_headers: changes(add_request_header, remove_request_header),
         response_headers: changes(add_response_header, remove_response_header),
         allow: args.allow,

@@ -5,7 +5,7 @@ use prost_types::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, id_in, validation::Validation};
+use super::{Time, id_in, token_rule::TokenRule, validation::Validation};
 
 /// Which requests become what.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -51,6 +51,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(required = false)]
     pub(crate) authorizer: Option<Authorizer>,
+    /// What a caller's token must say, where `auth` takes tokens; null means that any token of the namespace will do.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) token: Option<TokenRule>,
     /// What is changed of the headers that the function sees.
     #[serde(default)]
     #[schema(required = false)]
@@ -156,6 +160,8 @@ pub(crate) enum RouteAuth {
     Jwt,
     /// Whom the authorizer lets call.
     Authorizer,
+    /// Who has a key of the namespace.
+    Key,
 }
 
 /// The function that says who may call.
@@ -237,6 +243,7 @@ impl From<v1::Route> for Route {
             v1::RouteAuth::Public => RouteAuth::Public,
             v1::RouteAuth::Private => RouteAuth::Private,
             v1::RouteAuth::Jwt => RouteAuth::Jwt,
+            v1::RouteAuth::Key => RouteAuth::Key,
             v1::RouteAuth::Authorizer => RouteAuth::Authorizer,
         };
         Self {
@@ -250,6 +257,7 @@ impl From<v1::Route> for Route {
                 target: wire.target.map(RouteTarget::from).unwrap_or_default(),
                 auth,
                 authorizer: wire.authorizer.map(Authorizer::from),
+                token: wire.token.map(TokenRule::from),
                 request_headers: wire.request_headers.map(HeaderChanges::from).unwrap_or_default(),
                 response_headers: wire.response_headers.map(HeaderChanges::from).unwrap_or_default(),
                 allow: wire.allow,
@@ -275,6 +283,7 @@ impl RouteSpec {
             RouteAuth::Public => v1::RouteAuth::Public,
             RouteAuth::Private => v1::RouteAuth::Private,
             RouteAuth::Jwt => v1::RouteAuth::Jwt,
+            RouteAuth::Key => v1::RouteAuth::Key,
             RouteAuth::Authorizer => v1::RouteAuth::Authorizer,
         };
         v1::Route {
@@ -285,6 +294,7 @@ impl RouteSpec {
             target: Some(self.target.into()),
             auth: auth.into(),
             authorizer: self.authorizer.map(v1::Authorizer::from),
+            token: self.token.map(v1::TokenRule::from),
             request_headers: Some(self.request_headers.into()),
             response_headers: Some(self.response_headers.into()),
             allow: self.allow,

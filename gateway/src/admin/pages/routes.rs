@@ -167,6 +167,7 @@ fn access(route: &Route) -> Badge {
         (RouteAuth::Public, _) => Badge::warn("public"),
         (RouteAuth::Private, _) => Badge::plain("key or token"),
         (RouteAuth::Jwt, _) => Badge::plain("token"),
+        (RouteAuth::Key, _) => Badge::plain("key"),
         (RouteAuth::Authorizer, _) => {
             let asked = route.spec.authorizer.as_ref().map_or("a function", |authorizer| authorizer.function.as_str());
             Badge::plain(format!("asks {asked}"))
@@ -188,6 +189,7 @@ fn also(route: &Route) -> Vec<String> {
     let flags = [
         (spec.cache, "stored"),
         (spec.compress, "compressed"),
+        (spec.token.is_some(), "checks claims"),
         (spec.cors.is_some(), "CORS"),
         (!spec.allow.is_empty() || !spec.deny.is_empty(), "by address"),
         (headers.iter().sum::<usize>() > 0, "changes headers"),

@@ -210,7 +210,8 @@ async fn administration_and_calls_are_kept_apart() {
     assert_eq!(cluster.admin(&cluster.key).await.unwrap_err().code, ErrorCode::Unauthenticated);
     let bearer = |token: &str| format!("Bearer {token}");
     let caller = cluster.call("shop", &[("authorization", &bearer(&call))]).await.unwrap();
-    assert_eq!(caller.identity, CallerIdentity::Token { issuer: "dunlin".to_owned(), subject: "zoe".to_owned() });
+    let CallerIdentity::Token(token) = &caller.identity else { panic!("{caller:?}") };
+    assert_eq!((token.principal.issuer.as_str(), token.principal.subject.as_str()), ("dunlin", "zoe"));
     let told: HashMap<_, _> =
         caller.introduction.handed_on.iter().map(|(name, value)| (name.as_str(), value)).collect();
     let claims: Value = serde_json::from_slice(told["dunlin-claims"].as_bytes()).unwrap();
