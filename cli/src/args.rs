@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alias, api, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
-        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, route, token,
-        traffic, versions, worker,
+        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, rollout, route,
+        token, traffic, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Divide a function's calls over its versions
     #[command(subcommand)]
     Traffic(traffic::TrafficCommand),
+    /// Move a function's calls step by step to another version, as long as that is no worse
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Make, list and delete names for versions, or for several by weight
     #[command(subcommand)]
     Alias(alias::AliasCommand),

@@ -25,6 +25,7 @@ pub(crate) mod plan;
 pub(crate) mod promote;
 pub(crate) mod role;
 pub(crate) mod rollback;
+pub(crate) mod rollout;
 pub(crate) mod route;
 pub(crate) mod token;
 pub(crate) mod traffic;
@@ -87,6 +88,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Rollback(args) => rollback::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Traffic(command) => traffic::run(command, session).await,
+        Command::Rollout(command) => rollout::run(command, session).await,
         Command::Alias(command) => alias::run(command, session).await,
         Command::Delete(args) => delete::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,

@@ -10,6 +10,7 @@ mod endpoint;
 mod health;
 mod hold;
 mod outbound;
+pub(crate) mod outcome;
 mod pick;
 pub(crate) mod placement;
 mod record;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use crate::routes::{Function, Version};
 
 pub(crate) use endpoint::{Backoff, Connector};
+pub(crate) use outcome::CalledBy;
 pub(crate) use placement::Directory;
 pub(crate) use request::RequestBody;
 pub(crate) use response::ResponseBody;
@@ -56,6 +58,8 @@ pub(crate) struct Invocation {
     pub(crate) remote_address: IpAddr,
     /// The caller's own `X-Request-Id`; may be empty.
     pub(crate) request_id: String,
+    /// Who calls; nothing where it says nothing about the version, as a developer's look does not.
+    pub(crate) called_by: Option<CalledBy>,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
 }

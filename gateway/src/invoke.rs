@@ -41,7 +41,7 @@ use crate::{
     auth::Caller,
     cache::Recorder,
     dispatch::{
-        Invocation, RequestBody, ResponseBody,
+        CalledBy, Invocation, RequestBody, ResponseBody,
         request::{Patience, too_large},
     },
     edge::{Lingering, Peer},
@@ -164,6 +164,7 @@ impl Functions {
         // Authenticate.
         let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
         let Called { function, choice, base_path, path_and_query, route } = called;
+        let preview = choice.is_preview();
         // How often it may be called.
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
         limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
@@ -176,7 +177,11 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let credentialed = caller.is_some();
-        let introduction = caller.map(|caller| caller.introduction).unwrap_or_default();
+        let (identity, introduction) = match caller {
+            Some(caller) => (Some(caller.identity), caller.introduction),
+            None => Default::default(),
+        };
+        let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
@@ -208,8 +213,18 @@ impl Functions {
         };
         // What the function sees. A new answer that is asked for beside is a call of its own.
         let call = if answer.is_some() { InvocationId::new() } else { id };
-        let passing =
-            Passing { id: call, function, version, base_path, path_and_query, route, authority, origin, introduction };
+        let passing = Passing {
+            id: call,
+            function,
+            version,
+            base_path,
+            path_and_query,
+            route,
+            authority,
+            origin,
+            introduction,
+            called_by,
+        };
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));

@@ -27,7 +27,7 @@ use imbl::OrdMap;
 use tokio::time::Instant;
 
 use crate::{
-    dispatch::throttle::Throttle,
+    dispatch::{outcome::Outcomes, throttle::Throttle},
     limits::{KeyQuota, Limit, Plan},
     quota::Quota,
 };
@@ -135,6 +135,8 @@ pub(crate) struct Demand {
     /// When a placement was last asked for on behalf of calls that run on standby workers.
     pub(crate) asked: Mutex<Option<Instant>>,
     throttle: Mutex<Throttle>,
+    /// What its calls came to, where that is counted.
+    pub(crate) outcomes: Outcomes,
 }
 
 impl Demand {

@@ -11,23 +11,23 @@ mod disk;
 mod limits;
 mod rates;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     PROTOCOL_VERSION,
-    ids::GatewayId,
+    ids::{GatewayId, VersionKey},
     internal::v1::{
         CachePurges, Certificates, CertificatesPosition, GatewayHello, GatewayLoad, Placements, PurgePosition,
-        SyncGatewayRequest, SyncGatewayResponse, VersionDemand, sync_gateway_request::Report,
-        sync_gateway_response::Update,
+        SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes, WatchedVersions,
+        sync_gateway_request::Report, sync_gateway_response::Update,
     },
     route::Purge,
     vault::Vault,
 };
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -38,7 +38,7 @@ use crate::{
     cache::Cache,
     dispatch::{Backoff, Directory, wire},
     limits::Borrowing,
-    routes::RouteTable,
+    routes::{RouteTable, Version},
     tls::Issued,
     upstream::Scheduler,
 };
@@ -96,6 +96,10 @@ pub(crate) struct Sync {
     whole: bool,
     /// Whether there is a stream; nothing before the first try.
     connected: Option<bool>,
+    /// The versions whose calls are counted.
+    watched: HashSet<VersionKey>,
+    /// By what the scheduler tells counts of this process from those of another.
+    counted_by: u64,
     /// The last report, which is not repeated.
     reported: Option<GatewayLoad>,
 }
@@ -124,6 +128,8 @@ impl Sync {
             purged: PurgePosition::default(),
             whole: false,
             connected: None,
+            watched: HashSet::new(),
+            counted_by: rand::random(),
             reported: None,
         };
         sync.publish_config();
@@ -235,7 +241,8 @@ impl Sync {
 
     /// Says what callers want, where that has changed.
     fn report(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
-        let load = load(&self.sinks.routes, self.purged, self.certified);
+        let counts = GatewayLoad { outcomes: self.outcomes(), counted_by: self.counted_by, ..GatewayLoad::default() };
+        let load = load(&self.sinks.routes, self.purged, self.certified, counts);
         if self.reported.as_ref() == Some(&load) {
             return Ok(());
         }
@@ -276,6 +283,7 @@ impl Sync {
             }
             Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
             Update::CachePurges(purges) => self.purge(purges),
+            Update::Watched(watched) => self.watch(&watched),
             Update::Certificates(update) => {
                 self.sinks.issued.apply(&update);
                 self.certified = update.position.unwrap_or_default();
@@ -284,6 +292,32 @@ impl Sync {
             }
         }
         Ok(())
+    }
+
+    /// Counts the calls of these versions, and of no others.
+    fn watch(&mut self, watched: &WatchedVersions) {
+        let keys = watched.versions.iter().filter_map(|version| VersionKey::try_from(version).ok());
+        self.watched = keys.collect();
+        self.sinks.routes.load().versions().for_each(|version| self.count(version));
+    }
+
+    fn count(&self, version: &Version) {
+        version.demand.outcomes.watch(self.watched.contains(&version.key));
+    }
+
+    /// What has been counted.
+    fn outcomes(&self) -> Vec<VersionOutcomes> {
+        if self.watched.is_empty() {
+            return Vec::new();
+        }
+        let (table, now) = (self.sinks.routes.load(), Instant::now());
+        let counted = table.versions().filter(|version| self.watched.contains(&version.key));
+        let report = |version: &Arc<Version>| version.demand.outcomes.report(wire::version_ref(version.key), now);
+        let mut outcomes: Vec<_> = counted.filter_map(report).collect();
+        // Tables have no order, and equal reports must look equal.
+        outcomes
+            .sort_by_cached_key(|outcomes| outcomes.version.as_ref().map(|it| (it.function_uid.clone(), it.number)));
+        outcomes
     }
 
     /// Forgets stored answers. What can't be read may be about any of them.
@@ -304,6 +338,9 @@ impl Sync {
         self.served = (*config).clone();
         let keys_changed = new.token_keys != old.token_keys;
         tracing::debug!(version = new.version, "configuration is served");
+        if !self.watched.is_empty() {
+            new.versions().for_each(|version| self.count(version));
+        }
         self.sinks.routes.replace(new);
         if keys_changed {
             self.sinks.verifier.forget();
@@ -323,7 +360,12 @@ async fn next(updates: &mut Streaming<SyncGatewayResponse>) -> anyhow::Result<Up
 }
 
 /// What callers want now.
-fn load(routes: &RouteTable, purged: PurgePosition, certified: CertificatesPosition) -> GatewayLoad {
+fn load(
+    routes: &RouteTable,
+    purged: PurgePosition,
+    certified: CertificatesPosition,
+    counts: GatewayLoad,
+) -> GatewayLoad {
     let table = routes.load();
     let demand = table.versions().filter_map(|version| {
         let (in_flight, queued) = version.demand.now();
@@ -332,7 +374,8 @@ fn load(routes: &RouteTable, purged: PurgePosition, certified: CertificatesPosit
     });
     let mut demand: Vec<_> = demand.collect();
     demand.sort_by(|a, b| demand_order(a).cmp(&demand_order(b)));
-    GatewayLoad { config_version: table.version, demand, purged: Some(purged), certificates: Some(certified) }
+    let (purged, certificates) = (Some(purged), Some(certified));
+    GatewayLoad { config_version: table.version, demand, purged, certificates, ..counts }
 }
 
 /// Tables have no order, and equal reports must look equal.

@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod model;
 pub mod names;
 pub mod outbound;
+pub mod outcome;
 pub mod route;
 pub mod seal;
 mod secrets;

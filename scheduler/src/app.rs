@@ -11,12 +11,14 @@ use crate::{
     catalog::CatalogKeeper,
     cluster::Cluster,
     codes::{Codes, Workshop},
+    config::RolloutConfig,
     deploy::Deploys,
     error::Error,
     lending::Lending,
     members::Members,
     model::Time,
     reconcile::{self, Board},
+    rollout::Rollouts,
     store::Store,
     trials::Trials,
 };
@@ -40,6 +42,8 @@ pub(crate) struct App {
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) members: Members,
     pub(crate) lending: Lending,
+    pub(crate) rollouts: Arc<Rollouts>,
+    pub(crate) rollout_config: RolloutConfig,
     trials: Trials,
     shutdown: Shutdown,
 }
@@ -49,7 +53,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        setup: &Setup,
+        (setup, rollout_config): (&Setup, RolloutConfig),
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
@@ -63,11 +67,26 @@ impl App {
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
         let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
         shutdown.spawn(acme.run(shutdown.clone()));
+        let rollouts = Arc::new(Rollouts::new(store.clone(), catalog.clone()));
+        shutdown.spawn(rollouts.clone().run(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
         let shutdown = shutdown.clone();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, shutdown });
+        let app = Self {
+            store,
+            catalog,
+            codes,
+            board,
+            deploys,
+            members,
+            lending,
+            rollouts,
+            rollout_config,
+            trials,
+            shutdown,
+        };
+        let app = Arc::new(app);
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");

@@ -1,6 +1,7 @@
 //! The scheduler's configuration: defaults, then a TOML file, then `DUNLIN_SCHEDULER_*`, then flags.
 
 mod acme;
+mod rollout;
 
 use std::{
     net::SocketAddr,
@@ -11,7 +12,10 @@ use anyhow::{Context, ensure};
 use dunlin_process::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
-pub use self::acme::{AcmeConfig, ChallengeKind};
+pub use self::{
+    acme::{AcmeConfig, ChallengeKind},
+    rollout::RolloutConfig,
+};
 use crate::store::Database;
 
 /// The scheduler's configuration.
@@ -48,6 +52,8 @@ pub struct Config {
     pub storage_key: Option<PathBuf>,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
+    /// How short steps of rollouts may be.
+    pub rollout: RolloutConfig,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -72,6 +78,7 @@ impl Default for Config {
             certificate_seconds: 24 * 3600,
             storage_key: None,
             acme: AcmeConfig::default(),
+            rollout: RolloutConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
         }

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod division;
+mod rollout;
 
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
 pub(crate) use division::{AliasRecord, Share, full, newest, with_canary};
+pub(crate) use rollout::{RolloutRecord, RolloutState};
 
 /// A moment as the database keeps it: microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

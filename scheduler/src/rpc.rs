@@ -12,6 +12,7 @@ mod membership;
 mod namespaces;
 mod page;
 mod plans;
+mod rollouts;
 mod routes;
 mod snapshot;
 mod sync;

@@ -18,7 +18,7 @@ use crate::{
     authority::Authority,
     codes::Workshop,
     compiler::{ChildLimits, Compiler, Queue},
-    config::Config,
+    config::{Config, RolloutConfig},
     keyring::Keyring,
     model::Time,
     rpc::{self, Desk},
@@ -51,6 +51,7 @@ pub struct Scheduler {
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     setup: Setup,
+    rollout: RolloutConfig,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -90,7 +91,8 @@ impl Scheduler {
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let authority = Arc::new(authority);
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, _data: data })
+        let rollout = config.rollout;
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, rollout, _data: data })
     }
 
     /// Where it listens.
@@ -133,7 +135,13 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(self.database, (self.workshop, self.setup), app.clone(), reporter, work.clone()));
+        let opening = work.spawn(open(
+            self.database,
+            (self.workshop, self.setup, self.rollout),
+            app.clone(),
+            reporter,
+            work.clone(),
+        ));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -168,7 +176,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, setup): (Arc<Workshop>, Setup),
+    (workshop, setup, rollout): (Arc<Workshop>, Setup, RolloutConfig),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -176,7 +184,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &setup, &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), (&setup, rollout.clone()), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -199,7 +207,7 @@ async fn open(
 async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
-    setup: &Setup,
+    setup: (&Setup, RolloutConfig),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?;

@@ -21,6 +21,7 @@ mod namespaces;
 mod plans;
 mod requests;
 mod reservations;
+mod rollouts;
 mod routes;
 mod row;
 mod versions;
@@ -43,6 +44,7 @@ pub(crate) use self::{
     namespaces::NamespaceChange,
     plans::Settlement,
     requests::{RequestKey, Scope},
+    rollouts::{Move, NewRollout},
     versions::NewVersion,
     workers::WorkerRecord,
 };

@@ -63,3 +63,36 @@ async fn a_canary_and_a_called_alias_arrive() {
     };
     assert_eq!((target.function.as_str(), target.alias.as_str()), ("hello", "beta"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_begins_is_shown_and_ends() {
+    let user = User::signed_in().await;
+    user.fake.state().lagging = vec!["gateway-2".to_owned()];
+    let begun = user.run("rollout start hello 2 --steps 5,50 --step-time 2m --step-calls 600").await.ok();
+    assert_eq!(
+        begun.err,
+        "5 % of the calls of default/hello go to version 2, the others to version 1\n\
+         gateways that have not said that they know, and will once they are reached: gateway-2\n"
+    );
+    let sent = user.fake.state().rollouts["namespaces/default/functions/hello"].clone();
+    assert_eq!((sent.steps, sent.step_time.unwrap().seconds, sent.step_calls), (vec![5, 50], 120, 600));
+    let shown = user.run("rollout show hello").await.ok().out;
+    for line in [
+        "1 of 2: 5% of the calls",
+        "5% 50%",
+        "1900 calls in this step, 2 failed",
+        "100 calls in this step, 3 failed, 1 of them trapped, p99 12",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let json = user.run("rollout show hello -o json").await.ok().json();
+    assert_eq!((&json["state"], &json["new_tally"]["p99_ms"]), (&"running".into(), &12.into()));
+    let stopped = user.run("rollout stop hello --promote").await.ok();
+    assert!(stopped.err.contains("from version 1 to 2: stopped, zoe ended it, promote true"), "{stopped:?}");
+    assert_eq!(user.run("rollout show other").await.code, 3);
+    for bad in
+        ["rollout start hello --steps 0,5", "rollout start hello --steps 5,100", "rollout start hello --step-time x"]
+    {
+        assert_eq!(user.run(bad).await.code, 2, "{bad}");
+    }
+}

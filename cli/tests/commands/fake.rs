@@ -55,6 +55,7 @@ pub(crate) struct State {
     pub(crate) workers: Vec<v1::Worker>,
     pub(crate) routes: BTreeMap<String, v1::Route>,
     pub(crate) domains: BTreeMap<String, v1::Domain>,
+    pub(crate) rollouts: BTreeMap<String, v1::Rollout>,
     pub(crate) aliases: BTreeMap<String, v1::Alias>,
     pub(crate) purged: Vec<v1::PurgeCacheRequest>,
     pub(crate) imported: Vec<v1::ImportRoutesRequest>,

@@ -81,7 +81,7 @@ def cluster(tmp_path_factory, issuer, names, authority, secrets_seen):
     folder = tmp_path_factory.mktemp("cluster")
     config = folder / "gateway.toml"
     config.write_text(GATEWAY_CONFIG.format(issuer=issuer.url, audience=issuer.AUDIENCE))
-    (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n")
+    (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n\n[rollout]\nmin_step_seconds = 1\nmin_step_calls = 50\n")
     made = Cluster(folder, f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
                    f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32", f"--worker-arg=--outbound-ca={authority.file}")
     secrets_seen += [made.token, *(file.read_text().strip() for file in (folder / "tokens").iterdir())]

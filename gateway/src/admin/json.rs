@@ -14,6 +14,7 @@ mod invocations;
 mod logs;
 mod namespaces;
 mod plans;
+mod rollouts;
 mod routes;
 mod versions;
 
@@ -67,6 +68,8 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(aliases::list_aliases))
             .routes(routes!(aliases::set_alias, aliases::delete_alias))
             .routes(routes!(aliases::promote_alias))
+            .routes(routes!(rollouts::get_rollout, rollouts::start_rollout))
+            .routes(routes!(rollouts::stop_rollout))
             .routes(routes!(versions::list_versions))
             .routes(routes!(versions::get_version))
             .routes(routes!(invocations::list_namespace_invocations))

@@ -12,6 +12,7 @@ mod invocation;
 mod keys;
 mod logs;
 mod overview;
+mod rollout;
 mod routes;
 mod shell;
 mod sign_in;

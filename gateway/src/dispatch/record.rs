@@ -11,7 +11,7 @@ use std::{
 use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId};
 use tokio::time::Instant;
 
-use super::Invocation;
+use super::{Invocation, outcome::CalledBy};
 use crate::{
     quota::Taken,
     records::{Receipt, Record, Records},
@@ -35,10 +35,20 @@ pub(super) struct Ledger(Option<Box<Open>>);
 struct Open {
     record: Record,
     records: Records,
+    called_by: Option<CalledBy>,
     accepted: Instant,
     stage: Stage,
-    _running: Running,
+    running: Running,
     _slot: Slot,
+}
+
+impl Open {
+    /// It is over.
+    fn close(self) -> Record {
+        self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
+        self.records.add(self.record.clone());
+        self.record
+    }
 }
 
 /// Counts an invocation of a version for as long as it lives.
@@ -93,8 +103,9 @@ impl Ledger {
             request_id: invocation.request_id.clone(),
         };
         let (records, accepted) = (records.clone(), invocation.accepted);
-        let (running, slot) = (Running(demand), slot);
-        Self(Some(Box::new(Open { record, records, accepted, stage: Stage::Worker, _running: running, _slot: slot })))
+        let (running, called_by) = (Running(demand), invocation.called_by.clone());
+        let stage = Stage::Worker;
+        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, running, _slot: slot })))
     }
 
     /// The record of nothing.
@@ -163,16 +174,14 @@ impl Ledger {
 
     /// Hands over the record, and keeps it.
     pub(super) fn finish(&mut self) -> Option<Record> {
-        let open = self.0.take()?;
-        open.records.add(open.record.clone());
-        Some(open.record)
+        self.0.take().map(|open| open.close())
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
         if let Some(open) = self.0.take() {
-            open.records.add(open.record);
+            open.close();
         }
     }
 }

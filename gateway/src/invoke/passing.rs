@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, trace};
 use crate::{
     auth::Introduction,
-    dispatch::{Invocation, RequestBody},
+    dispatch::{CalledBy, Invocation, RequestBody},
     routes::{Function, Version},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Passing {
     pub(super) origin: Origin,
     /// What the function gets to know of the caller.
     pub(super) introduction: Introduction,
+    /// Who calls, where that says something about the version.
+    pub(super) called_by: Option<CalledBy>,
 }
 
 impl Passing {
@@ -39,7 +41,18 @@ impl Passing {
         ask: Option<&Ask>,
         accepted: Instant,
     ) -> Result<Invocation, ApiError> {
-        let Self { id, function, version, base_path, path_and_query, route, authority, origin, introduction } = self;
+        let Self {
+            id,
+            function,
+            version,
+            base_path,
+            path_and_query,
+            route,
+            authority,
+            origin,
+            introduction,
+            called_by,
+        } = self;
         let path_and_query = match &introduction.source {
             Some(source) => authorizer::consume(source, &mut parts.headers, path_and_query)?,
             None => path_and_query,
@@ -69,6 +82,7 @@ impl Passing {
             authority,
             remote_address: origin.address,
             request_id,
+            called_by,
             accepted,
         })
     }

@@ -12,7 +12,7 @@ use dunlin_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Desk, convert, name, request_id};
+use super::{Desk, convert, name, request_id, rollouts};
 use crate::{
     model::Share,
     store::{AliasChange, RequestKey, Scope},
@@ -83,6 +83,30 @@ impl AliasService for Desk {
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, actor, "an alias has been deleted");
         Ok(Response::new(v1::DeleteAliasResponse { lagging_gateways }))
+    }
+
+    async fn start_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::StartRolloutResponse>, Status> {
+        let (app, actor) = (self.app()?, metadata::actor(&request));
+        rollouts::start(&app, actor, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        let app = self.app()?;
+        rollouts::get(&app, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn stop_rollout(
+        &self,
+        request: Request<v1::StopRolloutRequest>,
+    ) -> Result<Response<v1::StopRolloutResponse>, Status> {
+        let (app, actor) = (self.app()?, metadata::actor(&request));
+        rollouts::stop(&app, &actor, &request.into_inner()).await.map(Response::new)
     }
 }
 

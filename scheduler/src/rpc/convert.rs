@@ -1,6 +1,7 @@
 //! Records as messages of the public API.
 
 use dunlin_proto::{
+    model::to_wire_duration,
     names::{FunctionRef, KeyName},
     v1,
 };
@@ -10,8 +11,9 @@ use crate::{
     keys,
     model::{
         AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
-        PlanRecord, RouteRecord, Share, Time, VersionRecord,
+        PlanRecord, RolloutRecord, RolloutState, RouteRecord, Share, Time, VersionRecord,
     },
+    rollout::Tally,
 };
 
 /// A moment.
@@ -59,6 +61,40 @@ pub(super) fn alias(function: &FunctionRef, record: &AliasRecord) -> v1::Alias {
         create_time: Some(timestamp(record.create_time)),
         update_time: Some(timestamp(record.update_time)),
     }
+}
+
+/// A rollout with what both versions did since its step began.
+pub(super) fn rollout(record: &RolloutRecord, (old, new): &(Tally, Tally)) -> v1::Rollout {
+    let state = match record.state {
+        RolloutState::Running => v1::RolloutState::Running,
+        RolloutState::Promoted => v1::RolloutState::Promoted,
+        RolloutState::Back => v1::RolloutState::Back,
+        RolloutState::Stopped => v1::RolloutState::Stopped,
+        RolloutState::Superseded => v1::RolloutState::Superseded,
+        RolloutState::Quarantined => v1::RolloutState::Quarantined,
+    };
+    let running = record.state == RolloutState::Running;
+    v1::Rollout {
+        function: record.function.to_string(),
+        old_version: record.old.get(),
+        new_version: record.new.get(),
+        steps: record.steps.clone(),
+        step: u32::try_from(record.step.saturating_add(1)).unwrap_or(u32::MAX),
+        step_time: Some(to_wire_duration(record.step_time)),
+        step_calls: record.step_calls,
+        state: state.into(),
+        reason: record.reason.clone(),
+        creator: record.creator.clone(),
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+        old_tally: running.then(|| tally(old)),
+        new_tally: running.then(|| tally(new)),
+    }
+}
+
+fn tally(tally: &Tally) -> v1::VersionTally {
+    let Tally { calls, failures, traps, .. } = *tally;
+    v1::VersionTally { calls, failures, traps, p99: tally.p99().map(to_wire_duration) }
 }
 
 fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {

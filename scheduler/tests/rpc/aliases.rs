@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use dunlin_proto::{ErrorCode, v1};
+use dunlin_proto::{
+    ErrorCode,
+    internal::v1::{VersionOutcomes, VersionRef},
+    v1,
+};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -103,4 +107,42 @@ async fn what_is_no_whole_or_not_there_is_refused_by_field() {
     assert_eq!(shares, [(1, 90), (3, 10)]);
     let error = cluster.deploy(canary).await.1.unwrap_err();
     assert!(error.code == ErrorCode::FailedPrecondition && error.message.contains("v1=90,v3=10"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_rollout_is_judged_by_what_gateways_count() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    with_versions(&cluster).await;
+    let start = v1::StartRolloutRequest { function: TILL.into(), ..Default::default() };
+    let get = v1::GetRolloutRequest { function: TILL.into() };
+    refused(cluster.aliases().get_rollout(get.clone()).await, ErrorCode::NotFound);
+    let stop = v1::StopRolloutRequest { function: TILL.into(), promote: false };
+    refused(cluster.aliases().stop_rollout(stop).await, ErrorCode::NotFound);
+    let begun = cluster.aliases().start_rollout(start.clone()).await.unwrap().into_inner();
+    assert!(begun.lagging_gateways.is_empty());
+    assert_eq!(begun.rollout.unwrap().state(), v1::RolloutState::Running);
+    refused(cluster.aliases().start_rollout(start).await, ErrorCode::FailedPrecondition);
+    let shares = gateway.received().config.functions[0].traffic.clone();
+    assert_eq!(shares.iter().map(|share| (share.version, share.percent)).collect::<Vec<_>>(), [(1, 95), (2, 5)]);
+    let watched = |gateway: &SimGateway| gateway.received().watched.last().is_some_and(|it| it.versions.len() == 2);
+    gateway.eventually(&cluster, "both versions are counted", watched).await;
+    let versions = gateway.received().watched.last().unwrap().versions.clone();
+    let count = |calls: u64, failures: u64| {
+        let outcome = |version: &VersionRef| VersionOutcomes {
+            version: Some(version.clone()),
+            calls,
+            failures: if version.number == 2 { failures } else { 0 },
+            ..Default::default()
+        };
+        versions.iter().map(outcome).collect::<Vec<_>>()
+    };
+    gateway.outcomes(7, count(1_000, 900)).await;
+    gateway.outcomes(7, count(1_100, 960)).await;
+    let state = async || cluster.aliases().get_rollout(get.clone()).await.unwrap().into_inner().rollout.unwrap();
+    let is_back = async |_: &Cluster| state().await.state() == v1::RolloutState::Back;
+    cluster.eventually("the new version is worse", is_back).await;
+    assert!(state().await.reason.starts_with("60 of 100 calls"), "{}", state().await.reason);
+    let served = |gateway: &SimGateway| gateway.received().config.functions[0].traffic.len() == 1;
+    gateway.eventually(&cluster, "the old version has all calls", served).await;
 }

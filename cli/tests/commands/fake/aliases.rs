@@ -41,4 +41,44 @@ impl AliasService for Fake {
         self.state().aliases.remove(&name).ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
         Ok(Response::new(v1::DeleteAliasResponse::default()))
     }
+
+    async fn start_rollout(&self, request: Request<v1::StartRolloutRequest>) -> Answer<v1::StartRolloutResponse> {
+        let v1::StartRolloutRequest { function, version, steps, step_time, step_calls } = request.into_inner();
+        let mut rollout = v1::Rollout {
+            function: function.clone(),
+            old_version: 1,
+            new_version: version.max(2),
+            steps,
+            step: 1,
+            step_time,
+            step_calls,
+            create_time: ago(300),
+            ..Default::default()
+        };
+        rollout.set_state(v1::RolloutState::Running);
+        rollout.old_tally = Some(v1::VersionTally { calls: 1_900, failures: 2, ..Default::default() });
+        let p99 = Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 });
+        rollout.new_tally = Some(v1::VersionTally { calls: 100, failures: 3, traps: 1, p99 });
+        let mut state = self.state();
+        state.rollouts.insert(function, rollout.clone());
+        let lagging_gateways = state.lagging.clone();
+        Ok(Response::new(v1::StartRolloutResponse { rollout: Some(rollout), lagging_gateways }))
+    }
+
+    async fn get_rollout(&self, request: Request<v1::GetRolloutRequest>) -> Answer<v1::GetRolloutResponse> {
+        let function = request.into_inner().function;
+        let found = self.state().rollouts.get(&function).cloned();
+        let rollout = found.ok_or_else(|| Status::from(ApiError::not_found(&function)))?;
+        Ok(Response::new(v1::GetRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn stop_rollout(&self, request: Request<v1::StopRolloutRequest>) -> Answer<v1::StopRolloutResponse> {
+        let v1::StopRolloutRequest { function, promote } = request.into_inner();
+        let found = self.state().rollouts.get(&function).cloned();
+        let mut rollout = found.ok_or_else(|| Status::from(ApiError::not_found(&function)))?;
+        rollout.set_state(v1::RolloutState::Stopped);
+        rollout.reason = format!("zoe ended it, promote {promote}");
+        (rollout.old_tally, rollout.new_tally) = (None, None);
+        Ok(Response::new(v1::StopRolloutResponse { rollout: Some(rollout), lagging_gateways: Vec::new() }))
+    }
 }

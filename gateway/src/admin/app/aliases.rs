@@ -56,4 +56,34 @@ impl App {
         Operation::DeleteAlias.allow_in(who, &namespace)?;
         ask(self.aliases().delete_alias(on_behalf(who, request))).await
     }
+
+    pub(crate) async fn rollout_start(
+        &self,
+        who: &Principal,
+        request: v1::StartRolloutRequest,
+    ) -> Result<v1::StartRolloutResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("function", &request.function)?;
+        Operation::StartRollout.allow_in(who, &namespace)?;
+        ask(self.aliases().start_rollout(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn rollout_get(
+        &self,
+        who: &Principal,
+        request: v1::GetRolloutRequest,
+    ) -> Result<v1::GetRolloutResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("function", &request.function)?;
+        Operation::GetRollout.allow_in(who, &namespace)?;
+        ask(self.aliases().get_rollout(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn rollout_stop(
+        &self,
+        who: &Principal,
+        request: v1::StopRolloutRequest,
+    ) -> Result<v1::StopRolloutResponse, ApiError> {
+        let FunctionRef { namespace, .. } = name("function", &request.function)?;
+        Operation::StopRollout.allow_in(who, &namespace)?;
+        ask(self.aliases().stop_rollout(on_behalf(who, request))).await
+    }
 }

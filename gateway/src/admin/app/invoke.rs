@@ -17,7 +17,7 @@ use super::{App, name};
 use crate::{
     admin::access::Operation,
     auth::Principal,
-    dispatch::{Invocation, RequestBody, ResponseBody},
+    dispatch::{CalledBy, Invocation, RequestBody, ResponseBody},
     routes::{Function, Version, split::Who},
 };
 
@@ -45,6 +45,9 @@ impl App {
         let version = choose(&function, &called, who)?;
         function.quota.limits.admit(&self.context.borrowing).await?;
         let id = InvocationId::new();
+        // Who names a version looks at it; whoever does not is a caller like others.
+        let address = self.context.config.admin.ip();
+        let called_by = (!matches!(called, Wanted::Version(_))).then_some(CalledBy { identity: None, address });
         let invocation = Invocation {
             id,
             request: read(request)?,
@@ -53,6 +56,7 @@ impl App {
             authority: self.context.config.functions.to_string(),
             remote_address: self.context.config.admin.ip(),
             request_id: String::new(),
+            called_by,
             accepted: Instant::now(),
             function,
             version,

@@ -31,4 +31,25 @@ impl AliasService for Api {
     ) -> Result<Response<v1::DeleteAliasResponse>, Status> {
         self.unary(request, async |app, who, message| app.alias_delete(&who, message).await).await
     }
+
+    async fn start_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::StartRolloutResponse>, Status> {
+        self.unary(request, async |app, who, message| app.rollout_start(&who, message).await).await
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        self.unary(request, async |app, who, message| app.rollout_get(&who, message).await).await
+    }
+
+    async fn stop_rollout(
+        &self,
+        request: Request<v1::StopRolloutRequest>,
+    ) -> Result<Response<v1::StopRolloutResponse>, Status> {
+        self.unary(request, async |app, who, message| app.rollout_stop(&who, message).await).await
+    }
 }

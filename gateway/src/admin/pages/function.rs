@@ -16,6 +16,7 @@ use super::{
     chart::Chart,
     format::{self, When},
     render,
+    rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
     traffic::{Side, Slider, percent, sides, slider},
@@ -25,7 +26,7 @@ use crate::{
     admin::{
         app::{App, sees_values},
         json::collect_logs,
-        model::{Function, InvocationList, LogList, Version, VersionList, id_in},
+        model::{Function, InvocationList, LogList, Rollout, Version, VersionList, id_in},
         params::Named,
         session::{Caller, Visitor},
     },
@@ -57,6 +58,7 @@ struct FunctionPage {
     traffic: Vec<Share>,
     sides: Vec<Side>,
     slider: Option<Slider>,
+    rollout: Option<RolloutNote>,
     aliases: Vec<AliasRow>,
     versions: Vec<VersionRow>,
     more_versions: bool,
@@ -147,8 +149,9 @@ pub(super) async fn page(
     let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
     let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
     let caller = Caller(who.clone());
-    let (function, aliases, versions, calls, lines, shell) = tokio::join!(
+    let (function, rollout, aliases, versions, calls, lines, shell) = tokio::join!(
         app.function_get(&who, v1::GetFunctionRequest { name: parent.clone() }),
+        app.rollout_get(&who, v1::GetRolloutRequest { function: parent.clone() }),
         app.alias_list(&who, v1::ListAliasesRequest { parent }),
         app.version_list(&who, versions),
         app.invocation_list(&who, calls),
@@ -158,6 +161,8 @@ pub(super) async fn page(
     let function: Function = function?.function.unwrap_or_default().into();
     let versions = VersionList::new(versions?, sees_values(&who, &name.namespace));
     let (calls, now) = (InvocationList::from(calls?), SystemTime::now());
+    // Most functions have had none.
+    let rollout = rollout.ok().and_then(|found| found.rollout).map(Rollout::from);
     // Logs are a part of the page only: workers that are away leave it short.
     let lines: LogList = lines.unwrap_or_default();
     let may_deploy = may(&who, &name.namespace, Role::Developer);
@@ -177,6 +182,7 @@ pub(super) async fn page(
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),
         slider: slider(&function, &versions.versions).filter(|_| may_deploy),
+        rollout: rollout.map(|rollout| RolloutNote::new(rollout, now)),
         aliases: alias_rows(aliases?),
         current: current(&function, &versions.versions),
         more_versions: !versions.next_page_token.is_empty(),

@@ -57,4 +57,40 @@ impl AliasService for Scheduler {
         self.function_of(&name)?;
         Ok(Response::new(v1::DeleteAliasResponse::default()))
     }
+
+    async fn start_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::StartRolloutResponse>, Status> {
+        let v1::StartRolloutRequest { function, .. } = self.open("StartRollout", request);
+        self.function_of(&function)?;
+        let rollout = v1::Rollout { function, ..Default::default() };
+        Ok(Response::new(v1::StartRolloutResponse { rollout: Some(rollout), ..Default::default() }))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        let v1::GetRolloutRequest { function } = self.open("GetRollout", request);
+        self.function_of(&function)?;
+        let mut rollout =
+            v1::Rollout { function, old_version: 1, new_version: 2, steps: vec![5, 50], ..Default::default() };
+        (rollout.step, rollout.step_calls) = (1, 500);
+        rollout.set_state(v1::RolloutState::Running);
+        let p99 = Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 });
+        rollout.new_tally = Some(v1::VersionTally { calls: 100, failures: 3, traps: 1, p99 });
+        rollout.old_tally = Some(v1::VersionTally { calls: 1_900, ..Default::default() });
+        Ok(Response::new(v1::GetRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn stop_rollout(
+        &self,
+        request: Request<v1::StopRolloutRequest>,
+    ) -> Result<Response<v1::StopRolloutResponse>, Status> {
+        let v1::StopRolloutRequest { function, .. } = self.open("StopRollout", request);
+        self.function_of(&function)?;
+        let rollout = v1::Rollout { function, ..Default::default() };
+        Ok(Response::new(v1::StopRolloutResponse { rollout: Some(rollout), ..Default::default() }))
+    }
 }

@@ -1,11 +1,11 @@
 //! A gateway's stream: hello and demand up, configuration and placements down.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use dunlin_proto::{
     ApiError,
-    ids::{DomainName, GatewayId},
+    ids::{DomainName, GatewayId, VersionKey},
     internal::v1::{self as wire, sync_gateway_request::Report, sync_gateway_response::Update},
     limit::LimitId,
     trust::Caller,
@@ -60,6 +60,7 @@ pub(super) async fn open(
     let left = move || {
         leaver.board.cluster().gateway_leave(&leaving, session, Instant::now());
         leaver.lending.leave(&leaving, session, Instant::now());
+        leaver.rollouts.leave(&leaving);
         tracing::info!(gateway = %leaving, "a gateway's stream has ended");
         leaver.board.hint();
     };
@@ -113,12 +114,15 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
             }
             Some(Report::Hello(_)) | None => continue,
         };
-        let demand = report::gateway_demand(load.demand, &app.catalog.current());
+        let catalog = app.catalog.current();
+        let counts = report::outcomes(load.outcomes, &catalog);
+        let demand = report::gateway_demand(load.demand, &catalog);
         let waits = demand.values().any(|demand| demand.queued > 0);
         if let Err(error) = app.board.cluster().gateway_report(&gateway, session, load.config_version, demand) {
             tracing::info!(%gateway, cause = error.message, "a gateway's stream is replaced");
             return;
         }
+        app.rollouts.report(&(gateway.clone(), load.counted_by), counts);
         app.board.cluster().gateway_purged(&gateway, session, load.purged.as_ref().map(position));
         let certified = load.certificates.as_ref().map(certified_position);
         app.board.cluster().gateway_certified(&gateway, session, certified);
@@ -140,6 +144,7 @@ fn updates(
     let (mut catalogs, mut placements) = (app.catalog.subscribe(), app.board.placements());
     let mut purges = app.board.purges();
     let (mut published, mut told) = (app.board.certificates(), None);
+    let (mut judged, mut watched) = (app.rollouts.watched(), None);
     let token_keys = snapshot::token_keys(&desk.tokens);
     let say = |update| Ok(wire::SyncGatewayResponse { update: Some(update) });
     async_stream::stream! {
@@ -165,7 +170,11 @@ fn updates(
             if let Some(update) = certified.and_then(|has| certificates(&mut published, &mut told, has)) {
                 yield say(Update::Certificates(update));
             }
+            if let Some(update) = to_watch(&mut judged, &mut watched) {
+                yield say(Update::Watched(update));
+            }
             tokio::select! {
+                changed = judged.changed() => if changed.is_err() { return },
                 changed = published.changed() => if changed.is_err() { return },
                 changed = purges.changed() => if changed.is_err() { return },
                 changed = catalogs.changed() => if changed.is_err() { return },
@@ -200,6 +209,20 @@ fn missed(purges: &mut watch::Receiver<PurgeLog>, told: &mut Option<Position>) -
             wire::CachePurges { position, all: false, purges: purges.iter().map(Into::into).collect() }
         }
     })
+}
+
+/// The versions whose calls are judged, where they are others than this stream told last.
+fn to_watch(
+    judged: &mut watch::Receiver<Arc<BTreeSet<VersionKey>>>,
+    told: &mut Option<Arc<BTreeSet<VersionKey>>>,
+) -> Option<wire::WatchedVersions> {
+    let now = judged.borrow_and_update().clone();
+    if told.as_ref().map_or(now.is_empty(), |told| **told == *now) {
+        return None;
+    }
+    let versions = now.iter().map(|key| (*key).into()).collect();
+    *told = Some(now);
+    Some(wire::WatchedVersions { versions })
 }
 
 /// The certificates and challenges that this stream has not told of, where the gateway has not said that it has them.

@@ -10,6 +10,7 @@ use dunlin_proto::{
     limit::LimitId,
     model::from_wire_duration,
     names::KeyId,
+    outcome::BUCKETS,
 };
 
 use super::{super::name, check_protocol};
@@ -17,6 +18,7 @@ use crate::{
     catalog::Catalog,
     cluster::{Demand, EndpointSpec, GatewayHello, Held, HeldState, WorkerHello, WorkerReport},
     lending::{Share, Want},
+    rollout::{Counts, Tally},
 };
 
 /// Endpoints of a worker, and sandboxes of an endpoint.
@@ -25,6 +27,9 @@ const MOST_CAPACITY: u32 = 100_000;
 
 /// Versions in a report.
 const MOST_VERSIONS: usize = 20_000;
+
+/// Callers of a version whose calls trapped.
+const MOST_MARKS: usize = 64;
 
 /// Invocations of a version on one worker or gateway.
 const MOST_CALLS: u32 = 1_000_000;
@@ -137,6 +142,20 @@ pub(super) fn gateway_demand(wire: Vec<wire::VersionDemand>, catalog: &Catalog) 
         catalog.version(&key)?;
         let (in_flight, queued) = (demand.in_flight.min(MOST_CALLS), demand.queued.min(MOST_CALLS));
         Some((key, Demand { in_flight, queued }))
+    });
+    known.collect()
+}
+
+/// What has become of the calls of versions that exist.
+pub(super) fn outcomes(wire: Vec<wire::VersionOutcomes>, catalog: &Catalog) -> Vec<Counts> {
+    let known = wire.into_iter().take(MOST_VERSIONS).filter_map(|outcomes| {
+        let version = VersionKey::try_from(outcomes.version.as_ref()?).ok()?;
+        catalog.version(&version)?;
+        let bucket = |wire::DurationCount { bucket, count }| Some((usize::try_from(bucket).ok()?, count));
+        let durations = outcomes.durations.into_iter().take(BUCKETS).filter_map(bucket).collect();
+        let wire::VersionOutcomes { calls, failures, traps, .. } = outcomes;
+        let trapped = outcomes.trap_callers.into_iter().take(MOST_MARKS).collect();
+        Some(Counts { version, tally: Tally { calls, failures, traps, durations }, trapped })
     });
     known.collect()
 }

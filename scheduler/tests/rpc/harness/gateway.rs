@@ -7,8 +7,8 @@ use std::{
 
 use dunlin_proto::internal::v1::{
     CachePurges, Certificates, CertificatesPosition, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad,
-    Placements, PurgePosition, RateLoan, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionRef,
-    sync_gateway_request::Report, sync_gateway_response::Update,
+    Placements, PurgePosition, RateLoan, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes,
+    VersionRef, WatchedVersions, sync_gateway_request::Report, sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +29,8 @@ pub(crate) struct Received {
     pub(crate) purges: Vec<CachePurges>,
     /// What it was told of certificates, the newest last.
     pub(crate) certificates: Vec<Certificates>,
+    /// The versions that it was told to count the calls of, the newest last.
+    pub(crate) watched: Vec<WatchedVersions>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -39,8 +41,8 @@ impl Received {
     fn load(&self) -> SyncGatewayRequest {
         let purged = self.purges.last().and_then(|purges| purges.position);
         let certificates = self.certificates.last().and_then(|certificates| certificates.position);
-        let load =
-            GatewayLoad { config_version: self.config.version, demand: self.demand.clone(), purged, certificates };
+        let (config_version, demand) = (self.config.version, self.demand.clone());
+        let load = GatewayLoad { config_version, demand, purged, certificates, ..GatewayLoad::default() };
         SyncGatewayRequest { report: Some(Report::Load(load)) }
     }
 }
@@ -124,6 +126,15 @@ impl SimGateway {
         self.reports.send(load).await.unwrap();
     }
 
+    /// Says what has become of calls, as a process that counts by this number.
+    pub(crate) async fn outcomes(&self, counted_by: u64, outcomes: Vec<VersionOutcomes>) {
+        let mut request = self.received().load();
+        if let Some(Report::Load(load)) = &mut request.report {
+            (load.outcomes, load.counted_by) = (outcomes, counted_by);
+        }
+        self.reports.send(request).await.unwrap();
+    }
+
     /// Waits until what it has received is so, and says how long that took.
     pub(crate) async fn eventually(&self, cluster: &Cluster, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
         cluster.eventually(what, async |_| so(self)).await
@@ -141,6 +152,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
         Update::RateLoans(loans) => received.loans.extend(loans.loans),
         Update::CachePurges(purges) => received.purges.push(purges),
         Update::Certificates(certificates) => received.certificates.push(certificates),
+        Update::Watched(watched) => received.watched.push(watched),
     }
 }
 

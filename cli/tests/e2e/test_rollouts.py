@@ -1,0 +1,125 @@
+"""Rollouts on a real cluster: what is no worse gets all calls, what is worse goes back, and what traps at once is taken out."""
+
+import time
+
+import httpx
+import pytest
+
+from harness import guests
+from harness.cluster import eventually
+
+pytestmark = pytest.mark.usefixtures("processes_survive")
+
+TRAP = guests.command("unreachable")
+
+
+@pytest.fixture
+def dunlin(cli, namespace):
+    return lambda *arguments: cli.ok("-n", namespace, *arguments)
+
+
+@pytest.fixture
+def deploy(api, namespace):
+    def version(wasm, **more):
+        return api.deploy(namespace, "till", wasm, **more)
+    return version
+
+
+def rollout(dunlin):
+    return dunlin("rollout", "show", "till", "-o", "json").json
+
+
+def texts(cluster, path, count=20):
+    """What both gateways answer, call by call."""
+    answers = []
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            answers += [client.get(path).text for _ in range(count)]
+    return answers
+
+
+def until_over(cluster, path, dunlin, seconds=60):
+    """Calls both gateways until the rollout is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        texts(cluster, path)
+        if (found := rollout(dunlin))["state"] != "running":
+            return found
+    pytest.fail(f"the rollout is not over: {rollout(dunlin)}")
+
+
+def test_what_is_no_worse_gets_all_calls_step_by_step(cluster, namespace, deploy, dunlin):
+    deploy(guests.answer("old"))
+    deploy(guests.answer("new"), hold_traffic=True)
+    said = dunlin("rollout", "start", "till", "--steps", "30,60", "--step-time", "1s", "--step-calls", "50")
+    assert f"30 % of the calls of {namespace}/till go to version 2" in said.err
+    path = f"/{namespace}/till/"
+    assert {"old", "new"} == set(texts(cluster, path, 40)), "calls are divided as soon as the command has returned"
+    eventually(lambda: rollout(dunlin)["new_tally"]["calls"] > 0 or texts(cluster, path) and False, what="counts of the new version")
+    found = until_over(cluster, path, dunlin)
+    assert found["state"] == "promoted" and found["step"] == 3, found
+    assert set(texts(cluster, path)) == {"new"}
+    shown = dunlin("rollout", "show", "till").out
+    assert "promoted" in shown and "no worse" in shown
+
+
+def test_what_fails_more_often_goes_back_and_the_reason_is_kept(cluster, api, namespace, deploy, dunlin):
+    deploy(guests.answer("old"))
+    deploy(TRAP, hold_traffic=True)
+    dunlin("rollout", "start", "till", "--steps", "50", "--step-time", "1s", "--step-calls", "50")
+    path = f"/{namespace}/till/"
+    found = until_over(cluster, path, dunlin)
+    assert found["state"] == "back" and "calls of the new version failed" in found["reason"], found
+    assert eventually(lambda: set(texts(cluster, path)) == {"old"}, what="the old version on both gateways")
+    traffic = api.call("FunctionService.GetFunction", name=f"namespaces/{namespace}/functions/till")["function"]["traffic"]
+    assert traffic == [{"version": 1, "percent": 100}]
+    again = dunlin("rollout", "start", "till", "2", "--steps", "50")
+    assert "version 2" in again.err
+    stopped = dunlin("rollout", "stop", "till", "-o", "json").json
+    assert stopped["state"] == "stopped" and set(texts(cluster, path)) == {"old"}
+
+
+def test_traffic_that_somebody_divides_ends_a_rollout(cluster, namespace, deploy, dunlin):
+    deploy(guests.answer("old"))
+    deploy(guests.answer("new"), hold_traffic=True)
+    dunlin("rollout", "start", "till")
+    dunlin("traffic", "set", "till", "v1=100")
+    eventually(lambda: rollout(dunlin)["state"] == "superseded", what="the end of the rollout")
+    assert set(texts(cluster, f"/{namespace}/till/")) == {"old"}
+
+
+@pytest.mark.parametrize("arguments, said", [(("--steps", "50,10"), "each higher"), (("--step-calls", "1"), "50 calls at least"), (("--step-time", "100ms"), "1s at least")])
+def test_steps_that_make_no_sense_are_refused(cli, namespace, deploy, arguments, said):
+    deploy(guests.answer("old"))
+    deploy(guests.answer("new"), hold_traffic=True)
+    refused = cli("-n", namespace, "rollout", "start", "till", *arguments)
+    assert refused.code != 0 and said in refused.err, refused
+
+
+def call_from(cluster, address, path, count):
+    transport = httpx.HTTPTransport(local_address=address)
+    with cluster.http() as usual, httpx.Client(base_url=usual.base_url, transport=transport) as client:
+        return [client.get(path).status_code for _ in range(count)]
+
+
+def test_a_fresh_version_that_traps_for_several_callers_is_taken_out_of_traffic(cluster, namespace, deploy, dunlin):
+    deploy(guests.answer("good"))
+    path = f"/{namespace}/till/"
+    eventually(lambda: set(texts(cluster, path, 2)) == {"good"}, what="the first version")
+    deploy(TRAP)
+    eventually(lambda: "good" not in texts(cluster, path, 2), what="the second version")
+    # One caller alone brings nothing about, however often its calls trap.
+    time.sleep(1.5)
+    assert set(call_from(cluster, "127.0.0.1", path, 60)) == {502}
+    time.sleep(2.5)
+    assert set(call_from(cluster, "127.0.0.1", path, 5)) == {502}
+
+    def good_again():
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+            call_from(cluster, address, path, 10)
+        return set(texts(cluster, path, 2)) == {"good"}
+
+    eventually(good_again, seconds=20, what="the version before it")
+    found = rollout(dunlin)
+    assert (found["state"], found["old_version"], found["new_version"]) == ("quarantined", 1, 2)
+    assert "trapped" in found["reason"]

@@ -1,0 +1,116 @@
+//! Rollouts as JSON.
+
+use axum::{Json, extract::State};
+use dunlin_proto::{ApiError, ErrorCode, names::FunctionRef, v1};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Answer,
+    body::Body,
+    doc::{Refused, Unchanged},
+    fields::{maybe_whole, there},
+};
+use crate::admin::{
+    app::App,
+    model::{ChangedRollout, Rollout},
+    params::{FunctionIds, Named},
+    session::Caller,
+};
+
+/// Returns the last rollout of a function: how its calls move, or moved, from one version to another.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}/rollout",
+    tag = "functions",
+    params(FunctionIds),
+    responses((status = 200, body = Rollout, description = "The rollout"), Refused),
+)]
+pub(super) async fn get_rollout(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(function): Named<FunctionRef>,
+) -> Answer<Rollout> {
+    let found = app.rollout_get(&who, v1::GetRolloutRequest { function: function.to_string() }).await?.rollout;
+    let missing = || ApiError::new(ErrorCode::NotFound, format!("{function} has had no rollout"));
+    Ok(Json(found.ok_or_else(missing)?.into()))
+}
+
+/// How calls shall move.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartRollout {
+    /// The version that is to have all calls; left out, the function's newest.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
+    version: Option<u32>,
+    /// The percentages that it gets, one after another, each higher than the one before; left out, 5, 25, 50.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = Vec<u32>, max_items = 20, required = false)]
+    steps: Option<Vec<u32>>,
+    /// How long a step takes at least, in seconds; left out, 60.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, 86_400>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 86_400, required = false)]
+    step_seconds: Option<u32>,
+    /// How many calls the version has in a step at least; left out, 500.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
+    step_calls: Option<u32>,
+}
+
+/// Moves the calls of a function step by step to another version, as long as that is no worse.
+#[utoipa::path(
+    put,
+    path = "/namespaces/{namespace}/functions/{function}/rollout",
+    tag = "functions",
+    params(FunctionIds),
+    request_body = StartRollout,
+    responses((status = 200, body = ChangedRollout, description = "It has begun"), Refused, Unchanged),
+)]
+pub(super) async fn start_rollout(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(function): Named<FunctionRef>,
+    Body(body): Body<StartRollout>,
+) -> Answer<ChangedRollout> {
+    let seconds = |seconds: u32| prost_types::Duration { seconds: seconds.into(), nanos: 0 };
+    let request = v1::StartRolloutRequest {
+        function: function.to_string(),
+        version: body.version.unwrap_or_default(),
+        steps: body.steps.unwrap_or_default(),
+        step_time: body.step_seconds.map(seconds),
+        step_calls: body.step_calls.unwrap_or_default().into(),
+    };
+    let v1::StartRolloutResponse { rollout, lagging_gateways } = app.rollout_start(&who, request).await?;
+    Ok(Json(ChangedRollout { rollout: rollout.map(Rollout::from), lagging_gateways }))
+}
+
+/// How a rollout shall end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopRollout {
+    /// The new version has all calls from now on; otherwise the old one has.
+    #[serde(default)]
+    #[schema(required = false)]
+    promote: bool,
+}
+
+/// Ends a rollout at once.
+#[utoipa::path(
+    post,
+    path = "/namespaces/{namespace}/functions/{function}/rollout/stop",
+    tag = "functions",
+    params(FunctionIds),
+    request_body = StopRollout,
+    responses((status = 200, body = ChangedRollout, description = "It has ended"), Refused, Unchanged),
+)]
+pub(super) async fn stop_rollout(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(function): Named<FunctionRef>,
+    Body(body): Body<StopRollout>,
+) -> Answer<ChangedRollout> {
+    let request = v1::StopRolloutRequest { function: function.to_string(), promote: body.promote };
+    let v1::StopRolloutResponse { rollout, lagging_gateways } = app.rollout_stop(&who, request).await?;
+    Ok(Json(ChangedRollout { rollout: rollout.map(Rollout::from), lagging_gateways }))
+}
