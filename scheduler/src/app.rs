@@ -53,6 +53,7 @@ impl App {
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
+        store.releases_begin().await?;
         let remembered = store.worker_list().await?;
         let members = Members::load(store.clone()).await?;
         let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);

@@ -157,7 +157,7 @@ impl Deploys {
             return self.finish(version, progress).await;
         }
         let new = self.compile(deploy, progress).await?;
-        let version = store.version_create(&new, request).await?;
+        let version = store.acting(&deploy.creator).version_create(&new, request).await?;
         self.codes.catalog.refresh_core().await;
         tracing::info!(
             namespace = %version.function.namespace, function = %version.function.function,
@@ -269,7 +269,7 @@ impl Deploys {
     /// Gives a version its traffic, and waits until gateways know.
     async fn activate(&self, version: &VersionRecord, progress: &watch::Sender<Progress>) -> Result<(), Error> {
         enter(progress, Stage::Activating, "sending the traffic to it");
-        let activated = self.codes.store.version_activate(&version.name()).await;
+        let activated = self.codes.store.acting(&version.creator).version_activate(&version.name()).await;
         if let Err(Error::Api(error)) = &activated
             && error.code == ErrorCode::FailedPrecondition
         {

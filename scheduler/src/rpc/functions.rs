@@ -50,12 +50,13 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::UpdateFunctionRequest>,
     ) -> Result<Response<v1::UpdateFunctionResponse>, Status> {
+        let actor = metadata::actor(&request);
         let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
         let function = function.ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
         let target = name("function.name", &function.name)?;
         let change = change(&function, update_mask)?;
         let app = self.app()?;
-        let updated = app.store.function_update(&target, &function.etag, &change).await?;
+        let updated = app.store.acting(&actor).function_update(&target, &function.etag, &change).await?;
         // What callers get at once is waited for.
         let lagging_gateways = if change.traffic.is_some() || change.disabled.is_some() {
             app.config_acknowledged().await
@@ -71,9 +72,10 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::DeleteFunctionRequest>,
     ) -> Result<Response<v1::DeleteFunctionResponse>, Status> {
+        let actor = metadata::actor(&request);
         let request = request.into_inner();
         let app = self.app()?;
-        app.store.function_delete(&name("name", &request.name)?, &request.etag).await?;
+        app.store.acting(&actor).function_delete(&name("name", &request.name)?, &request.etag).await?;
         app.config_changed().await;
         Ok(Response::new(v1::DeleteFunctionResponse {}))
     }
@@ -92,7 +94,7 @@ impl FunctionService for Desk {
         let scope = Scope::Namespace(function.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
         let app = self.app()?;
-        let (rolled, version) = app.store.function_roll_back(&function, version, key.as_ref()).await?;
+        let (rolled, version) = app.store.acting(&actor).function_roll_back(&function, version, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
         let function = Some(convert::function(&rolled));
