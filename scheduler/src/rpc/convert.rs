@@ -61,7 +61,8 @@ pub(super) fn alias(function: &FunctionRef, record: &AliasRecord) -> v1::Alias {
     }
 }
 
-fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {
+/// How calls divide.
+pub(super) fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {
     shares.iter().map(|share| v1::TrafficTarget { version: share.0.get(), percent: share.1 }).collect()
 }
 
