@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 14] = [
+const SCHEMAS: [&str; 15] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/cluster.proto",
@@ -13,6 +13,7 @@ const SCHEMAS: [&str; 14] = [
     "dunlin/v1/log.proto",
     "dunlin/v1/namespace.proto",
     "dunlin/v1/plan.proto",
+    "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/membership.proto",

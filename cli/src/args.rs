@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alias, api, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
-        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, role, rollback, rollout, route,
-        token, traffic, versions, worker,
+        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, release, role, rollback, rollout,
+        route, token, traffic, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Make, list and delete names for versions, or for several by weight
     #[command(subcommand)]
     Alias(alias::AliasCommand),
+    /// List, compare and go back to releases: what callers of the namespace got
+    #[command(subcommand)]
+    Release(release::ReleaseCommand),
     /// Delete a function with all its versions
     Delete(delete::DeleteArgs),
     /// Take a function out of service, and back into it

@@ -14,8 +14,8 @@ use dunlin_proto::{
         domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
         invocation_service_client::InvocationServiceClient, key_service_client::KeyServiceClient,
         log_service_client::LogServiceClient, namespace_service_client::NamespaceServiceClient,
-        plan_service_client::PlanServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        plan_service_client::PlanServiceClient, release_service_client::ReleaseServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -122,6 +122,11 @@ impl Client {
     /// Keys.
     pub(crate) fn keys(&self) -> KeyServiceClient<Service> {
         KeyServiceClient::new(self.service.clone())
+    }
+
+    /// Releases.
+    pub(crate) fn releases(&self) -> ReleaseServiceClient<Service> {
+        ReleaseServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_LIST_BYTES)
     }
 
     /// Routes.

@@ -23,6 +23,7 @@ pub(crate) mod namespace;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod promote;
+pub(crate) mod release;
 pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
@@ -90,6 +91,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Traffic(command) => traffic::run(command, session).await,
         Command::Rollout(command) => rollout::run(command, session).await,
         Command::Alias(command) => alias::run(command, session).await,
+        Command::Release(command) => release::run(command, session).await,
         Command::Delete(args) => delete::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,
         Command::Invocations(args) => invocations::run(args, session).await,

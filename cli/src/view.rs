@@ -11,6 +11,7 @@ pub(crate) mod domain;
 pub(crate) mod function;
 pub(crate) mod invocation;
 pub(crate) mod plan;
+pub(crate) mod release;
 pub(crate) mod rollout;
 pub(crate) mod route;
 pub(crate) mod version;

@@ -16,8 +16,8 @@ use dunlin_proto::{
         alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
         domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
         key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-        plan_service_client::PlanServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        plan_service_client::PlanServiceClient, release_service_client::ReleaseServiceClient,
+        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
     },
 };
 use tonic::transport::Endpoint;
@@ -58,6 +58,11 @@ impl Scheduler {
     /// Aliases of functions.
     pub(crate) fn aliases(&self) -> AliasServiceClient<Secured> {
         AliasServiceClient::new(self.0.clone())
+    }
+
+    /// Releases of namespaces.
+    pub(crate) fn releases(&self) -> ReleaseServiceClient<Secured> {
+        ReleaseServiceClient::new(self.0.clone())
     }
 
     /// Usage plans.

@@ -196,49 +196,64 @@ uuid_id! {
     RequestId, "request id"
 }
 
-/// The number of a version: 1, 2, 3...
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct VersionNumber(NonZeroU32);
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(NonZeroU32);
+
+        impl $name {
+            /// The number.
+            #[must_use]
+            pub fn get(self) -> u32 {
+                self.0.get()
+            }
+        }
+
+        impl TryFrom<u32> for $name {
+            type Error = IdError;
+
+            fn try_from(number: u32) -> Result<Self, IdError> {
+                NonZeroU32::new(number).map(Self).ok_or_else(|| IdError::new($kind, "0", $rule))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = !text.is_empty() && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+                let number = digits.then(|| text.parse().ok()).flatten();
+                number.map(Self).ok_or_else(|| IdError::new($kind, text, "it must be a number from 1 on"))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+counted! {
+    /// The number of a version: 1, 2, 3...
+    VersionNumber, "version", "versions count from 1"
+}
+counted! {
+    /// The number of a release of a namespace: 1, 2, 3...
+    ReleaseNumber, "release", "releases count from 1"
+}
 
 impl VersionNumber {
     /// The first version of a function.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> u32 {
-        self.0.get()
-    }
-
     /// The version after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
-    }
-}
-
-impl TryFrom<u32> for VersionNumber {
-    type Error = IdError;
-
-    fn try_from(number: u32) -> Result<Self, IdError> {
-        NonZeroU32::new(number).map(Self).ok_or_else(|| IdError::new("version", "0", "versions count from 1"))
-    }
-}
-
-impl FromStr for VersionNumber {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let digits = !text.is_empty() && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
-        let number = digits.then(|| text.parse().ok()).flatten();
-        number.map(Self).ok_or_else(|| IdError::new("version", text, "it must be a number from 1 on"))
-    }
-}
-
-impl fmt::Display for VersionNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

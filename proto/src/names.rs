@@ -6,7 +6,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::ids::{
-    AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, RouteId, VersionNumber, WorkerId,
+    AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId, VersionNumber, WorkerId,
 };
 
 /// A resource name that could not be read.
@@ -104,6 +104,11 @@ name! {
 name! {
     /// `namespaces/{namespace}/routes/{route}`.
     RouteName { namespace: Namespace => "namespaces", route: RouteId => "routes" }, "namespaces/{namespace}/routes/{route}"
+}
+name! {
+    /// `namespaces/{namespace}/releases/{number}`.
+    ReleaseName { namespace: Namespace => "namespaces", number: ReleaseNumber => "releases" },
+    "namespaces/{namespace}/releases/{number}"
 }
 name! {
     /// `namespaces/{namespace}/domains/{domain}`.

@@ -4,7 +4,8 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways forget; `acme` gets certificates for domains;
+//! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
+//! forget; `releases` is what callers get, numbered; `acme` gets certificates for domains;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
@@ -16,6 +17,7 @@ mod capabilities;
 mod catalog;
 mod cluster;
 mod codes;
+mod collection;
 mod command;
 mod compiler;
 mod config;
@@ -30,6 +32,7 @@ mod model;
 mod placement;
 mod purges;
 mod reconcile;
+mod releases;
 mod rollout;
 mod rpc;
 mod server;

@@ -16,7 +16,7 @@ use dunlin_proto::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
-pub(crate) use division::{AliasRecord, Share, full, newest, with_canary};
+pub(crate) use division::{AliasRecord, Share, full, newest, text, with_canary};
 pub(crate) use rollout::{RolloutRecord, RolloutState};
 
 /// A moment as the database keeps it: microseconds since 1970.

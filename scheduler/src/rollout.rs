@@ -35,6 +35,9 @@ use crate::{
     store::{Move, Store},
 };
 
+/// Who moves rollouts, as releases say it.
+const ACTOR: &str = "dunlin";
+
 /// How often it looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -80,6 +83,7 @@ struct Fresh {
 impl Rollouts {
     pub(crate) fn new(store: Store, catalog: Arc<CatalogKeeper>) -> Self {
         let (counted, watched) = (Counted::default(), watch::Sender::default());
+        let store = store.acting(ACTOR);
         Self { store, catalog, counted, watched, state: Mutex::default() }
     }
 

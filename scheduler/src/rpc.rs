@@ -12,6 +12,7 @@ mod membership;
 mod namespaces;
 mod page;
 mod plans;
+mod releases;
 mod rollouts;
 mod routes;
 mod snapshot;
@@ -32,8 +33,8 @@ use dunlin_proto::{
         alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
         domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
         key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::watch;
@@ -109,6 +110,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(ReleaseServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))

@@ -17,6 +17,7 @@ use crate::{
     artifacts::Artifacts,
     authority::Authority,
     codes::Workshop,
+    collection::Keeping,
     compiler::{ChildLimits, Compiler, Queue},
     config::{Config, RolloutConfig},
     keyring::Keyring,
@@ -52,6 +53,7 @@ pub struct Scheduler {
     tokens: Arc<TokenSigner>,
     setup: Setup,
     rollout: RolloutConfig,
+    keeping: Keeping,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -90,9 +92,21 @@ impl Scheduler {
         let listener = listen(config.listen)?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
-        let authority = Arc::new(authority);
+        let (authority, keeping) = (Arc::new(authority), config.keeping());
         let rollout = config.rollout;
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, rollout, _data: data })
+        Ok(Self {
+            listener,
+            addresses,
+            database,
+            trust,
+            authority,
+            workshop,
+            tokens,
+            setup,
+            rollout,
+            keeping,
+            _data: data,
+        })
     }
 
     /// Where it listens.
@@ -135,13 +149,8 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(
-            self.database,
-            (self.workshop, self.setup, self.rollout),
-            app.clone(),
-            reporter,
-            work.clone(),
-        ));
+        let made = (self.workshop, (self.setup, self.keeping, self.rollout));
+        let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -176,7 +185,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, setup, rollout): (Arc<Workshop>, Setup, RolloutConfig),
+    (workshop, (setup, keeping, rollout)): (Arc<Workshop>, (Setup, Keeping, RolloutConfig)),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -184,7 +193,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), (&setup, rollout.clone()), &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), (&setup, keeping, rollout.clone()), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -207,11 +216,11 @@ async fn open(
 async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
-    setup: (&Setup, RolloutConfig),
+    rules: (&Setup, Keeping, RolloutConfig),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, setup, shutdown).await?)
+    Ok(App::start(store, workshop, rules, shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,7 +1,7 @@
 //! The only place with SQL, and the only owner of durable state; methods are named noun first.
 //!
 //! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
-//! routes and the domains on which they are served with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
+//! routes, releases, the domains on which they are served with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
 //! members or drained, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
@@ -11,6 +11,7 @@ mod artifacts;
 mod catalog;
 mod certificates;
 mod changes;
+mod collection;
 mod domains;
 mod functions;
 mod holders;
@@ -19,15 +20,17 @@ mod keys;
 mod members;
 mod namespaces;
 mod plans;
+mod releases;
 mod requests;
 mod reservations;
+mod restore;
 mod rollouts;
 mod routes;
 mod row;
 mod versions;
 mod workers;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction,
@@ -182,6 +185,8 @@ impl From<MigrateError> for OpenError {
 pub(crate) struct Store {
     pool: AnyPool,
     database: Database,
+    /// Who changes something through it; empty where nobody asked for it.
+    actor: Arc<str>,
 }
 
 impl Store {
@@ -194,7 +199,12 @@ impl Store {
             pool.close().await;
         }
         migrated?;
-        Ok(Self { pool, database: database.clone() })
+        Ok(Self { pool, database: database.clone(), actor: Arc::default() })
+    }
+
+    /// The same database for changes of somebody's.
+    pub(crate) fn acting(&self, actor: &str) -> Self {
+        Self { actor: actor.into(), ..self.clone() }
     }
 
     /// What `GetCluster` calls the database.

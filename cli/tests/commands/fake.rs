@@ -14,8 +14,8 @@ use dunlin_proto::{
         domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
         invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
         log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -25,6 +25,7 @@ mod access;
 mod aliases;
 mod functions;
 mod plans;
+mod releases;
 mod routes;
 mod watch;
 
@@ -82,6 +83,7 @@ impl Fake {
             .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
             .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))
             .add_service(PlanServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(ReleaseServiceServer::with_interceptor(fake.clone(), check))
             .add_service(RouteServiceServer::with_interceptor(fake.clone(), check))
             .add_service(DomainServiceServer::with_interceptor(fake.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(fake.clone(), check))

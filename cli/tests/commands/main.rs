@@ -10,6 +10,7 @@ mod fake;
 mod functions;
 mod harness;
 mod local;
+mod releases;
 mod routes;
 mod up;
 mod watch;

@@ -13,7 +13,7 @@ from harness.api import ApiError
 from harness.cluster import eventually
 
 SERVICES = ["AliasService", "ClusterService", "DomainService", "FunctionService", "InvocationService", "KeyService", "LogService",
-            "NamespaceService", "PlanService", "RouteService", "TokenService"]
+            "NamespaceService", "PlanService", "ReleaseService", "RouteService", "TokenService"]
 
 
 def test_reflection_lists_the_public_services_and_nothing_internal(api):

@@ -13,6 +13,7 @@ mod keys;
 mod logs;
 mod namespaces;
 mod plans;
+mod releases;
 mod routes;
 mod tokens;
 mod upload;

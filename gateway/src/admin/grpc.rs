@@ -11,6 +11,7 @@ mod invocations;
 mod logs;
 mod namespaces;
 mod plans;
+mod releases;
 mod routes;
 
 use std::{future::Future, sync::Arc};
@@ -22,8 +23,8 @@ use dunlin_proto::{
         domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
         invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
         log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
+        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use futures::FutureExt;
@@ -88,6 +89,7 @@ pub(super) fn routes(app: App) -> Routes {
         .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(PlanServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(ReleaseServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_IMPORT_MESSAGE))
         .add_service(DomainServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
@@ -123,6 +125,7 @@ const SERVICES: &[&str] = &[
     TokenServiceServer::<Api>::NAME,
     KeyServiceServer::<Api>::NAME,
     PlanServiceServer::<Api>::NAME,
+    ReleaseServiceServer::<Api>::NAME,
     RouteServiceServer::<Api>::NAME,
     DomainServiceServer::<Api>::NAME,
     ClusterServiceServer::<Api>::NAME,

@@ -14,6 +14,7 @@ mod invocations;
 mod logs;
 mod namespaces;
 mod plans;
+mod releases;
 mod rollouts;
 mod routes;
 mod versions;
@@ -55,6 +56,10 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(plans::get_key_usage))
             .routes(routes!(plans::list_plans))
             .routes(routes!(plans::put_plan, plans::delete_plan))
+            .routes(routes!(releases::list_releases))
+            .routes(routes!(releases::get_release))
+            .routes(routes!(releases::diff_releases))
+            .routes(routes!(releases::rollback_release))
             .routes(routes!(routes::list_routes))
             .routes(routes!(routes::get_route, routes::put_route, routes::delete_route))
             .routes(routes!(routes::export_routes))

@@ -12,6 +12,7 @@ mod invocation;
 mod plan;
 mod purge;
 mod rate;
+mod release;
 mod rollout;
 mod route;
 mod time;
@@ -27,6 +28,7 @@ pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStr
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
+pub(crate) use release::{Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease};
 pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;

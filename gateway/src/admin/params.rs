@@ -6,10 +6,13 @@ use axum::{
 };
 use dunlin_proto::{
     ApiError,
-    ids::{AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, RouteId, VersionNumber, WorkerId},
+    ids::{
+        AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId, VersionNumber,
+        WorkerId,
+    },
     names::{
-        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, PlanName, RouteName,
-        VersionName, WorkerName,
+        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, PlanName, ReleaseName,
+        RouteName, VersionName, WorkerName,
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -165,6 +168,28 @@ from_ids! {
         route: RouteId
     }
 }
+/// The path of a release.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ReleaseIds {
+    /// The namespace's bare name.
+    #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+    pub(super) namespace: String,
+    /// The release's number.
+    #[param(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+    pub(super) release: String,
+}
+
+impl FromIds for ReleaseName {
+    type Ids = ReleaseIds;
+
+    fn from_ids(ids: ReleaseIds) -> Result<Self, ApiError> {
+        let namespace: Namespace = ids.namespace.parse().map_err(|error| ApiError::invalid("namespace", error))?;
+        let number: ReleaseNumber = ids.release.parse().map_err(|error| ApiError::invalid("release", error))?;
+        Ok(Self { namespace, number })
+    }
+}
+
 from_ids! {
     /// The path of a domain.
     DomainIds => DomainRef {

@@ -42,6 +42,15 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
         (&json!("live"), &function["traffic"])
     );
     assert_eq!(aliases["aliases"][0]["sticky"], json!({ "header": "x-user", "cookie": false }));
+    let releases = get("/api/v1/namespaces/shop/releases").await;
+    assert_eq!((&releases["releases"][0]["number"], &releases["next_page_token"]), (&json!(2), &json!("")));
+    let release = get("/api/v1/namespaces/shop/releases/1").await;
+    assert_eq!(
+        (&release["release"]["cause"], &release["functions"][0]["function"]),
+        (&json!("deploy checkout@3"), &json!("checkout"))
+    );
+    let diff = get("/api/v1/namespaces/shop/releases/2/diff?from=1").await;
+    assert_eq!((&diff["from"], &diff["differences"][0]["after"]), (&json!(1), &json!("/pay")));
     assert!(version["preview_urls"][0].as_str().unwrap().ends_with("/shop/checkout@2/"), "{version}");
     assert_eq!(get("/api/v1/identity").await["grants"], json!([{ "role": "operator" }]));
     assert_eq!(get("/api/v1/namespaces/shop/keys").await["keys"][0]["expire_time"], Value::Null);
@@ -80,6 +89,14 @@ async fn changes_change_and_secrets_are_in_one_answer_alone() {
     assert_eq!(send("DELETE", beta, Value::Null).await, (200, json!({ "lagging_gateways": [] })));
     let (status, rolled) = send("POST", "/functions/stock/rollback", json!({ "version": 2 })).await;
     assert_eq!((status, &rolled["version"]), (200, &json!(2)));
+    let (status, back) = send("POST", "/releases/1/rollback", json!({})).await;
+    assert_eq!(
+        (status, &back["release"]["number"], &back["lagging_gateways"]),
+        (200, &json!(3), &json!(["gateway-2"]))
+    );
+    assert_eq!(send("POST", "/releases/9/rollback", json!({})).await.0, 404);
+    assert_eq!(send("POST", "/releases/0/rollback", json!({})).await.0, 400);
+    assert_eq!(send("GET", "/releases/2/diff?from=0", Value::Null).await.0, 400);
     let spec = json!({ "path": "/x/{id}", "target": { "kind": "redirect", "location": "/{id}" }, "methods": ["GET"] });
     let (status, put) = send("PUT", "/routes/x", spec).await;
     assert_eq!(

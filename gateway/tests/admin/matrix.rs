@@ -189,6 +189,10 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.PlanService/PutPlan", Need::Admin, plan.encode_to_vec()),
         ("dunlin.v1.PlanService/ListPlans", Need::Viewer, names(&parent)),
         ("dunlin.v1.PlanService/DeletePlan", Need::Admin, names(&format!("{parent}/plans/none"))),
+        ("dunlin.v1.ReleaseService/ListReleases", Need::Viewer, names(&parent)),
+        ("dunlin.v1.ReleaseService/GetRelease", Need::Viewer, names(&format!("{parent}/releases/9"))),
+        ("dunlin.v1.ReleaseService/DiffReleases", Need::Viewer, names(&format!("{parent}/releases/9"))),
+        ("dunlin.v1.ReleaseService/RollbackRelease", Need::Developer, names(&format!("{parent}/releases/9"))),
         ("dunlin.v1.RouteService/PutRoute", Need::Developer, put.encode_to_vec()),
         ("dunlin.v1.RouteService/GetRoute", Need::Viewer, names(&format!("{parent}/routes/none"))),
         ("dunlin.v1.RouteService/ListRoutes", Need::Viewer, names(&parent)),
@@ -284,6 +288,10 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/keys", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/keys", Need::Admin, json!({ "display_name": "x" })),
         ("delete", "/namespaces/{namespace}/keys/{key}", Need::Admin, none.clone()),
+        ("get", "/namespaces/{namespace}/releases", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/releases/{release}", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/releases/{release}/diff", Need::Viewer, none.clone()),
+        ("post", "/namespaces/{namespace}/releases/{release}/rollback", Need::Developer, json!({})),
         ("get", "/namespaces/{namespace}/routes", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/routes/{route}", Need::Viewer, none.clone()),
         (
@@ -351,6 +359,7 @@ fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
         .replace("{function}", "none")
         .replace("{route}", "none")
+        .replace("{release}", "9")
         .replace("{plan}", "none")
         .replace("{alias}", "none")
         .replace("{domain}", "example.org")

@@ -4,6 +4,7 @@ mod aliases;
 mod data;
 mod peers;
 mod plans;
+mod releases;
 mod routes;
 mod scheduler;
 mod tokens;

@@ -68,6 +68,11 @@ pub(crate) fn newest(shares: &[Share]) -> Option<VersionNumber> {
     shares.iter().map(|share| share.0).max()
 }
 
+/// Shares for people, as in `v7=90,v8=10`.
+pub(crate) fn text(shares: &[Share]) -> String {
+    shares.iter().map(|Share(version, percent)| format!("v{version}={percent}")).collect::<Vec<_>>().join(",")
+}
+
 /// Which division a change at this revision makes: the same while calls go on being divided.
 pub(super) fn division(before: &[Share], known: i64, revision: i64) -> i64 {
     if before.len() > 1 { known } else { revision }
@@ -88,9 +93,7 @@ pub(crate) fn with_canary(
         return Ok(vec![Share(new, 100)]);
     }
     let Some(old) = full(before) else {
-        let shares = before.iter().map(|Share(version, percent)| format!("v{version}={percent}"));
-        let shares = shares.collect::<Vec<_>>().join(",");
-        let message = format!("the traffic of {function} is divided already ({shares})");
+        let message = format!("the traffic of {function} is divided already ({})", text(before));
         let error = ApiError::new(ErrorCode::FailedPrecondition, message);
         return Err(error.hint("end that first: dunlin promote, or dunlin rollback"));
     };

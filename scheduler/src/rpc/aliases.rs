@@ -31,7 +31,7 @@ impl AliasService for Desk {
         let sticky = alias.sticky.map(Sticky::try_from).transpose()?;
         let change = AliasChange { shares: shares("alias.traffic", &alias.traffic)?, sticky };
         let app = self.app()?;
-        let set = app.store.alias_set(&target, &etag, &change).await?;
+        let set = app.store.acting(&actor).alias_set(&target, &etag, &change).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, shares = ?change.shares, actor, "calls are divided");
         let alias = Some(convert::alias(&target.parent(), &set));
@@ -61,7 +61,7 @@ impl AliasService for Desk {
         let scope = Scope::Namespace(target.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "PromoteAlias", id, payload });
         let app = self.app()?;
-        let (promoted, version) = app.store.alias_promote(&target, version, key.as_ref()).await?;
+        let (promoted, version) = app.store.acting(&actor).alias_promote(&target, version, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, version = version.get(), actor, "promoted");
         let alias = Some(convert::alias(&target.parent(), &promoted));
@@ -79,7 +79,7 @@ impl AliasService for Desk {
             return Err(ApiError::invalid("name", message).into());
         }
         let app = self.app()?;
-        app.store.alias_delete(&target).await?;
+        app.store.acting(&actor).alias_delete(&target).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, actor, "an alias has been deleted");
         Ok(Response::new(v1::DeleteAliasResponse { lagging_gateways }))

@@ -8,11 +8,13 @@ use dunlin_proto::{
 use prost_types::Timestamp;
 
 use crate::{
+    deploy::Preview,
     keys,
     model::{
         AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
         PlanRecord, RolloutRecord, RolloutState, RouteRecord, Share, Time, VersionRecord,
     },
+    releases::Difference,
     rollout::Tally,
 };
 
@@ -97,7 +99,8 @@ fn tally(tally: &Tally) -> v1::VersionTally {
     v1::VersionTally { calls, failures, traps, p99: tally.p99().map(to_wire_duration) }
 }
 
-fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {
+/// How calls divide.
+pub(super) fn shares(shares: &[Share]) -> Vec<v1::TrafficTarget> {
     shares.iter().map(|share| v1::TrafficTarget { version: share.0.get(), percent: share.1 }).collect()
 }
 
@@ -163,6 +166,22 @@ pub(super) fn route(record: &RouteRecord) -> v1::Route {
         update_time: Some(timestamp(record.update_time)),
         creator: record.creator.clone(),
         ..v1::Route::from(&record.spec)
+    }
+}
+
+/// A field that differs.
+pub(super) fn difference(difference: Difference) -> v1::Difference {
+    let Difference { subject, field, before, after } = difference;
+    v1::Difference { subject, field, before, after }
+}
+
+/// What a deploy would change.
+pub(super) fn preview(preview: Preview) -> v1::DeployPreview {
+    v1::DeployPreview {
+        version: preview.number,
+        needs_allow_new_capabilities: !preview.changes.added_hosts.is_empty(),
+        capabilities: (!preview.changes.is_empty()).then(|| preview.changes.to_wire()),
+        differences: preview.differences.into_iter().map(difference).collect(),
     }
 }
 

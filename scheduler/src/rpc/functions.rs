@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Desk, aliases::shares, convert, name, page, request_id, text, upload};
 use crate::{
-    deploy::{Deploy, Progress, Stage},
+    deploy::{Deploy, Outcome, Progress, Stage},
     error::Error,
     store::{FunctionChange, RequestKey, Scope},
 };
@@ -50,12 +50,13 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::UpdateFunctionRequest>,
     ) -> Result<Response<v1::UpdateFunctionResponse>, Status> {
+        let actor = metadata::actor(&request);
         let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
         let function = function.ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
         let target = name("function.name", &function.name)?;
         let change = change(&function, update_mask)?;
         let app = self.app()?;
-        let updated = app.store.function_update(&target, &function.etag, &change).await?;
+        let updated = app.store.acting(&actor).function_update(&target, &function.etag, &change).await?;
         // What callers get at once is waited for.
         let lagging_gateways = if change.traffic.is_some() || change.disabled.is_some() {
             app.config_acknowledged().await
@@ -71,9 +72,10 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::DeleteFunctionRequest>,
     ) -> Result<Response<v1::DeleteFunctionResponse>, Status> {
+        let actor = metadata::actor(&request);
         let request = request.into_inner();
         let app = self.app()?;
-        app.store.function_delete(&name("name", &request.name)?, &request.etag).await?;
+        app.store.acting(&actor).function_delete(&name("name", &request.name)?, &request.etag).await?;
         app.config_changed().await;
         Ok(Response::new(v1::DeleteFunctionResponse {}))
     }
@@ -92,7 +94,7 @@ impl FunctionService for Desk {
         let scope = Scope::Namespace(function.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
         let app = self.app()?;
-        let (rolled, version) = app.store.function_roll_back(&function, version, key.as_ref()).await?;
+        let (rolled, version) = app.store.acting(&actor).function_roll_back(&function, version, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
         let function = Some(convert::function(&rolled));
@@ -191,6 +193,7 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         hold_traffic: request.hold_traffic,
         allow_new_capabilities: request.allow_new_capabilities,
         canary,
+        dry_run: request.dry_run,
         creator,
     })
 }
@@ -225,9 +228,12 @@ fn events(
                 yield Ok(v1::CreateVersionResponse { event: Some(Event::Progress(progress)) });
             }
             match now.outcome {
-                Some(Ok(version)) => {
-                    let version = convert::version(&version);
-                    yield Ok(v1::CreateVersionResponse { event: Some(Event::Version(version)) });
+                Some(Ok(outcome)) => {
+                    let event = match outcome {
+                        Outcome::Version(version) => Event::Version(convert::version(&version)),
+                        Outcome::Preview(preview) => Event::Preview(convert::preview(preview)),
+                    };
+                    yield Ok(v1::CreateVersionResponse { event: Some(event) });
                     return;
                 }
                 Some(Err(error)) => {

@@ -34,7 +34,7 @@ pub(super) async fn start(
     request: v1::StartRolloutRequest,
 ) -> Result<v1::StartRolloutResponse, Status> {
     let new = read(&app.rollout_config, creator, request)?;
-    let rollout = app.store.rollout_start(&new).await?;
+    let rollout = app.store.acting(&new.creator).rollout_start(&new).await?;
     let lagging_gateways = app.config_acknowledged().await;
     tracing::info!(function = %new.function, old = rollout.old.get(), new = rollout.new.get(), actor = new.creator, "a rollout has begun");
     Ok(v1::StartRolloutResponse { rollout: Some(shown(app, &rollout)), lagging_gateways })
@@ -66,7 +66,7 @@ pub(super) async fn stop(
         false => Move::Back(RolloutState::Stopped, reason),
     };
     // It may move in this moment.
-    let moved = app.store.rollout_move(&found, &whither).await?.ok_or_else(|| {
+    let moved = app.store.acting(actor).rollout_move(&found, &whither).await?.ok_or_else(|| {
         ApiError::new(ErrorCode::FailedPrecondition, format!("the rollout of {function} has just moved"))
             .hint("try again")
     })?;

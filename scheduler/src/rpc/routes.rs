@@ -27,7 +27,7 @@ impl RouteService for Desk {
         let new = RouteRecord { name, spec: route.try_into()?, creator, create_time: now, update_time: now };
         check(&new.spec)?;
         let app = self.app()?;
-        let put = app.store.route_put(&new, replace).await?;
+        let put = app.store.acting(&new.creator).route_put(&new, replace).await?;
         app.config_changed().await;
         tracing::info!(namespace = %put.name.namespace, route = %put.name.route, spec = %put.spec, actor = put.creator, "a route has been put");
         Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)) }))
@@ -60,7 +60,7 @@ impl RouteService for Desk {
         let actor = metadata::actor(&request);
         let target: RouteName = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        app.store.route_delete(&target).await?;
+        app.store.acting(&actor).route_delete(&target).await?;
         app.config_changed().await;
         tracing::info!(namespace = %target.namespace, route = %target.route, actor, "a route has been deleted");
         Ok(Response::new(v1::DeleteRouteResponse {}))
@@ -73,7 +73,7 @@ impl RouteService for Desk {
         let creator = metadata::actor(&request);
         let import = import(request.into_inner(), creator)?;
         let app = self.app()?;
-        let done = app.store.routes_import(&import).await?;
+        let done = app.store.acting(&import.creator).routes_import(&import).await?;
         if !import.validate_only {
             app.config_changed().await;
             tracing::info!(namespace = %import.namespace, api = %import.api, routes = done.routes.len(), deleted = done.deleted.len(), actor = import.creator, "routes have been imported");

@@ -13,6 +13,7 @@ use super::{
     ATTEMPTS, RequestKey, Store, config_bump,
     functions::{function_fetch_in_tx, function_write_in_tx, stale, version_exists_in_tx},
     namespaces::namespace_lock_in_tx,
+    releases::Touched,
     requests::{request_find_in_tx, request_note_in_tx},
     retried,
     routes::{route_list_in_tx, routes_unused},
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{AliasRecord, FunctionRecord, Share, Time, full, newest},
+    model::{AliasRecord, FunctionRecord, Share, Time, full, newest, text},
+    releases::Division,
 };
 
 /// The most aliases of a function, beside `live`.
@@ -51,8 +53,13 @@ fn missing(name: &AliasName) -> Error {
     ApiError::not_found(format!("alias {name}")).hint("a function's aliases: dunlin alias list").into()
 }
 
+/// An alias for people: `pay:beta`, or `pay` for its own traffic.
+fn of(name: &AliasName) -> String {
+    if name.alias.is_live() { name.function.to_string() } else { format!("{}:{}", name.function, name.alias) }
+}
+
 /// All aliases of a function: `live`, then the others in the order of their names.
-async fn alias_list_in_tx(
+pub(super) async fn alias_list_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &FunctionRecord,
 ) -> Result<Vec<AliasRecord>, Error> {
@@ -96,6 +103,40 @@ async fn alias_write_in_tx(
         alias_upsert_in_tx(tx, function, alias).await?;
     }
     function_write_in_tx(tx, function).await
+}
+
+/// Deletes those aliases of a function that are meant, within a transaction.
+pub(super) async fn alias_forget_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    meant: impl Fn(&AliasId) -> bool,
+) -> Result<(), Error> {
+    for alias in alias_list_in_tx(tx, function).await?.iter().filter(|alias| !alias.name.is_live()) {
+        if meant(&alias.name) {
+            let sql = "DELETE FROM aliases WHERE namespace = $1 AND function_uid = $2 AND name = $3";
+            let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
+            query.bind(alias.name.as_str().to_owned()).execute(&mut **tx).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Divides the calls of an alias as they were once, and makes it where it is not there, within a transaction.
+pub(super) async fn alias_put_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    name: &AliasId,
+    division: &Division,
+) -> Result<(), Error> {
+    let known = alias_list_in_tx(tx, function).await?;
+    let mut alias = match known.into_iter().find(|alias| alias.name == *name) {
+        Some(alias) if alias.shares == division.shares && alias.sticky == division.sticky => return Ok(()),
+        Some(alias) => alias,
+        None => new(function, name.clone(), &[])?,
+    };
+    alias.divide(division.shares.clone(), function.revision);
+    alias.sticky.clone_from(&division.sticky);
+    alias_upsert_in_tx(tx, function, &alias).await
 }
 
 async fn alias_upsert_in_tx(
@@ -184,6 +225,13 @@ impl Store {
             return Ok(None);
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("divide {}: {}", of(name), text(&alias.shares)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Some(alias))
     }
@@ -229,6 +277,13 @@ impl Store {
             request_note_in_tx(&mut tx, request, &target).await?;
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("promote {}@{target}", of(name)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Some((alias, target)))
     }
@@ -262,6 +317,13 @@ impl Store {
             return Ok(false);
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("delete {}", of(name)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -11,6 +11,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 use super::{
     ATTEMPTS, RequestKey, Store, config_bump,
     namespaces::{missing as missing_namespace, namespace_fetch_in_tx, namespace_lock_in_tx},
+    releases::Touched,
     requests::{request_find_in_tx, request_note_in_tx},
     retried,
     routes::{route_list_in_tx, routes_unused},
@@ -29,6 +30,21 @@ pub(crate) struct FunctionChange {
     pub(crate) traffic: Option<Vec<Share>>,
     pub(crate) direct: Option<bool>,
     pub(crate) disabled: Option<bool>,
+}
+
+impl FunctionChange {
+    /// For people: `change pay: traffic, public`.
+    fn said(&self, name: &FunctionRef) -> String {
+        let fields = [
+            ("description", self.description.is_some()),
+            ("public", self.public.is_some()),
+            ("traffic", self.traffic.is_some()),
+            ("direct", self.direct.is_some()),
+            ("disabled", self.disabled.is_some()),
+        ];
+        let fields: Vec<_> = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field).collect();
+        format!("change {}: {}", name.function, fields.join(", "))
+    }
 }
 
 /// Reads a whole row.
@@ -181,6 +197,8 @@ impl Store {
             return Ok(None);
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), change.said(name))
+            .await?;
         tx.commit().await?;
         Ok(Some(function))
     }
@@ -228,6 +246,13 @@ impl Store {
             request_note_in_tx(&mut tx, request, &target).await?;
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("roll back {}@{target}", name.function),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Some((function, target)))
     }
@@ -251,6 +276,13 @@ impl Store {
         let query = sqlx::query("DELETE FROM functions WHERE namespace = $1 AND uid = $2");
         query.bind(name.namespace.as_str()).bind(function.uid.to_string()).execute(&mut *tx).await?;
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("delete {}", name.function),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

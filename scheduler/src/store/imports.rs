@@ -7,14 +7,16 @@ use dunlin_proto::{
     ids::{Namespace, RouteId},
     names::RouteName,
 };
-use sqlx::{Any, Transaction};
 
 use super::{
     Store,
     changes::config_bump_all,
     namespaces::namespace_lock_in_tx,
+    releases::Touched,
     retried,
-    routes::{check_functions_in_tx, check_host_in_tx, check_others, route_list_in_tx, route_write_in_tx},
+    routes::{
+        check_functions_in_tx, check_host_in_tx, check_others, route_delete_in_tx, route_list_in_tx, route_write_in_tx,
+    },
 };
 use crate::{error::Error, model::RouteRecord};
 
@@ -82,6 +84,13 @@ impl Store {
         } else {
             if changed {
                 config_bump_all(&mut tx).await?;
+                self.release_record_in_tx(
+                    &mut tx,
+                    &import.namespace,
+                    Touched::All,
+                    format!("import API {}", import.api),
+                )
+                .await?;
             }
             tx.commit().await?;
         }
@@ -131,10 +140,4 @@ fn of_route(route: &RouteRecord, error: Error) -> Error {
         }
         other => other,
     }
-}
-
-async fn route_delete_in_tx(tx: &mut Transaction<'static, Any>, name: &RouteName) -> Result<(), Error> {
-    let query = sqlx::query("DELETE FROM routes WHERE namespace = $1 AND name = $2");
-    query.bind(name.namespace.as_str()).bind(name.route.as_str()).execute(&mut **tx).await?;
-    Ok(())
 }

@@ -8,11 +8,12 @@ use sqlx::{Any, Transaction, any::AnyRow};
 use super::{
     ATTEMPTS, Store, config_bump,
     functions::{function_fetch_in_tx, function_write_in_tx, stale, version_exists_in_tx},
+    releases::Touched,
     retried, row,
 };
 use crate::{
     error::Error,
-    model::{FunctionRecord, RolloutRecord, RolloutState, Time, newest},
+    model::{FunctionRecord, RolloutRecord, RolloutState, Share, Time, newest},
 };
 
 /// A rollout that somebody begins.
@@ -271,8 +272,25 @@ impl Store {
         }
         rollout_put_in_tx(&mut tx, &rollout).await?;
         config_bump(&mut tx).await?;
+        let touched = Touched::Function(&function.name);
+        self.release_record_in_tx(&mut tx, &function.namespace, touched, cause(&rollout)).await?;
         tx.commit().await?;
         Ok(Some(rollout))
+    }
+}
+
+/// Why callers get something else, as releases say it.
+fn cause(rollout: &RolloutRecord) -> String {
+    let (name, RolloutRecord { old, new, .. }) = (&rollout.function.function, rollout);
+    match rollout.shares().as_slice() {
+        _ if matches!(rollout.state, RolloutState::Back | RolloutState::Quarantined) => {
+            format!("take {name}@{new} back")
+        }
+        [Share(_, _), Share(_, percent)] if rollout.state == RolloutState::Running => {
+            format!("roll out {name}@{new} to {percent}%")
+        }
+        _ if rollout.step < rollout.steps.len() => format!("roll back {name}@{old}"),
+        _ => format!("promote {name}@{new}"),
     }
 }
 

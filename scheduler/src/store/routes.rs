@@ -16,6 +16,7 @@ use super::{
     domains::domain_list_in_tx,
     functions::function_fetch_in_tx,
     namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
+    releases::Touched,
     retried, row,
 };
 use crate::{
@@ -155,6 +156,13 @@ impl Store {
         let new = RouteRecord { create_time, ..new.clone() };
         route_write_in_tx(&mut tx, &new).await?;
         config_note(&mut tx, &Changed::Route(new.name.clone())).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &new.name.namespace,
+            Touched::Route(&new.name.route),
+            format!("put route {}", new.name.route),
+        )
+        .await?;
         tx.commit().await?;
         Ok(new)
     }
@@ -185,17 +193,30 @@ impl Store {
     /// Deletes a route.
     pub(crate) async fn route_delete(&self, name: &RouteName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        let query = sqlx::query("DELETE FROM routes WHERE namespace = $1 AND name = $2");
-        let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
-        if query.execute(&mut *tx).await?.rows_affected() == 0 {
+        if !route_delete_in_tx(&mut tx, name).await? {
             return Err(missing(name));
         }
         config_note(&mut tx, &Changed::Route(name.clone())).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Route(&name.route),
+            format!("delete route {}", name.route),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
+/// Deletes a route, within a transaction; says whether it was there.
+pub(super) async fn route_delete_in_tx(tx: &mut Transaction<'static, Any>, name: &RouteName) -> Result<bool, Error> {
+    let query = sqlx::query("DELETE FROM routes WHERE namespace = $1 AND name = $2");
+    let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
+    Ok(query.execute(&mut **tx).await?.rows_affected() > 0)
+}
+
+/// Writes a route, within a transaction.
 pub(super) async fn route_write_in_tx(tx: &mut Transaction<'static, Any>, route: &RouteRecord) -> Result<(), Error> {
     let sql = "INSERT INTO routes (namespace, name, spec, creator, create_time, update_time) VALUES ($1, $2, $3, $4, $5, $6) \
                ON CONFLICT (namespace, name) DO UPDATE SET spec = excluded.spec, creator = excluded.creator, \

@@ -9,6 +9,7 @@ mod certificates;
 mod deploys;
 mod members;
 mod plans;
+mod releases;
 mod rollouts;
 mod routes;
 mod tenants;

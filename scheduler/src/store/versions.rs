@@ -13,6 +13,7 @@ use super::{
     ATTEMPTS, RequestKey, Store, config_bump,
     functions::{function_fetch_in_tx, function_write_in_tx},
     namespaces::namespace_lock_in_tx,
+    releases::Touched,
     requests::{request_find_in_tx, request_note_in_tx},
     reservations::reservations_check_in_tx,
     retried, row,
@@ -131,6 +132,13 @@ impl Store {
             request_note_in_tx(&mut tx, request, &number).await?;
         }
         config_bump(&mut tx).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &new.function.namespace,
+            Touched::Function(&new.function.function),
+            format!("deploy {}", new.function.function),
+        )
+        .await?;
         let created = version_fetch_in_tx(&mut tx, &new.function, number).await?;
         tx.commit().await?;
         Ok(created)
@@ -165,6 +173,13 @@ impl Store {
                 return Ok(false);
             }
             config_bump(&mut tx).await?;
+            self.release_record_in_tx(
+                &mut tx,
+                &name.namespace,
+                Touched::Function(&name.function),
+                format!("deploy {}@{}", name.function, name.number),
+            )
+            .await?;
         }
         tx.commit().await?;
         Ok(true)

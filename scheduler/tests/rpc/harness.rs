@@ -16,8 +16,8 @@ use dunlin_proto::{
         create_version_response::Event, domain_service_client::DomainServiceClient,
         function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
         namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
-        upload_artifact_request::Part,
+        release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient, upload_artifact_request::Part,
     },
 };
 use dunlin_scheduler::{Config, Scheduler};
@@ -155,6 +155,10 @@ impl Cluster {
 
     pub(crate) fn routes(&self) -> RouteServiceClient<Link> {
         RouteServiceClient::new(self.link())
+    }
+
+    pub(crate) fn releases(&self) -> ReleaseServiceClient<Link> {
+        ReleaseServiceClient::new(self.link())
     }
 
     pub(crate) fn aliases(&self) -> AliasServiceClient<Link> {

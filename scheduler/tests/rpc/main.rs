@@ -11,6 +11,7 @@ mod deploy;
 mod harness;
 mod limits;
 mod plans;
+mod releases;
 mod resources;
 mod reuse;
 mod routes;

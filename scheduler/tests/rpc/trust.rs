@@ -141,7 +141,8 @@ macro_rules! each_method {
             alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
             domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
             key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-            route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+            release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
+            token_service_client::TokenServiceClient,
         };
         let link = $link;
         macro_rules! say {
@@ -158,6 +159,7 @@ macro_rules! each_method {
         say!($gateways, TokenServiceClient.create_token(v1::CreateTokenRequest::default()));
         say!($gateways, KeyServiceClient.list_keys(v1::ListKeysRequest::default()));
         say!($gateways, AliasServiceClient.list_aliases(v1::ListAliasesRequest::default()));
+        say!($gateways, ReleaseServiceClient.list_releases(v1::ListReleasesRequest::default()));
         say!($gateways, RouteServiceClient.list_routes(v1::ListRoutesRequest::default()));
         say!($gateways, DomainServiceClient.list_domains(v1::ListDomainsRequest::default()));
         say!($gateways, ClusterServiceClient.get_cluster(v1::GetClusterRequest {}));
