@@ -16,7 +16,15 @@ use crate::{
     progress::Progress,
 };
 
-/// Uploads an artifact, unless the namespace has it, and makes it the function's next version.
+/// What came of a deploy.
+pub(crate) enum Deployed {
+    /// The version.
+    Version(Box<v1::Version>),
+    /// What a deploy would change, where it was only asked for that.
+    Preview(v1::DeployPreview),
+}
+
+/// Uploads an artifact, unless the namespace has it, and makes it the function's next version, or finds out what that would change.
 ///
 /// # Errors
 /// What the cluster says, or that it can't be reached for longer.
@@ -26,7 +34,7 @@ pub(crate) async fn deploy(
     artifact: &Artifact,
     request: v1::CreateVersionRequest,
     progress: &mut Progress,
-) -> Result<v1::Version, Failure> {
+) -> Result<Deployed, Failure> {
     let parent = NamespaceRef { namespace: function.namespace.clone() }.to_string();
     progress.upload(artifact.bytes.len() as u64);
     let uploaded = {
@@ -79,13 +87,14 @@ async fn create(
     client: &Client,
     request: v1::CreateVersionRequest,
     progress: &mut Progress,
-) -> Result<v1::Version, Failure> {
+) -> Result<Deployed, Failure> {
     let mut events = answer(client.functions().create_version(request).await)?;
     while let Some(message) = events.message().await.map_err(failure)? {
         match message.event {
             Some(Event::Progress(stage)) => progress.step(&stage_text(&stage)),
             Some(Event::Capabilities(changes)) => capability_lines(&changes).for_each(|line| progress.note(&line)),
-            Some(Event::Version(version)) => return Ok(version),
+            Some(Event::Version(version)) => return Ok(Deployed::Version(Box::new(version))),
+            Some(Event::Preview(preview)) => return Ok(Deployed::Preview(preview)),
             None => {}
         }
     }

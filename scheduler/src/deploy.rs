@@ -2,6 +2,8 @@
 //! not to the call: a client that vanishes ends nothing, and one that repeats its request joins the work or finds its
 //! result. Until the version's row is written there is nothing; from then on the rest is finished even after a restart.
 
+mod preview;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,6 +19,8 @@ use dunlin_proto::{
 };
 use tokio::{sync::watch, time::Instant};
 
+pub(crate) use self::preview::Preview;
+use self::preview::followed;
 use crate::{
     capabilities::Changes,
     cluster::{HeldState, WorkerView},
@@ -55,6 +59,9 @@ pub(crate) struct Deploy {
     /// How many percent of the traffic it gets; absent, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) canary: Option<u32>,
+    /// Nothing is deployed; it is said what would be changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dry_run: bool,
     /// Who asks; the same request of another person is the same request.
     #[serde(skip)]
     pub(crate) creator: String,
@@ -82,7 +89,16 @@ pub(crate) struct Progress {
     /// What it may reach and imports, against the versions that have the traffic.
     pub(crate) changes: Option<Changes>,
     /// How it ended.
-    pub(crate) outcome: Option<Result<VersionRecord, ApiError>>,
+    pub(crate) outcome: Option<Result<Outcome, ApiError>>,
+}
+
+/// What came of a deploy.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// It was made.
+    Version(Box<VersionRecord>),
+    /// It was only asked what it would change.
+    Preview(Preview),
 }
 
 type Running = HashMap<(Scope, RequestId), (Digest, watch::Receiver<Progress>)>;
@@ -132,7 +148,7 @@ impl Deploys {
         let deploys = self.clone();
         self.shutdown.spawn(async move {
             let outcome = tokio::select! {
-                outcome = deploys.run(&deploy, key.as_ref(), &sender) => outcome.map_err(Error::into_api),
+                outcome = deploys.ended(&deploy, key.as_ref(), &sender) => outcome.map_err(Error::into_api),
                 () = deploys.shutdown.begun() => Err(stopping()),
             };
             if let Some(key) = key {
@@ -141,6 +157,30 @@ impl Deploys {
             sender.send_modify(|progress| progress.outcome = Some(outcome));
         });
         Ok(receiver)
+    }
+
+    async fn ended(
+        &self,
+        deploy: &Deploy,
+        request: Option<&RequestKey>,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Outcome, Error> {
+        if deploy.dry_run {
+            return self.preview(deploy, progress).await.map(Outcome::Preview);
+        }
+        self.run(deploy, request, progress).await.map(|version| Outcome::Version(Box::new(version)))
+    }
+
+    /// Checks and compiles as a deploy does, and stops before there is anything of it.
+    async fn preview(&self, deploy: &Deploy, progress: &watch::Sender<Progress>) -> Result<Preview, Error> {
+        let new = self.compile(deploy, progress).await?;
+        let function = match self.codes.store.function_fetch(&deploy.function).await.map_err(Error::into_api) {
+            Err(error) if error.code == ErrorCode::NotFound => None,
+            record => Some(record?),
+        };
+        let before = self.with_traffic(&deploy.function).await?;
+        let changes = progress.borrow().changes.clone().unwrap_or_default();
+        Ok(Preview::of(&new, function.as_ref(), followed(&before), changes))
     }
 
     async fn run(
@@ -216,7 +256,7 @@ impl Deploys {
             tracing::info!(function = %deploy.function, creator = deploy.creator, ?changes, "a version differs in what it may reach");
             progress.send_modify(|progress| progress.changes = Some(changes.clone()));
         }
-        if deploy.allow_new_capabilities { Ok(()) } else { Ok(changes.check(&deploy.function)?) }
+        if deploy.allow_new_capabilities || deploy.dry_run { Ok(()) } else { Ok(changes.check(&deploy.function)?) }
     }
 
     /// The versions that get a function's calls; none for a new function.

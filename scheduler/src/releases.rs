@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{AliasRecord, FunctionRecord, Share, Time};
 
-pub(crate) use diff::{Difference, between, of_version};
+pub(crate) use diff::{Described, Difference, between, of_version};
 
 /// A release without what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,13 +13,17 @@ use serde_json::json;
 use super::versions::function;
 use crate::{
     artifact::Artifact,
-    deploy,
+    deploy::{self, Deployed},
     exit::Failure,
     output::{Output, Style, printable},
     progress::Progress,
     project::Project,
     session::{FunctionArg, Session, own_name},
-    view::{function::FunctionView, version::VersionView},
+    view::{
+        function::FunctionView,
+        release::{DIFFERENCES, PreviewView},
+        version::VersionView,
+    },
 };
 
 /// Arguments of `dunlin deploy`.
@@ -61,6 +65,9 @@ pub(crate) struct DeployArgs {
     /// Give the new version only so many percent of the traffic, from 1 to 99
     #[arg(long, value_name = "PERCENT", conflicts_with = "no_traffic", value_parser = clap::value_parser!(u32).range(1..=99))]
     canary: Option<u32>,
+    /// Show what a deploy would change, and change nothing; the file is uploaded and checked
+    #[arg(long)]
+    dry_run: bool,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -87,8 +94,12 @@ pub(crate) async fn run(args: DeployArgs, session: &Session) -> Result<(), Failu
     let name = FunctionArg::bare(plan.name.clone()).in_target(client.target());
     let request = request(&args, plan, &name, &artifact);
     let mut progress = Progress::new(output);
-    let version = deploy::deploy(&client, &name, &artifact, request, &mut progress).await?;
+    let deployed = deploy::deploy(&client, &name, &artifact, request, &mut progress).await?;
     progress.end();
+    let version = match deployed {
+        Deployed::Version(version) => *version,
+        Deployed::Preview(preview) => return preview_of(preview, output),
+    };
     let function = function(&client, &name).await?;
     let percent = Some(function.percent_of(version.number));
     report(&function, &VersionView { traffic_percent: percent, ..VersionView::from(version) }, output)
@@ -158,7 +169,24 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         hold_traffic: args.no_traffic,
         allow_new_capabilities: args.allow_new_capabilities,
         canary_percent: args.canary,
+        dry_run: args.dry_run,
     }
+}
+
+/// Says what a deploy would change.
+fn preview_of(preview: v1::DeployPreview, output: Output) -> Result<(), Failure> {
+    let view = PreviewView::from(preview);
+    if output.is_json() {
+        return output.json(&view);
+    }
+    output.list(&view.differences, DIFFERENCES, "a deploy would change nothing but make another version")?;
+    if view.needs_allow_new_capabilities {
+        output.warn(
+            "a deploy is refused without --allow-new-capabilities: the version may reach more than the one before",
+        );
+    }
+    output.note(format!("nothing has been changed; a deploy would make version {}", view.version));
+    Ok(())
 }
 
 /// Says what is there now, and how to call it.
@@ -217,6 +245,7 @@ mod tests {
             no_traffic: false,
             allow_new_capabilities: false,
             canary: None,
+            dry_run: false,
         }
     }
 

@@ -34,7 +34,8 @@ impl ReleaseView {
     /// What it is, in a line.
     pub(crate) fn title(&self) -> String {
         let by = if self.creator.is_empty() { String::new() } else { format!(" by {}", self.creator) };
-        let text = format!("release {} of {}, {} ago{by}: {}", self.number, self.namespace, age(self.create_time), self.cause);
+        let text =
+            format!("release {} of {}, {} ago{by}: {}", self.number, self.namespace, age(self.create_time), self.cause);
         printable(&text).into_owned()
     }
 }
@@ -109,7 +110,8 @@ impl WholeReleaseView {
 
 impl ReleasedFunctionView {
     fn policy(&self) -> String {
-        let words = [(self.public, "public"), (!self.public, "private"), (self.direct, "direct"), (self.disabled, "disabled")];
+        let words =
+            [(self.public, "public"), (!self.public, "private"), (self.direct, "direct"), (self.disabled, "disabled")];
         let words: Vec<_> = words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         words.join(", ")
     }
@@ -139,9 +141,9 @@ pub(crate) struct DifferenceView {
     pub(crate) after: String,
 }
 
-impl From<v1::ReleaseDifference> for DifferenceView {
-    fn from(difference: v1::ReleaseDifference) -> Self {
-        let v1::ReleaseDifference { subject, field, before, after } = difference;
+impl From<v1::Difference> for DifferenceView {
+    fn from(difference: v1::Difference) -> Self {
+        let v1::Difference { subject, field, before, after } = difference;
         Self { subject, field, before, after }
     }
 }
@@ -153,3 +155,21 @@ pub(crate) const DIFFERENCES: &[Column<DifferenceView>] = &[
     Column::new("BEFORE", |difference| or_dash(&difference.before)),
     Column::new("AFTER", |difference| or_dash(&difference.after)),
 ];
+
+/// What a deploy would change.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PreviewView {
+    pub(crate) version: u32,
+    pub(crate) differences: Vec<DifferenceView>,
+    pub(crate) needs_allow_new_capabilities: bool,
+}
+
+impl From<v1::DeployPreview> for PreviewView {
+    fn from(preview: v1::DeployPreview) -> Self {
+        Self {
+            version: preview.version,
+            differences: preview.differences.into_iter().map(Into::into).collect(),
+            needs_allow_new_capabilities: preview.needs_allow_new_capabilities,
+        }
+    }
+}

@@ -114,3 +114,21 @@ def test_readers_look_and_developers_go_back(cluster, api, namespace, cli, relea
     assert diff["from"] == 0 and any(line["field"] == "traffic" for line in diff["differences"])
     back = rest.post(f"/api/v1/namespaces/{namespace}/releases/{count}/rollback", json={})
     assert back.status_code == 200 and back.json()["release"]["number"] == count, back.text
+
+
+def test_a_dry_run_shows_what_a_deploy_would_change(cluster, api, namespace, dunlin, releases, tmp_path):
+    api.deploy(namespace, "till", guests.answer("v1"))
+    file = tmp_path / "till.wasm"
+    file.write_bytes(guests.answer("v2"))
+    count = len(releases())
+    shown = json.loads(dunlin("deploy", str(file), "--dry-run", "--private", "-e", "MODE=fast", "-o", "json").out)
+    lines = {(line["subject"], line["field"], line["before"], line["after"]) for line in shown["differences"]}
+    assert {
+        ("functions/till", "traffic", "v1=100", "v2=100"),
+        ("functions/till", "public", "true", "false"),
+        ("functions/till/versions/2", "environment.MODE", "", "a value"),
+    } <= lines and shown["version"] == 2, shown
+    assert len(releases()) == count
+    assert get(cluster, f"/{namespace}/till/") == [(200, "v1")] * 2
+    versions = api.call("FunctionService.ListVersions", parent=f"namespaces/{namespace}/functions/till")["versions"]
+    assert [version["number"] for version in versions] == [1]

@@ -2,9 +2,13 @@
 //!
 //! Values of a version's environment are never shown: they may be meant for fewer eyes than a release is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use dunlin_proto::{ids::Digest, route::RouteSpec};
+use dunlin_proto::{
+    ids::Digest,
+    model::VersionSpec,
+    route::{Redirect, RouteSpec, RouteTarget, StaticResponse},
+};
 use serde_json::Value;
 
 use super::{Contents, Division, FunctionState, changed};
@@ -42,17 +46,33 @@ pub(crate) fn between(old: &Contents, new: &Contents) -> Vec<Difference> {
     found
 }
 
-/// How a version of a function differs from another one.
-pub(crate) fn of_version(subject: &str, old: &VersionRecord, new: &VersionRecord) -> Vec<Difference> {
+/// What there is to compare of a version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Described<'a> {
+    pub(crate) artifact: Digest,
+    pub(crate) spec: &'a VersionSpec,
+    pub(crate) imports: &'a [String],
+}
+
+impl<'a> Described<'a> {
+    /// Of one that has been made.
+    pub(crate) fn of(version: &'a VersionRecord) -> Self {
+        Self { artifact: version.artifact, spec: &version.spec, imports: &version.imports }
+    }
+}
+
+/// How a version of a function differs from another one, or from none.
+pub(crate) fn of_version(subject: &str, old: Option<&Described<'_>>, new: &Described<'_>) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(subject, &version_fields(old), &version_fields(new), &mut found);
-    for (name, value) in changed(&old.spec.environment, &new.spec.environment) {
+    compare(subject, &old.map(version_fields).unwrap_or_default(), &version_fields(new), &mut found);
+    let before = old.map(|old| old.spec.environment.clone()).unwrap_or_default();
+    for (name, value) in changed(&before, &new.spec.environment) {
         let said = |there: bool, text: &str| if there { text.to_owned() } else { String::new() };
         found.push(Difference {
             subject: subject.to_owned(),
             field: format!("environment.{name}"),
-            before: said(old.spec.environment.contains_key(name), "a value"),
-            after: said(value.is_some(), "another value"),
+            before: said(before.contains_key(name), "a value"),
+            after: said(value.is_some(), if before.contains_key(name) { "another value" } else { "a value" }),
         });
     }
     found
@@ -114,35 +134,77 @@ fn division_fields(division: &Division) -> Fields {
 fn of_route(route: &RouteSpec) -> Fields {
     let mut fields = Fields::new();
     flatten("", serde_json::to_value(route).unwrap_or_default(), 1, &mut fields);
+    fields.insert("target".to_owned(), shown(&target(&route.target)));
     fields
 }
 
-fn version_fields(version: &VersionRecord) -> Fields {
+/// What becomes of a route's requests, for people.
+fn target(target: &RouteTarget) -> String {
+    match target {
+        RouteTarget::Function { function, alias, rewrite } => {
+            let alias = alias.as_ref().map(|alias| format!(":{alias}")).unwrap_or_default();
+            let rewrite = rewrite.as_ref().map(|rewrite| format!(" as {rewrite}")).unwrap_or_default();
+            format!("function {function}{alias}{rewrite}")
+        }
+        RouteTarget::Response(StaticResponse { status, content_type, body }) => {
+            format!("{status} {content_type} {}", String::from_utf8_lossy(body))
+        }
+        RouteTarget::Redirect(Redirect { location, status }) => format!("{status} to {location}"),
+    }
+}
+
+fn version_fields(version: &Described<'_>) -> Fields {
     let mut fields = Fields::new();
-    let mut spec = serde_json::to_value(&version.spec).unwrap_or_default();
+    let mut spec = serde_json::to_value(version.spec).unwrap_or_default();
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("environment");
     }
     flatten("", spec, 2, &mut fields);
     fields.insert("artifact".to_owned(), version.artifact.to_string());
-    fields.insert("imports".to_owned(), shown(&version.imports.join(",")));
+    if !version.imports.is_empty() {
+        fields.insert("imports".to_owned(), shown(&version.imports.join(",")));
+    }
     fields
 }
 
 /// The members of an object by their names, down to a depth; what is empty has no field.
 fn flatten(name: &str, value: Value, depth: usize, fields: &mut Fields) {
-    match value {
-        Value::Object(members) if depth > 0 => {
+    if let Some(span) = span(&value) {
+        fields.insert(name.to_owned(), span);
+        return;
+    }
+    match bare(value) {
+        Some(Value::Object(members)) if depth > 0 => {
             for (member, value) in members {
                 let name = if name.is_empty() { member } else { format!("{name}.{member}") };
                 flatten(&name, value, depth.saturating_sub(1), fields);
             }
         }
-        Value::Null => {}
-        Value::Array(list) if list.is_empty() => {}
-        Value::Object(members) if members.is_empty() => {}
-        Value::String(text) => drop(fields.insert(name.to_owned(), shown(&text))),
-        other => drop(fields.insert(name.to_owned(), shown(&other.to_string()))),
+        Some(Value::String(text)) => drop(fields.insert(name.to_owned(), shown(&text))),
+        Some(other) => drop(fields.insert(name.to_owned(), shown(&other.to_string()))),
+        None => {}
+    }
+}
+
+/// A span of time, which is kept as seconds and nanoseconds.
+fn span(value: &Value) -> Option<String> {
+    let members = value.as_object().filter(|members| members.len() == 2)?;
+    let (seconds, nanos) = (members.get("secs")?.as_u64()?, members.get("nanos")?.as_u64()?);
+    let span = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos));
+    Some(humantime::format_duration(span).to_string())
+}
+
+/// A value without members that say nothing; nothing where that is all.
+fn bare(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().filter_map(|(name, value)| Some((name, bare(value)?)));
+            let members: serde_json::Map<_, _> = members.collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        }
+        Value::Null => None,
+        Value::Array(list) if list.is_empty() => None,
+        other => Some(other),
     }
 }
 
@@ -201,19 +263,25 @@ mod tests {
         let old = contents(&[("pay", one.clone())], &[("a", route("/a", "x"))]);
         assert!(lines(&old, &old).is_empty());
         for (new, expected) in [
-            (contents(&[("pay", function(&[(1, 90), (2, 10)], false, &[]))], &[("a", route("/a", "x"))]), vec![
-                "functions/pay traffic: v1=100 -> v1=90,v2=10",
-            ]),
-            (contents(&[("pay", function(&[(1, 100)], true, &[("beta", 2)]))], &[("a", route("/a", "x"))]), vec![
-                "functions/pay public: false -> true",
-                "functions/pay/aliases/beta traffic:  -> v2=100",
-            ]),
-            (contents(&[("pay", one.clone())], &[("a", route("/b", "x"))]), vec!["routes/a path: /a -> /b"]),
-            (contents(&[("pay", one)], &[]), vec![
-                "routes/a compress: false -> ",
-                "routes/a path: /a -> ",
-                "routes/a auth: function -> ",
-            ]),
+            (
+                contents(&[("pay", function(&[(1, 90), (2, 10)], false, &[]))], &[("a", route("/a", "x"))]),
+                vec!["functions/pay traffic: v1=100 -> v1=90,v2=10"],
+            ),
+            (
+                contents(&[("pay", function(&[(1, 100)], true, &[("beta", 2)]))], &[("a", route("/a", "x"))]),
+                vec!["functions/pay public: false -> true", "functions/pay/aliases/beta traffic:  -> v2=100"],
+            ),
+            (
+                contents(&[("pay", one.clone())], &[("a", route("/b", "y"))]),
+                vec![
+                    "routes/a path: /a -> /b",
+                    "routes/a target: 200 text/plain; charset=utf-8 x -> 200 text/plain; charset=utf-8 y",
+                ],
+            ),
+            (
+                contents(&[("pay", one)], &[]),
+                vec!["routes/a compress: false -> ", "routes/a path: /a -> ", "routes/a auth: function -> "],
+            ),
         ] {
             let found = lines(&old, &new);
             for expected in expected {
@@ -227,8 +295,27 @@ mod tests {
     }
 
     #[test]
+    fn values_are_written_for_people() {
+        let mut fields = Fields::new();
+        let value = serde_json::json!({
+            "timeout": { "secs": 90, "nanos": 0 },
+            "headers": { "add": [], "remove": [] },
+            "target": { "function": { "function": "pay", "rewrite": null } },
+            "host": null,
+            "path": "/a",
+        });
+        flatten("", value, 1, &mut fields);
+        let found: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            found,
+            [("path", "/a"), ("target", "{\"function\":{\"function\":\"pay\"}}"), ("timeout", "1m 30s"),]
+        );
+    }
+
+    #[test]
     fn what_is_long_is_named_by_its_digest() {
-        let (old, new) = (contents(&[], &[("a", route("/a", "x"))]), contents(&[], &[("a", route("/a", &"y".repeat(400)))]));
+        let (old, new) =
+            (contents(&[], &[("a", route("/a", "x"))]), contents(&[], &[("a", route("/a", &"y".repeat(400)))]));
         let found = lines(&old, &new);
         assert!(found.len() == 1 && found[0].contains("bytes, sha256:") && found[0].len() < 700, "{found:?}");
     }

@@ -7,11 +7,13 @@ use dunlin_proto::{
 use prost_types::Timestamp;
 
 use crate::{
+    deploy::Preview,
     keys,
     model::{
         AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
         PlanRecord, RouteRecord, Share, Time, VersionRecord,
     },
+    releases::Difference,
 };
 
 /// A moment.
@@ -128,6 +130,22 @@ pub(super) fn route(record: &RouteRecord) -> v1::Route {
         update_time: Some(timestamp(record.update_time)),
         creator: record.creator.clone(),
         ..v1::Route::from(&record.spec)
+    }
+}
+
+/// A field that differs.
+pub(super) fn difference(difference: Difference) -> v1::Difference {
+    let Difference { subject, field, before, after } = difference;
+    v1::Difference { subject, field, before, after }
+}
+
+/// What a deploy would change.
+pub(super) fn preview(preview: Preview) -> v1::DeployPreview {
+    v1::DeployPreview {
+        version: preview.number,
+        needs_allow_new_capabilities: !preview.changes.added_hosts.is_empty(),
+        capabilities: (!preview.changes.is_empty()).then(|| preview.changes.to_wire()),
+        differences: preview.differences.into_iter().map(difference).collect(),
     }
 }
 

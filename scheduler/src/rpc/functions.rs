@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Desk, aliases::shares, convert, name, page, request_id, text, upload};
 use crate::{
-    deploy::{Deploy, Progress, Stage},
+    deploy::{Deploy, Outcome, Progress, Stage},
     error::Error,
     store::{FunctionChange, RequestKey, Scope},
 };
@@ -193,6 +193,7 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         hold_traffic: request.hold_traffic,
         allow_new_capabilities: request.allow_new_capabilities,
         canary,
+        dry_run: request.dry_run,
         creator,
     })
 }
@@ -227,9 +228,12 @@ fn events(
                 yield Ok(v1::CreateVersionResponse { event: Some(Event::Progress(progress)) });
             }
             match now.outcome {
-                Some(Ok(version)) => {
-                    let version = convert::version(&version);
-                    yield Ok(v1::CreateVersionResponse { event: Some(Event::Version(version)) });
+                Some(Ok(outcome)) => {
+                    let event = match outcome {
+                        Outcome::Version(version) => Event::Version(convert::version(&version)),
+                        Outcome::Preview(preview) => Event::Preview(convert::preview(preview)),
+                    };
+                    yield Ok(v1::CreateVersionResponse { event: Some(event) });
                     return;
                 }
                 Some(Err(error)) => {

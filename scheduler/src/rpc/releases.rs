@@ -12,7 +12,7 @@ use super::{Desk, convert, functions::beyond, name, page, request_id};
 use crate::{
     error::Error,
     model::newest,
-    releases::{Contents, Difference, Division, FunctionState, ReleaseRecord, between, of_version},
+    releases::{Contents, Described, Difference, Division, FunctionState, ReleaseRecord, between, of_version},
     store::{RequestKey, Scope, Store},
 };
 
@@ -57,7 +57,7 @@ impl ReleaseService for Desk {
         };
         let mut differences = between(&old, &new);
         differences.extend(versions(&app.store, &target, &old, &new).await?);
-        let differences = differences.into_iter().map(to_wire).collect();
+        let differences = differences.into_iter().map(convert::difference).collect();
         Ok(Response::new(v1::DiffReleasesResponse { differences, from }))
     }
 
@@ -92,15 +92,14 @@ async fn versions(
         let Some(before) = before.and_then(|before| newest(&before.live.shares)) else { continue };
         let Some(after) = newest(&state.live.shares).filter(|after| *after != before) else { continue };
         let function = function(target, name);
-        let fetched = (
-            store.version_fetch(&function.version(before)).await,
-            store.version_fetch(&function.version(after)).await,
-        );
+        let fetched =
+            (store.version_fetch(&function.version(before)).await, store.version_fetch(&function.version(after)).await);
         // Another function of the same name may have taken the name since.
         if let (Ok(before), Ok(after)) = fetched
             && after.uid == state.uid
         {
-            found.extend(of_version(&format!("functions/{name}/versions/{}", after.number), &before, &after));
+            let subject = format!("functions/{name}/versions/{}", after.number);
+            found.extend(of_version(&subject, Some(&Described::of(&before)), &Described::of(&after)));
         }
     }
     Ok(found)
@@ -152,9 +151,4 @@ fn released(function: &FunctionRef, state: &FunctionState) -> v1::ReleasedFuncti
         disabled: state.disabled,
         aliases: live.chain(others).collect(),
     }
-}
-
-fn to_wire(difference: Difference) -> v1::ReleaseDifference {
-    let Difference { subject, field, before, after } = difference;
-    v1::ReleaseDifference { subject, field, before, after }
 }

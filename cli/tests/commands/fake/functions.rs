@@ -161,7 +161,12 @@ impl FunctionService for Fake {
     }
 
     async fn create_version(&self, request: Request<v1::CreateVersionRequest>) -> Answer<Self::CreateVersionStream> {
-        let version = self.create(&request.into_inner())?;
+        let request = request.into_inner();
+        if request.dry_run {
+            let events = stream::iter([Ok(v1::CreateVersionResponse { event: Some(preview()) })]);
+            return Ok(Response::new(Box::pin(events)));
+        }
+        let version = self.create(&request)?;
         let stages = [v1::DeployStage::Compiling, v1::DeployStage::Placing]
             .map(|stage| Event::Progress(v1::DeployProgress { stage: stage.into(), message: String::new() }));
         let events = stages.into_iter().chain([Event::Version(version)]);
@@ -179,4 +184,20 @@ impl FunctionService for Fake {
         let versions = self.state().versions.get(&parent).cloned().unwrap_or_default();
         Ok(Response::new(v1::ListVersionsResponse { versions, next_page_token: String::new() }))
     }
+}
+
+/// What a deploy would change.
+fn preview() -> Event {
+    let difference = v1::Difference {
+        subject: "functions/hello".to_owned(),
+        field: "traffic".to_owned(),
+        before: "v2=100".to_owned(),
+        after: "v3=100".to_owned(),
+    };
+    Event::Preview(v1::DeployPreview {
+        version: 3,
+        differences: vec![difference],
+        needs_allow_new_capabilities: true,
+        ..Default::default()
+    })
 }

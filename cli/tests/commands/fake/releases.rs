@@ -56,16 +56,14 @@ impl ReleaseService for Fake {
     async fn diff_releases(&self, request: Request<v1::DiffReleasesRequest>) -> Answer<v1::DiffReleasesResponse> {
         let v1::DiffReleasesRequest { name, from } = request.into_inner();
         named(&name)?;
-        let line = |subject: &str, field: &str, before: &str, after: &str| v1::ReleaseDifference {
+        let line = |subject: &str, field: &str, before: &str, after: &str| v1::Difference {
             subject: subject.to_owned(),
             field: field.to_owned(),
             before: before.to_owned(),
             after: after.to_owned(),
         };
-        let differences = vec![
-            line("functions/pay", "traffic", "v1=100", "v1=90,v2=10"),
-            line("routes/a", "path", "", "/a"),
-        ];
+        let differences =
+            vec![line("functions/pay", "traffic", "v1=100", "v1=90,v2=10"), line("routes/a", "path", "", "/a")];
         Ok(Response::new(v1::DiffReleasesResponse { differences, from }))
     }
 

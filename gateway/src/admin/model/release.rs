@@ -167,8 +167,8 @@ pub(crate) struct ReleaseDifference {
 
 impl From<v1::DiffReleasesResponse> for ReleaseDiff {
     fn from(wire: v1::DiffReleasesResponse) -> Self {
-        let one = |it: v1::ReleaseDifference| {
-            let v1::ReleaseDifference { subject, field, before, after } = it;
+        let one = |it: v1::Difference| {
+            let v1::Difference { subject, field, before, after } = it;
             ReleaseDifference { subject, field, before, after }
         };
         Self { from: wire.from, differences: wire.differences.into_iter().map(one).collect() }

@@ -13,7 +13,7 @@ fn release(scheduler: &Scheduler, namespace: &str, number: u32) -> Result<v1::Re
         name: format!("{namespace}/releases/{number}"),
         number,
         create_time: Some(super::data::ago(600 / u64::from(number))),
-        creator: "zoe".to_owned(),
+        creator: super::EVIL.to_owned(),
         cause: cause.to_owned(),
         ..Default::default()
     })
@@ -62,7 +62,7 @@ impl ReleaseService for Scheduler {
     ) -> Result<Response<v1::DiffReleasesResponse>, Status> {
         let v1::DiffReleasesRequest { name, from } = self.open("DiffReleases", request);
         let release = named(self, &name)?;
-        let differences = vec![v1::ReleaseDifference {
+        let differences = vec![v1::Difference {
             subject: "routes/pay".to_owned(),
             field: "path".to_owned(),
             before: String::new(),
