@@ -209,6 +209,23 @@ def test_routes_and_stored_answers(visit, cluster, api, shop):
     picture(page, "keys")
 
 
+def test_releases_are_compared_and_come_back(visit, cluster, api, shop):
+    page = visit().sign_in(cluster.token)
+    name = f"namespaces/{shop}/functions/greeter"
+    api.call("RouteService.PutRoute", route={"name": f"namespaces/{shop}/routes/hi", "path": "/hi", "function": {"function": "greeter"}})
+    api.call("FunctionService.UpdateFunction", function={"name": name, "public": False}, update_mask="public")
+    page.goto(f"/namespaces/{shop}/releases")
+    expect(page.locator("body")).to_contain_text("put route hi")
+    picture(page, "releases")
+    page.locator("tbody tr").nth(1).get_by_role("link").click()
+    expect(page.locator("body")).to_contain_text("routes/hi")
+    page.get_by_text("Go back to release").first.click()
+    picture(page, "release")
+    page.get_by_role("button", name=re.compile("Give callers release")).click()
+    expect(page.get_by_role("status")).to_contain_text("on every gateway")
+    assert api.call("FunctionService.GetFunction", name=name)["function"]["public"]
+
+
 def test_a_viewer_sees_and_changes_nothing(visit, cluster, api, shop, secrets_seen):
     grants = [{"namespace": shop, "role": "ROLE_VIEWER"}]
     token = api.call("TokenService.CreateToken", subject="viewer", purpose="TOKEN_PURPOSE_ADMINISTRATION", grants=grants)["token"]
@@ -257,7 +274,7 @@ def test_pages_forbid_what_they_do_not_need(cluster):
     assert "no-store" in headers["cache-control"]
 
 
-PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations", "/routes", "/keys"]
+PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations", "/routes", "/releases", "/keys"]
 
 
 def test_phone_width_needs_no_sideways_scrolling(visit, cluster, shop):

@@ -26,7 +26,7 @@ pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStr
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
-pub(crate) use release::{Release, ReleaseDiff, ReleaseList, RestoredRelease};
+pub(crate) use release::{Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
 

@@ -12,6 +12,7 @@ mod invocation;
 mod keys;
 mod logs;
 mod overview;
+mod releases;
 mod routes;
 mod shell;
 mod sign_in;
@@ -47,6 +48,9 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
         .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
         .route("/namespaces/{namespace}/keys/{key}/revoke", post(keys::revoke))
+        .route("/namespaces/{namespace}/releases", get(releases::list))
+        .route("/namespaces/{namespace}/releases/{release}", get(releases::page))
+        .route("/namespaces/{namespace}/releases/{release}/rollback", post(releases::rollback))
         .route("/namespaces/{namespace}/routes", get(routes::page))
         .route("/namespaces/{namespace}/cache/purge", post(routes::purge))
         .route("/namespaces/{namespace}/functions/{function}", get(function::page))

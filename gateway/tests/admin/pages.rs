@@ -21,6 +21,8 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/logs",
         "/namespaces/shop/keys",
         "/namespaces/shop/routes?purged=%3Cscript%3Ealert(1)%3C/script%3E&lagging=%3Cimg%20src=x%3E",
+        "/namespaces/shop/releases?restored=1&now=3&lagging=%3Cimg%20src=x%3E",
+        "/namespaces/shop/releases/2",
         "/workers/worker-1",
     ]
     .into_iter()
@@ -237,6 +239,30 @@ async fn routes_are_shown_and_stored_answers_forgotten() {
     for wrong in [&[("what", "path"), ("value", "no path")][..], &[("what", "colour")], &[]] {
         assert_eq!(press(wrong).await.status(), 400, "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_are_shown_with_what_they_changed_and_come_back() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let text = world.page("/namespaces/shop/releases", &token).await.text().await.unwrap();
+    for part in ["put route pay", "deploy checkout@3", "/namespaces/shop/releases/1\"", "dunlin release list"] {
+        assert!(text.contains(part), "{part}");
+    }
+    let page = "/namespaces/shop/releases/2";
+    let text = world.page(page, &token).await.text().await.unwrap();
+    for part in ["routes/pay", "/pay", "against release 1", "dunlin release rollback 2 --namespace shop", "Go back to"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    let reader = world.page(page, &world.tokens.with(&[("shop", "viewer")])).await.text().await.unwrap();
+    assert!(!reader.contains("<form method=\"post\" action=\"/namespaces/shop/releases"));
+    assert_eq!(world.page("/namespaces/shop/releases/9", &token).await.status(), 404);
+    let id = "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b";
+    let done = world.form(&format!("{page}/rollback"), &token, &[("request_id", id)]).send().await.unwrap();
+    let location = done.headers()["location"].to_str().unwrap().to_owned();
+    let text = world.page(&location, &token).await.text().await.unwrap();
+    assert!(text.contains("what they got in release 2: release 3; not yet on gateway-2."), "{location}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,8 @@ pub(super) enum Section {
     Log,
     /// Which requests become what.
     Routes,
+    /// What callers got.
+    Releases,
     /// Who may call.
     Keys,
 }
@@ -75,6 +77,7 @@ impl Shell {
             (Section::Invocations, "Invocations", "/invocations"),
             (Section::Log, "Log", "/logs"),
             (Section::Routes, "Routes", "/routes"),
+            (Section::Releases, "Releases", "/releases"),
             (Section::Keys, "Keys", "/keys"),
         ];
         tabs.into_iter().map(tab).collect()
