@@ -11,6 +11,7 @@ use crate::{
     catalog::CatalogKeeper,
     cluster::Cluster,
     codes::{Codes, Workshop},
+    collection::Keeping,
     deploy::Deploys,
     error::Error,
     lending::Lending,
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) members: Members,
     pub(crate) lending: Lending,
     trials: Trials,
+    keeping: Keeping,
     shutdown: Shutdown,
 }
 
@@ -49,7 +51,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        setup: &Setup,
+        (setup, keeping): (&Setup, Keeping),
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
@@ -68,7 +70,7 @@ impl App {
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
         let shutdown = shutdown.clone();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, shutdown });
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, keeping, shutdown });
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
@@ -143,6 +145,22 @@ impl App {
         }
     }
 
+    /// Deletes versions that are old and that nobody can get any more.
+    async fn collect_versions(&self) {
+        let (catalog, now) = (self.catalog.current(), Time::now());
+        for function in catalog.functions.values().filter(|function| self.keeping.concerns(function, now)) {
+            let name = function.record.reference();
+            match self.store.versions_collect(&name, self.keeping, now).await {
+                Ok(gone) if gone.is_empty() => {}
+                Ok(gone) => tracing::info!(function = %name, versions = ?gone, "old versions have been deleted"),
+                Err(error) => {
+                    let cause = format!("{:#}", anyhow::Error::new(error));
+                    tracing::warn!(function = %name, cause, "old versions can't be deleted");
+                }
+            }
+        }
+    }
+
     async fn keep_tidy(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -161,6 +179,7 @@ impl App {
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }
+            self.collect_versions().await;
             // Keys that have expired since.
             self.catalog.reload().await;
         }

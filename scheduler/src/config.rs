@@ -5,6 +5,7 @@ mod acme;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -12,7 +13,7 @@ use dunlin_process::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
 pub use self::acme::{AcmeConfig, ChallengeKind};
-use crate::store::Database;
+use crate::{collection::Keeping, store::Database};
 
 /// The scheduler's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,11 @@ pub struct Config {
     /// File with the key that encrypts private keys in database and data folder. Default: `keys/storage.key` in the data folder,
     /// made at the first start.
     pub storage_key: Option<PathBuf>,
+    /// How many of a function's newest versions are kept in any case. Default 50.
+    pub keep_versions: usize,
+    /// How many days every version is kept. Older ones go, unless they are among the newest, have calls, or are in one of the last ten
+    /// releases of their namespace. Default 30.
+    pub keep_version_days: u32,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
     /// `text` or `json`. Default `text`.
@@ -71,6 +77,8 @@ impl Default for Config {
             compiler_cpu_seconds: 60,
             certificate_seconds: 24 * 3600,
             storage_key: None,
+            keep_versions: 50,
+            keep_version_days: 30,
             acme: AcmeConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
@@ -149,8 +157,17 @@ impl Config {
         ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
         let seconds = self.certificate_seconds;
         ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
+        let (count, days) = (self.keep_versions, self.keep_version_days);
+        ensure!(count >= 1, "keep_versions is 0 but must be 1 at least: a function's newest version is kept");
+        ensure!((1..=36_500).contains(&days), "keep_version_days is {days} but must lie between 1 and 36500");
         self.acme.check()?;
         self.database().map(drop)
+    }
+
+    /// Which versions are kept whatever becomes of them.
+    pub(crate) fn keeping(&self) -> Keeping {
+        let age = Duration::from_secs(u64::from(self.keep_version_days) * 24 * 3600);
+        Keeping { count: self.keep_versions, age }
     }
 
     /// The database to use.
@@ -189,6 +206,18 @@ mod tests {
             let error = Config { certificate_seconds, ..Config::default() }.check().unwrap_err().to_string();
             assert!(error.contains("certificate_seconds"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_versions_has_bounds() {
+        for config in [
+            Config { keep_versions: 0, ..Config::default() },
+            Config { keep_version_days: 0, ..Config::default() },
+            Config { keep_version_days: 36_501, ..Config::default() },
+        ] {
+            assert!(config.check().unwrap_err().to_string().contains("keep_version"));
+        }
+        assert_eq!(Config::default().keeping().age, Duration::from_secs(30 * 24 * 3600));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod capabilities;
 mod catalog;
 mod cluster;
 mod codes;
+mod collection;
 mod command;
 mod compiler;
 mod config;

@@ -17,6 +17,7 @@ use crate::{
     artifacts::Artifacts,
     authority::Authority,
     codes::Workshop,
+    collection::Keeping,
     compiler::{ChildLimits, Compiler, Queue},
     config::Config,
     keyring::Keyring,
@@ -51,6 +52,7 @@ pub struct Scheduler {
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     setup: Setup,
+    keeping: Keeping,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -89,8 +91,8 @@ impl Scheduler {
         let listener = listen(config.listen)?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
-        let authority = Arc::new(authority);
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, _data: data })
+        let (authority, keeping) = (Arc::new(authority), config.keeping());
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, keeping, _data: data })
     }
 
     /// Where it listens.
@@ -133,7 +135,8 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(self.database, (self.workshop, self.setup), app.clone(), reporter, work.clone()));
+        let made = (self.workshop, self.setup, self.keeping);
+        let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -168,7 +171,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, setup): (Arc<Workshop>, Setup),
+    (workshop, setup, keeping): (Arc<Workshop>, Setup, Keeping),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -176,7 +179,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &setup, &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), (&setup, keeping), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -199,11 +202,11 @@ async fn open(
 async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
-    setup: &Setup,
+    (setup, keeping): (&Setup, Keeping),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, setup, shutdown).await?)
+    Ok(App::start(store, workshop, (setup, keeping), shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -11,6 +11,7 @@ mod artifacts;
 mod catalog;
 mod certificates;
 mod changes;
+mod collection;
 mod domains;
 mod functions;
 mod holders;

@@ -59,7 +59,7 @@ fn of(name: &AliasName) -> String {
 }
 
 /// All aliases of a function: `live`, then the others in the order of their names.
-async fn alias_list_in_tx(
+pub(super) async fn alias_list_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &FunctionRecord,
 ) -> Result<Vec<AliasRecord>, Error> {
@@ -225,7 +225,13 @@ impl Store {
             return Ok(None);
         }
         config_bump(&mut tx).await?;
-        self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), format!("divide {}: {}", of(name), text(&alias.shares))).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("divide {}: {}", of(name), text(&alias.shares)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Some(alias))
     }
@@ -271,7 +277,13 @@ impl Store {
             request_note_in_tx(&mut tx, request, &target).await?;
         }
         config_bump(&mut tx).await?;
-        self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), format!("promote {}@{target}", of(name))).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("promote {}@{target}", of(name)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(Some((alias, target)))
     }
@@ -305,7 +317,13 @@ impl Store {
             return Ok(false);
         }
         config_bump(&mut tx).await?;
-        self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), format!("delete {}", of(name))).await?;
+        self.release_record_in_tx(
+            &mut tx,
+            &name.namespace,
+            Touched::Function(&name.function),
+            format!("delete {}", of(name)),
+        )
+        .await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -1,5 +1,7 @@
 //! Releases: each change of what callers get makes one, and going back to one is whole or nothing.
 
+use std::time::Duration;
+
 use dunlin_proto::{
     ErrorCode,
     model::Sticky,
@@ -9,9 +11,10 @@ use dunlin_proto::{
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused, request};
 use crate::{
+    collection::Keeping,
     model::{DomainRecord, DomainTls, RouteRecord, Share, Time},
     releases::Contents,
-    store::{AliasChange, FunctionChange, Import, NewVersion},
+    store::{AliasChange, FunctionChange, Import, NewVersion, Store},
 };
 
 conformance!(
@@ -26,6 +29,8 @@ conformance!(
     going_back_to_what_callers_get_is_no_release,
     a_repeated_rollback_does_nothing_more,
     what_is_gone_does_not_come_back_and_nothing_is_half_done,
+    old_versions_go_and_what_somebody_may_get_stays,
+    of_a_promotion_and_a_collection_at_once_one_finds_the_other,
 );
 
 fn release(number: u32) -> ReleaseName {
@@ -195,9 +200,12 @@ async fn what_there_was_is_the_first_release(bench: &Bench) {
     let store = &bench.store;
     deploy(bench, &function("shop", "till")).await;
     store.namespace_create(&namespace("idle"), None).await.unwrap();
-    for table in ["DELETE FROM releases", "DELETE FROM release_parts"] {
-        sqlx::query(table).execute(&store.pool).await.unwrap();
+    // The database of a software without releases, although with everything that came beside them.
+    for undone in ["DROP TABLE releases", "DROP TABLE release_parts", "DELETE FROM _sqlx_migrations WHERE version = 11"]
+    {
+        sqlx::query(undone).execute(&store.pool).await.unwrap();
     }
+    Store::open(&bench.database).await.unwrap().close().await;
     for _ in 0..2 {
         store.releases_begin().await.unwrap();
         assert_eq!(count(bench).await, 1);
@@ -323,4 +331,62 @@ async fn what_is_gone_does_not_come_back_and_nothing_is_half_done(bench: &Bench)
     store.function_delete(&function("shop", "verify"), "").await.unwrap();
     assert_eq!((count(bench).await, contents(bench, newest).await), (newest + 2, before.clone()));
     assert_eq!((config_version(bench).await, contents(bench, newest + 2).await), (config + 3, before));
+}
+
+async fn numbers(bench: &Bench) -> Vec<u32> {
+    let listed = bench.store.version_list(&function("shop", "till"), i64::MAX, 1_000).await.unwrap();
+    listed.iter().rev().map(|version| version.number.get()).collect()
+}
+
+const KEEPING: Keeping = Keeping { count: 2, age: Duration::from_secs(3600) };
+
+fn later() -> Time {
+    Time::now().after(Duration::from_secs(7200))
+}
+
+async fn old_versions_go_and_what_somebody_may_get_stays(bench: &Bench) {
+    let (store, till) = (&bench.store, function("shop", "till"));
+    for _ in 0..12 {
+        deploy(bench, &till).await;
+    }
+    let held = NewVersion { activation: false, ..new_version(&till) };
+    for _ in 0..5 {
+        store.version_create(&held, None).await.unwrap();
+    }
+    // It waits for its traffic.
+    let waiting = store.version_create(&new_version(&till), None).await.unwrap();
+    for _ in 0..3 {
+        store.version_create(&held, None).await.unwrap();
+    }
+    store.alias_set(&alias("old"), "", &shares(&[(2, 100)])).await.unwrap();
+    let config = config_version(bench).await;
+    assert!(store.versions_collect(&till, KEEPING, Time::now()).await.unwrap().is_empty(), "none is old");
+    let many = Keeping { count: 100, ..KEEPING };
+    assert!(store.versions_collect(&till, many, later()).await.unwrap().is_empty(), "there are not many");
+    assert_eq!(config_version(bench).await, config);
+    let gone = store.versions_collect(&till, KEEPING, later()).await.unwrap();
+    // Of 13 releases the last ten are those of the deploys 4 to 12 and of the alias.
+    assert_eq!(numbers(bench).await, [2, 4, 5, 6, 7, 8, 9, 10, 11, 12, waiting.number.get(), 20, 21]);
+    assert_eq!((gone.len(), config_version(bench).await), (8, config + 1));
+    assert_eq!(store.function_fetch(&till).await.unwrap().history.len(), 9 + 1, "nobody is sent back to what is gone");
+    let message = refused(store.release_restore(&release(1), None).await, ErrorCode::FailedPrecondition);
+    assert!(message.contains("versions/1"), "{message}");
+    for number in 4..=13 {
+        store.release_restore(&release(number), None).await.unwrap();
+    }
+}
+
+async fn of_a_promotion_and_a_collection_at_once_one_finds_the_other(bench: &Bench) {
+    let (store, till) = (&bench.store, function("shop", "till"));
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    for number in 0..4 {
+        let new = NewVersion { activation: number == 0, ..new_version(&till) };
+        let version = store.version_create(&new, None).await.unwrap();
+        store.version_activate(&version.name()).await.unwrap();
+    }
+    let live = alias("live");
+    let promote = store.alias_promote(&live, Some(number(2)), None);
+    let (promoted, gone) = tokio::join!(promote, store.versions_collect(&till, KEEPING, later()));
+    let there = numbers(bench).await.contains(&2);
+    assert_eq!((promoted.is_ok(), gone.unwrap().contains(&number(2))), (there, !there));
 }
