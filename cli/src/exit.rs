@@ -62,7 +62,7 @@ impl From<ErrorCode> for Exit {
     fn from(code: ErrorCode) -> Self {
         match code {
             ErrorCode::Unauthenticated | ErrorCode::PermissionDenied => Self::NotAuthorised,
-            ErrorCode::NotFound | ErrorCode::Misdirected => Self::NotFound,
+            ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::Misdirected => Self::NotFound,
             ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::RequestTimeout | ErrorCode::WorkerLost => {
                 Self::Unreachable
             }

@@ -46,6 +46,9 @@ pub struct Config {
     /// Names by which everybody reaches this gateway, for paths of all namespaces. No namespace can have them as a domain of
     /// its own; without any, only operators give domains where paths are served. Default none.
     pub shared_hosts: Vec<DomainName>,
+    /// How long after it was made a version's own address works while the version has no calls; with `0s`, for ever. Default 7d.
+    #[serde(with = "duration")]
+    pub preview_age: Duration,
     /// Threads that serve functions; as many as there are processors where nothing else is on the machine. Default: half the
     /// processors.
     pub threads: usize,
@@ -155,6 +158,7 @@ impl Default for Config {
             domain: None,
             path_addressing: None,
             shared_hosts: Vec::new(),
+            preview_age: Duration::from_secs(7 * 24 * 3600),
             threads: Cores::half(),
             grace: Duration::from_secs(30),
             log_format: LogFormat::Text,

@@ -16,6 +16,7 @@ mod head;
 pub(crate) mod headers;
 mod origin;
 mod passing;
+mod preview;
 mod redirect;
 mod routed;
 mod target;
@@ -26,6 +27,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -170,7 +172,9 @@ impl Functions {
         // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
+        let age = choice.is_preview().then_some(context.config.preview_age);
         let Chosen { version, cookie } = choice.settle(&function, known)?;
+        preview::check(&version, &function.name, age, SystemTime::now())?;
         // Limits of the version, as far as the head tells, and what the route takes.
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));

@@ -121,6 +121,8 @@ pub(crate) struct Version {
     pub(crate) standbys: usize,
     /// What is lost with its worker may run again.
     pub(crate) idempotent: bool,
+    /// When it was made; nothing where an older scheduler does not say.
+    pub(crate) made: Option<SystemTime>,
     /// What callers want of it now; survives changes of the configuration.
     pub(crate) demand: Arc<Demand>,
 }

@@ -61,6 +61,8 @@ codes! {
     AlreadyExists "already_exists" 409 AlreadyExists,
     /// The state does not allow it now.
     FailedPrecondition "failed_precondition" 409 FailedPrecondition,
+    /// It was there, and is for nobody any more.
+    Gone "gone" 410 NotFound,
     /// A body or artifact is over its limit.
     PayloadTooLarge "payload_too_large" 413 OutOfRange,
     /// The request's target is over its limit.

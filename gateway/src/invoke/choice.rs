@@ -82,7 +82,10 @@ impl Choice {
             Self::Divided(split) => choose(&split, caller),
         };
         let number = number.ok_or_else(nobody)?;
-        let missing = || ApiError::not_found(format!("version {number} of function {}", function.name.function));
+        let missing = || {
+            let error = ApiError::not_found(format!("version {number} of function {}", function.name.function));
+            error.hint("versions that are old and have no calls are deleted; those that there are: dunlin versions")
+        };
         Ok(Chosen { version: function.version(number).cloned().ok_or_else(missing)?, cookie })
     }
 }

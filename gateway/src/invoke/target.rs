@@ -201,6 +201,7 @@ mod tests {
                     response_body_bytes: 1,
                     standbys: 2,
                     idempotent: false,
+                    made: None,
                     demand,
                 }),
             )

@@ -145,6 +145,7 @@ fn function(
             response_body_bytes: wire.response_body_bytes,
             standbys: wire.standbys.min(8) as usize,
             idempotent: wire.idempotent,
+            made: wire.create_time.and_then(|time| time.try_into().ok()),
             demand: demand.get(&key).cloned().unwrap_or_default(),
         };
         Ok((wire.number, Arc::new(version)))

@@ -222,6 +222,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         response_body_bytes: 64 << 20,
         standbys: 2,
         idempotent: false,
+        create_time: None,
     };
     let function = |name: &str, public, uid: String| FunctionConfig {
         uid,
@@ -234,6 +235,13 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
     };
     let mut twice = function(IDEMPOTENT, true, uid.to_string());
     twice.versions.iter_mut().for_each(|version| version.idempotent = true);
+    // The first has the calls; the second was made in 1970, and nobody has called it since.
+    let mut old = function("old", true, uid.to_string());
+    old.traffic = vec![TrafficShare { version: 1, percent: 100 }];
+    for version in &mut old.versions {
+        version.create_time = Some(prost_types::Timestamp::default());
+        version.standbys = if version.number == 1 { 2 } else { 0 };
+    }
     let mut sticky = function("sticky", true, uid.to_string());
     sticky.sticky = Some(StickyConfig { division: 3, header: "x-user".into(), cookie: true });
     let key = |id: &str, namespace: &str, functions: &[&str]| KeyConfig {
@@ -252,6 +260,7 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
             function(PRIVATE, false, uid.to_string()),
             twice,
             sticky,
+            old,
         ],
         keys: vec![key(KEYS[0], "shop", &[]), key(KEYS[1], "shop", &["other"]), key(KEYS[2], "bank", &[])],
         token_keys: vec![TokenKey { id: "k1".into(), public_key: token_key.to_vec().into() }],

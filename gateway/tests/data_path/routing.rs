@@ -130,6 +130,9 @@ async fn a_version_has_an_address_for_developers_alone() {
         ("/shop/open@9/", None, 401),
         ("/shop/open@9/", developer(), 404),
         ("/shop/none@1/", developer(), 404),
+        ("/shop/old@1/", developer(), 200),
+        ("/shop/old@2/", developer(), 410),
+        ("/shop/old@2/", None, 401),
     ] {
         assert_eq!(call(path, token.clone()).await.status, status, "{path} {token:?}");
     }

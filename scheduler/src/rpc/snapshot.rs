@@ -187,6 +187,7 @@ fn version(version: &VersionRecord, standbys: u32) -> wire::VersionConfig {
         response_body_bytes: limits.response_body_bytes,
         standbys,
         idempotent: version.spec.idempotent,
+        create_time: Some(timestamp(version.create_time)),
     }
 }
 
