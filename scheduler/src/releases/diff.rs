@@ -4,7 +4,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dunlin_proto::{ids::Digest, model::VersionSpec, route::RouteSpec};
+use dunlin_proto::{
+    ids::Digest,
+    model::VersionSpec,
+    route::{Redirect, RouteSpec, RouteTarget, StaticResponse},
+};
 use serde_json::Value;
 
 use super::{Contents, Division, FunctionState, changed};
@@ -130,7 +134,23 @@ fn division_fields(division: &Division) -> Fields {
 fn of_route(route: &RouteSpec) -> Fields {
     let mut fields = Fields::new();
     flatten("", serde_json::to_value(route).unwrap_or_default(), 1, &mut fields);
+    fields.insert("target".to_owned(), shown(&target(&route.target)));
     fields
+}
+
+/// What becomes of a route's requests, for people.
+fn target(target: &RouteTarget) -> String {
+    match target {
+        RouteTarget::Function { function, alias, rewrite } => {
+            let alias = alias.as_ref().map(|alias| format!(":{alias}")).unwrap_or_default();
+            let rewrite = rewrite.as_ref().map(|rewrite| format!(" as {rewrite}")).unwrap_or_default();
+            format!("function {function}{alias}{rewrite}")
+        }
+        RouteTarget::Response(StaticResponse { status, content_type, body }) => {
+            format!("{status} {content_type} {}", String::from_utf8_lossy(body))
+        }
+        RouteTarget::Redirect(Redirect { location, status }) => format!("{status} to {location}"),
+    }
 }
 
 fn version_fields(version: &Described<'_>) -> Fields {
@@ -251,7 +271,13 @@ mod tests {
                 contents(&[("pay", function(&[(1, 100)], true, &[("beta", 2)]))], &[("a", route("/a", "x"))]),
                 vec!["functions/pay public: false -> true", "functions/pay/aliases/beta traffic:  -> v2=100"],
             ),
-            (contents(&[("pay", one.clone())], &[("a", route("/b", "x"))]), vec!["routes/a path: /a -> /b"]),
+            (
+                contents(&[("pay", one.clone())], &[("a", route("/b", "y"))]),
+                vec![
+                    "routes/a path: /a -> /b",
+                    "routes/a target: 200 text/plain; charset=utf-8 x -> 200 text/plain; charset=utf-8 y",
+                ],
+            ),
             (
                 contents(&[("pay", one)], &[]),
                 vec!["routes/a compress: false -> ", "routes/a path: /a -> ", "routes/a auth: function -> "],

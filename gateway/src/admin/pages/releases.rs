@@ -56,7 +56,7 @@ struct ReleaseRow {
 }
 
 impl ReleaseRow {
-    fn new(head: ReleaseHead, when: impl Fn(Time) -> When) -> Self {
+    fn new(head: &ReleaseHead, when: impl Fn(Time) -> When) -> Self {
         Self {
             href: format!("/{}", head.name),
             number: head.number,
@@ -103,12 +103,12 @@ pub(super) async fn list(
         Shell::new(&app, &who, Some(&parent.namespace), Section::Releases),
     );
     let now = std::time::SystemTime::now();
-    let row = |head| ReleaseRow::new(head, |time| When::new(time, now));
+    let row = |head: &ReleaseHead| ReleaseRow::new(head, |time| When::new(time, now));
     render(&ReleasesPage {
         shell,
         namespace: parent.namespace.to_string(),
         done: done.sentence(),
-        releases: ReleaseList::from(found?).releases.into_iter().map(row).collect(),
+        releases: ReleaseList::from(found?).releases.iter().map(row).collect(),
     })
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
     let now = std::time::SystemTime::now();
     render(&ReleasePage {
         shell,
-        release: ReleaseRow::new(ReleaseHead::from(&found), |time| When::new(time, now)),
+        release: ReleaseRow::new(&ReleaseHead::from(&found), |time| When::new(time, now)),
         from,
         differences: differences.map(|lines| lines.into_iter().take(MOST_LINES).map(shown).collect()),
         more,
