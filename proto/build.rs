@@ -4,9 +4,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 14] = [
+const SCHEMAS: [&str; 16] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
+    "dunlin/v1/audit.proto",
     "dunlin/v1/cluster.proto",
     "dunlin/v1/function.proto",
     "dunlin/v1/invocation.proto",
@@ -15,6 +16,7 @@ const SCHEMAS: [&str; 14] = [
     "dunlin/v1/plan.proto",
     "dunlin/v1/route.proto",
     "dunlin/internal/v1/artifact.proto",
+    "dunlin/internal/v1/audit.proto",
     "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",
     "dunlin/internal/v1/session.proto",

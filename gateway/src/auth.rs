@@ -10,6 +10,7 @@ mod claims;
 pub(crate) mod introduction;
 mod jwks;
 mod key;
+mod origin;
 mod token;
 
 use std::{
@@ -26,6 +27,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use introduction::Introduction;
+pub(crate) use origin::Origin;
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 
@@ -63,6 +65,10 @@ pub(crate) struct Principal {
     pub(crate) expires: SystemTime,
     /// What it grants.
     pub(crate) grants: Vec<Grant>,
+    /// Its id; empty where it has none.
+    pub(crate) token_id: String,
+    /// Where the request comes from that it came with.
+    pub(crate) origin: Origin,
 }
 
 impl Principal {

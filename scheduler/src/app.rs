@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) members: Members,
     pub(crate) lending: Lending,
     trials: Trials,
+    /// How long entries of the audit log are kept.
+    audit_age: Duration,
     shutdown: Shutdown,
 }
 
@@ -50,6 +52,7 @@ impl App {
         store: Store,
         workshop: Arc<Workshop>,
         setup: &Setup,
+        audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
@@ -67,7 +70,8 @@ impl App {
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
         let shutdown = shutdown.clone();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, shutdown });
+        let app =
+            Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, audit_age, shutdown });
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
@@ -159,6 +163,13 @@ impl App {
             }
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
+            }
+            let old = Time(Time::now().0.saturating_sub(Time(0).after(self.audit_age).0));
+            if let Err(error) = self.store.audit_prune(old).await {
+                tracing::warn!(
+                    cause = format!("{:#}", anyhow::Error::new(error)),
+                    "old audit entries can't be deleted"
+                );
             }
             // Keys that have expired since.
             self.catalog.reload().await;

@@ -46,6 +46,8 @@ pub struct Config {
     /// File with the key that encrypts private keys in database and data folder. Default: `keys/storage.key` in the data folder,
     /// made at the first start.
     pub storage_key: Option<PathBuf>,
+    /// How long entries of the audit log are kept, in days. Default 400.
+    pub audit_days: u32,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
     /// `text` or `json`. Default `text`.
@@ -71,6 +73,7 @@ impl Default for Config {
             compiler_cpu_seconds: 60,
             certificate_seconds: 24 * 3600,
             storage_key: None,
+            audit_days: 400,
             acme: AcmeConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
@@ -147,6 +150,8 @@ impl Config {
         );
         let seconds = self.compiler_cpu_seconds;
         ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
+        let days = self.audit_days;
+        ensure!((1..=36_500).contains(&days), "audit_days is {days} but must lie between 1 and 36500");
         let seconds = self.certificate_seconds;
         ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
         self.acme.check()?;

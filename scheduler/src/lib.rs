@@ -4,12 +4,13 @@
 //! # Layout
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
-//! `lending` divides limited rates over gateways; `trials` remembers what workers found out, `purges` what gateways forget; `acme` gets certificates for domains;
+//! `lending` divides limited rates over gateways; `trials` remembers what workers found out, `purges` what gateways forget; `acme` gets certificates for domains; `audit` is what the audit log says of changes;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
 mod app;
 mod artifacts;
+mod audit;
 mod authority;
 mod autoscale;
 mod capabilities;

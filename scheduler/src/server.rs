@@ -15,6 +15,7 @@ use crate::{
     acme::Setup,
     app::App,
     artifacts::Artifacts,
+    audit::Ledger,
     authority::Authority,
     codes::Workshop,
     compiler::{ChildLimits, Compiler, Queue},
@@ -51,6 +52,7 @@ pub struct Scheduler {
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     setup: Setup,
+    ledger: Ledger,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -86,11 +88,12 @@ impl Scheduler {
             engine: watch::Sender::new(None),
         });
         let tokens = Arc::new(TokenSigner::open(&keys)?);
+        let ledger = Ledger::open(&keys, config.audit_days)?;
         let listener = listen(config.listen)?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let authority = Arc::new(authority);
-        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, _data: data })
+        Ok(Self { listener, addresses, database, trust, authority, workshop, tokens, setup, ledger, _data: data })
     }
 
     /// Where it listens.
@@ -133,7 +136,8 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let opening = work.spawn(open(self.database, (self.workshop, self.setup), app.clone(), reporter, work.clone()));
+        let parts = (self.workshop, self.setup, self.ledger);
+        let opening = work.spawn(open(self.database, parts, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
             failed = failure(opening) => Err(failed),
@@ -168,7 +172,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, setup): (Arc<Workshop>, Setup),
+    (workshop, setup, ledger): (Arc<Workshop>, Setup, Ledger),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -176,7 +180,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &setup, &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), (&setup, &ledger), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -199,11 +203,11 @@ async fn open(
 async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
-    setup: &Setup,
+    (setup, ledger): (&Setup, &Ledger),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
-    let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, setup, shutdown).await?)
+    let store = Store::open(database).await?.audited(ledger.signer.clone());
+    Ok(App::start(store, workshop, setup, ledger.age, shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -108,7 +108,14 @@ mod tests {
     use super::*;
 
     fn verified(expires: SystemTime) -> Verified {
-        let principal = Principal { subject: "zoe".into(), issuer: "dunlin".into(), expires, grants: Vec::new() };
+        let principal = Principal {
+            subject: "zoe".into(),
+            issuer: "dunlin".into(),
+            expires,
+            grants: Vec::new(),
+            token_id: String::new(),
+            origin: crate::auth::Origin::default(),
+        };
         Verified { principal: Arc::new(principal), callable: Vec::new(), handed_on: Vec::new() }
     }
 

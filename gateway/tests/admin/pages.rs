@@ -21,6 +21,8 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/logs",
         "/namespaces/shop/keys",
         "/namespaces/shop/routes?purged=%3Cscript%3Ealert(1)%3C/script%3E&lagging=%3Cimg%20src=x%3E",
+        "/namespaces/shop/audit?subject=%3Cscript%3Ealert(1)%3C/script%3E&action=route",
+        "/audit",
         "/workers/worker-1",
     ]
     .into_iter()

@@ -17,6 +17,7 @@ use super::{
     row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{FunctionRecord, Share, Time},
 };
@@ -50,6 +51,10 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         create_time: row::time(row, "create_time")?,
         update_time: row::time(row, "update_time")?,
     })
+}
+
+fn change(action: &'static str, name: &FunctionRef) -> Change {
+    Change::new(action, &name.namespace, name)
 }
 
 fn missing(name: &FunctionRef) -> Error {
@@ -162,6 +167,7 @@ impl Store {
     ) -> Result<Option<FunctionRecord>, Error> {
         let mut tx = self.begin().await?;
         let mut function = function_fetch_in_tx(&mut tx, name).await?;
+        let before = function.clone();
         if !etag.is_empty() && etag != function.etag() {
             return Err(stale(name));
         }
@@ -181,6 +187,7 @@ impl Store {
             return Ok(None);
         }
         config_bump(&mut tx).await?;
+        self.audit_in_tx(&mut tx, self::change("function.update", name).before(&before).after(&function)).await?;
         tx.commit().await?;
         Ok(Some(function))
     }
@@ -220,6 +227,7 @@ impl Store {
             return Err(error.hint("name the version to roll back to").into());
         };
         version_exists_in_tx(&mut tx, &function, target).await?;
+        let before = function.clone();
         function.roll_back(target);
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);
@@ -228,6 +236,7 @@ impl Store {
             request_note_in_tx(&mut tx, request, &target).await?;
         }
         config_bump(&mut tx).await?;
+        self.audit_in_tx(&mut tx, change("function.rollback", name).before(&before).after(&function)).await?;
         tx.commit().await?;
         Ok(Some((function, target)))
     }
@@ -251,6 +260,7 @@ impl Store {
         let query = sqlx::query("DELETE FROM functions WHERE namespace = $1 AND uid = $2");
         query.bind(name.namespace.as_str()).bind(function.uid.to_string()).execute(&mut *tx).await?;
         config_bump(&mut tx).await?;
+        self.audit_in_tx(&mut tx, change("function.delete", name).before(&function)).await?;
         tx.commit().await?;
         Ok(())
     }

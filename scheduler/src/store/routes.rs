@@ -19,6 +19,7 @@ use super::{
     retried, row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{RouteRecord, Time},
 };
@@ -128,6 +129,10 @@ pub(super) async fn route_find_in_tx(
     query.fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
+fn change(action: &'static str, name: &RouteName) -> Change {
+    Change::new(action, &name.namespace, name)
+}
+
 fn missing(name: &RouteName) -> Error {
     ApiError::not_found(format!("route {name}")).into()
 }
@@ -155,6 +160,8 @@ impl Store {
         let new = RouteRecord { create_time, ..new.clone() };
         route_write_in_tx(&mut tx, &new).await?;
         config_note(&mut tx, &Changed::Route(new.name.clone())).await?;
+        let change = change("route.put", &new.name).after(&new);
+        self.audit_in_tx(&mut tx, before.into_iter().fold(change, Change::before)).await?;
         tx.commit().await?;
         Ok(new)
     }
@@ -185,12 +192,14 @@ impl Store {
     /// Deletes a route.
     pub(crate) async fn route_delete(&self, name: &RouteName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
+        let before = route_find_in_tx(&mut tx, name).await?.ok_or_else(|| missing(name))?;
         let query = sqlx::query("DELETE FROM routes WHERE namespace = $1 AND name = $2");
         let query = query.bind(name.namespace.as_str()).bind(name.route.as_str());
         if query.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(missing(name));
         }
         config_note(&mut tx, &Changed::Route(name.clone())).await?;
+        self.audit_in_tx(&mut tx, change("route.delete", name).before(&before)).await?;
         tx.commit().await?;
         Ok(())
     }

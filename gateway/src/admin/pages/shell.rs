@@ -18,6 +18,8 @@ pub(super) struct Shell {
     pub(super) namespace: Option<String>,
     /// Those to choose from.
     pub(super) namespaces: Vec<String>,
+    /// Whether the audit log is theirs to see.
+    audits: bool,
     /// Which tab the page belongs to.
     section: Section,
 }
@@ -35,6 +37,8 @@ pub(super) enum Section {
     Routes,
     /// Who may call.
     Keys,
+    /// Who changed what.
+    Audit,
 }
 
 /// A tab of the frame.
@@ -49,6 +53,7 @@ impl Shell {
     /// The frame of a page. A scheduler that is away leaves the choice of namespaces short, not the page empty.
     pub(super) async fn new(app: &App, who: &Principal, namespace: Option<&Namespace>, section: Section) -> Self {
         let mut namespaces = namespaces(app, who).await;
+        let audits = namespace.is_some_and(|namespace| may(who, namespace, Role::Admin));
         let namespace = namespace.map(ToString::to_string);
         namespaces.extend(namespace.iter().filter(|name| !namespaces.contains(name)).cloned().collect::<Vec<_>>());
         Self {
@@ -58,6 +63,7 @@ impl Shell {
             software_version: env!("CARGO_PKG_VERSION"),
             namespace,
             namespaces,
+            audits,
             section,
         }
     }
@@ -76,8 +82,9 @@ impl Shell {
             (Section::Log, "Log", "/logs"),
             (Section::Routes, "Routes", "/routes"),
             (Section::Keys, "Keys", "/keys"),
+            (Section::Audit, "Audit", "/audit"),
         ];
-        tabs.into_iter().map(tab).collect()
+        tabs.into_iter().filter(|(section, ..)| self.audits || *section != Section::Audit).map(tab).collect()
     }
 }
 
