@@ -146,6 +146,19 @@ impl App {
         }
     }
 
+    /// Deletes entries of the audit log that are too old.
+    async fn prune_audit(&self) {
+        let old = Time(Time::now().0.saturating_sub(Time(0).after(self.audit_age).0));
+        match self.store.audit_prune(old).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "old entries of the audit log have been deleted"),
+            Err(error) => {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(cause, "old entries of the audit log can't be deleted");
+            }
+        }
+    }
+
     async fn keep_tidy(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -164,13 +177,7 @@ impl App {
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }
-            let old = Time(Time::now().0.saturating_sub(Time(0).after(self.audit_age).0));
-            if let Err(error) = self.store.audit_prune(old).await {
-                tracing::warn!(
-                    cause = format!("{:#}", anyhow::Error::new(error)),
-                    "old audit entries can't be deleted"
-                );
-            }
+            self.prune_audit().await;
             // Keys that have expired since.
             self.catalog.reload().await;
         }

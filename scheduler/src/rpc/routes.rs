@@ -9,7 +9,7 @@ use dunlin_proto::{
     route::{Purge, Purged, RouteSpec},
     v1::{self, domain_service_server::DomainService, route_service_server::RouteService},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page};
@@ -116,10 +116,20 @@ impl RouteService for Desk {
         }
         tracing::info!(namespace = %purge.namespace, what = ?purge.what, actor, "stored answers are purged");
         let namespace = NamespaceRef { namespace: purge.namespace.clone() };
-        let what = json!({ "what": format!("{:?}", purge.what) });
-        store.audit_append(Change::new("cache.purge", &purge.namespace, &namespace).after(&what)).await?;
+        let change = Change::new("cache.purge", &purge.namespace, &namespace).after(&purged(&purge.what));
+        store.audit_append(change).await?;
         let lagging_gateways = app.board.purge(purge).await;
         Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways }))
+    }
+}
+
+/// Which answers, as the audit log says it.
+fn purged(what: &Purged) -> Value {
+    match what {
+        Purged::All => json!({ "all": true }),
+        Purged::Path(path) => json!({ "path": path }),
+        Purged::Prefix(prefix) => json!({ "prefix": prefix }),
+        Purged::Route(route) => json!({ "route": route.as_str() }),
     }
 }
 

@@ -190,11 +190,13 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Hashed>, Error> {
         macro_rules! sql {
-            ($place:literal, $order:literal) => {
+            ($namespace:literal, $place:literal, $order:literal) => {
                 concat!(
-                    "SELECT * FROM audit_entries WHERE sequence ",
+                    "SELECT * FROM audit_entries WHERE ",
+                    $namespace,
+                    " AND sequence ",
                     $place,
-                    " $1 AND time >= $2 AND ($3 = '' OR namespace = $3) AND ($4 = '' OR subject = $4) ",
+                    " $1 AND time >= $2 AND ($4 = '' OR subject = $4) ",
                     "AND ($5 = '' OR action = $5 OR action LIKE $6) ",
                     "AND ($7 = '' OR resource = $7 OR resource LIKE $8 ESCAPE '!') ORDER BY sequence ",
                     $order,
@@ -202,7 +204,13 @@ impl Store {
                 )
             };
         }
-        let sql = if oldest_first { sql!(">", "ASC") } else { sql!("<", "DESC") };
+        // A namespace has an index, which is of use only where the statement always asks for one.
+        let sql = match (filter.namespace.is_empty(), oldest_first) {
+            (true, true) => sql!("$3 = ''", ">", "ASC"),
+            (true, false) => sql!("$3 = ''", "<", "DESC"),
+            (false, true) => sql!("namespace = $3", ">", "ASC"),
+            (false, false) => sql!("namespace = $3", "<", "DESC"),
+        };
         let below = filter.resource.replace('!', "!!").replace('%', "!%").replace('_', "!_") + "/%";
         let query = sqlx::query(sql).bind(place).bind(filter.since).bind(&*filter.namespace).bind(&*filter.subject);
         let query = query.bind(&*filter.action).bind(format!("{}.%", filter.action)).bind(&*filter.resource);
