@@ -69,11 +69,12 @@ impl Attempts {
     /// Tells the scheduler until the shutdown.
     pub(crate) async fn run(self, gateway: String, scheduler: Scheduler, shutdown: Shutdown) {
         loop {
-            tokio::select! { () = self.0.news.notified() => {}, () = shutdown.begun() => return }
+            tokio::select! { () = self.0.news.notified() => {}, () = shutdown.begun() => break }
             tokio::time::sleep(GATHER).await;
             self.tell(&gateway, &scheduler).await;
-            tokio::select! { () = tokio::time::sleep(PAUSE) => {}, () = shutdown.begun() => return }
+            tokio::select! { () = tokio::time::sleep(PAUSE) => {}, () = shutdown.begun() => break }
         }
+        self.tell(&gateway, &scheduler).await;
     }
 
     async fn tell(&self, gateway: &str, scheduler: &Scheduler) {

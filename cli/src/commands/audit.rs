@@ -146,10 +146,10 @@ struct Ends {
 
 async fn ends(client: &Client) -> Result<Ends, Failure> {
     let told = answer(client.audit().get_audit_head(v1::GetAuditHeadRequest {}).await)?;
-    let read = |wire| Head::from_wire(wire).map_err(|error| unreadable(&error));
+    let read = |wire: &v1::AuditHead| Head::from_wire(wire).map_err(|error| unreadable(&error));
     Ok(Ends {
-        head: read(told.head.unwrap_or_default())?,
-        checkpoint: told.checkpoint.map(read).transpose()?,
+        head: read(&told.head.unwrap_or_default())?,
+        checkpoint: told.checkpoint.as_ref().map(read).transpose()?,
         public_key: told.public_key.to_vec(),
     })
 }

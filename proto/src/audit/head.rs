@@ -85,9 +85,9 @@ impl AuditSigner {
 
     /// The same end, signed.
     #[must_use]
-    pub fn sign(&self, kind: HeadKind, head: Head) -> Head {
+    pub fn sign(&self, kind: HeadKind, head: &Head) -> Head {
         let signature = self.0.sign(&head.signed_text(kind)).as_ref().to_vec();
-        Head { signature, ..head }
+        Head { signature, ..*head }
     }
 }
 

@@ -34,7 +34,7 @@ fn written(signer: &AuditSigner, entries: impl IntoIterator<Item = Entry>) -> (L
     for entry in entries {
         before = entry.hash_after(&before);
         let head = Head { sequence: entry.sequence, hash: before, time: entry.time, signature: Vec::new() };
-        heads.push(signer.sign(HeadKind::Head, head));
+        heads.push(signer.sign(HeadKind::Head, &head));
         log.push((entry, before));
     }
     (log, heads)
@@ -172,7 +172,7 @@ fn ends_are_bound_to_key_kind_and_fields() {
     assert_eq!(check(&other, &log, &heads[3], None), Err((3, Why::Signature)));
     let begun = Chain::begin(heads[3].clone(), None, one.public_key(), Some((heads[2].clone(), other.public_key())));
     assert_eq!(begun.unwrap_err().why, Why::Key);
-    let checkpoint = one.sign(HeadKind::Checkpoint, heads[2].clone());
+    let checkpoint = one.sign(HeadKind::Checkpoint, &heads[2]);
     let chain = |checkpoint: &Head| Chain::begin(heads[3].clone(), Some(checkpoint), one.public_key(), None);
     assert_eq!(verify(chain(&checkpoint).unwrap(), &log[2..]), Ok(3), "a log that begins behind what was deleted");
     assert_eq!(chain(&heads[2]).unwrap_err().why, Why::Signature, "an end is no checkpoint");
@@ -196,7 +196,7 @@ fn entries_and_ends_travel_whole() {
     let (log, heads) = written(&signer, [Entry { time: -1, outcome: Outcome::Refused, ..entry(1) }]);
     let (one, hash) = &log[0];
     assert_eq!(Entry::from_wire(one.to_wire(hash)).unwrap(), (one.clone(), *hash));
-    assert_eq!(Head::from_wire(heads[1].to_wire()).unwrap(), heads[1]);
+    assert_eq!(Head::from_wire(&heads[1].to_wire()).unwrap(), heads[1]);
     let wire = one.to_wire(hash);
     let finer = prost_types::Timestamp { nanos: 1, ..Default::default() };
     for bad in [

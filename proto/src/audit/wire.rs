@@ -103,7 +103,7 @@ impl Head {
     ///
     /// # Errors
     /// It is none; the error names the field.
-    pub fn from_wire(wire: v1::AuditHead) -> Result<Self, ApiError> {
+    pub fn from_wire(wire: &v1::AuditHead) -> Result<Self, ApiError> {
         Ok(Self {
             sequence: wire.sequence,
             hash: digest("head.hash", &wire.hash)?,

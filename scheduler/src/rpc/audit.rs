@@ -37,7 +37,7 @@ impl AuditNoteService for Desk {
             note(&store, &gateway, attempt).await?;
         }
         if more > 0 {
-            let change = refusal("audit.more", "", "", json!({ "attempts": more }));
+            let change = refusal("audit.more", "", "", &json!({ "attempts": more }));
             store.by(Author { gateway, ..Author::default() }).audit_append(change).await?;
         }
         Ok(Response::new(NoteAttemptsResponse {}))
@@ -51,7 +51,7 @@ async fn note(store: &Store, gateway: &str, attempt: Attempt) -> Result<(), Stat
         "" => String::new(),
         namespace => format!("namespaces/{namespace}"),
     };
-    let change = refusal(action, &attempt.namespace, &resource, json!({ "attempts": attempt.count }));
+    let change = refusal(action, &attempt.namespace, &resource, &json!({ "attempts": attempt.count }));
     let outcome = if attempt.refused { Outcome::Refused } else { Outcome::Done };
     let author = Author {
         grants: vec![Granted { namespace: attempt.namespace.clone(), role: attempt.role }],
@@ -65,8 +65,8 @@ async fn note(store: &Store, gateway: &str, attempt: Attempt) -> Result<(), Stat
     Ok(store.by(author).audit_append(Change { outcome, ..change }).await?)
 }
 
-fn refusal(action: &'static str, namespace: &str, resource: &str, facts: Value) -> Change {
-    let change = Change::of_cluster(action, &resource).after(&facts);
+fn refusal(action: &'static str, namespace: &str, resource: &str, facts: &Value) -> Change {
+    let change = Change::of_cluster(action, &resource).after(facts);
     Change { outcome: Outcome::Refused, namespace: text_of(namespace), ..change }
 }
 

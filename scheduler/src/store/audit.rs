@@ -99,7 +99,7 @@ fn clean(text: &str) -> String {
     text.chars().filter(|letter| *letter != '\0').take(512).collect()
 }
 
-fn entry_of(author: &Author, change: &Change) -> Entry {
+fn entry_of(author: &Author, change: Change) -> Entry {
     Entry {
         sequence: 0,
         time: 0,
@@ -110,11 +110,11 @@ fn entry_of(author: &Author, change: &Change) -> Entry {
         address: clean(&author.address),
         gateway: clean(&author.gateway),
         action: change.action.to_owned(),
-        namespace: change.namespace.clone(),
+        namespace: change.namespace,
         resource: clean(&change.resource),
         outcome: change.outcome,
-        before: change.before.clone(),
-        after: change.after.clone(),
+        before: change.before,
+        after: change.after,
         request_id: clean(&author.request_id),
     }
 }
@@ -141,7 +141,7 @@ impl Store {
             tracing::error!(sequence = head.sequence, "the audit log's end was not signed by this cluster");
             head = self.append_in_tx(tx, &head, distrust(&head)).await?;
         }
-        let head = self.append_in_tx(tx, &head, entry_of(&self.author, &change)).await?;
+        let head = self.append_in_tx(tx, &head, entry_of(&self.author, change)).await?;
         end_write_in_tx(tx, HeadKind::Head, &head).await
     }
 
@@ -156,7 +156,7 @@ impl Store {
 
     fn signed(&self, kind: HeadKind, head: Head) -> Head {
         match &self.auditor {
-            Some(signer) => signer.sign(kind, head),
+            Some(signer) => signer.sign(kind, &head),
             None => head,
         }
     }

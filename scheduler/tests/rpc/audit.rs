@@ -139,8 +139,8 @@ async fn verified(cluster: &Cluster, saved: Option<&v1::GetAuditHeadResponse>) -
     let ends = audit(cluster).get_audit_head(v1::GetAuditHeadRequest {}).await.unwrap().into_inner();
     let log = entries(cluster, v1::ListAuditEntriesRequest { oldest_first: true, ..Default::default() }).await;
     let log: Vec<_> = log.into_iter().map(|entry| Entry::from_wire(entry).unwrap()).collect();
-    let head = Head::from_wire(ends.head.unwrap()).unwrap();
-    let saved = saved.map(|saved| (Head::from_wire(saved.head.clone().unwrap()).unwrap(), &*saved.public_key));
+    let head = Head::from_wire(&ends.head.unwrap()).unwrap();
+    let saved = saved.map(|saved| (Head::from_wire(saved.head.as_ref().unwrap()).unwrap(), &*saved.public_key));
     let chain = Chain::begin(head, None, &ends.public_key, saved).map_err(|error| error.to_string())?;
     verify(chain, &log).map_err(|error| error.to_string())
 }

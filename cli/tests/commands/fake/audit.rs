@@ -46,7 +46,7 @@ impl Log {
             };
             let hash = entry.hash_after(&self.entries.last().map_or(BEGINNING, |(_, hash)| *hash));
             let head = Head { sequence, hash, time: entry.time, signature: Vec::new() };
-            self.head = self.signer.sign(HeadKind::Head, head);
+            self.head = self.signer.sign(HeadKind::Head, &head);
             self.entries.push((entry, hash));
         }
     }

@@ -109,30 +109,30 @@ impl Row {
 fn difference(before: &str, after: &str) -> Vec<Line> {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into());
     let mut lines = Vec::new();
-    compare(String::new(), &parsed(before), &parsed(after), &mut lines);
+    compare("", &parsed(before), &parsed(after), &mut lines);
     lines
 }
 
 /// How deep states are looked into; below that they are compared whole.
 const DEEP: usize = 4;
 
-fn compare(field: String, before: &Value, after: &Value, lines: &mut Vec<Line>) {
+fn compare(field: &str, before: &Value, after: &Value, lines: &mut Vec<Line>) {
     if before == after {
         return;
     }
     let none = serde_json::Map::new();
     let members = |value: &Value| value.as_object().cloned().unwrap_or_else(|| none.clone());
-    let nested = |value: &Value| value.is_object() || value.is_null() || *value == Value::from("");
+    let nested = |value: &Value| value.is_object() || value.is_null() || value.as_str() == Some("");
     let deep = field.matches('.').count() + 1 >= DEEP;
     if deep || !nested(before) || !nested(after) || (!before.is_object() && !after.is_object()) {
-        lines.push(Line { field: visible(&field), before: shown(before), after: shown(after) });
+        lines.push(Line { field: visible(field), before: shown(before), after: shown(after) });
         return;
     }
     let (old, new) = (members(before), members(after));
     let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
     for name in names {
         let below = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
-        compare(below, old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null), lines);
+        compare(&below, old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null), lines);
     }
 }
 
