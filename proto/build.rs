@@ -4,9 +4,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 15] = [
+const SCHEMAS: [&str; 17] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
+    "dunlin/v1/audit.proto",
     "dunlin/v1/cluster.proto",
     "dunlin/v1/function.proto",
     "dunlin/v1/invocation.proto",
@@ -16,6 +17,7 @@ const SCHEMAS: [&str; 15] = [
     "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
     "dunlin/internal/v1/artifact.proto",
+    "dunlin/internal/v1/audit.proto",
     "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",
     "dunlin/internal/v1/session.proto",

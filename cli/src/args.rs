@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alias, api, build, cache, completion, context, delete, deploy, describe, doctor, domain, function, invocations,
-        invoke, join_token, key, list, login, logs, namespace, new, plan, promote, release, role, rollback, rollout,
-        route, token, traffic, versions, worker,
+        alias, api, audit, build, cache, completion, context, delete, deploy, describe, doctor, domain, function,
+        invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, promote, release, role,
+        rollback, rollout, route, token, traffic, versions, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Gateway(Box<dunlin_gateway::GatewayArgs>),
     /// Be a scheduler: own durable state, compile, place
     Scheduler(Box<role::SchedulerCommand>),
+    /// Show who changed what, and verify that nobody changed that record
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show whom your token names and what it grants
     Whoami,
     /// Sign in to a cluster with a token

@@ -10,12 +10,13 @@ use std::{error::Error, future::Future, io, time::Duration};
 use dunlin_proto::{
     ApiError,
     v1::{
-        alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
-        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
-        invocation_service_client::InvocationServiceClient, key_service_client::KeyServiceClient,
-        log_service_client::LogServiceClient, namespace_service_client::NamespaceServiceClient,
-        plan_service_client::PlanServiceClient, release_service_client::ReleaseServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+        alias_service_client::AliasServiceClient, audit_service_client::AuditServiceClient,
+        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+        function_service_client::FunctionServiceClient, invocation_service_client::InvocationServiceClient,
+        key_service_client::KeyServiceClient, log_service_client::LogServiceClient,
+        namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
+        release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -137,6 +138,11 @@ impl Client {
     /// Domains.
     pub(crate) fn domains(&self) -> DomainServiceClient<Service> {
         DomainServiceClient::new(self.service.clone())
+    }
+
+    /// The audit log.
+    pub(crate) fn audit(&self) -> AuditServiceClient<Service> {
+        AuditServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_LIST_BYTES)
     }
 
     /// Workers and gateways.

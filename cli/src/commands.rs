@@ -2,6 +2,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod api;
+pub(crate) mod audit;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod completion;
@@ -103,6 +104,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Function(command) => function::run(command, session).await,
         Command::Route(command) => route::run(command, session).await,
         Command::Api(command) => api::run(command, session).await,
+        Command::Audit(command) => audit::run(command, session).await,
         Command::Cache(command) => cache::run(command, session).await,
         Command::Domain(command) => domain::run(command, session).await,
         Command::Worker(command) => worker::run(*command, session).await,

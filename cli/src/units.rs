@@ -104,6 +104,11 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// A time in RFC 3339, UTC, with microseconds.
+pub(crate) fn rfc3339_micros(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(time).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod claims;
 pub(crate) mod introduction;
 mod jwks;
 mod key;
+mod origin;
 mod requirements;
 mod token;
 
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use cache::Verified;
 pub(crate) use introduction::Introduction;
+pub(crate) use origin::Origin;
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 
@@ -65,6 +67,10 @@ pub(crate) struct Principal {
     pub(crate) expires: SystemTime,
     /// What it grants.
     pub(crate) grants: Vec<Grant>,
+    /// Its id; empty where it has none.
+    pub(crate) token_id: String,
+    /// Where the request comes from that it came with.
+    pub(crate) origin: Origin,
 }
 
 impl Principal {

@@ -5,6 +5,7 @@
 //! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
 
 mod admin;
+mod attempts;
 mod auth;
 mod cache;
 mod config;
@@ -78,6 +79,8 @@ pub(crate) struct Context {
     pub(crate) records: records::Records,
     /// What the cluster got for domains.
     pub(crate) issued: tls::Issued,
+    /// What was tried here and goes into the audit log.
+    pub(crate) attempts: attempts::Attempts,
     /// The end of the process.
     pub(crate) shutdown: Shutdown,
 }
@@ -251,6 +254,9 @@ impl Gateway {
             let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config, &issued));
             edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown);
         }
+        let telling = context.attempts.clone();
+        let (gateway, scheduler) = (config.name.to_string(), context.scheduler.clone());
+        backstage.spawn(telling.run(gateway, scheduler, backstage.clone()));
         let router = admin::router(context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
         // Proxies stand before functions.
@@ -326,6 +332,7 @@ impl Gateway {
             workers: upstream::Workers::new(self.trust.clone()),
             records: self.records.clone(),
             issued: self.issued.clone(),
+            attempts: attempts::Attempts::default(),
             shutdown: shutdown.clone(),
         };
         Ok((Arc::new(context), sync))

@@ -8,16 +8,18 @@ use dashmap::DashMap;
 use dunlin_proto::{
     ApiError, ErrorCode,
     internal::v1::{
+        audit_note_service_client::AuditNoteServiceClient,
         invocation_record_service_client::InvocationRecordServiceClient, sync_service_client::SyncServiceClient,
         worker_log_service_client::WorkerLogServiceClient,
     },
     trust::{Expected, Link, Role, Trust},
     v1::{
-        alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
-        domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
-        key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-        plan_service_client::PlanServiceClient, release_service_client::ReleaseServiceClient,
-        route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+        alias_service_client::AliasServiceClient, audit_service_client::AuditServiceClient,
+        cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+        function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
+        namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
+        release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
+        token_service_client::TokenServiceClient,
     },
 };
 use tonic::transport::Endpoint;
@@ -93,6 +95,16 @@ impl Scheduler {
     /// Domains of namespaces.
     pub(crate) fn domains(&self) -> DomainServiceClient<Secured> {
         DomainServiceClient::new(self.0.clone())
+    }
+
+    /// The audit log.
+    pub(crate) fn audit(&self) -> AuditServiceClient<Secured> {
+        AuditServiceClient::new(self.0.clone())
+    }
+
+    /// Notes for the audit log.
+    pub(crate) fn audit_notes(&self) -> AuditNoteServiceClient<Secured> {
+        AuditNoteServiceClient::new(self.0.clone())
     }
 
     /// Workers and gateways.

@@ -278,6 +278,9 @@ impl fmt::Display for VersionKey {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// Of nothing that there is.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

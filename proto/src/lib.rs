@@ -4,6 +4,7 @@
 //! [`v1`] (public) and [`internal`] (between processes) and end at the rpc modules of the other crates; everything else
 //! works with the validated types of [`ids`], [`names`], [`model`] and [`route`].
 
+pub mod audit;
 pub mod error;
 pub mod ids;
 pub mod limit;

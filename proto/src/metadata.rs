@@ -12,10 +12,14 @@ use tonic::{
     service::Interceptor,
 };
 
-use crate::error::{ApiError, ErrorCode};
+use crate::{
+    audit::Author,
+    error::{ApiError, ErrorCode},
+};
 
 const SECRET_KEY: &str = "dunlin-cluster-secret";
 const ACTOR_KEY: &str = "dunlin-actor-bin";
+const AUTHOR_KEY: &str = "dunlin-author-bin";
 
 /// A cluster secret that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +152,19 @@ pub fn actor<T>(request: &Request<T>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Says more of for whom a gateway calls the scheduler, for the audit log.
+pub fn set_author<T>(request: &mut Request<T>, author: &Author) {
+    let value = MetadataValue::<Binary>::from_bytes(&author.to_bytes());
+    request.metadata_mut().insert_bin(MetadataKey::from_static(AUTHOR_KEY), value);
+}
+
+/// For whom a gateway calls, and from where; a gateway that says only the subject is taken at its word.
+#[must_use]
+pub fn author<T>(request: &Request<T>) -> Author {
+    let bytes = request.metadata().get_bin(AUTHOR_KEY).and_then(|value| value.to_bytes().ok());
+    bytes.map_or_else(|| Author { subject: actor(request), ..Author::default() }, |bytes| Author::from_bytes(&bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -189,5 +206,9 @@ mod tests {
         set_actor(&mut request, "Zoë <zoe@example.com>");
         assert_eq!(actor(&request), "Zoë <zoe@example.com>");
         assert_eq!(actor(&Request::new(())), "");
+        assert_eq!(author(&request).subject, "Zoë <zoe@example.com>");
+        let full = Author { subject: "Zoë".into(), address: "192.0.2.7".into(), ..Author::default() };
+        set_author(&mut request, &full);
+        assert_eq!(author(&request), full);
     }
 }

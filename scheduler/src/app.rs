@@ -47,6 +47,8 @@ pub(crate) struct App {
     pub(crate) rollout_config: RolloutConfig,
     trials: Trials,
     keeping: Keeping,
+    /// How long entries of the audit log are kept.
+    audit_age: Duration,
     shutdown: Shutdown,
 }
 
@@ -56,6 +58,7 @@ impl App {
         store: Store,
         workshop: Arc<Workshop>,
         (setup, keeping, rollout_config): (&Setup, Keeping, RolloutConfig),
+        audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
         let epoch = store.epoch_begin().await?;
@@ -88,6 +91,7 @@ impl App {
             rollout_config,
             trials,
             keeping,
+            audit_age,
             shutdown,
         });
         app.shutdown.spawn(app.clone().keep_fresh());
@@ -180,6 +184,19 @@ impl App {
         }
     }
 
+    /// Deletes entries of the audit log that are too old.
+    async fn prune_audit(&self) {
+        let old = Time(Time::now().0.saturating_sub(Time(0).after(self.audit_age).0));
+        match self.store.audit_prune(old).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "old entries of the audit log have been deleted"),
+            Err(error) => {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(cause, "old entries of the audit log can't be deleted");
+            }
+        }
+    }
+
     async fn keep_tidy(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -199,6 +216,7 @@ impl App {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }
             self.collect_versions().await;
+            self.prune_audit().await;
             // Keys that have expired since.
             self.catalog.reload().await;
         }

@@ -56,6 +56,8 @@ pub struct Config {
     /// How many days every version is kept. Older ones go, unless they are among the newest, have calls, or are in one of the last ten
     /// releases of their namespace. Default 30.
     pub keep_version_days: u32,
+    /// How long entries of the audit log are kept, in days. Default 400.
+    pub audit_days: u32,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
     /// How short steps of rollouts may be.
@@ -85,6 +87,7 @@ impl Default for Config {
             storage_key: None,
             keep_versions: 50,
             keep_version_days: 30,
+            audit_days: 400,
             acme: AcmeConfig::default(),
             rollout: RolloutConfig::default(),
             log_format: LogFormat::default(),
@@ -162,6 +165,8 @@ impl Config {
         );
         let seconds = self.compiler_cpu_seconds;
         ensure!((1..=3600).contains(&seconds), "compiler_cpu_seconds is {seconds} but must lie between 1 and 3600");
+        let days = self.audit_days;
+        ensure!((1..=36_500).contains(&days), "audit_days is {days} but must lie between 1 and 36500");
         let seconds = self.certificate_seconds;
         ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
         let (count, days) = (self.keep_versions, self.keep_version_days);

@@ -13,6 +13,7 @@ use std::{
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError, ErrorCode,
+    audit::Author,
     ids::{Digest, RequestId, VersionNumber, WorkerId},
     model::VersionSpec,
     names::FunctionRef,
@@ -65,6 +66,9 @@ pub(crate) struct Deploy {
     /// Who asks; the same request of another person is the same request.
     #[serde(skip)]
     pub(crate) creator: String,
+    /// What the audit log says of who asks.
+    #[serde(skip)]
+    pub(crate) author: Author,
 }
 
 fn as_text<S: serde::Serializer>(value: &FunctionRef, serializer: S) -> Result<S::Ok, S::Error> {
@@ -194,16 +198,16 @@ impl Deploys {
             && let Some(number) = store.request_find(request).await?
         {
             let version = store.version_fetch(&deploy.function.version(number)).await?;
-            return self.finish(version, progress).await;
+            return self.finish(version, &deploy.author, progress).await;
         }
         let new = self.compile(deploy, progress).await?;
-        let version = store.acting(&deploy.creator).version_create(&new, request).await?;
+        let version = store.by(deploy.author.clone()).version_create(&new, request).await?;
         self.codes.catalog.refresh_core().await;
         tracing::info!(
             namespace = %version.function.namespace, function = %version.function.function,
             version = version.number.get(), creator = version.creator, "a version was made"
         );
-        self.finish(version, progress).await
+        self.finish(version, &deploy.author, progress).await
     }
 
     async fn compile(&self, deploy: &Deploy, progress: &watch::Sender<Progress>) -> Result<NewVersion, Error> {
@@ -221,7 +225,7 @@ impl Deploys {
         };
         let compiled = self.codes.ensure(namespace, &deploy.artifact, step).await?;
         check_reuse(&deploy.spec, compiled.kind)?;
-        self.check_capabilities(deploy, &compiled.imports, progress).await?;
+        let capabilities = self.check_capabilities(deploy, &compiled.imports, progress).await?;
         Ok(NewVersion {
             function: deploy.function.clone(),
             artifact: deploy.artifact,
@@ -229,6 +233,7 @@ impl Deploys {
             kind: compiled.kind,
             spec: deploy.spec.clone(),
             imports: compiled.imports,
+            capabilities,
             creator: deploy.creator.clone(),
             note: deploy.note.clone(),
             compiled_size: compiled.code.size,
@@ -246,17 +251,20 @@ impl Deploys {
         deploy: &Deploy,
         imports: &[String],
         progress: &watch::Sender<Progress>,
-    ) -> Result<(), Error> {
+    ) -> Result<Changes, Error> {
         let before = self.with_traffic(&deploy.function).await?;
-        if before.is_empty() {
-            return Ok(());
-        }
         let changes = Changes::between(&before, &deploy.spec.allowed_outbound_hosts, imports)?;
+        if before.is_empty() {
+            return Ok(changes);
+        }
         if !changes.is_empty() {
             tracing::info!(function = %deploy.function, creator = deploy.creator, ?changes, "a version differs in what it may reach");
             progress.send_modify(|progress| progress.changes = Some(changes.clone()));
         }
-        if deploy.allow_new_capabilities || deploy.dry_run { Ok(()) } else { Ok(changes.check(&deploy.function)?) }
+        if !deploy.allow_new_capabilities && !deploy.dry_run {
+            changes.check(&deploy.function)?;
+        }
+        Ok(changes)
     }
 
     /// The versions that get a function's calls; none for a new function.
@@ -286,7 +294,12 @@ impl Deploys {
     }
 
     /// From the version's row to the traffic.
-    async fn finish(&self, version: VersionRecord, progress: &watch::Sender<Progress>) -> Result<VersionRecord, Error> {
+    async fn finish(
+        &self,
+        version: VersionRecord,
+        author: &Author,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<VersionRecord, Error> {
         if !version.activation {
             return Ok(version);
         }
@@ -302,14 +315,19 @@ impl Deploys {
             enter(progress, Stage::Placing, "trying whether its sandboxes can be used again");
             self.trials.settle(&version).await?;
         }
-        self.activate(&version, progress).await?;
+        self.activate(&version, author, progress).await?;
         self.codes.store.version_fetch(&version.name()).await
     }
 
     /// Gives a version its traffic, and waits until gateways know.
-    async fn activate(&self, version: &VersionRecord, progress: &watch::Sender<Progress>) -> Result<(), Error> {
+    async fn activate(
+        &self,
+        version: &VersionRecord,
+        author: &Author,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Error> {
         enter(progress, Stage::Activating, "sending the traffic to it");
-        let activated = self.codes.store.acting(&version.creator).version_activate(&version.name()).await;
+        let activated = self.codes.store.by(author.clone()).version_activate(&version.name()).await;
         if let Err(Error::Api(error)) = &activated
             && error.code == ErrorCode::FailedPrecondition
         {
@@ -382,8 +400,10 @@ impl Deploys {
             self.shutdown.spawn(async move {
                 let name = version.name();
                 let (progress, _) = watch::channel(Progress::default());
+                // Whoever asked for it is not remembered.
+                let platform = Author::default();
                 let finished = tokio::select! {
-                    finished = deploys.finish(version, &progress) => finished,
+                    finished = deploys.finish(version, &platform, &progress) => finished,
                     () = deploys.shutdown.begun() => return,
                 };
                 match finished {

@@ -5,12 +5,13 @@
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
 //! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
-//! forget; `releases` is what callers get, numbered; `acme` gets certificates for domains;
+//! forget; `releases` is what callers get, numbered; `audit` is what the audit log says of changes; `acme` gets certificates for domains;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
 mod app;
 mod artifacts;
+mod audit;
 mod authority;
 mod autoscale;
 mod capabilities;

@@ -4,6 +4,7 @@
 
 mod access;
 mod aliases;
+mod audit;
 mod cluster;
 mod code;
 mod convert;
@@ -24,26 +25,30 @@ use std::{sync::Arc, time::Duration};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError, ErrorCode,
+    audit::Author,
     internal::v1::{
-        artifact_service_server::ArtifactServiceServer, membership_service_server::MembershipServiceServer,
-        sync_service_server::SyncServiceServer,
+        artifact_service_server::ArtifactServiceServer, audit_note_service_server::AuditNoteServiceServer,
+        membership_service_server::MembershipServiceServer, sync_service_server::SyncServiceServer,
     },
-    trust::{Identify, Role, Trust},
+    metadata,
+    trust::{Caller, Identify, Role, Trust},
     v1::{
-        alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
-        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
-        key_service_server::KeyServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
-        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
+        alias_service_server::AliasServiceServer, audit_service_server::AuditServiceServer,
+        cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, key_service_server::KeyServiceServer,
+        namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
+        release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::watch;
 use tonic::{
+    Request,
     service::interceptor::InterceptedService,
     transport::{Server, server::Router},
 };
 
-use crate::{app::App, authority::Authority, tokens::TokenSigner};
+use crate::{app::App, authority::Authority, store::Store, tokens::TokenSigner};
 
 /// What all requests of a gateway together may send ahead: more than those that wait for their turn (uploads, of which only some
 /// are taken in at a time) can hold, so that they never keep those from their data whose turn it is.
@@ -84,6 +89,14 @@ impl Desk {
         };
         self.app.borrow().clone().ok_or_else(starting)
     }
+
+    /// The database, for changes on behalf of whom the gateway asks for.
+    ///
+    /// # Errors
+    /// `Unavailable` before it is there.
+    fn store<T>(&self, request: &Request<T>) -> Result<Store, ApiError> {
+        Ok(self.app()?.store.by(author(request)))
+    }
 }
 
 /// All services.
@@ -114,9 +127,18 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(AuditServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(AuditNoteServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(SyncServiceServer, MAX_REPORT, both))
         .add_service(service!(ArtifactServiceServer, MAX_MESSAGE, workers()))
         .add_service(service!(MembershipServiceServer, MAX_JOIN, Identify))
+}
+
+/// On whose behalf a gateway asks. Which gateway it is, its certificate says better than itself.
+fn author<T>(request: &Request<T>) -> Author {
+    let said = metadata::author(request);
+    let peer = request.extensions().get::<Caller>().and_then(Caller::peer);
+    Author { gateway: peer.map_or_else(|| said.gateway.clone(), |peer| peer.identity.id.clone()), ..said }
 }
 
 /// Parses a resource name of a request.

@@ -15,6 +15,7 @@ use crate::{
     acme::Setup,
     app::App,
     artifacts::Artifacts,
+    audit::Ledger,
     authority::Authority,
     codes::Workshop,
     collection::Keeping,
@@ -54,6 +55,7 @@ pub struct Scheduler {
     setup: Setup,
     rollout: RolloutConfig,
     keeping: Keeping,
+    ledger: Ledger,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -89,6 +91,7 @@ impl Scheduler {
             engine: watch::Sender::new(None),
         });
         let tokens = Arc::new(TokenSigner::open(&keys)?);
+        let ledger = Ledger::open(&keys, config.audit_days)?;
         let listener = listen(config.listen)?;
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
@@ -105,6 +108,7 @@ impl Scheduler {
             setup,
             rollout,
             keeping,
+            ledger,
             _data: data,
         })
     }
@@ -149,7 +153,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let made = (self.workshop, (self.setup, self.keeping, self.rollout));
+        let made = (self.workshop, self.ledger, (self.setup, self.keeping, self.rollout));
         let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
@@ -185,7 +189,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, (setup, keeping, rollout)): (Arc<Workshop>, (Setup, Keeping, RolloutConfig)),
+    (workshop, ledger, (setup, keeping, rollout)): (Arc<Workshop>, Ledger, (Setup, Keeping, RolloutConfig)),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -193,7 +197,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), (&setup, keeping, rollout.clone()), &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), &ledger, (&setup, keeping, rollout.clone()), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -216,11 +220,12 @@ async fn open(
 async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
+    ledger: &Ledger,
     rules: (&Setup, Keeping, RolloutConfig),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
-    let store = Store::open(database).await?;
-    Ok(App::start(store, workshop, rules, shutdown).await?)
+    let store = Store::open(database).await?.audited(ledger.signer.clone());
+    Ok(App::start(store, workshop, rules, ledger.age, shutdown).await?)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

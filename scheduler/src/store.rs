@@ -2,12 +2,13 @@
 //!
 //! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
 //! routes, releases, the domains on which they are served with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
-//! members or drained, and two counters. Not durable: where versions run, load and demand; workers and gateways report
+//! members or drained, who has changed what, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
 
 mod aliases;
 mod artifacts;
+mod audit;
 mod catalog;
 mod certificates;
 mod changes;
@@ -32,6 +33,7 @@ mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use dunlin_proto::audit::{AuditSigner, Author};
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -40,6 +42,7 @@ use sqlx::{
 
 pub(crate) use self::{
     aliases::AliasChange,
+    audit::{AuditFilter, Hashed},
     catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,
     imports::Import,
@@ -51,7 +54,7 @@ pub(crate) use self::{
     versions::NewVersion,
     workers::WorkerRecord,
 };
-use crate::{error::Error, model::Time};
+use crate::{audit::Change, error::Error, model::Time};
 use changes::config_bump;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -185,8 +188,10 @@ impl From<MigrateError> for OpenError {
 pub(crate) struct Store {
     pool: AnyPool,
     database: Database,
-    /// Who changes something through it; empty where nobody asked for it.
-    actor: Arc<str>,
+    /// On whose behalf changes are made; by default the platform's own.
+    author: Arc<Author>,
+    /// Signs the end of the audit log. Absent in tests alone.
+    auditor: Option<Arc<AuditSigner>>,
 }
 
 impl Store {
@@ -199,12 +204,17 @@ impl Store {
             pool.close().await;
         }
         migrated?;
-        Ok(Self { pool, database: database.clone(), actor: Arc::default() })
+        Ok(Self { pool, database: database.clone(), author: Arc::default(), auditor: None })
     }
 
-    /// The same database for changes of somebody's.
-    pub(crate) fn acting(&self, actor: &str) -> Self {
-        Self { actor: actor.into(), ..self.clone() }
+    /// The same store for changes of somebody who is known by name alone.
+    pub(crate) fn acting(&self, subject: &str) -> Self {
+        self.by(Author { subject: subject.to_owned(), ..Author::default() })
+    }
+
+    /// The same store, whose audit log this key signs.
+    pub(crate) fn audited(self, auditor: Arc<AuditSigner>) -> Self {
+        Self { auditor: Some(auditor), ..self }
     }
 
     /// What `GetCluster` calls the database.
@@ -225,6 +235,8 @@ impl Store {
             let insert = "INSERT INTO namespaces (name, description, create_time) VALUES ('default', '', $1)";
             sqlx::query(insert).bind(Time::now().0).execute(&mut *tx).await?;
             config_bump(&mut tx).await?;
+            let change = Change::of_cluster("namespace.create", &"namespaces/default");
+            self.audit_in_tx(&mut tx, Change { namespace: "default".to_owned(), ..change }).await?;
         }
         tx.commit().await?;
         Ok(row::unsigned(epoch))

@@ -10,12 +10,13 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
-        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
-        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
-        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
-        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
+        self, alias_service_server::AliasServiceServer, audit_service_server::AuditServiceServer,
+        cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
+        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
+        namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
+        release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -23,11 +24,14 @@ use tonic::{Request, Status, transport::Server};
 
 mod access;
 mod aliases;
+mod audit;
 mod functions;
 mod plans;
 mod releases;
 mod routes;
 mod watch;
+
+pub(crate) use audit::Log;
 
 /// The token of the signed-in user.
 pub(crate) const TOKEN: &str = "e30.e30.c2ln";
@@ -60,6 +64,8 @@ pub(crate) struct State {
     pub(crate) aliases: BTreeMap<String, v1::Alias>,
     pub(crate) purged: Vec<v1::PurgeCacheRequest>,
     pub(crate) imported: Vec<v1::ImportRoutesRequest>,
+    /// The audit log.
+    pub(crate) audit: audit::Log,
     /// The gateways that know of no change.
     pub(crate) lagging: Vec<String>,
 }
@@ -87,6 +93,7 @@ impl Fake {
             .add_service(RouteServiceServer::with_interceptor(fake.clone(), check))
             .add_service(DomainServiceServer::with_interceptor(fake.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(AuditServiceServer::with_interceptor(fake.clone(), check))
             .add_service(LogServiceServer::with_interceptor(fake.clone(), check))
             .add_service(InvocationServiceServer::with_interceptor(fake.clone(), check));
         let served = router.serve_with_incoming(TcpListenerStream::new(listener));

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod audit;
 mod deploy;
 mod fake;
 mod functions;

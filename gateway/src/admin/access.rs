@@ -40,7 +40,6 @@ macro_rules! operations {
             }
 
             /// Its gRPC method, as `dunlin.v1.FunctionService/ListFunctions`.
-            #[cfg(test)]
             pub(crate) fn method(self) -> &'static str {
                 match self { $(Self::$operation => concat!("dunlin.v1.", $service, "/", stringify!($operation))),+ }
             }
@@ -85,6 +84,8 @@ operations! {
     RotateKey "KeyService" Need::In(Role::Admin),
     GetKeyUsage "KeyService" Need::In(Role::Viewer),
     PutPlan "PlanService" Need::In(Role::Admin),
+    ListAuditEntries "AuditService" Need::In(Role::Admin),
+    GetAuditHead "AuditService" Need::Operator,
     ListPlans "PlanService" Need::In(Role::Viewer),
     DeletePlan "PlanService" Need::In(Role::Admin),
     ListReleases "ReleaseService" Need::In(Role::Viewer),
@@ -114,11 +115,12 @@ impl Operation {
     /// # Errors
     /// `NotFound` in a namespace without any role, `PermissionDenied` with too small a one.
     pub(crate) fn allow_in(self, who: &Principal, namespace: &Namespace) -> Result<(), ApiError> {
-        match self.need() {
+        let allowed = match self.need() {
             Need::Token => Ok(()),
             Need::In(role) => who.require(namespace, role),
             Need::Operator => who.require_operator(),
-        }
+        };
+        self.noted(allowed, who, Some(namespace))
     }
 
     /// Lets an operation pass that belongs to no namespace.
@@ -126,10 +128,25 @@ impl Operation {
     /// # Errors
     /// `PermissionDenied`, also for an operation that does belong to one.
     pub(crate) fn allow(self, who: &Principal) -> Result<(), ApiError> {
-        match self.need() {
+        let allowed = match self.need() {
             Need::Token => Ok(()),
             Need::In(_) | Need::Operator => who.require_operator(),
+        };
+        self.noted(allowed, who, None)
+    }
+
+    /// Notes refused changes for the audit log.
+    fn noted(
+        self,
+        allowed: Result<(), ApiError>,
+        who: &Principal,
+        namespace: Option<&Namespace>,
+    ) -> Result<(), ApiError> {
+        let method = self.method().strip_prefix("dunlin.v1.").unwrap_or_default();
+        if let (Err(_), Some(action)) = (&allowed, dunlin_proto::audit::action_of(method)) {
+            who.note(action, namespace, true);
         }
+        allowed
     }
 }
 

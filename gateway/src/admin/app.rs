@@ -4,6 +4,7 @@
 //! Methods are named noun first. Each takes the [`Principal`], so that none can be reached without one.
 
 mod aliases;
+mod audit;
 mod cluster;
 mod fanout;
 mod functions;
@@ -70,6 +71,7 @@ fn page_size(size: i32) -> Result<usize, ApiError> {
 fn on_behalf<T>(who: &Principal, message: T) -> Request<T> {
     let mut request = Request::new(message);
     metadata::set_actor(&mut request, &who.subject);
+    metadata::set_author(&mut request, &who.author());
     request
 }
 

@@ -41,12 +41,17 @@ impl IntoResponse for Fault {
     }
 }
 
+/// The id that a request has been given.
+#[derive(Debug, Clone)]
+pub(super) struct RequestName(pub(super) String);
+
 /// Gives every request an id, and every error its body.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let (id, own) = (Uuid::now_v7().to_string(), request_id(request.headers()));
     let api = request.uri().path().starts_with("/api/");
     let path = request.uri().path().chars().take(200).collect::<String>();
     let method = request.method().clone();
+    request.extensions_mut().insert(RequestName(id.clone()));
     let response = next.run(request).await;
     let status = response.status();
     let found = response.extensions().get::<ApiError>().cloned();

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod audit;
 mod cluster;
 mod functions;
 mod invocations;
@@ -19,19 +20,24 @@ use std::{future::Future, sync::Arc};
 use dunlin_proto::{
     ApiError, ErrorCode,
     v1::{
-        self, alias_service_server::AliasServiceServer, cluster_service_server::ClusterServiceServer,
-        domain_service_server::DomainServiceServer, function_service_server::FunctionServiceServer,
-        invocation_service_server::InvocationServiceServer, key_service_server::KeyServiceServer,
-        log_service_server::LogServiceServer, namespace_service_server::NamespaceServiceServer,
-        plan_service_server::PlanServiceServer, release_service_server::ReleaseServiceServer,
-        route_service_server::RouteServiceServer, token_service_server::TokenServiceServer,
+        self, alias_service_server::AliasServiceServer, audit_service_server::AuditServiceServer,
+        cluster_service_server::ClusterServiceServer, domain_service_server::DomainServiceServer,
+        function_service_server::FunctionServiceServer, invocation_service_server::InvocationServiceServer,
+        key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
+        namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
+        release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use futures::FutureExt;
+use http::Extensions;
 use tonic::{Request, Response, Status, metadata::MetadataMap, server::NamedService, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{app::App, session::bearer};
+use super::{
+    app::App,
+    session::{bearer, origin},
+};
 use crate::auth::Principal;
 
 /// The largest message of an upload: a chunk and its frame.
@@ -51,11 +57,12 @@ pub(super) struct Api {
 
 impl Api {
     /// Who calls.
-    async fn principal(&self, metadata: &MetadataMap) -> Result<Arc<Principal>, ApiError> {
+    async fn principal(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Arc<Principal>, ApiError> {
         let sent = metadata.get("authorization").ok_or_else(|| unauthenticated("this call has no token"))?;
         let token = sent.to_str().ok().and_then(bearer);
         let token = token.ok_or_else(|| unauthenticated("the metadata authorization must be: Bearer TOKEN"))?;
-        self.app.context().verifier.administration(token).await
+        let who = self.app.context().verifier.administration(token).await?;
+        Ok(Arc::new(who.at(origin(&self.app, extensions))))
     }
 
     /// Authenticates, does, wraps.
@@ -67,8 +74,8 @@ impl Api {
     where
         F: Future<Output = Result<A, ApiError>>,
     {
-        let (metadata, _, message) = request.into_parts();
-        let who = self.principal(&metadata).await?;
+        let (metadata, extensions, message) = request.into_parts();
+        let who = self.principal(&metadata, &extensions).await?;
         Ok(Response::new(call(self.app.clone(), who, message).await?))
     }
 }
@@ -93,6 +100,7 @@ pub(super) fn routes(app: App) -> Routes {
         .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_IMPORT_MESSAGE))
         .add_service(DomainServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ClusterServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(AuditServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InvocationServiceServer::new(api.clone()).max_decoding_message_size(MAX_INVOKE_MESSAGE))
         .add_service(LogServiceServer::new(api).max_decoding_message_size(MAX_MESSAGE));
     routes.add_service(health());
@@ -129,6 +137,7 @@ const SERVICES: &[&str] = &[
     RouteServiceServer::<Api>::NAME,
     DomainServiceServer::<Api>::NAME,
     ClusterServiceServer::<Api>::NAME,
+    AuditServiceServer::<Api>::NAME,
     InvocationServiceServer::<Api>::NAME,
     LogServiceServer::<Api>::NAME,
 ];

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod audit;
 mod body;
 mod cluster;
 mod doc;
@@ -47,6 +48,9 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(cluster::get_worker))
             .routes(routes!(cluster::drain_worker))
             .routes(routes!(cluster::create_join_token))
+            .routes(routes!(audit::list_audit_entries))
+            .routes(routes!(audit::get_audit_head))
+            .routes(routes!(audit::list_namespace_audit_entries))
             .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))

@@ -5,6 +5,7 @@
 
 mod access;
 mod alias;
+mod audit;
 mod cluster;
 mod domain;
 mod function;
@@ -21,6 +22,7 @@ mod validation;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
+pub(crate) use audit::{AuditEntry, AuditHead, AuditList, AuditOutcome};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use domain::{Domain, DomainList, DomainTls};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};

@@ -5,6 +5,7 @@
 
 mod actions;
 mod assets;
+mod audit;
 mod chart;
 mod format;
 mod function;
@@ -61,6 +62,8 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}/functions/{function}/logs", get(logs::of_function))
         .route("/namespaces/{namespace}/functions/{function}/rollback", post(actions::rollback))
         .route("/namespaces/{namespace}/functions/{function}/delete", post(actions::delete))
+        .route("/namespaces/{namespace}/audit", get(audit::of_namespace))
+        .route("/audit", get(audit::of_cluster))
         .route("/workers/{worker}", get(worker::page))
         .route("/workers/{worker}/drain", post(actions::drain))
         .route("/assets/{file}", get(assets::file))

@@ -13,10 +13,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dunlin_proto::{ApiError, ErrorCode};
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, header, request::Parts};
+use uuid::Uuid;
 
-use super::{app::App, fault::Fault, grpc::unauthenticated};
-use crate::auth::Principal;
+use super::{
+    app::App,
+    fault::{Fault, RequestName},
+    grpc::unauthenticated,
+};
+use crate::{
+    auth::{Origin, Principal},
+    edge::Peer,
+};
 
 /// The cookie's name. No prefix: `__Host-` means nothing to browsers without TLS.
 const COOKIE: &str = "dunlin-session";
@@ -34,7 +42,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
         let app = App::from_ref(state);
         let credential = credential(&parts.method, &parts.headers)?;
-        Ok(Self(app.context().verifier.administration(&credential).await?))
+        let who = app.context().verifier.administration(&credential).await?;
+        Ok(Self(Arc::new(who.at(origin(&app, &parts.extensions)))))
     }
 }
 
@@ -57,6 +66,18 @@ where
             }
             Err(fault) => Err(fault.into_response()),
         }
+    }
+}
+
+/// Where a request comes from.
+pub(super) fn origin(app: &App, extensions: &Extensions) -> Origin {
+    let address = extensions.get::<Peer>().map(|peer| peer.remote.ip().to_canonical().to_string());
+    let id = extensions.get::<RequestName>().map_or_else(|| Uuid::now_v7().to_string(), |name| name.0.clone());
+    Origin {
+        address: address.unwrap_or_default(),
+        gateway: app.context().config.name.to_string(),
+        request_id: id,
+        attempts: app.context().attempts.clone(),
     }
 }
 

@@ -124,7 +124,14 @@ mod tests {
     use super::*;
 
     fn verified(expires: SystemTime) -> Arc<Verified> {
-        let principal = Principal { subject: "zoe".into(), issuer: "dunlin".into(), expires, grants: Vec::new() };
+        let principal = Principal {
+            subject: "zoe".into(),
+            issuer: "dunlin".into(),
+            expires,
+            grants: Vec::new(),
+            token_id: String::new(),
+            origin: crate::auth::Origin::default(),
+        };
         let (callable, handed_on, claims) = (Vec::new(), Arc::default(), Map::new());
         Arc::new(Verified { principal: Arc::new(principal), callable, handed_on, claims })
     }

@@ -241,10 +241,10 @@ fn verified(
     grants: Vec<super::Grant>,
     callable: Vec<Namespace>,
 ) -> Verified {
-    let Standard { issuer, subject, expires, .. } = standard;
+    let Standard { issuer, subject, expires, id, .. } = standard;
     let handed_on = introduction::of_token(&subject, &token.claims);
-    let principal = Arc::new(Principal { subject, issuer, expires, grants });
-    Verified { principal, callable, handed_on, claims: token.claims }
+    let principal = Principal { subject, issuer, expires, grants, token_id: id, origin: super::Origin::default() };
+    Verified { principal: Arc::new(principal), callable, handed_on, claims: token.claims }
 }
 
 /// What a caller sent to prove itself.

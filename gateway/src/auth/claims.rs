@@ -13,6 +13,8 @@ const LEEWAY: u64 = 30;
 const MAX_LIFETIME: u64 = 24 * 3600;
 /// The longest subject, in characters.
 const MAX_SUBJECT: usize = 256;
+/// What is kept of a token's id, in characters.
+const MAX_ID: usize = 128;
 /// 9999-12-31; nothing that a calendar knows lies beyond.
 const MAX_TIME: u64 = 253_402_300_799;
 
@@ -44,6 +46,8 @@ pub(super) struct Standard {
     pub(super) subject: String,
     pub(super) audience: Vec<String>,
     pub(super) expires: SystemTime,
+    /// Empty where there is none.
+    pub(super) id: String,
 }
 
 type Claims = Map<String, Value>;
@@ -103,7 +107,9 @@ pub(super) fn standard(claims: &Claims, now: SystemTime) -> Result<Standard, Cla
         return Err(ClaimError::Range("sub"));
     }
     let expires = UNIX_EPOCH + Duration::from_secs(exp);
-    Ok(Standard { issuer: issuer(claims)?, subject, audience: audience(claims)?, expires })
+    let id = claims.get("jti").and_then(Value::as_str).unwrap_or_default();
+    let id = id.chars().filter(|letter| !letter.is_control()).take(MAX_ID).collect();
+    Ok(Standard { issuer: issuer(claims)?, subject, audience: audience(claims)?, expires, id })
 }
 
 /// The grants in a claim: objects `{"namespace": "shop", "role": "developer"}`, or texts `shop:developer` and `operator`.

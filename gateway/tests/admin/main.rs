@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and one prints where to look"
 )]
 
+mod audit;
 mod browser;
 mod grpc;
 mod json;

@@ -23,6 +23,8 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/routes?purged=%3Cscript%3Ealert(1)%3C/script%3E&lagging=%3Cimg%20src=x%3E",
         "/namespaces/shop/releases?restored=1&now=3&lagging=%3Cimg%20src=x%3E",
         "/namespaces/shop/releases/2",
+        "/namespaces/shop/audit?subject=%3Cscript%3Ealert(1)%3C/script%3E&action=route",
+        "/audit",
         "/workers/worker-1",
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 //! A gateway with everything around it: a scheduler, a worker's log and another gateway's records, all simulated here.
 
 mod aliases;
+mod audit;
 mod data;
 mod peers;
 mod plans;

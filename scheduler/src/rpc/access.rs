@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::Change,
     error::Error,
     keys::{NewKey, Rotation},
     model::{KeyRecord, Time},
@@ -42,6 +43,7 @@ impl TokenService for Desk {
         &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let store = self.store(&request)?;
         let request = request.into_inner();
         let subject = subject(&request.subject)?;
         let lifetime = lifetime(request.lifetime, MAX_LIFETIME)?.unwrap_or(DEFAULT_LIFETIME);
@@ -51,6 +53,8 @@ impl TokenService for Desk {
             tracing::error!(cause = format!("{error:#}"), "a token can't be signed");
             ApiError::internal()
         })?;
+        // Noted before anybody has it.
+        store.audit_append(issue(&subject, &purpose, lifetime)).await?;
         let expire_time = Some(prost_types::Timestamp { seconds: exp, nanos: 0 });
         Ok(Response::new(v1::CreateTokenResponse { token, expire_time }))
     }
@@ -62,6 +66,23 @@ impl TokenService for Desk {
         // Users' tokens end at the gateway, so only it can say whom they name.
         Err(ApiError::new(ErrorCode::MethodNotAllowed, "identities are known to gateways only").into())
     }
+}
+
+/// What the audit log says of a token: in a namespace where it is for one alone, and never the token.
+fn issue(subject: &str, purpose: &Purpose, lifetime: Duration) -> Change {
+    let namespace = match purpose {
+        Purpose::Call(namespace, _) => Some(namespace),
+        Purpose::Administration(grants) => {
+            let first = grants.first().and_then(|grant| grant.namespace.as_ref());
+            first.filter(|first| grants.iter().all(|grant| grant.namespace.as_ref() == Some(*first)))
+        }
+        Purpose::Join(..) => None,
+    };
+    let change = match namespace {
+        Some(namespace) => Change::new("token.create", namespace, &NamespaceRef { namespace: namespace.clone() }),
+        None => Change::of_cluster("token.create", &"tokens"),
+    };
+    change.after(&(subject, purpose, lifetime))
 }
 
 fn subject(subject: &str) -> Result<String, ApiError> {
@@ -158,7 +179,7 @@ impl KeyService for Desk {
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
-        let creator = metadata::actor(&request);
+        let (creator, store) = (metadata::actor(&request), self.store(&request)?);
         let request = request.into_inner();
         let namespace = name::<NamespaceRef>("parent", &request.parent)?.namespace;
         let lifetime = lifetime(request.lifetime, MAX_KEY_LIFETIME)?;
@@ -179,7 +200,7 @@ impl KeyService for Desk {
             old: None,
         };
         let app = self.app()?;
-        app.store.key_create(&key).await?;
+        store.key_create(&key).await?;
         app.config_changed().await;
         Ok(Response::new(v1::CreateKeyResponse { key: Some(convert::key(&key)), secret }))
     }
@@ -202,7 +223,7 @@ impl KeyService for Desk {
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
         let key: KeyName = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        let revoked = app.store.key_revoke(&key).await?;
+        let revoked = self.store(&request)?.key_revoke(&key).await?;
         app.config_changed().await;
         Ok(Response::new(v1::RevokeKeyResponse { key: Some(convert::key(&revoked)) }))
     }
@@ -211,10 +232,11 @@ impl KeyService for Desk {
         &self,
         request: Request<v1::UpdateKeyRequest>,
     ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
+        let store = self.store(&request)?;
         let v1::UpdateKeyRequest { name: key, plan } = request.into_inner();
         let (key, plan): (KeyName, _) = (name("name", &key)?, plan_id(&plan)?);
         let app = self.app()?;
-        let changed = app.store.key_set_plan(&key, plan.as_ref()).await?;
+        let changed = store.key_set_plan(&key, plan.as_ref()).await?;
         app.config_changed().await;
         Ok(Response::new(v1::UpdateKeyResponse { key: Some(convert::key(&changed)) }))
     }
@@ -223,12 +245,12 @@ impl KeyService for Desk {
         &self,
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::RotateKeyRequest { name: key, overlap, finish } = request.into_inner();
         let key: KeyName = name("name", &key)?;
         let (rotation, secret) = rotation(&key, overlap, finish)?;
         let app = self.app()?;
-        let rotated = app.store.key_rotate(&key, rotation, Time::now()).await?;
+        let rotated = store.key_rotate(&key, rotation, Time::now()).await?;
         app.config_changed().await;
         tracing::info!(namespace = %key.namespace, key = %key.key, finish, actor, "a key's secrets have changed");
         Ok(Response::new(v1::RotateKeyResponse { key: Some(convert::key(&rotated)), secret }))

@@ -24,14 +24,14 @@ const MOST_SHARES: usize = 20;
 #[tonic::async_trait]
 impl AliasService for Desk {
     async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::SetAliasRequest { alias, etag } = request.into_inner();
         let alias = alias.ok_or_else(|| ApiError::invalid("alias", "alias is missing"))?;
         let target: AliasName = name("alias.name", &alias.name)?;
         let sticky = alias.sticky.map(Sticky::try_from).transpose()?;
         let change = AliasChange { shares: shares("alias.traffic", &alias.traffic)?, sticky };
         let app = self.app()?;
-        let set = app.store.acting(&actor).alias_set(&target, &etag, &change).await?;
+        let set = store.alias_set(&target, &etag, &change).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, shares = ?change.shares, actor, "calls are divided");
         let alias = Some(convert::alias(&target.parent(), &set));
@@ -52,7 +52,7 @@ impl AliasService for Desk {
         &self,
         request: Request<v1::PromoteAliasRequest>,
     ) -> Result<Response<v1::PromoteAliasResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::PromoteAliasRequest { name: alias, version, request_id: id } = request.into_inner();
         let target: AliasName = name("name", &alias)?;
         let version = (version > 0).then(|| VersionNumber::try_from(version)).transpose();
@@ -61,7 +61,7 @@ impl AliasService for Desk {
         let scope = Scope::Namespace(target.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "PromoteAlias", id, payload });
         let app = self.app()?;
-        let (promoted, version) = app.store.acting(&actor).alias_promote(&target, version, key.as_ref()).await?;
+        let (promoted, version) = store.alias_promote(&target, version, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, version = version.get(), actor, "promoted");
         let alias = Some(convert::alias(&target.parent(), &promoted));
@@ -79,7 +79,7 @@ impl AliasService for Desk {
             return Err(ApiError::invalid("name", message).into());
         }
         let app = self.app()?;
-        app.store.acting(&actor).alias_delete(&target).await?;
+        self.store(&request)?.alias_delete(&target).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, function = %target.function, alias = %target.alias, actor, "an alias has been deleted");
         Ok(Response::new(v1::DeleteAliasResponse { lagging_gateways }))
@@ -89,8 +89,9 @@ impl AliasService for Desk {
         &self,
         request: Request<v1::StartRolloutRequest>,
     ) -> Result<Response<v1::StartRolloutResponse>, Status> {
-        let (app, actor) = (self.app()?, metadata::actor(&request));
-        rollouts::start(&app, actor, request.into_inner()).await.map(Response::new)
+        let (app, store) = (self.app()?, self.store(&request)?);
+        let actor = metadata::actor(&request);
+        rollouts::start(&app, &store, actor, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_rollout(
@@ -105,8 +106,9 @@ impl AliasService for Desk {
         &self,
         request: Request<v1::StopRolloutRequest>,
     ) -> Result<Response<v1::StopRolloutResponse>, Status> {
-        let (app, actor) = (self.app()?, metadata::actor(&request));
-        rollouts::stop(&app, &actor, &request.into_inner()).await.map(Response::new)
+        let (app, store) = (self.app()?, self.store(&request)?);
+        let actor = metadata::actor(&request);
+        rollouts::stop(&app, &store, &actor, &request.into_inner()).await.map(Response::new)
     }
 }
 

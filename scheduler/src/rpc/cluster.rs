@@ -18,10 +18,12 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::Change,
     catalog::Catalog,
     cluster::{Cluster, GatewayView, Held, HeldState, WorkerView},
     error::Error,
     model::Time,
+    store::Store,
     tokens::{MAX_LIFETIME, Purpose},
 };
 
@@ -64,9 +66,10 @@ impl ClusterService for Desk {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let store = self.store(&request)?;
         let request = request.into_inner();
         let target: WorkerName = name("name", &request.name)?;
-        let worker = drain(&*self.app()?, &target.worker, !request.resume).await?;
+        let worker = drain(&*self.app()?, &store, &target.worker, !request.resume).await?;
         Ok(Response::new(v1::DrainWorkerResponse { worker: Some(worker) }))
     }
 
@@ -75,7 +78,9 @@ impl ClusterService for Desk {
         request: Request<v1::CreateJoinTokenRequest>,
     ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
         let actor = metadata::actor(&request);
-        let (token, exp) = join_token(self, &actor, request.get_ref())?;
+        let (token, exp, change) = join_token(self, &actor, request.get_ref())?;
+        // Noted before anybody has it.
+        self.store(&request)?.audit_append(change).await?;
         let expire_time = Some(prost_types::Timestamp { seconds: exp, nanos: 0 });
         Ok(Response::new(v1::CreateJoinTokenResponse { token, expire_time }))
     }
@@ -88,7 +93,11 @@ pub(super) fn no_certificates() -> ApiError {
     error.hint("for a cluster of several machines, start the scheduler without --cluster-secret")
 }
 
-fn join_token(desk: &Desk, actor: &str, request: &v1::CreateJoinTokenRequest) -> Result<(String, i64), ApiError> {
+fn join_token(
+    desk: &Desk,
+    actor: &str,
+    request: &v1::CreateJoinTokenRequest,
+) -> Result<(String, i64, Change), ApiError> {
     if let Trust::Secret(_) = desk.trust {
         return Err(no_certificates());
     }
@@ -109,16 +118,17 @@ fn join_token(desk: &Desk, actor: &str, request: &v1::CreateJoinTokenRequest) ->
         ApiError::internal()
     })?;
     tracing::info!(actor, %role, process = request.process_id, lifetime = ?life, "a join token has been made");
-    Ok(minted)
+    let change = Change::of_cluster("join_token.create", &"join_tokens").after(&(actor, &purpose, life));
+    Ok((minted.0, minted.1, change))
 }
 
-async fn drain(app: &App, id: &WorkerId, drained: bool) -> Result<v1::Worker, Error> {
+async fn drain(app: &App, store: &Store, id: &WorkerId, drained: bool) -> Result<v1::Worker, Error> {
     let missing = || ApiError::not_found(format!("workers/{id}")).hint("dunlin worker list shows them");
     if !app.board.cluster().workers().contains_key(id) {
         return Err(missing().into());
     }
     // Remembered first, so that a restart does not take it back in.
-    app.store.worker_set_drained(id, drained).await?;
+    store.worker_set_drained(id, drained).await?;
     let mut cluster = app.board.cluster();
     cluster.set_drained(id, drained);
     let view = cluster.workers().get(id).map(|view| worker(&cluster, &app.catalog.current(), view, Instant::now()));

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use dunlin_proto::{
     ApiError,
+    audit::Author,
     ids::{Digest, VersionNumber},
     metadata,
     names::{FunctionRef, NamespaceRef, VersionName},
@@ -14,7 +15,7 @@ use prost_types::FieldMask;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Desk, aliases::shares, convert, name, page, request_id, text, upload};
+use super::{Desk, aliases::shares, author, convert, name, page, request_id, text, upload};
 use crate::{
     deploy::{Deploy, Outcome, Progress, Stage},
     error::Error,
@@ -50,13 +51,13 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::UpdateFunctionRequest>,
     ) -> Result<Response<v1::UpdateFunctionResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let store = self.store(&request)?;
         let v1::UpdateFunctionRequest { function, update_mask } = request.into_inner();
         let function = function.ok_or_else(|| ApiError::invalid("function", "function is missing"))?;
         let target = name("function.name", &function.name)?;
         let change = change(&function, update_mask)?;
         let app = self.app()?;
-        let updated = app.store.acting(&actor).function_update(&target, &function.etag, &change).await?;
+        let updated = store.function_update(&target, &function.etag, &change).await?;
         // What callers get at once is waited for.
         let lagging_gateways = if change.traffic.is_some() || change.disabled.is_some() {
             app.config_acknowledged().await
@@ -72,10 +73,10 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::DeleteFunctionRequest>,
     ) -> Result<Response<v1::DeleteFunctionResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let store = self.store(&request)?;
         let request = request.into_inner();
         let app = self.app()?;
-        app.store.acting(&actor).function_delete(&name("name", &request.name)?, &request.etag).await?;
+        store.function_delete(&name("name", &request.name)?, &request.etag).await?;
         app.config_changed().await;
         Ok(Response::new(v1::DeleteFunctionResponse {}))
     }
@@ -84,7 +85,7 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::RollbackFunctionRequest>,
     ) -> Result<Response<v1::RollbackFunctionResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::RollbackFunctionRequest { name: function, version, reason, request_id: id } = request.into_inner();
         let function: FunctionRef = name("name", &function)?;
         let reason = text("reason", reason, 1024)?;
@@ -94,7 +95,7 @@ impl FunctionService for Desk {
         let scope = Scope::Namespace(function.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
         let app = self.app()?;
-        let (rolled, version) = app.store.acting(&actor).function_roll_back(&function, version, key.as_ref()).await?;
+        let (rolled, version) = store.function_roll_back(&function, version, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
         let function = Some(convert::function(&rolled));
@@ -105,7 +106,8 @@ impl FunctionService for Desk {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
-        Ok(Response::new(upload::receive(self, request.into_inner()).await?))
+        let store = self.store(&request)?;
+        Ok(Response::new(upload::receive(self, &store, request.into_inner()).await?))
     }
 
     type CreateVersionStream = Pin<Box<dyn Stream<Item = Result<v1::CreateVersionResponse, Status>> + Send>>;
@@ -114,10 +116,10 @@ impl FunctionService for Desk {
         &self,
         request: Request<v1::CreateVersionRequest>,
     ) -> Result<Response<Self::CreateVersionStream>, Status> {
-        let creator = metadata::actor(&request);
+        let author = author(&request);
         let request = request.into_inner();
         let id = request_id(&request.request_id)?;
-        let progress = self.app()?.deploys.begin(deploy(request, creator)?, id)?;
+        let progress = self.app()?.deploys.begin(deploy(request, author)?, id)?;
         Ok(Response::new(Box::pin(events(progress))))
     }
 
@@ -179,7 +181,7 @@ fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionCh
     Ok(change)
 }
 
-fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, ApiError> {
+fn deploy(request: v1::CreateVersionRequest, author: Author) -> Result<Deploy, ApiError> {
     let canary = canary(request.canary_percent, request.hold_traffic)?;
     let description = request.description.map(|description| text("description", description, 1024)).transpose()?;
     Ok(Deploy {
@@ -194,7 +196,8 @@ fn deploy(request: v1::CreateVersionRequest, creator: String) -> Result<Deploy, 
         allow_new_capabilities: request.allow_new_capabilities,
         canary,
         dry_run: request.dry_run,
-        creator,
+        creator: author.subject.clone(),
+        author,
     })
 }
 

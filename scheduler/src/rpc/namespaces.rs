@@ -52,6 +52,7 @@ impl NamespaceService for Desk {
         &self,
         request: Request<v1::CreateNamespaceRequest>,
     ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        let store = self.store(&request)?;
         let request = request.into_inner();
         let namespace: Namespace = name("namespace_id", &request.namespace_id)?;
         let description = text("description", request.description, 1024)?;
@@ -62,7 +63,7 @@ impl NamespaceService for Desk {
         let key = request_id(&request.request_id)?.map(key);
         let new = NamespaceRecord { name: namespace, description, create_time: Time::now(), max_concurrency, rate };
         let app = self.app()?;
-        let created = app.store.namespace_create(&new, key.as_ref()).await?;
+        let created = store.namespace_create(&new, key.as_ref()).await?;
         app.config_changed().await;
         let count = app.store.function_count(&created.name).await?;
         let namespace = Some(convert::namespace(&created, count));
@@ -102,12 +103,13 @@ impl NamespaceService for Desk {
         &self,
         request: Request<v1::UpdateNamespaceRequest>,
     ) -> Result<Response<v1::UpdateNamespaceResponse>, Status> {
+        let store = self.store(&request)?;
         let v1::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
         let namespace = namespace.unwrap_or_default();
         let target: NamespaceRef = name("namespace.name", &namespace.name)?;
         let change = change(&namespace, update_mask)?;
         let app = self.app()?;
-        let changed = app.store.namespace_update(&target.namespace, &change).await?;
+        let changed = store.namespace_update(&target.namespace, &change).await?;
         app.config_changed().await;
         tracing::info!(namespace = %changed.name, max_concurrency = changed.max_concurrency, "a namespace has changed");
         let count = app.store.function_count(&changed.name).await?;
@@ -120,7 +122,7 @@ impl NamespaceService for Desk {
     ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
         let target: NamespaceRef = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        app.store.namespace_delete(&target.namespace).await?;
+        self.store(&request)?.namespace_delete(&target.namespace).await?;
         app.config_changed().await;
         Ok(Response::new(v1::DeleteNamespaceResponse {}))
     }

@@ -22,11 +22,11 @@ use crate::{
 #[tonic::async_trait]
 impl PlanService for Desk {
     async fn put_plan(&self, request: Request<v1::PutPlanRequest>) -> Result<Response<v1::PutPlanResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let plan = request.into_inner().plan.ok_or_else(|| ApiError::invalid("plan", "plan is missing"))?;
         let plan = checked(&plan)?;
         let app = self.app()?;
-        let (stored, keys) = app.store.plan_put(&plan).await?;
+        let (stored, keys) = store.plan_put(&plan).await?;
         app.config_changed().await;
         tracing::info!(namespace = %plan.name.namespace, plan = %plan.name.plan, rate = ?plan.rate, quota = ?plan.quota, actor, "a plan has been put");
         Ok(Response::new(v1::PutPlanResponse { plan: Some(convert::plan(&stored, keys)) }))
@@ -49,7 +49,7 @@ impl PlanService for Desk {
         let actor = metadata::actor(&request);
         let target: PlanName = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        app.store.plan_delete(&target).await?;
+        self.store(&request)?.plan_delete(&target).await?;
         app.config_changed().await;
         tracing::info!(namespace = %target.namespace, plan = %target.plan, actor, "a plan has been deleted");
         Ok(Response::new(v1::DeletePlanResponse {}))

@@ -65,14 +65,14 @@ impl ReleaseService for Desk {
         &self,
         request: Request<v1::RollbackReleaseRequest>,
     ) -> Result<Response<v1::RollbackReleaseResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::RollbackReleaseRequest { name: release, request_id: id } = request.into_inner();
         let target: ReleaseName = name("name", &release)?;
         let scope = Scope::Namespace(target.namespace.clone());
         let payload = Digest::of(target.to_string().as_bytes());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackRelease", id, payload });
         let app = self.app()?;
-        let newest = app.store.acting(&actor).release_restore(&target, key.as_ref()).await?;
+        let newest = store.release_restore(&target, key.as_ref()).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, release = target.number.get(), new = newest.number, actor, "rolled back to a release");
         Ok(Response::new(v1::RollbackReleaseResponse { release: Some(head(&newest)), lagging_gateways }))

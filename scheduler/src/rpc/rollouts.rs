@@ -10,7 +10,7 @@ use crate::{
     app::App,
     config::RolloutConfig,
     model::{RolloutRecord, RolloutState},
-    store::{Move, NewRollout},
+    store::{Move, NewRollout, Store},
 };
 
 /// The steps where none are said, in percent.
@@ -30,11 +30,12 @@ fn shown(app: &App, rollout: &RolloutRecord) -> v1::Rollout {
 
 pub(super) async fn start(
     app: &App,
+    store: &Store,
     creator: String,
     request: v1::StartRolloutRequest,
 ) -> Result<v1::StartRolloutResponse, Status> {
     let new = read(&app.rollout_config, creator, request)?;
-    let rollout = app.store.acting(&new.creator).rollout_start(&new).await?;
+    let rollout = store.rollout_start(&new).await?;
     let lagging_gateways = app.config_acknowledged().await;
     tracing::info!(function = %new.function, old = rollout.old.get(), new = rollout.new.get(), actor = new.creator, "a rollout has begun");
     Ok(v1::StartRolloutResponse { rollout: Some(shown(app, &rollout)), lagging_gateways })
@@ -48,6 +49,7 @@ pub(super) async fn get(app: &App, request: &v1::GetRolloutRequest) -> Result<v1
 
 pub(super) async fn stop(
     app: &App,
+    store: &Store,
     actor: &str,
     request: &v1::StopRolloutRequest,
 ) -> Result<v1::StopRolloutResponse, Status> {
@@ -66,7 +68,7 @@ pub(super) async fn stop(
         false => Move::Back(RolloutState::Stopped, reason),
     };
     // It may move in this moment.
-    let moved = app.store.acting(actor).rollout_move(&found, &whither).await?.ok_or_else(|| {
+    let moved = store.rollout_move(&found, &whither).await?.ok_or_else(|| {
         ApiError::new(ErrorCode::FailedPrecondition, format!("the rollout of {function} has just moved"))
             .hint("try again")
     })?;

@@ -9,10 +9,12 @@ use dunlin_proto::{
     route::{Purge, Purged, RouteSpec},
     v1::{self, domain_service_server::DomainService, route_service_server::RouteService},
 };
+use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page};
 use crate::{
+    audit::Change,
     model::{DomainRecord, DomainTls, RouteRecord, Time},
     store::Import,
 };
@@ -20,14 +22,14 @@ use crate::{
 #[tonic::async_trait]
 impl RouteService for Desk {
     async fn put_route(&self, request: Request<v1::PutRouteRequest>) -> Result<Response<v1::PutRouteResponse>, Status> {
-        let creator = metadata::actor(&request);
+        let (creator, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::PutRouteRequest { route, replace } = request.into_inner();
         let route = route.ok_or_else(|| ApiError::invalid("route", "route is missing"))?;
         let (name, now): (RouteName, _) = (name("route.name", &route.name)?, Time::now());
         let new = RouteRecord { name, spec: route.try_into()?, creator, create_time: now, update_time: now };
         check(&new.spec)?;
         let app = self.app()?;
-        let put = app.store.acting(&new.creator).route_put(&new, replace).await?;
+        let put = store.route_put(&new, replace).await?;
         app.config_changed().await;
         tracing::info!(namespace = %put.name.namespace, route = %put.name.route, spec = %put.spec, actor = put.creator, "a route has been put");
         Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)) }))
@@ -60,7 +62,7 @@ impl RouteService for Desk {
         let actor = metadata::actor(&request);
         let target: RouteName = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        app.store.acting(&actor).route_delete(&target).await?;
+        self.store(&request)?.route_delete(&target).await?;
         app.config_changed().await;
         tracing::info!(namespace = %target.namespace, route = %target.route, actor, "a route has been deleted");
         Ok(Response::new(v1::DeleteRouteResponse {}))
@@ -70,10 +72,10 @@ impl RouteService for Desk {
         &self,
         request: Request<v1::ImportRoutesRequest>,
     ) -> Result<Response<v1::ImportRoutesResponse>, Status> {
-        let creator = metadata::actor(&request);
+        let (creator, store) = (metadata::actor(&request), self.store(&request)?);
         let import = import(request.into_inner(), creator)?;
         let app = self.app()?;
-        let done = app.store.acting(&import.creator).routes_import(&import).await?;
+        let done = store.routes_import(&import).await?;
         if !import.validate_only {
             app.config_changed().await;
             tracing::info!(namespace = %import.namespace, api = %import.api, routes = done.routes.len(), deleted = done.deleted.len(), actor = import.creator, "routes have been imported");
@@ -99,7 +101,7 @@ impl RouteService for Desk {
         &self,
         request: Request<v1::PurgeCacheRequest>,
     ) -> Result<Response<v1::PurgeCacheResponse>, Status> {
-        let actor = metadata::actor(&request);
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let purge = Purge::try_from(request.into_inner())?;
         let app = self.app()?;
         let catalog = app.catalog.current();
@@ -113,8 +115,21 @@ impl RouteService for Desk {
             }
         }
         tracing::info!(namespace = %purge.namespace, what = ?purge.what, actor, "stored answers are purged");
+        let namespace = NamespaceRef { namespace: purge.namespace.clone() };
+        let change = Change::new("cache.purge", &purge.namespace, &namespace).after(&purged(&purge.what));
+        store.audit_append(change).await?;
         let lagging_gateways = app.board.purge(purge).await;
         Ok(Response::new(v1::PurgeCacheResponse { lagging_gateways }))
+    }
+}
+
+/// Which answers, as the audit log says it.
+fn purged(what: &Purged) -> Value {
+    match what {
+        Purged::All => json!({ "all": true }),
+        Purged::Path(path) => json!({ "path": path }),
+        Purged::Prefix(prefix) => json!({ "prefix": prefix }),
+        Purged::Route(route) => json!({ "route": route.as_str() }),
     }
 }
 
@@ -160,7 +175,7 @@ impl DomainService for Desk {
         &self,
         request: Request<v1::CreateDomainRequest>,
     ) -> Result<Response<v1::CreateDomainResponse>, Status> {
-        let creator = metadata::actor(&request);
+        let (creator, store) = (metadata::actor(&request), self.store(&request)?);
         let request = request.into_inner();
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         let domain: DomainName = name("domain", &request.domain)?;
@@ -170,7 +185,7 @@ impl DomainService for Desk {
         };
         let new = DomainRecord { name: DomainRef { namespace, domain }, creator, create_time: Time::now(), tls };
         let app = self.app()?;
-        app.store.domain_create(&new).await?;
+        store.domain_create(&new).await?;
         app.config_changed().await;
         tracing::info!(namespace = %new.name.namespace, domain = %new.name.domain, actor = new.creator, "a domain has been given");
         Ok(Response::new(v1::CreateDomainResponse { domain: Some(convert::domain(&new, None)) }))
@@ -200,7 +215,7 @@ impl DomainService for Desk {
         let actor = metadata::actor(&request);
         let target: DomainRef = name("name", &request.get_ref().name)?;
         let app = self.app()?;
-        app.store.domain_delete(&target).await?;
+        self.store(&request)?.domain_delete(&target).await?;
         app.config_changed().await;
         tracing::info!(namespace = %target.namespace, domain = %target.domain, actor, "a domain has been taken away");
         Ok(Response::new(v1::DeleteDomainResponse {}))

@@ -11,13 +11,14 @@ use dunlin_proto::{
 use tonic::Streaming;
 
 use super::{Desk, name};
-use crate::error::Error;
+use crate::{error::Error, store::Store};
 
 /// How long a client may be silent within an upload.
 const SILENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn receive(
     desk: &Desk,
+    store: &Store,
     mut parts: Streaming<UploadArtifactRequest>,
 ) -> Result<UploadArtifactResponse, Error> {
     let app = desk.app()?;
@@ -45,7 +46,7 @@ pub(super) async fn receive(
         upload.write(&chunk).await?;
     }
     upload.finish(artifacts).await?;
-    app.store.artifact_create(&namespace, &digest, size_bytes).await?;
+    store.artifact_create(&namespace, &digest, size_bytes).await?;
     Ok(answer(size_bytes, false))
 }
 

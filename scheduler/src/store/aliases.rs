@@ -20,6 +20,7 @@ use super::{
     row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{AliasRecord, FunctionRecord, Share, Time, full, newest, text},
     releases::Division,
@@ -176,6 +177,12 @@ fn promoted(
     Ok(target)
 }
 
+fn change(action: &'static str, name: &AliasName, before: Option<&AliasRecord>, after: Option<&AliasRecord>) -> Change {
+    let change = Change::new(action, &name.namespace, name);
+    let change = before.into_iter().fold(change, Change::before);
+    after.into_iter().fold(change, Change::after)
+}
+
 impl Store {
     /// A function's aliases: `live`, then the others in the order of their names.
     pub(crate) async fn alias_list(&self, function: &FunctionRef) -> Result<Vec<AliasRecord>, Error> {
@@ -218,7 +225,7 @@ impl Store {
         }
         let known = alias_list_in_tx(&mut tx, &function).await?;
         let found = known.iter().find(|alias| alias.name == name.alias).cloned();
-        let mut alias = found.map_or_else(|| new(&function, name.alias.clone(), &known), Ok)?;
+        let mut alias = found.clone().map_or_else(|| new(&function, name.alias.clone(), &known), Ok)?;
         alias.divide(change.shares.clone(), function.revision);
         alias.sticky = change.sticky.clone().unwrap_or(alias.sticky);
         if !alias_write_in_tx(&mut tx, &mut function, &alias).await? {
@@ -232,6 +239,7 @@ impl Store {
             format!("divide {}: {}", of(name), text(&alias.shares)),
         )
         .await?;
+        self.audit_in_tx(&mut tx, self::change("alias.set", name, found.as_ref(), Some(&alias))).await?;
         tx.commit().await?;
         Ok(Some(alias))
     }
@@ -269,6 +277,7 @@ impl Store {
         }
         let target = promoted(name, &function, &alias, version)?;
         version_exists_in_tx(&mut tx, &function, target).await?;
+        let before = alias.clone();
         alias.divide(vec![Share(target, 100)], function.revision);
         if !alias_write_in_tx(&mut tx, &mut function, &alias).await? {
             return Ok(None);
@@ -284,6 +293,7 @@ impl Store {
             format!("promote {}@{target}", of(name)),
         )
         .await?;
+        self.audit_in_tx(&mut tx, change("alias.promote", name, Some(&before), Some(&alias))).await?;
         tx.commit().await?;
         Ok(Some((alias, target)))
     }
@@ -304,6 +314,7 @@ impl Store {
         // No route comes in between.
         namespace_lock_in_tx(&mut tx, &name.namespace).await?;
         let mut function = function_fetch_in_tx(&mut tx, &name.parent()).await?;
+        let before = alias_list_in_tx(&mut tx, &function).await?.into_iter().find(|alias| alias.name == name.alias);
         let sql = "DELETE FROM aliases WHERE namespace = $1 AND function_uid = $2 AND name = $3";
         let query = sqlx::query(sql).bind(name.namespace.as_str()).bind(function.uid.to_string());
         if query.bind(name.alias.as_str()).execute(&mut *tx).await?.rows_affected() == 0 {
@@ -324,6 +335,7 @@ impl Store {
             format!("delete {}", of(name)),
         )
         .await?;
+        self.audit_in_tx(&mut tx, change("alias.delete", name, before.as_ref(), None)).await?;
         tx.commit().await?;
         Ok(true)
     }

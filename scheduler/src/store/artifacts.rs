@@ -1,10 +1,12 @@
 //! Which namespace has uploaded what, and the seals of the code compiled from it. The bytes are in the object store.
 
 use dunlin_proto::ids::{Digest, Namespace};
+use serde_json::json;
 use sqlx::any::AnyRow;
 
 use super::{Store, row};
 use crate::{
+    audit::Change,
     error::Error,
     model::{Code, Compiled, Kind, Time},
 };
@@ -37,12 +39,20 @@ impl Store {
         let sql = "INSERT INTO artifacts (namespace, digest, size, create_time) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (namespace, digest) DO NOTHING";
         let query = sqlx::query(sql).bind(namespace.as_str()).bind(digest.hex()).bind(row::signed(size));
-        match query.bind(Time::now().0).execute(&self.pool).await {
+        let mut tx = self.begin().await?;
+        let is_new = match query.bind(Time::now().0).execute(&mut *tx).await {
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
-                Err(super::namespaces::missing(namespace))
+                return Err(super::namespaces::missing(namespace));
             }
-            ended => Ok(ended.map(drop)?),
+            ended => ended?.rows_affected() == 1,
+        };
+        if is_new {
+            let resource = format!("namespaces/{namespace}/artifacts/{digest}");
+            let change = Change::new("artifact.upload", namespace, &resource).after(&json!({ "size_bytes": size }));
+            self.audit_in_tx(&mut tx, change).await?;
         }
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Forgets an artifact whose bytes are lost, so that the next upload stores it again; says whether it was known.

@@ -14,7 +14,7 @@ use super::{
     routes::{route_list_in_tx, routes_unused},
     row,
 };
-use crate::{error::Error, model::DomainRecord};
+use crate::{audit::Change, error::Error, model::DomainRecord};
 
 /// The most domains of a namespace.
 const MOST: usize = 100;
@@ -78,6 +78,7 @@ impl Store {
         let sql = "INSERT INTO domains (name, namespace, creator, create_time, tls) VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(sql).bind(new.name.domain.as_str()).bind(new.name.namespace.as_str());
         query.bind(&*new.creator).bind(new.create_time.0).bind(new.tls.as_str()).execute(&mut *tx).await?;
+        self.audit_in_tx(&mut tx, change("domain.create", &new.name).after(new)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -106,6 +107,7 @@ impl Store {
         let mut tx = self.begin().await?;
         namespace_lock_in_tx(&mut tx, &name.namespace).await?;
         let mut left = domain_list_in_tx(&mut tx, &name.namespace).await?;
+        let before = left.iter().find(|domain| domain.name == *name).cloned();
         left.retain(|domain| domain.name != *name);
         let routes = route_list_in_tx(&mut tx, &name.namespace).await?;
         let on = |domain: &DomainName, host: &str| domain.holds(host);
@@ -119,7 +121,13 @@ impl Store {
             return Err(ApiError::not_found(format!("domain {}", name.domain)).into());
         }
         config_bump(&mut tx).await?;
+        let change = change("domain.delete", name);
+        self.audit_in_tx(&mut tx, before.iter().fold(change, Change::before)).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn change(action: &'static str, name: &DomainRef) -> Change {
+    Change::new(action, &name.namespace, name)
 }

@@ -18,6 +18,7 @@ use super::{
     row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{FunctionRecord, Share, Time},
 };
@@ -66,6 +67,10 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         create_time: row::time(row, "create_time")?,
         update_time: row::time(row, "update_time")?,
     })
+}
+
+fn change(action: &'static str, name: &FunctionRef) -> Change {
+    Change::new(action, &name.namespace, name)
 }
 
 fn missing(name: &FunctionRef) -> Error {
@@ -178,6 +183,7 @@ impl Store {
     ) -> Result<Option<FunctionRecord>, Error> {
         let mut tx = self.begin().await?;
         let mut function = function_fetch_in_tx(&mut tx, name).await?;
+        let before = function.clone();
         if !etag.is_empty() && etag != function.etag() {
             return Err(stale(name));
         }
@@ -199,6 +205,7 @@ impl Store {
         config_bump(&mut tx).await?;
         self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), change.said(name))
             .await?;
+        self.audit_in_tx(&mut tx, self::change("function.update", name).before(&before).after(&function)).await?;
         tx.commit().await?;
         Ok(Some(function))
     }
@@ -238,6 +245,7 @@ impl Store {
             return Err(error.hint("name the version to roll back to").into());
         };
         version_exists_in_tx(&mut tx, &function, target).await?;
+        let before = function.clone();
         function.roll_back(target);
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);
@@ -253,6 +261,7 @@ impl Store {
             format!("roll back {}@{target}", name.function),
         )
         .await?;
+        self.audit_in_tx(&mut tx, change("function.rollback", name).before(&before).after(&function)).await?;
         tx.commit().await?;
         Ok(Some((function, target)))
     }
@@ -283,6 +292,7 @@ impl Store {
             format!("delete {}", name.function),
         )
         .await?;
+        self.audit_in_tx(&mut tx, change("function.delete", name).before(&function)).await?;
         tx.commit().await?;
         Ok(())
     }

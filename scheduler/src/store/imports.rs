@@ -1,12 +1,14 @@
 //! The routes of an API in one transaction: all of them as they are wanted, or none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{Namespace, RouteId},
-    names::RouteName,
+    names::{NamespaceRef, RouteName},
 };
+use serde_json::json;
+use sqlx::{Any, Transaction};
 
 use super::{
     Store,
@@ -18,7 +20,7 @@ use super::{
         check_functions_in_tx, check_host_in_tx, check_others, route_delete_in_tx, route_list_in_tx, route_write_in_tx,
     },
 };
-use crate::{error::Error, model::RouteRecord};
+use crate::{audit::Change, error::Error, model::RouteRecord};
 
 /// What is to be imported.
 #[derive(Debug, Clone)]
@@ -91,12 +93,24 @@ impl Store {
                     format!("import API {}", import.api),
                 )
                 .await?;
+                self.audit_in_tx(&mut tx, change(import, &routes, &deleted)).await?;
             }
             tx.commit().await?;
         }
         let deleted = deleted.into_iter().map(|name| name.route).collect();
         Ok(Imported { routes: routes.into_iter().map(|(route, _)| route).collect(), deleted })
     }
+}
+
+/// What the audit log says: which routes, and for which requests they are.
+fn change(import: &Import, routes: &[(RouteRecord, bool)], deleted: &[RouteName]) -> Change {
+    let written = routes.iter().filter(|(_, written)| *written);
+    let written: BTreeMap<_, _> =
+        written.map(|(route, _)| (route.name.route.to_string(), route.spec.to_string())).collect();
+    let deleted: Vec<_> = deleted.iter().map(|name| name.route.to_string()).collect();
+    let resource = NamespaceRef { namespace: import.namespace.clone() };
+    Change::new("route.import", &import.namespace, &resource)
+        .after(&json!({ "api": import.api.to_string(), "written": written, "deleted": deleted }))
 }
 
 /// Decides what becomes of the routes that there are.

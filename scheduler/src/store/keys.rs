@@ -15,6 +15,7 @@ use super::{
     row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     keys::{self, Rotation},
     model::{KeyRecord, OldSecret, Time},
@@ -64,6 +65,10 @@ pub(super) async fn key_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &K
     key_find_in_tx(tx, name).await?.ok_or_else(|| ApiError::not_found(format!("key {name}")).into())
 }
 
+fn change(action: &'static str, name: &KeyName) -> Change {
+    Change::new(action, &name.namespace, name)
+}
+
 /// Checks that the plan is one of the namespace's.
 async fn plan_of_key_in_tx(
     tx: &mut Transaction<'static, Any>,
@@ -88,7 +93,8 @@ impl Store {
         let query = query.bind(key.revoke_time.map(|time| time.0));
         query.bind(key.plan.as_ref().map(PlanId::as_str)).execute(&mut *tx).await?;
         let name = KeyName { namespace: key.namespace.clone(), key: key.id.clone() };
-        config_note(&mut tx, &Changed::Key(name)).await?;
+        config_note(&mut tx, &Changed::Key(name.clone())).await?;
+        self.audit_in_tx(&mut tx, change("key.create", &name).after(key)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -114,13 +120,14 @@ impl Store {
     /// Puts a key under a plan, or under none.
     pub(crate) async fn key_set_plan(&self, name: &KeyName, plan: Option<&PlanId>) -> Result<KeyRecord, Error> {
         let mut tx = self.begin().await?;
-        key_fetch_in_tx(&mut tx, name).await?;
+        let before = key_fetch_in_tx(&mut tx, name).await?;
         plan_of_key_in_tx(&mut tx, &name.namespace, plan).await?;
         let query = sqlx::query("UPDATE api_keys SET plan = $1 WHERE namespace = $2 AND id = $3");
         let query = query.bind(plan.map(PlanId::as_str)).bind(name.namespace.as_str()).bind(name.key.as_str());
         query.execute(&mut *tx).await?;
         let changed = key_fetch_in_tx(&mut tx, name).await?;
         config_note(&mut tx, &Changed::Key(name.clone())).await?;
+        self.audit_in_tx(&mut tx, change("key.update", name).before(&before).after(&changed)).await?;
         tx.commit().await?;
         Ok(changed)
     }
@@ -141,6 +148,7 @@ impl Store {
             return Err(ApiError::new(ErrorCode::FailedPrecondition, message).into());
         }
         config_note(&mut tx, &Changed::Key(name.clone())).await?;
+        self.audit_in_tx(&mut tx, change("key.rotate", name).before(&before).after(&after)).await?;
         tx.commit().await?;
         Ok(after)
     }
@@ -148,12 +156,15 @@ impl Store {
     /// Revokes a key for ever; one that is revoked stays so from the first time on.
     pub(crate) async fn key_revoke(&self, name: &KeyName) -> Result<KeyRecord, Error> {
         let mut tx = self.begin().await?;
+        let before = key_fetch_in_tx(&mut tx, name).await?;
         let sql = "UPDATE api_keys SET revoke_time = $1 WHERE namespace = $2 AND id = $3 AND revoke_time IS NULL";
         let query = sqlx::query(sql).bind(Time::now().0).bind(name.namespace.as_str()).bind(name.key.as_str());
-        if query.execute(&mut *tx).await?.rows_affected() == 1 {
-            config_note(&mut tx, &Changed::Key(name.clone())).await?;
-        }
+        let is_new = query.execute(&mut *tx).await?.rows_affected() == 1;
         let revoked = key_fetch_in_tx(&mut tx, name).await?;
+        if is_new {
+            config_note(&mut tx, &Changed::Key(name.clone())).await?;
+            self.audit_in_tx(&mut tx, change("key.revoke", name).before(&before).after(&revoked)).await?;
+        }
         tx.commit().await?;
         Ok(revoked)
     }

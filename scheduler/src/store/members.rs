@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use dunlin_proto::{ids::Digest, trust::Identity};
+use serde_json::json;
 use sqlx::{Any, Transaction};
 
 use super::{Store, retried, row};
 use crate::{
+    audit::Change,
     error::Error,
     members::{taken, used},
     model::Time,
@@ -38,6 +40,9 @@ impl Store {
         let mut tx = self.begin().await?;
         token_use_in_tx(&mut tx, grant, identity, key, now).await?;
         member_name_in_tx(&mut tx, grant, identity, key, now).await?;
+        let change = Change::of_cluster("process.join", &format!("{}/{}", identity.role, identity.id))
+            .after(&json!({ "join_token_id": grant.id }));
+        self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Namespaces in the database.
 
-use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, model::Rate};
+use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, model::Rate, names::NamespaceRef};
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     reservations::reservations_check_in_tx,
     retried, row,
 };
-use crate::{error::Error, model::NamespaceRecord};
+use crate::{audit::Change, error::Error, model::NamespaceRecord};
 
 /// What an update changes; what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,6 +125,7 @@ impl Store {
             request_note_in_tx(&mut tx, request, &new.name).await?;
         }
         config_bump(&mut tx).await?;
+        self.audit_in_tx(&mut tx, change("namespace.create", &new.name).after(new)).await?;
         tx.commit().await?;
         Ok(new.clone())
     }
@@ -155,6 +156,7 @@ impl Store {
         query.bind(name.as_str()).execute(&mut *tx).await?;
         if after != before {
             config_bump(&mut tx).await?;
+            self.audit_in_tx(&mut tx, self::change("namespace.update", name).before(&before).after(&after)).await?;
         }
         tx.commit().await?;
         Ok(after)
@@ -189,6 +191,7 @@ impl Store {
 
     async fn namespace_delete_once(&self, name: &Namespace) -> Result<(), Error> {
         let mut tx = self.begin().await?;
+        let before = namespace_fetch_in_tx(&mut tx, name).await?;
         let functions = sqlx::query("SELECT COUNT(*) AS functions FROM functions WHERE namespace = $1");
         let functions = row::number(&functions.bind(name.as_str()).fetch_one(&mut *tx).await?, "functions")?;
         if functions > 0 {
@@ -201,9 +204,14 @@ impl Store {
         }
         // Its keys and routes go with it.
         config_bump_all(&mut tx).await?;
+        self.audit_in_tx(&mut tx, change("namespace.delete", name).before(&before)).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn change(action: &'static str, name: &Namespace) -> Change {
+    Change::new(action, name, &NamespaceRef { namespace: name.clone() })
 }
 
 fn not_empty(name: &Namespace) -> ApiError {

@@ -12,6 +12,7 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 
 use super::{Store, config_bump, keys::key_fetch_in_tx, namespaces::namespace_fetch_in_tx, row};
 use crate::{
+    audit::Change,
     error::Error,
     model::{PlanRecord, Time},
 };
@@ -43,9 +44,17 @@ pub(super) fn read(row: &AnyRow) -> Result<PlanRecord, Error> {
 
 /// A plan, within a transaction.
 pub(super) async fn plan_fetch_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName) -> Result<PlanRecord, Error> {
+    plan_find_in_tx(tx, name).await?.ok_or_else(|| missing(name))
+}
+
+async fn plan_find_in_tx(tx: &mut Transaction<'static, Any>, name: &PlanName) -> Result<Option<PlanRecord>, Error> {
     let query = sqlx::query("SELECT * FROM plans WHERE namespace = $1 AND name = $2");
     let found = query.bind(name.namespace.as_str()).bind(name.plan.as_str()).fetch_optional(&mut **tx).await?;
-    found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
+    found.as_ref().map(read).transpose()
+}
+
+fn change(action: &'static str, name: &PlanName) -> Change {
+    Change::new(action, &name.namespace, name)
 }
 
 fn missing(name: &PlanName) -> Error {
@@ -66,6 +75,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let namespace = &plan.name.namespace;
         namespace_fetch_in_tx(&mut tx, namespace).await?;
+        let before = plan_find_in_tx(&mut tx, &plan.name).await?;
         let sql = "INSERT INTO plans (namespace, name, rate, quota, create_time) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (namespace, name) DO UPDATE SET rate = excluded.rate, quota = excluded.quota";
         let query = sqlx::query(sql).bind(namespace.as_str()).bind(plan.name.plan.as_str());
@@ -81,6 +91,8 @@ impl Store {
         let stored = plan_fetch_in_tx(&mut tx, &plan.name).await?;
         let keys = keys_in_tx(&mut tx, &plan.name, Time::now()).await?;
         config_bump(&mut tx).await?;
+        let change = change("plan.put", &plan.name).after(&stored);
+        self.audit_in_tx(&mut tx, before.iter().fold(change, Change::before)).await?;
         tx.commit().await?;
         Ok((stored, keys))
     }
@@ -121,7 +133,7 @@ impl Store {
     /// Deletes a plan that no valid key is under; keys that are of no use any more are under none then.
     pub(crate) async fn plan_delete(&self, name: &PlanName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        plan_fetch_in_tx(&mut tx, name).await?;
+        let before = plan_fetch_in_tx(&mut tx, name).await?;
         let keys = keys_in_tx(&mut tx, name, Time::now()).await?;
         if keys > 0 {
             let message = format!("{keys} valid keys are under the plan {}", name.plan);
@@ -136,6 +148,7 @@ impl Store {
             query.execute(&mut *tx).await?;
         }
         config_bump(&mut tx).await?;
+        self.audit_in_tx(&mut tx, change("plan.delete", name).before(&before)).await?;
         tx.commit().await?;
         Ok(())
     }

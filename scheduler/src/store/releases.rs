@@ -234,7 +234,7 @@ impl Store {
             part_write_in_tx(tx, namespace, number, ("route", name.as_str()), route).await?;
         }
         let sql = "INSERT INTO releases (namespace, number, cause, actor, create_time) VALUES ($1, $2, $3, $4, $5)";
-        let query = sqlx::query(sql).bind(namespace.as_str()).bind(number).bind(cause).bind(self.actor.to_string());
+        let query = sqlx::query(sql).bind(namespace.as_str()).bind(number).bind(cause).bind(&*self.author.subject);
         query.bind(Time::now().0).execute(&mut **tx).await?;
         release_forget_in_tx(tx, namespace, number).await
     }

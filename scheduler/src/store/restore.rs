@@ -7,6 +7,7 @@ use dunlin_proto::{
     names::{FunctionRef, ReleaseName, RouteName},
     route::RouteSpec,
 };
+use serde_json::json;
 use sqlx::{Any, Transaction};
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
     routes::{check_functions_in_tx, check_host_in_tx, route_delete_in_tx, route_find_in_tx, route_write_in_tx},
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{FunctionRecord, RouteRecord, Share, Time},
     releases::{Contents, Division, FunctionState, ReleaseRecord, changed},
@@ -80,6 +82,8 @@ impl Store {
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &newest.number).await?;
         }
+        let change = Change::new("release.rollback", &name.namespace, name);
+        self.audit_in_tx(&mut tx, change.after(&json!({ "release": newest.number }))).await?;
         tx.commit().await?;
         Ok(Some(newest))
     }

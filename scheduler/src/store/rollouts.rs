@@ -12,6 +12,7 @@ use super::{
     retried, row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{FunctionRecord, RolloutRecord, RolloutState, Share, Time, newest},
 };
@@ -274,8 +275,21 @@ impl Store {
         config_bump(&mut tx).await?;
         let touched = Touched::Function(&function.name);
         self.release_record_in_tx(&mut tx, &function.namespace, touched, cause(&rollout)).await?;
+        let change = Change::new(action(&rollout), &function.namespace, &rollout.function).after(&rollout);
+        self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some(rollout))
+    }
+}
+
+/// What was done, as the audit log says it.
+fn action(rollout: &RolloutRecord) -> &'static str {
+    match rollout.state {
+        RolloutState::Running if rollout.step == 0 => "rollout.start",
+        RolloutState::Running | RolloutState::Promoted => "rollout.advance",
+        RolloutState::Back => "rollout.back",
+        RolloutState::Stopped | RolloutState::Superseded => "rollout.stop",
+        RolloutState::Quarantined => "version.quarantine",
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     retried, row,
 };
 use crate::{
+    audit::Change,
     error::Error,
     model::{RouteRecord, Time},
 };
@@ -129,6 +130,10 @@ pub(super) async fn route_find_in_tx(
     query.fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
+fn change(action: &'static str, name: &RouteName) -> Change {
+    Change::new(action, &name.namespace, name)
+}
+
 fn missing(name: &RouteName) -> Error {
     ApiError::not_found(format!("route {name}")).into()
 }
@@ -163,6 +168,8 @@ impl Store {
             format!("put route {}", new.name.route),
         )
         .await?;
+        let change = change("route.put", &new.name).after(&new);
+        self.audit_in_tx(&mut tx, before.into_iter().fold(change, Change::before)).await?;
         tx.commit().await?;
         Ok(new)
     }
@@ -193,6 +200,7 @@ impl Store {
     /// Deletes a route.
     pub(crate) async fn route_delete(&self, name: &RouteName) -> Result<(), Error> {
         let mut tx = self.begin().await?;
+        let before = route_find_in_tx(&mut tx, name).await?.ok_or_else(|| missing(name))?;
         if !route_delete_in_tx(&mut tx, name).await? {
             return Err(missing(name));
         }
@@ -204,6 +212,7 @@ impl Store {
             format!("delete route {}", name.route),
         )
         .await?;
+        self.audit_in_tx(&mut tx, change("route.delete", name).before(&before)).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! PostgreSQL half fails, unless `DUNLIN_TEST_SKIP_POSTGRES=1` says that it shall not run.
 
 mod aliases;
+mod audit;
 mod catalog;
 mod certificates;
 mod deploys;
@@ -23,7 +24,10 @@ use dunlin_proto::{
 use sqlx::AssertSqlSafe;
 
 use super::*;
-use crate::model::{Kind, NamespaceRecord, VersionRecord};
+use crate::{
+    capabilities::Changes,
+    model::{Kind, NamespaceRecord, VersionRecord},
+};
 
 /// A store on a database that nobody else uses.
 pub(super) struct Bench {
@@ -148,6 +152,7 @@ pub(super) fn new_version(function: &FunctionRef) -> NewVersion {
         kind: Kind::Http02,
         spec: VersionSpec::default(),
         imports: vec!["wasi:cli/stdout@0.2.0".into()],
+        capabilities: Changes::default(),
         creator: "zoe".into(),
         note: "'\"; DROP TABLE versions; --".into(),
         compiled_size: 6,

@@ -19,6 +19,8 @@ use super::{
     retried, row,
 };
 use crate::{
+    audit::Change,
+    capabilities::Changes,
     error::Error,
     model::{Kind, Share, Time, VersionRecord, with_canary},
 };
@@ -32,6 +34,8 @@ pub(crate) struct NewVersion {
     pub(crate) kind: Kind,
     pub(crate) spec: VersionSpec,
     pub(crate) imports: Vec<String>,
+    /// How it differs from the versions that have the traffic in what it may reach.
+    pub(crate) capabilities: Changes,
     pub(crate) creator: String,
     pub(crate) note: String,
     pub(crate) compiled_size: u64,
@@ -140,6 +144,8 @@ impl Store {
         )
         .await?;
         let created = version_fetch_in_tx(&mut tx, &new.function, number).await?;
+        self.audit_in_tx(&mut tx, change("version.create", &created.name()).after(&(&created, &new.capabilities)))
+            .await?;
         tx.commit().await?;
         Ok(created)
     }
@@ -168,6 +174,7 @@ impl Store {
                 Some(percent) => with_canary(&name.parent(), &function.traffic, name.number, percent)?,
                 None => vec![Share(name.number, 100)],
             };
+            let before = function.traffic.clone();
             function.set_traffic(shares);
             if !function_write_in_tx(&mut tx, &mut function).await? {
                 return Ok(false);
@@ -180,6 +187,8 @@ impl Store {
                 format!("deploy {}@{}", name.function, name.number),
             )
             .await?;
+            let change = change("version.activate", name).before(&*before).after(&*function.traffic);
+            self.audit_in_tx(&mut tx, change).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -234,6 +243,10 @@ impl Store {
         tx.commit().await?;
         rows.iter().map(read).collect()
     }
+}
+
+fn change(action: &'static str, name: &VersionName) -> Change {
+    Change::new(action, &name.namespace, name)
 }
 
 /// Takes the next number, and applies what the deploy changes of the function.

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_proto::ids::WorkerId;
+use dunlin_proto::{ids::WorkerId, names::WorkerName};
+use serde_json::json;
 
 use super::{Store, row};
-use crate::error::Error;
+use crate::{audit::Change, error::Error};
 
 /// What is remembered of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +41,11 @@ impl Store {
     pub(crate) async fn worker_set_drained(&self, name: &WorkerId, drained: bool) -> Result<(), Error> {
         let sql = "INSERT INTO workers (name, member, drained) VALUES ($1, 0, $2) \
                    ON CONFLICT (name) DO UPDATE SET drained = excluded.drained";
-        sqlx::query(sql).bind(name.as_str()).bind(i64::from(drained)).execute(&self.pool).await?;
+        let mut tx = self.begin().await?;
+        sqlx::query(sql).bind(name.as_str()).bind(i64::from(drained)).execute(&mut *tx).await?;
+        let change = Change::of_cluster("worker.drain", &WorkerName { worker: name.clone() });
+        self.audit_in_tx(&mut tx, change.after(&json!({ "drained": drained }))).await?;
+        tx.commit().await?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod aliases;
 mod artifacts;
+mod audit;
 mod database;
 mod deploy;
 mod harness;

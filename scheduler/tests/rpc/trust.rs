@@ -136,13 +136,16 @@ async fn t47_a_hello_must_be_of_the_certificates_role_and_name() {
 /// What each method says to somebody.
 macro_rules! each_method {
     ($link:expr, $gateways:expr, $workers:expr) => {{
-        use internal::{artifact_service_client::ArtifactServiceClient, sync_service_client::SyncServiceClient};
+        use internal::{
+            artifact_service_client::ArtifactServiceClient, audit_note_service_client::AuditNoteServiceClient,
+            sync_service_client::SyncServiceClient,
+        };
         use v1::{
-            alias_service_client::AliasServiceClient, cluster_service_client::ClusterServiceClient,
-            domain_service_client::DomainServiceClient, function_service_client::FunctionServiceClient,
-            key_service_client::KeyServiceClient, namespace_service_client::NamespaceServiceClient,
-            release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
-            token_service_client::TokenServiceClient,
+            alias_service_client::AliasServiceClient, audit_service_client::AuditServiceClient,
+            cluster_service_client::ClusterServiceClient, domain_service_client::DomainServiceClient,
+            function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
+            namespace_service_client::NamespaceServiceClient, release_service_client::ReleaseServiceClient,
+            route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
         };
         let link = $link;
         macro_rules! say {
@@ -164,6 +167,8 @@ macro_rules! each_method {
         say!($gateways, DomainServiceClient.list_domains(v1::ListDomainsRequest::default()));
         say!($gateways, ClusterServiceClient.get_cluster(v1::GetClusterRequest {}));
         say!($gateways, ClusterServiceClient.create_join_token(v1::CreateJoinTokenRequest::default()));
+        say!($gateways, AuditServiceClient.get_audit_head(v1::GetAuditHeadRequest {}));
+        say!($gateways, AuditNoteServiceClient.note_attempts(internal::NoteAttemptsRequest::default()));
         say!($gateways, SyncServiceClient.activate(internal::ActivateRequest::default()));
         say!($gateways, SyncServiceClient.sync_gateway(tokio_stream::iter(vec![])));
         say!($workers, SyncServiceClient.sync_worker(tokio_stream::iter(vec![])));
@@ -235,6 +240,7 @@ async fn an_operator_makes_tokens_through_a_gateway() {
         lifetime: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
     };
     let made = clusters.create_join_token(request.clone()).await.unwrap().into_inner();
+    let token_text = made.token.clone();
     let token = JoinToken::read(&made.token).unwrap();
     assert_eq!((token.role(), token.name()), (Role::Worker, Some("w-7")));
     join(&token, "w-7", &endpoint(&cluster)).await.unwrap();
@@ -246,6 +252,13 @@ async fn an_operator_makes_tokens_through_a_gateway() {
         let error = refused(clusters.create_join_token(wrong).await, ErrorCode::InvalidArgument);
         assert_eq!(error.field.as_deref(), Some(field));
     }
+    // The audit log names the gateway by its certificate, whatever it calls itself, and who became what by the token.
+    let mut audit = v1::audit_service_client::AuditServiceClient::new(link(&cluster, &gateway));
+    let listed = audit.list_audit_entries(v1::ListAuditEntriesRequest::default()).await.unwrap().into_inner();
+    let found = |action: &str| listed.entries.iter().find(|entry| entry.action == action).unwrap().clone();
+    let (made, became) = (found("join_token.create"), found("process.join"));
+    assert_eq!((made.gateway.as_str(), became.resource.as_str()), ("g-1", "worker/w-7"));
+    assert!(made.after.contains("w-7") && !made.after.contains(&token_text), "{made:?}");
 }
 
 fn home(folder: &Path) -> Home {

@@ -110,6 +110,8 @@ mod tests {
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
             grants: vec![grant("c"), grant("a"), grant("b"), grant("a")],
+            token_id: String::new(),
+            origin: crate::auth::Origin::default(),
         };
         let page = |size, after: &str| {
             let (page, next) = own_page(&who, size, after).unwrap();

@@ -103,7 +103,11 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::CreateDomain.allow_in(who, &namespace)?;
         let domain: DomainName = name("domain", &request.domain.to_ascii_lowercase())?;
-        check_domain(&self.context.config, who, &domain)?;
+        check_domain(&self.context.config, who, &domain).inspect_err(|error| {
+            if error.code == ErrorCode::PermissionDenied {
+                who.note("domain.create", Some(&namespace), true);
+            }
+        })?;
         let request = v1::CreateDomainRequest { domain: domain.to_string(), ..request };
         ask(self.domains().create_domain(on_behalf(who, request))).await
     }
@@ -162,6 +166,8 @@ mod tests {
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
             grants: vec![Grant { namespace: namespace.map(|name| name.parse().unwrap()), role }],
+            token_id: String::new(),
+            origin: crate::auth::Origin::default(),
         };
         let (admin, operator) = (somebody(Some("shop"), Role::Admin), somebody(None, Role::Operator));
         let mut config = Config::default();

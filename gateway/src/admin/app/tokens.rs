@@ -77,7 +77,7 @@ fn may_grant(who: &Principal, grant: &v1::RoleGrant) -> Result<(), ApiError> {
     let role = from_wire(grant.role())
         .ok_or_else(|| ApiError::invalid("grants.role", "role must be viewer, developer, admin or operator"))?;
     match (role, grant.namespace.is_empty()) {
-        (Role::Operator, true) => who.require_operator(),
+        (Role::Operator, true) => Operation::CreateToken.allow(who),
         (Role::Operator, false) => {
             Err(ApiError::invalid("grants.namespace", "the role operator is for the whole cluster: leave it empty"))
         }
@@ -91,6 +91,7 @@ fn may_grant_in(who: &Principal, namespace: &Namespace, role: Role) -> Result<()
     match who.role_in(namespace) {
         Some(own) if own >= role => Ok(()),
         _ => {
+            who.note("token.create", Some(namespace), true);
             let message = format!("a token can't grant {role} in {namespace}, which is more than your own does");
             Err(ApiError::new(ErrorCode::PermissionDenied, message))
         }
@@ -111,6 +112,8 @@ mod tests {
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
             grants: grants.iter().map(grant).collect(),
+            token_id: String::new(),
+            origin: crate::auth::Origin::default(),
         }
     }
 

@@ -66,7 +66,7 @@ impl Filter {
 }
 
 /// Reads a time with any offset.
-fn moment(text: &str) -> Result<Time, ApiError> {
+pub(super) fn moment(text: &str) -> Result<Time, ApiError> {
     let wrong = |_| ApiError::invalid("since", "since must be a time such as 2026-11-23T16:00:35Z");
     text.parse::<prost_types::Timestamp>().map(Time::from).map_err(wrong)
 }

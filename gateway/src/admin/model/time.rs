@@ -31,6 +31,11 @@ impl Time {
         humantime::format_rfc3339_millis(self.0).to_string()
     }
 
+    /// As `2026-11-23T16:00:35.123456Z`.
+    pub(crate) fn rfc3339_micros(self) -> String {
+        humantime::format_rfc3339_micros(self.0).to_string()
+    }
+
     /// As `2026-11-23T16:00:35.123456789Z`.
     pub(crate) fn rfc3339_nanos(self) -> String {
         humantime::format_rfc3339_nanos(self.0).to_string()

@@ -18,6 +18,8 @@ pub(super) struct Shell {
     pub(super) namespace: Option<String>,
     /// Those to choose from.
     pub(super) namespaces: Vec<String>,
+    /// Whether the audit log is theirs to see.
+    audits: bool,
     /// Which tab the page belongs to.
     section: Section,
 }
@@ -37,6 +39,8 @@ pub(super) enum Section {
     Releases,
     /// Who may call.
     Keys,
+    /// Who changed what.
+    Audit,
 }
 
 /// A tab of the frame.
@@ -51,6 +55,7 @@ impl Shell {
     /// The frame of a page. A scheduler that is away leaves the choice of namespaces short, not the page empty.
     pub(super) async fn new(app: &App, who: &Principal, namespace: Option<&Namespace>, section: Section) -> Self {
         let mut namespaces = namespaces(app, who).await;
+        let audits = namespace.is_some_and(|namespace| may(who, namespace, Role::Admin));
         let namespace = namespace.map(ToString::to_string);
         namespaces.extend(namespace.iter().filter(|name| !namespaces.contains(name)).cloned().collect::<Vec<_>>());
         Self {
@@ -60,6 +65,7 @@ impl Shell {
             software_version: env!("CARGO_PKG_VERSION"),
             namespace,
             namespaces,
+            audits,
             section,
         }
     }
@@ -79,8 +85,9 @@ impl Shell {
             (Section::Routes, "Routes", "/routes"),
             (Section::Releases, "Releases", "/releases"),
             (Section::Keys, "Keys", "/keys"),
+            (Section::Audit, "Audit", "/audit"),
         ];
-        tabs.into_iter().map(tab).collect()
+        tabs.into_iter().filter(|(section, ..)| self.audits || *section != Section::Audit).map(tab).collect()
     }
 }
 

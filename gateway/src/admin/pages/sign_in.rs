@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use dunlin_proto::{ApiError, ErrorCode};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 
 use super::{Page, Problem, render};
@@ -44,13 +44,19 @@ pub(super) struct Sent {
 }
 
 /// Begins a session.
-pub(super) async fn begin(State(app): State<App>, headers: HeaderMap, sent: Result<Form<Sent>, FormRejection>) -> Page {
+pub(super) async fn begin(
+    State(app): State<App>,
+    extensions: Extensions,
+    headers: HeaderMap,
+    sent: Result<Form<Sent>, FormRejection>,
+) -> Page {
     session::from_here(&Method::POST, &headers)?;
     let Form(Sent { token, next }) = sent.map_err(Fault::from)?;
     let next = own_path(&next);
     let token = token.trim();
     match app.context().verifier.administration(token).await {
         Ok(who) => {
+            who.at(session::origin(&app, &extensions)).note("session.begin", None, false);
             let cookie = session::begin(token, &who, SystemTime::now(), app.context().config.admin_tls());
             Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }

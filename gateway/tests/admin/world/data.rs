@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ids::Digest, model::to_wire_duration, v1};
+use dunlin_proto::{audit::Author, ids::Digest, internal::v1::Attempt, model::to_wire_duration, v1};
 
 /// Text that a page must show as it is.
 pub(crate) const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) domains: BTreeMap<String, v1::Domain>,
     /// Every call that came: method and actor.
     pub(crate) calls: Vec<(&'static str, String)>,
+    pub(crate) authors: Vec<(&'static str, Author)>,
+    pub(crate) attempts: Vec<Attempt>,
     /// Bytes of uploads that were read.
     pub(crate) uploaded: usize,
     /// Whether uploads are read at all.

@@ -8,12 +8,15 @@ use std::{
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    internal::v1::{self as internal, sync_service_server::SyncService},
+    internal::v1::{
+        self as internal, audit_note_service_server::AuditNoteServiceServer, sync_service_server::SyncService,
+    },
     metadata::{self, ClusterSecret},
     v1::{
-        self, alias_service_server::AliasServiceServer, cluster_service_server::*, domain_service_server::*,
-        function_service_server::*, key_service_server::*, namespace_service_server::*, plan_service_server::*,
-        release_service_server::*, route_service_server::*, token_service_server::*,
+        self, alias_service_server::AliasServiceServer, audit_service_server::AuditServiceServer,
+        cluster_service_server::*, domain_service_server::*, function_service_server::*, key_service_server::*,
+        namespace_service_server::*, plan_service_server::*, release_service_server::*, route_service_server::*,
+        token_service_server::*,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -53,6 +56,8 @@ impl Scheduler {
             .add_service(RouteServiceServer::with_interceptor(self.clone(), require()))
             .add_service(DomainServiceServer::with_interceptor(self.clone(), require()))
             .add_service(ClusterServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(AuditServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(AuditNoteServiceServer::with_interceptor(self.clone(), require()))
             .add_service(internal::sync_service_server::SyncServiceServer::with_interceptor(self, require()))
     }
 
@@ -60,6 +65,7 @@ impl Scheduler {
     pub(super) fn open<T>(&self, method: &'static str, request: Request<T>) -> T {
         let actor = metadata::actor(&request);
         self.state().calls.push((method, actor));
+        self.state().authors.push((method, metadata::author(&request)));
         request.into_inner()
     }
 }
