@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     lending::Lending,
     members::Members,
+    metrics::Probe,
     model::Time,
     reconcile::{self, Board},
     store::Store,
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) members: Members,
     pub(crate) lending: Lending,
+    pub(crate) probe: Probe,
     trials: Trials,
     shutdown: Shutdown,
 }
@@ -66,10 +68,11 @@ impl App {
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
-        let shutdown = shutdown.clone();
-        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, trials, shutdown });
+        let (shutdown, probe) = (shutdown.clone(), Probe::default());
+        let app = Arc::new(Self { store, catalog, codes, board, deploys, members, lending, probe, trials, shutdown });
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
+        app.shutdown.spawn(app.clone().keep_probing());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
         Ok(app)
     }
@@ -140,6 +143,11 @@ impl App {
                 );
             }
         }
+    }
+
+    /// Asks the database whether it answers, so that its state is known also while nobody changes anything.
+    async fn keep_probing(self: Arc<Self>) {
+        tokio::select! { () = self.probe.run(&self.store) => {}, () = self.shutdown.begun() => {} }
     }
 
     async fn keep_tidy(self: Arc<Self>) {

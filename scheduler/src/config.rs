@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use dunlin_process::telemetry::LogFormat;
+use dunlin_process::{metrics::MetricsConfig, telemetry::LogFormat};
 use serde::{Deserialize, Serialize};
 
 pub use self::acme::{AcmeConfig, ChallengeKind};
@@ -52,6 +52,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
     pub log_filter: String,
+    /// Where Prometheus reads metrics.
+    pub metrics: MetricsConfig,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             acme: AcmeConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
@@ -150,6 +153,7 @@ impl Config {
         let seconds = self.certificate_seconds;
         ensure!((10..=86_400).contains(&seconds), "certificate_seconds is {seconds} but must lie between 10 and 86400");
         self.acme.check()?;
+        self.metrics.validate()?;
         self.database().map(drop)
     }
 

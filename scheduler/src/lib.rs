@@ -26,6 +26,7 @@ mod keyring;
 mod keys;
 mod lending;
 mod members;
+mod metrics;
 mod model;
 mod placement;
 mod purges;

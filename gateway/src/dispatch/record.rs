@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Invocation;
 use crate::{
+    metrics::Calls,
     quota::Taken,
     records::{Receipt, Record, Records},
     routes::Demand,
@@ -37,6 +38,7 @@ struct Open {
     records: Records,
     accepted: Instant,
     stage: Stage,
+    calls: Arc<Calls>,
     _running: Running,
     _slot: Slot,
 }
@@ -74,7 +76,12 @@ impl Drop for Slot {
 
 impl Ledger {
     /// Begins the record of an invocation.
-    pub(super) fn begin(invocation: &Invocation, gateway: &GatewayId, records: &Records, slot: Slot) -> Self {
+    pub(super) fn begin(
+        invocation: &Invocation,
+        gateway: &GatewayId,
+        records: &Records,
+        (slot, calls): (Slot, Arc<Calls>),
+    ) -> Self {
         let demand = invocation.version.demand.clone();
         demand.in_flight.fetch_add(1, Ordering::Relaxed);
         let record = Record {
@@ -93,8 +100,8 @@ impl Ledger {
             request_id: invocation.request_id.clone(),
         };
         let (records, accepted) = (records.clone(), invocation.accepted);
-        let (running, slot) = (Running(demand), slot);
-        Self(Some(Box::new(Open { record, records, accepted, stage: Stage::Worker, _running: running, _slot: slot })))
+        let (stage, running) = (Stage::Worker, Running(demand));
+        Self(Some(Box::new(Open { record, records, accepted, stage, calls, _running: running, _slot: slot })))
     }
 
     /// The record of nothing.
@@ -164,6 +171,7 @@ impl Ledger {
     /// Hands over the record, and keeps it.
     pub(super) fn finish(&mut self) -> Option<Record> {
         let open = self.0.take()?;
+        open.calls.ended(&open.record);
         open.records.add(open.record.clone());
         Some(open.record)
     }
@@ -172,6 +180,7 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         if let Some(open) = self.0.take() {
+            open.calls.ended(&open.record);
             open.records.add(open.record);
         }
     }
