@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use dunlin_process::metrics::{
     Kind, Page,
-    count::{Counters, Histogram, WAITS},
+    count::{CALLS, Counters, Histogram, WAITS},
 };
 use dunlin_proto::{ApiError, ErrorCode};
 
@@ -50,7 +50,7 @@ impl Default for Counted {
             cached: Counters::default(),
             outcomes: Counters::default(),
             queue: Histogram::new(WAITS),
-            start: Histogram::new(WAITS),
+            start: Histogram::new(CALLS),
             reused: Counters::default(),
         }))
     }

@@ -226,9 +226,71 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::{ApiError, ErrorCode};
+    use dunlin_proto::{
+        ApiError, ErrorCode,
+        ids::{FunctionUid, VersionKey, VersionNumber},
+    };
 
     use super::*;
+    use crate::{
+        cluster::{EndpointSpec, Held, WorkerHello, WorkerReport},
+        model::Time,
+    };
+
+    /// A worker that has reported these states.
+    fn join(cluster: &mut Cluster, name: &str, states: &[HeldState], now: Instant) {
+        let endpoint = EndpointSpec {
+            id: format!("{name}/0"),
+            address: "127.0.0.1:9".into(),
+            fingerprint: "e".into(),
+            capacity: 10,
+        };
+        let hello = WorkerHello {
+            worker: name.parse().unwrap(),
+            incarnation: "1".into(),
+            software_version: "1".into(),
+            endpoints: vec![endpoint],
+            zone: String::new(),
+        };
+        let held = |state: &HeldState| {
+            let key = VersionKey { function: FunctionUid::new(), number: VersionNumber::FIRST };
+            let held = Held {
+                state: state.clone(),
+                in_flight: 2,
+                queued: 1,
+                prepared: 0,
+                queue_delay: Duration::ZERO,
+                reuse_refusal: None,
+            };
+            (key, held)
+        };
+        let report = WorkerReport { versions: states.iter().map(held).collect(), ..WorkerReport::default() };
+        let (session, _) = cluster.worker_join(hello, now, Time(0)).unwrap();
+        cluster.worker_report(&name.parse().unwrap(), session, report, now, Time(0)).unwrap();
+    }
+
+    #[test]
+    fn the_cluster_is_counted_as_placement_sees_it() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        join(&mut cluster, "old", &[HeldState::Ready], now);
+        let later = now + Duration::from_secs(60);
+        join(&mut cluster, "a", &[HeldState::Ready, HeldState::Loading], later);
+        join(&mut cluster, "b", &[HeldState::Ready, HeldState::Failed("x".into())], later);
+        cluster.set_drained(&"b".parse().unwrap(), true);
+        let wanted = View {
+            accepting: 1,
+            drained: 1,
+            lost: 1,
+            ready: 2,
+            loading: 1,
+            failed: 1,
+            capacity: 20,
+            in_flight: 8,
+            queued: 4,
+            ..View::default()
+        };
+        assert_eq!(View::of(&cluster, later), wanted);
+    }
 
     #[test]
     fn who_is_to_blame_for_a_deploy_is_told_apart() {

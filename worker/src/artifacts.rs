@@ -22,7 +22,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use dunlin_process::metrics::count::{Counters, Histogram, TASKS};
+use dunlin_process::metrics::count::{CALLS, Counters, Histogram};
 use dunlin_proto::{
     ids::{Digest, VersionKey},
     internal::v1::{CompiledCode, WorkerPeer, artifact_service_client::ArtifactServiceClient},
@@ -116,7 +116,7 @@ impl Artifacts {
         let fingerprint = fingerprint.to_owned();
         // What an earlier process left may be too much already.
         let (grown, keys, entries) = (AtomicBool::new(true), ArcSwap::default(), Mutex::default());
-        let (looks, fetches) = (Counters::default(), Histogram::new(TASKS));
+        let (looks, fetches) = (Counters::default(), Histogram::new(CALLS));
         Ok(Self { folder, max_bytes, fingerprint, client, peers, grown, keys, entries, looks, fetches })
     }
 

@@ -51,7 +51,7 @@ impl Default for Counted {
             failures: Counters::default(),
             refusals: Counters::default(),
             queue: Histogram::new(WAITS),
-            start: Histogram::new(WAITS),
+            start: Histogram::new(CALLS),
             run: Histogram::new(CALLS),
             cpu_nanos: Counter::default(),
             bytes: Counters::default(),

@@ -203,7 +203,7 @@ impl Family<'_> {
         let mut count = 0;
         for (bucket, exemplar) in &readout.buckets {
             count += bucket.count;
-            let most = bucket.most.map_or_else(|| "+Inf".to_owned(), |most| format!("{:?}", seconds(most)));
+            let most = bucket.most.map_or_else(|| "+Inf".to_owned(), limit);
             self.page.sample((self.name, "_bucket"), labels, Some(("le", &most)));
             let _ = write!(self.page.text, "{count}");
             if let (Format::OpenMetrics, Some(seen)) = (self.page.format, exemplar) {
@@ -219,9 +219,10 @@ impl Family<'_> {
     }
 }
 
-/// Nanoseconds as seconds.
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / NANOS_PER_SECOND
+/// A limit of a bucket in seconds. Its text is the bucket's name, in both formats that of OpenMetrics: a decimal number.
+fn limit(nanos: u64) -> String {
+    let text = (nanos as f64 / NANOS_PER_SECOND).to_string();
+    if text.contains('.') { text } else { text + ".0" }
 }
 
 /// Writes text so that it stays on its line, and where `quotes` is set, in its quotes.
@@ -304,6 +305,12 @@ mod tests {
         let text = write(Format::OpenMetrics);
         let exemplar = format!("le=\"1.0\"}} 2 # {{trace_id=\"{:032x}\"}} 0.000501 ", 0xab);
         assert!(text.contains(&exemplar), "{text}");
+    }
+
+    #[test]
+    fn limits_of_buckets_are_decimal_numbers() {
+        let limits = [50_000, 250_000_000, 1_000_000_000, 300_000_000_000].map(limit);
+        assert_eq!(limits, ["0.00005", "0.25", "1.0", "300.0"]);
     }
 
     #[test]

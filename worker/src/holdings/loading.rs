@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use dunlin_process::metrics::count::{Histogram, WAITS};
+use dunlin_process::metrics::count::{CALLS, Histogram};
 use dunlin_proto::ApiError;
 use tokio::{
     sync::{Notify, Semaphore},
@@ -87,7 +87,7 @@ impl Loader {
         changed: Arc<Notify>,
     ) -> Self {
         let (stores, loads) = (Semaphore::new(STORES), Semaphore::new(LOADS));
-        Self { runtime, artifacts, capacity, stores, loads, changed, again: Notify::new(), took: Histogram::new(WAITS) }
+        Self { runtime, artifacts, capacity, stores, loads, changed, again: Notify::new(), took: Histogram::new(CALLS) }
     }
 
     /// Waits until the version is wanted, with its code on disk, and loads it. What is large is on the heap only while it
