@@ -20,6 +20,7 @@ use dunlin_gateway::Gateway;
 use dunlin_process::{
     cores::Cores,
     data::{DataDir, write_private},
+    metrics::Metrics,
     shutdown::Shutdown,
 };
 use dunlin_proto::local::Local;
@@ -70,19 +71,20 @@ impl Up {
         scheduler.cluster_secret = Some(secret.clone());
         scheduler.compiler = Some(std::env::current_exe().context("find this program, which is the compiler too")?);
         let storage_key = scheduler.storage_key.clone();
-        let scheduler = Scheduler::bind(scheduler).await?;
+        let metrics = Metrics::of_process(env!("CARGO_PKG_VERSION"));
+        let scheduler = Scheduler::bind(scheduler).await?.measured_by(metrics.clone());
         let url = format!("http://{}", scheduler.addresses().internal);
         gateway.peer = ANY_PORT;
         gateway.scheduler = url.clone();
         gateway.data_dir = data_dir.join("gateway");
         gateway.cluster_secret = secret.clone();
         let local = Local::default();
-        let gateway = Gateway::bind(gateway).await?.beside(local.clone());
+        let gateway = Gateway::bind(gateway).await?.beside(local.clone()).measured_by(metrics.clone());
         worker.listen = ANY_PORT;
         worker.scheduler = url;
         worker.data_dir = data_dir.join("worker");
         worker.cluster_secret = secret;
-        let worker = Worker::bind(worker).await?.beside(local);
+        let worker = Worker::bind(worker).await?.beside(local).measured_by(metrics);
         Ok(Self { scheduler, worker, gateway, storage_key, data })
     }
 

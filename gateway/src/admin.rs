@@ -12,6 +12,7 @@ mod json;
 mod model;
 mod pages;
 mod params;
+mod scrape;
 mod session;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
     let grpc = grpc::routes(app.clone()).prepare().into_axum_router();
     let web = json::router()
         .merge(pages::router())
+        .merge(scrape::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(fault::panicked))
         .with_state(app);

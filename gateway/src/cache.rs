@@ -157,6 +157,11 @@ impl Cache {
         Self(Arc::new(Inner { answers, flights: flight::Flights::default(), forgotten, hasher: RandomState::new() }))
     }
 
+    /// Addresses that something is stored for, and its weight in bytes; roughly, as the library counts at leisure.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.0.answers.entry_count(), self.0.answers.weighted_size())
+    }
+
     /// What is stored for a request.
     pub(crate) fn find(&self, address: &Address, owner: &Owner, request: &HeaderMap) -> Found {
         let Some(variants) = self.0.answers.get(address) else { return Found::Nothing };

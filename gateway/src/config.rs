@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::ensure;
 use clap::Args;
-use dunlin_process::{cores::Cores, telemetry::LogFormat};
+use dunlin_process::{cores::Cores, metrics::MetricsConfig, telemetry::LogFormat};
 use dunlin_proto::ids::{DomainName, GatewayId};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How many records of invocations are kept.
     pub records: RecordsConfig,
+    /// Where Prometheus reads metrics besides `/metrics` of administration.
+    pub metrics: MetricsConfig,
     /// Issuers of tokens beside the cluster itself.
     pub oidc: Vec<OidcConfig>,
 }
@@ -169,6 +171,7 @@ impl Default for Config {
             dispatch: DispatchConfig::default(),
             cache: CacheConfig::default(),
             records: RecordsConfig::default(),
+            metrics: MetricsConfig::default(),
             oidc: Vec::new(),
         }
     }
@@ -252,6 +255,7 @@ impl Config {
     pub fn validate(&self) -> anyhow::Result<()> {
         self.tls.validate(self.admin)?;
         self.proxies.validate()?;
+        self.metrics.validate()?;
         ensure!(!self.peer.ip().is_unspecified(), "--peer {} must be the address by which others reach it", self.peer);
         if let Some(domain) = &self.domain {
             ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");

@@ -44,7 +44,7 @@ use framing::Guarded;
 pub(crate) use framing::Verdict;
 pub(crate) use linger::Lingering;
 use open::Opened;
-use places::Places;
+pub(crate) use places::Places;
 use refusal::Explained;
 use sniff::Protocol;
 use stall::Impatient;
@@ -89,8 +89,14 @@ pub(crate) struct Terms {
 }
 
 /// Serves the connections of a listener on these threads until `shutdown` begins; each is a task of it, and ends once its
-/// requests have.
-pub(crate) fn serve<S, F, B>(listener: TcpListener, cores: &Cores, terms: &Terms, service: &S, shutdown: &Shutdown)
+/// requests have. Returns their places.
+pub(crate) fn serve<S, F, B>(
+    listener: TcpListener,
+    cores: &Cores,
+    terms: &Terms,
+    service: &S,
+    shutdown: &Shutdown,
+) -> Places
 where
     S: Fn(Request<Lingering>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -102,6 +108,7 @@ where
         let serving = accept(sockets, places.clone(), terms.clone(), service.clone(), shutdown.clone());
         shutdown.spawn_on(serving, &core);
     }
+    places
 }
 
 async fn accept<S, F, B>(mut sockets: Sockets, places: Places, terms: Terms, service: S, shutdown: Shutdown)

@@ -48,8 +48,10 @@ use crate::{
     },
     edge::{Lingering, Peer},
     error, limits,
+    metrics::Asking as Counting,
 };
 use authorizer::Asking;
+pub(crate) use cached::Cached;
 use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
 use origin::Origin;
@@ -88,6 +90,7 @@ impl Functions {
         let mut response = match self.answer(request, &peer, id, accepted).await {
             Ok(response) => response,
             Err(failure) => {
+                self.0.counted.failed(&failure);
                 let mut response = own(error::response(&failure, &id.to_string()));
                 // Who can't be understood may mean something else by what follows.
                 if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
@@ -132,18 +135,41 @@ impl Functions {
             }
         };
         let Some(route) = called.route.clone() else {
-            return self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+            return self.counted(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         };
         // What a route says about answers.
         let encodings = route.compresses().then(|| compress::accepted(&parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
-        let answered = self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+        let answered = self.counted(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
         let mut response = match answered {
-            Err(failure) if route.has_policy() => own(error::response(&failure, &id.to_string())),
+            Err(failure) if route.has_policy() => {
+                context.counted.failed(&failure);
+                own(error::response(&failure, &id.to_string()))
+            }
             answered => answered?,
         };
         route.to_caller(&sent, response.headers_mut());
         compressed(response, encodings).await
+    }
+
+    /// Calls a function, and counts it.
+    async fn counted(
+        &self,
+        request: Request<Lingering>,
+        called: Called,
+        authority: String,
+        origin: Origin,
+        id: InvocationId,
+        accepted: Instant,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let calls = self.0.dispatcher.series().of(&called.function).clone();
+        let counting = Counting::begin(calls, accepted, trace::sampled(request.headers()));
+        let answered = self.call(request, called, authority, origin, id, accepted).await;
+        counting.answered(match &answered {
+            Ok(response) => response.status().as_u16(),
+            Err(failure) => failure.code.http_status(),
+        });
+        answered
     }
 
     /// Calls a function.
@@ -197,6 +223,7 @@ impl Functions {
             Some(routed) => {
                 let asked = Asked {
                     cache: &context.cache,
+                    counted: &context.counted,
                     routed,
                     version: version.key,
                     parts: &parts,

@@ -14,6 +14,7 @@ mod edge;
 mod error;
 mod invoke;
 mod limits;
+mod metrics;
 mod quota;
 mod records;
 mod routes;
@@ -24,7 +25,12 @@ mod upstream;
 use std::{future::ready, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use dunlin_process::{cores::Cores, data::DataDir, shutdown::Shutdown};
+use dunlin_process::{
+    cores::Cores,
+    data::DataDir,
+    metrics::{Metrics, Serving},
+    shutdown::Shutdown,
+};
 use dunlin_proto::{
     internal::v1::invocation_record_service_server::InvocationRecordServiceServer,
     local::Local,
@@ -81,6 +87,10 @@ pub(crate) struct Context {
     pub(crate) issued: tls::Issued,
     /// What was tried here and goes into the audit log.
     pub(crate) attempts: attempts::Attempts,
+    /// What this process measures.
+    pub(crate) metrics: Metrics,
+    /// What calls count.
+    pub(crate) counted: metrics::Counted,
     /// The end of the process.
     pub(crate) shutdown: Shutdown,
 }
@@ -100,6 +110,8 @@ pub struct Gateway {
     keeper: records::Keeper,
     local: Local,
     cores: Option<Cores>,
+    metrics: Metrics,
+    scrapes: Option<Serving>,
 }
 
 #[derive(Debug)]
@@ -186,8 +198,23 @@ impl Gateway {
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
-        let local = Local::default();
-        Ok(Self { addresses, listeners, tls, issued, vault, config, data, trust, records, keeper, local, cores: None })
+        let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
+        Ok(Self {
+            addresses,
+            listeners,
+            tls,
+            issued,
+            vault,
+            config,
+            data,
+            trust,
+            records,
+            keeper,
+            local: Local::default(),
+            cores: None,
+            metrics,
+            scrapes,
+        })
     }
 
     /// Reaches these workers, which are in the same process, without a network.
@@ -202,10 +229,22 @@ impl Gateway {
         Self { cores: Some(cores), ..self }
     }
 
+    /// Measures into these, which other roles of the process share.
+    #[must_use]
+    pub fn measured_by(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Where it serves metrics without a credential, if it does.
+    #[must_use]
+    pub fn scrapes(&self) -> Option<SocketAddr> {
+        self.scrapes.as_ref().map(Serving::address)
     }
 
     /// The addresses of functions and of administration, for people. By TLS the latter has the name of the first certificate,
@@ -230,10 +269,13 @@ impl Gateway {
         let backstage = Shutdown::default();
         let cores = self.cores.clone().unwrap_or_else(Cores::here);
         let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
-        let Self { listeners, tls, config, trust, keeper, data, records, vault, .. } = self;
+        let Self { listeners, tls, config, trust, keeper, data, records, vault, metrics, scrapes, .. } = self;
         let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
+        if let Some(scrapes) = scrapes {
+            backstage.spawn(scrapes.run(metrics, backstage.clone()));
+        }
         let fresh =
             trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());
         backstage.spawn(fresh);
@@ -247,21 +289,23 @@ impl Gateway {
         let crowds = Arc::new(config.proxies.clone());
         let proxies = config.proxies.protocol.then(|| crowds.clone());
         let terms = edge::Terms { limits, proxies, crowds, hsts: config.tls.hsts_header(), tls };
-        edge::serve(functions, &cores, &terms, &serve, &shutdown);
+        let mut listening = vec![("functions", edge::serve(functions, &cores, &terms, &serve, &shutdown))];
         let clear = edge::Terms { tls: None, ..terms.clone() };
         if let Some(redirect) = redirect {
             let (config, issued) = (config.clone(), context.issued.clone());
             let serve = move |request, peer| ready(invoke::redirect(request, &peer, &config, &issued));
-            edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown);
+            listening.push(("redirect", edge::serve(redirect, &Cores::here(), &clear, &serve, &shutdown)));
         }
         let telling = context.attempts.clone();
         let (gateway, scheduler) = (config.name.to_string(), context.scheduler.clone());
         backstage.spawn(telling.run(gateway, scheduler, backstage.clone()));
-        let router = admin::router(context.clone());
+        let (router, measured) = (admin::router(context.clone()), context.clone());
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
         // Proxies stand before functions.
         let terms = edge::Terms { proxies: None, ..if config.admin_tls() { terms } else { clear } };
-        edge::serve(admin, &Cores::here(), &terms, &serve, &shutdown);
+        listening.push(("admin", edge::serve(admin, &Cores::here(), &terms, &serve, &shutdown)));
+        metrics::register(&measured, metrics::Listening(listening));
+        drop(measured);
         let guard = trust.require(&[Role::Gateway]);
         let service = records::service::RecordService(records);
         let service = InvocationRecordServiceServer::with_interceptor(service, guard);
@@ -294,11 +338,12 @@ impl Gateway {
         };
         let directory = dispatch::Directory::new(connector, config.dispatch.sessions, cores.clone(), backstage.clone());
         let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
+        let counted = metrics::Counted::default();
         let dispatcher = dispatch::Dispatcher::new(
             config.name.clone(),
             directory.clone(),
             activator,
-            self.records.clone(),
+            (self.records.clone(), metrics::Series::new(counted.clone())),
             config.dispatch.clone(),
             backstage.clone(),
         );
@@ -333,6 +378,8 @@ impl Gateway {
             records: self.records.clone(),
             issued: self.issued.clone(),
             attempts: attempts::Attempts::default(),
+            metrics: self.metrics.clone(),
+            counted,
             shutdown: shutdown.clone(),
         };
         Ok((Arc::new(context), sync))

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use dunlin_proto::{
     names::FunctionRef,
 };
 
-use crate::limits::Limits;
+use crate::{limits::Limits, metrics::Calls};
 
 /// When somebody who was over a limit may try again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -70,6 +70,8 @@ pub(crate) struct Tenant {
 pub(crate) struct Usage {
     all: AtomicU32,
     reserved: AtomicU32,
+    /// What its metrics are counted with, from its first call on; decides nothing.
+    pub(crate) calls: OnceLock<Arc<Calls>>,
 }
 
 /// The limits that hold for a function, and the counters that they are held against.

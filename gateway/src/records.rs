@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{metrics::count::Counters, shutdown::Shutdown};
 use dunlin_proto::{
     ids::{GatewayId, InvocationId, VersionNumber},
     names::{FunctionRef, InvocationName, Scope},
@@ -135,6 +135,8 @@ pub(crate) struct Records {
     rings: Arc<ring::Rings>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
+    /// Those that were added, and those of them that were dropped.
+    counted: Arc<Counters<2>>,
 }
 
 impl Records {
@@ -143,7 +145,7 @@ impl Records {
         let rings = Arc::new(ring::Rings::new(config.per_namespace));
         let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        Ok((Self { rings: rings.clone(), backlog }, Keeper { rings, waiting, files }))
+        Ok((Self { rings: rings.clone(), backlog, counted: Arc::default() }, Keeper { rings, waiting, files }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -164,10 +166,17 @@ impl Records {
 
     /// Keeps a record, soon.
     pub(crate) fn add(&self, record: Record) {
+        self.counted.add(0, 1);
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
         if self.backlog.try_send(Arc::new(record)).is_err() {
+            self.counted.add(1, 1);
             tracing::debug!("dropped the record of an invocation");
         }
+    }
+
+    /// How many were added so far, and how many of them dropped.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        (self.counted.get(0), self.counted.get(1))
     }
 }
 

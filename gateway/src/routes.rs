@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -39,17 +39,31 @@ const DISABLED: Duration = Duration::from_secs(60);
 
 /// The newest table; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RouteTable(Arc<ArcSwap<Table>>);
+pub(crate) struct RouteTable(Arc<Newest>);
+
+#[derive(Debug, Default)]
+struct Newest {
+    table: ArcSwap<Table>,
+    /// When it came, in milliseconds since 1970.
+    since: AtomicU64,
+}
 
 impl RouteTable {
     /// The table as it is now; hold it only briefly.
     pub(crate) fn load(&self) -> Guard<Arc<Table>> {
-        self.0.load()
+        self.0.table.load()
     }
 
     /// Replaces the table.
     pub(crate) fn replace(&self, table: Table) {
-        self.0.store(Arc::new(table));
+        self.0.table.store(Arc::new(table));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.0.since.store(u64::try_from(now.as_millis()).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// When the table came, since 1970; zero where none has.
+    pub(crate) fn since(&self) -> Duration {
+        Duration::from_millis(self.0.since.load(Ordering::Relaxed))
     }
 }
 

@@ -1,12 +1,13 @@
-//! What it takes to be one of Dunlin's processes: configuration, telemetry, a data folder, a clean end.
+//! What it takes to be one of Dunlin's processes: configuration, telemetry, metrics, a data folder, a clean end.
 //!
-//! Anything about functions, tenants or sandboxes does not belong here. 400 lines at most.
+//! Anything about functions, tenants or sandboxes does not belong here.
 
 pub mod config;
 pub mod cores;
 pub mod data;
 pub mod files;
 pub mod listen;
+pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
 

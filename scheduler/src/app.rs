@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     lending::Lending,
     members::Members,
+    metrics::Probe,
     model::Time,
     reconcile::{self, Board},
     rollout::Rollouts,
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) lending: Lending,
     pub(crate) rollouts: Arc<Rollouts>,
     pub(crate) rollout_config: RolloutConfig,
+    pub(crate) probe: Probe,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -78,7 +80,7 @@ impl App {
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
-        let shutdown = shutdown.clone();
+        let (shutdown, probe) = (shutdown.clone(), Probe::default());
         let app = Arc::new(Self {
             store,
             catalog,
@@ -89,6 +91,7 @@ impl App {
             lending,
             rollouts,
             rollout_config,
+            probe,
             trials,
             keeping,
             audit_age,
@@ -96,6 +99,7 @@ impl App {
         });
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
+        app.shutdown.spawn(app.clone().keep_probing());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
         Ok(app)
     }
@@ -195,6 +199,11 @@ impl App {
                 tracing::warn!(cause, "old entries of the audit log can't be deleted");
             }
         }
+    }
+
+    /// Asks the database whether it answers, so that its state is known also while nobody changes anything.
+    async fn keep_probing(self: Arc<Self>) {
+        tokio::select! { () = self.probe.run(&self.store) => {}, () = self.shutdown.begun() => {} }
     }
 
     async fn keep_tidy(self: Arc<Self>) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use dunlin_process::telemetry::LogFormat;
+use dunlin_process::{metrics::MetricsConfig, telemetry::LogFormat};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -66,6 +66,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
     pub log_filter: String,
+    /// Where Prometheus reads metrics.
+    pub metrics: MetricsConfig,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Config {
             rollout: RolloutConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
@@ -173,6 +176,7 @@ impl Config {
         ensure!(count >= 1, "keep_versions is 0 but must be 1 at least: a function's newest version is kept");
         ensure!((1..=36_500).contains(&days), "keep_version_days is {days} but must lie between 1 and 36500");
         self.acme.check()?;
+        self.metrics.validate()?;
         self.database().map(drop)
     }
 

@@ -27,6 +27,7 @@ use crate::{
     cluster::{HeldState, WorkerView},
     codes::{Codes, Step},
     error::Error,
+    metrics::DeployCounts,
     model::{Kind, VersionRecord, with_canary},
     reconcile::Board,
     store::{NewVersion, RequestKey, Scope},
@@ -116,12 +117,19 @@ pub(crate) struct Deploys {
     shutdown: Shutdown,
     /// The ones with a request id that run now, so that a repeated request joins them.
     running: Mutex<Running>,
+    counted: DeployCounts,
 }
 
 impl Deploys {
     /// Ready for deploys.
     pub(crate) fn new(codes: Codes, board: Arc<Board>, trials: Trials, shutdown: Shutdown) -> Arc<Self> {
-        Arc::new(Self { codes, board, trials, shutdown, running: Mutex::default() })
+        let (running, counted) = (Mutex::default(), DeployCounts::default());
+        Arc::new(Self { codes, board, trials, shutdown, running, counted })
+    }
+
+    /// How deploys ended.
+    pub(crate) fn counted(&self) -> &DeployCounts {
+        &self.counted
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -151,8 +159,12 @@ impl Deploys {
         }
         let deploys = self.clone();
         self.shutdown.spawn(async move {
+            let began = Instant::now();
             let outcome = tokio::select! {
-                outcome = deploys.ended(&deploy, key.as_ref(), &sender) => outcome.map_err(Error::into_api),
+                outcome = deploys.ended(&deploy, key.as_ref(), &sender) => {
+                    deploys.counted.ended(&outcome, began.elapsed());
+                    outcome.map_err(Error::into_api)
+                }
                 () = deploys.shutdown.begun() => Err(stopping()),
             };
             if let Some(key) = key {

@@ -109,6 +109,12 @@ impl Lending {
         told
     }
 
+    /// Limits that somebody has asked for, gateways that may hold parts, and those of them that have not said what they hold.
+    pub(crate) fn census(&self) -> (usize, usize, usize) {
+        let state = self.state();
+        (state.lenders.len(), state.remembered.len(), state.awaited.len())
+    }
+
     /// Whether the store knows that the gateway may hold parts.
     pub(crate) fn remembers(&self, gateway: &GatewayId) -> bool {
         self.state().remembered.contains_key(gateway)

@@ -29,6 +29,7 @@ mod keyring;
 mod keys;
 mod lending;
 mod members;
+mod metrics;
 mod model;
 mod placement;
 mod purges;

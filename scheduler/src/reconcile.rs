@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{
+    metrics::count::{Histogram, WAITS},
+    shutdown::Shutdown,
+};
 use dunlin_proto::ids::{VersionKey, WorkerId};
 use tokio::{
     sync::{Notify, watch},
@@ -51,6 +54,8 @@ pub(crate) struct Board {
     purges: watch::Sender<PurgeLog>,
     /// What gateways are told of certificates.
     certificates: watch::Sender<Arc<Published>>,
+    /// How long decisions took.
+    decisions: Histogram,
     epoch: u64,
     /// When this scheduler began.
     began: Instant,
@@ -67,6 +72,7 @@ impl Board {
             acknowledgements: watch::Sender::new(0),
             purges: watch::Sender::new(PurgeLog::new(epoch)),
             certificates: watch::Sender::new(Arc::new(Published::new(epoch))),
+            decisions: Histogram::new(WAITS),
             epoch,
             began,
         }
@@ -96,6 +102,11 @@ impl Board {
     /// Follows purges of stored answers.
     pub(crate) fn purges(&self) -> watch::Receiver<PurgeLog> {
         self.purges.subscribe()
+    }
+
+    /// How long decisions took.
+    pub(crate) fn decisions(&self) -> &Histogram {
+        &self.decisions
     }
 
     /// How many workers the load asks for.
@@ -137,6 +148,7 @@ pub(crate) async fn run(board: Arc<Board>, catalog: Arc<CatalogKeeper>, shutdown
         }
         let began = Instant::now();
         decide(&board, &catalog, &mut memory, began);
+        board.decisions.observe(began.elapsed(), None);
         // With many versions a decision takes a while, and hints come all the time: those who have news for the view, on which
         // the next decision rests, have their turn before it.
         tokio::time::sleep(began.elapsed().min(PERIOD)).await;

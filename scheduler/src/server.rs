@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use dunlin_process::{data::DataDir, shutdown::Shutdown};
+use dunlin_process::{
+    data::DataDir,
+    metrics::{Metrics, Serving},
+    shutdown::Shutdown,
+};
 use dunlin_proto::{
     metadata::ClusterSecret,
     trust::{Identity, Role, Trust},
@@ -56,6 +60,8 @@ pub struct Scheduler {
     rollout: RolloutConfig,
     keeping: Keeping,
     ledger: Ledger,
+    metrics: Metrics,
+    scrapes: Option<Serving>,
     /// Held until the end, so that nobody else uses the folder.
     _data: DataDir,
 }
@@ -97,6 +103,7 @@ impl Scheduler {
         let database = config.database()?;
         let (authority, keeping) = (Arc::new(authority), config.keeping());
         let rollout = config.rollout;
+        let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
         Ok(Self {
             listener,
             addresses,
@@ -109,6 +116,8 @@ impl Scheduler {
             rollout,
             keeping,
             ledger,
+            metrics,
+            scrapes,
             _data: data,
         })
     }
@@ -117,6 +126,18 @@ impl Scheduler {
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Measures into these, which other roles of the process share.
+    #[must_use]
+    pub fn measured_by(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where it serves metrics, if it does.
+    #[must_use]
+    pub fn scrapes(&self) -> Option<SocketAddr> {
+        self.scrapes.as_ref().map(Serving::address)
     }
 
     /// A token for everything in the cluster, made from the key alone.
@@ -141,6 +162,7 @@ impl Scheduler {
             trust: self.trust.clone(),
             shutdown: work.clone(),
         };
+        crate::metrics::register(&self.metrics, app.subscribe());
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let router = rpc::router(&desk, |mut server| server.add_service(health));
@@ -149,6 +171,9 @@ impl Scheduler {
         if let Trust::Certificate(member) = self.trust {
             let (authority, ending) = (self.authority, work.clone());
             work.spawn(async move { authority.keep_fresh(&member, &ending).await });
+        }
+        if let Some(scrapes) = self.scrapes {
+            work.spawn(scrapes.run(self.metrics.clone(), work.clone()));
         }
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });

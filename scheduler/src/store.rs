@@ -222,6 +222,12 @@ impl Store {
         self.database.kind()
     }
 
+    /// Whether the database answers at all.
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
     /// Lets go of all connections; SQLite folds its log into the file.
     pub(crate) async fn close(&self) {
         self.pool.close().await;

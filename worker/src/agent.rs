@@ -78,6 +78,8 @@ pub(crate) struct Agent {
     pub(crate) remembered: Remembered,
     /// The assignment has changed since it was remembered.
     pub(crate) forgettable: AtomicBool,
+    /// Whether there is a stream to the scheduler.
+    pub(crate) linked: Arc<AtomicBool>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -106,6 +108,7 @@ impl Agent {
         loop {
             let mut welcomed = false;
             let Err(ended) = self.connection(&mut usage, &mut welcomed).await;
+            self.linked.store(false, Ordering::Relaxed);
             if welcomed {
                 (pause, said) = (FIRST_PAUSE, false);
             }
@@ -128,6 +131,7 @@ impl Agent {
         let first = timeout(WELCOME, next(&mut updates)).await.map_err(|_| Ended::Silent)??;
         let Update::Welcome(welcome) = first else { return Err(Ended::NoWelcome) };
         *welcomed = true;
+        self.linked.store(true, Ordering::Relaxed);
         tracing::info!("connected to the scheduler");
         self.welcome(&welcome).await;
         let mut ticks = interval(report_interval(&welcome));

@@ -22,12 +22,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use dunlin_process::metrics::count::{CALLS, Counters, Histogram};
 use dunlin_proto::{
     ids::{Digest, VersionKey},
     internal::v1::{CompiledCode, WorkerPeer, artifact_service_client::ArtifactServiceClient},
     metadata::AttachSecret,
     seal,
 };
+use tokio::time::Instant;
 use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
 use inspect::{Inspection, Trusted};
@@ -76,7 +78,13 @@ pub(crate) struct Artifacts {
     /// Public keys of those who may seal code.
     keys: ArcSwap<Vec<Vec<u8>>>,
     entries: Mutex<HashMap<String, Entry>>,
+    /// In the order of [`LOOKS`].
+    looks: Counters<{ LOOKS.len() }>,
+    fetches: Histogram,
 }
+
+/// What a look into the cache finds: code, nothing, or what must not be trusted.
+const LOOKS: [&str; 3] = ["hit", "miss", "rejected"];
 
 /// What this process knows of a file.
 #[derive(Debug, Clone)]
@@ -108,7 +116,8 @@ impl Artifacts {
         let fingerprint = fingerprint.to_owned();
         // What an earlier process left may be too much already.
         let (grown, keys, entries) = (AtomicBool::new(true), ArcSwap::default(), Mutex::default());
-        Ok(Self { folder, max_bytes, fingerprint, client, peers, grown, keys, entries })
+        let (looks, fetches) = (Counters::default(), Histogram::new(CALLS));
+        Ok(Self { folder, max_bytes, fingerprint, client, peers, grown, keys, entries, looks, fetches })
     }
 
     /// From now on these keys, and no others, seal code.
@@ -143,15 +152,32 @@ impl Artifacts {
         let mut trusted = flight.lock().await;
         let path = self.folder.join(&code.key);
         *trusted = match self.inspect(&path, code, trusted.take()).await? {
-            Inspection::Trusted(file) => Some(file),
-            Inspection::Absent => Some(self.fetch(&path, version, code).await?),
+            Inspection::Trusted(file) => {
+                self.looks.add(0, 1);
+                Some(file)
+            }
+            Inspection::Absent => {
+                self.looks.add(1, 1);
+                Some(self.fetch(&path, version, code).await?)
+            }
             Inspection::Rejected(reason) => {
+                self.looks.add(2, 1);
                 tracing::warn!(key = %code.key, reason, "compiled code in the cache is not what it should be; fetching it again");
                 remove(&path)?;
                 Some(self.fetch(&path, version, code).await?)
             }
         };
         Ok(path)
+    }
+
+    /// How often code was looked for, by what was found.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        LOOKS.iter().enumerate().map(|(index, name)| (*name, self.looks.get(index)))
+    }
+
+    /// How long it took to fetch code.
+    pub(crate) fn fetches(&self) -> &Histogram {
+        &self.fetches
     }
 
     /// Removes what was not used for longest until the rest fits, but nothing that is `assigned`.
@@ -204,6 +230,18 @@ impl Artifacts {
 
     /// Fetches from the scheduler, and where it is away or has lost the code, from the workers that hold the version.
     async fn fetch(&self, path: &Path, version: &VersionKey, code: &CompiledCode) -> Result<Trusted, ArtifactError> {
+        let began = Instant::now();
+        let fetched = self.fetch_anywhere(path, version, code).await?;
+        self.fetches.observe(began.elapsed(), None);
+        Ok(fetched)
+    }
+
+    async fn fetch_anywhere(
+        &self,
+        path: &Path,
+        version: &VersionKey,
+        code: &CompiledCode,
+    ) -> Result<Trusted, ArtifactError> {
         self.grown.store(true, Ordering::Relaxed);
         let first = fetch::fetch(self.client.clone(), &self.folder, path, code).await;
         let Err(error) = first else { return first };

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::ensure;
-use dunlin_process::{cores::Cores, telemetry::LogFormat};
+use dunlin_process::{cores::Cores, metrics::MetricsConfig, telemetry::LogFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{CpuBaseline, EgressConfig, SandboxConfig};
@@ -64,6 +64,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What the worker itself logs, in the syntax of `RUST_LOG`. Default `info`.
     pub log_filter: String,
+    /// Where Prometheus reads metrics.
+    pub metrics: MetricsConfig,
 }
 
 impl Default for Config {
@@ -91,6 +93,7 @@ impl Default for Config {
             log_rate_bytes: 256 << 10,
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
@@ -113,7 +116,7 @@ impl Config {
         ensure!(self.log_bytes_per_namespace >= 64 << 10, "log_bytes_per_namespace must be 65536 at least");
         ensure!(self.log_bytes >= self.log_bytes_per_namespace, "log_bytes must not be below log_bytes_per_namespace");
         ensure!(self.log_rate_bytes >= 32 << 10, "log_rate_bytes must be 32768 at least, twice the longest line");
-        Ok(())
+        self.metrics.validate()
     }
 
     /// Sandboxes that may stand ready, of all versions together; they come on top of those that run.

@@ -19,7 +19,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{metrics::count::Histogram, shutdown::Shutdown};
 use dunlin_proto::{
     ids::VersionKey,
     internal::v1::{AssignedVersion, Assignment, AssignmentDelta, AssignmentVersion, LoadState, VersionLoad},
@@ -64,6 +64,20 @@ struct Inner {
     drain: AtomicBool,
     /// Something became ready or failed.
     changed: Arc<Notify>,
+}
+
+/// What is held, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) ready: u64,
+    pub(crate) loading: u64,
+    /// On disk and not loaded.
+    pub(crate) stored: u64,
+    pub(crate) failed: u64,
+    /// Invocations that have a sandbox.
+    pub(crate) running: u64,
+    /// Sandboxes that stand ready.
+    pub(crate) prepared: u64,
 }
 
 impl Holdings {
@@ -158,6 +172,18 @@ impl Holdings {
         }
         versions.extend(self.rejected().iter().cloned());
         Report { followed, versions, stored }
+    }
+
+    /// What is held, in numbers.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        self.0.held.load().values().for_each(|held| held.count(&mut census));
+        census
+    }
+
+    /// How long it took to load code.
+    pub(crate) fn loads(&self) -> &Histogram {
+        &self.0.loader.took
     }
 
     fn replace(&self, assignment: &Assignment) {

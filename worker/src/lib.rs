@@ -13,6 +13,7 @@ mod holdings;
 mod identity;
 pub mod join;
 mod logs;
+mod metrics;
 mod pool;
 mod remembered;
 pub mod sandbox;
@@ -26,7 +27,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dunlin_process::{cores::Cores, data::DataDir, listen::Sockets, shutdown::Shutdown};
+use dunlin_process::{
+    cores::Cores,
+    data::DataDir,
+    listen::Sockets,
+    metrics::{Metrics, Serving},
+    shutdown::Shutdown,
+};
 use dunlin_proto::{
     INITIAL_CREDIT_BYTES,
     ids::WorkerId,
@@ -88,6 +95,8 @@ pub struct Worker {
     data: DataDir,
     local: Option<Local>,
     cores: Option<Cores>,
+    metrics: Metrics,
+    scrapes: Option<Serving>,
 }
 
 /// What these PEM files hold, one after another.
@@ -155,6 +164,7 @@ impl Worker {
         let cache =
             Artifacts::open(data.folder("code")?, config.code_cache_bytes, runtime.fingerprint(), client, peers);
         let artifacts = Arc::new(cache.context("open the code cache")?);
+        let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
         Ok(Self {
             name,
             config,
@@ -169,6 +179,8 @@ impl Worker {
             data,
             local: None,
             cores: None,
+            metrics,
+            scrapes,
         })
     }
 
@@ -182,6 +194,18 @@ impl Worker {
     #[must_use]
     pub fn on(self, cores: Cores) -> Self {
         Self { cores: Some(cores), ..self }
+    }
+
+    /// Measures into these, which other roles of the process share.
+    #[must_use]
+    pub fn measured_by(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where it serves metrics, if it does.
+    #[must_use]
+    pub fn scrapes(&self) -> Option<SocketAddr> {
+        self.scrapes.as_ref().map(Serving::address)
     }
 
     /// Its name in the cluster.
@@ -200,18 +224,33 @@ impl Worker {
     ///
     /// # Errors
     /// The port can't be served any longer.
-    pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub async fn serve(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (finished, stop) = (CancellationToken::new(), CancellationToken::new());
         let (background, work) = (shutdown.child(), shutdown.child());
-        let holdings = self.holdings(&background);
+        let capacity = self.capacity();
+        let holdings = self.holdings(&capacity, &background);
         let agent = self.agent(&holdings, &shutdown);
+        let counted = metrics::Counted::default();
+        let parts = metrics::Parts {
+            counted: counted.clone(),
+            holdings: holdings.clone(),
+            artifacts: self.artifacts.clone(),
+            logs: self.logs.clone(),
+            capacity,
+            linked: agent.linked.clone(),
+        };
+        metrics::register(&self.metrics, parts);
         agent.resume();
         background.spawn(agent.run(finished.clone()));
+        if let Some(scrapes) = self.scrapes.take() {
+            background.spawn(scrapes.run(self.metrics.clone(), background.clone()));
+        }
         tracing::info!(worker = self.name(), address = %self.address, engine = self.runtime.fingerprint(), "serving");
         let context = session::Context {
             worker: self.name().to_owned(),
             endpoint: identity::endpoint(&self.name),
             holdings: holdings.clone(),
+            counted,
             shutdown: work.clone(),
             stop: stop.clone(),
         };
@@ -257,12 +296,15 @@ impl Worker {
         Ok(())
     }
 
-    fn holdings(&self, background: &Shutdown) -> Holdings {
+    fn capacity(&self) -> Arc<Capacity> {
         let threads = self.cores.as_ref().map_or(1, |cores| cores.handles().len());
         let threads = u32::try_from(threads).unwrap_or(u32::MAX);
-        let capacity = Capacity::new(self.config.capacity, self.config.prepared_capacity(), threads);
+        Capacity::new(self.config.capacity, self.config.prepared_capacity(), threads)
+    }
+
+    fn holdings(&self, capacity: &Arc<Capacity>, background: &Shutdown) -> Holdings {
         let (runtime, artifacts) = (self.runtime.clone(), self.artifacts.clone());
-        Holdings::new(runtime, artifacts, self.logs.clone(), capacity, background.clone())
+        Holdings::new(runtime, artifacts, self.logs.clone(), capacity.clone(), background.clone())
     }
 
     fn agent(&self, holdings: &Holdings, shutdown: &Shutdown) -> Agent {
@@ -274,6 +316,7 @@ impl Worker {
             artifacts: self.artifacts.clone(),
             remembered: Remembered::new(self.data.path()),
             forgettable: AtomicBool::new(false),
+            linked: Arc::default(),
             shutdown: shutdown.clone(),
         }
     }

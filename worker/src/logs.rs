@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::Context;
+use dunlin_process::metrics::count::Counters;
 use dunlin_proto::ids::Namespace;
 use tokio::sync::mpsc;
 
@@ -46,6 +47,8 @@ pub(crate) struct Logs {
     tenants: Mutex<HashMap<Namespace, Arc<Tenant>>>,
     orders: mpsc::Sender<Order>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Lines taken, lines dropped, bytes lost, of all tenants.
+    counted: Arc<Counters<3>>,
 }
 
 /// Tenants that may wait for the writer.
@@ -61,14 +64,20 @@ impl Logs {
         let writer = Writer::open(folder.clone(), limits).context("open the logs")?;
         let thread = std::thread::Builder::new().name("dunlin-logs".to_owned());
         let thread = thread.spawn(move || writer.run(received)).context("start the thread that writes logs")?;
-        Ok(Self { folder, limits, tenants: Mutex::default(), orders, writer: Mutex::new(Some(thread)) })
+        let (tenants, writer, counted) = (Mutex::default(), Mutex::new(Some(thread)), Arc::default());
+        Ok(Self { folder, limits, tenants, orders, writer, counted })
     }
 
     /// Where the lines of a namespace go.
     pub(crate) fn tenant(&self, namespace: &Namespace) -> Arc<Tenant> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Tenant::new(namespace.clone(), self.limits, self.orders.clone()));
+        let new = || Arc::new(Tenant::new(namespace.clone(), self.limits, self.orders.clone(), self.counted.clone()));
         tenants.entry(namespace.clone()).or_insert_with(new).clone()
+    }
+
+    /// Lines that were taken in, lines that were dropped, and bytes that could not be written.
+    pub(crate) fn counted(&self) -> (u64, u64, u64) {
+        (self.counted.get(0), self.counted.get(1), self.counted.get(2))
     }
 
     /// Writes what is waiting, and ends the writer. Lines that come later are lost.

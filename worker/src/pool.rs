@@ -216,6 +216,12 @@ impl Pool {
         }
     }
 
+    /// How many invocations have a sandbox, and how many sandboxes stand ready.
+    pub(crate) fn sandboxes(&self) -> (u32, usize) {
+        let state = self.lock();
+        (state.in_flight, state.prepared.len())
+    }
+
     /// Whether its code may be unloaded: it is on standby, and nobody has called for its idle time.
     fn may_rest(&self, state: &State, demand: &Demand) -> bool {
         let idle = demand.since_call.is_none_or(|since| since >= self.0.scaling.idle_timeout);

@@ -41,7 +41,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::holdings::Holdings;
+use crate::{holdings::Holdings, metrics::Counted};
 use hello::Greeting;
 use inflight::Inflight;
 use invocation::Invocation;
@@ -83,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) worker: String,
     pub(crate) endpoint: String,
     pub(crate) holdings: Holdings,
+    /// What invocations count.
+    pub(crate) counted: Counted,
     /// Its beginning makes sessions say goodbye; they end with their last invocation.
     pub(crate) shutdown: Shutdown,
     /// The grace period is over: what still runs is stopped.

@@ -88,8 +88,14 @@ impl Endpoint {
     }
 
     /// Whether calls go elsewhere where they can.
-    pub(super) fn is_out(&self) -> bool {
+    pub(crate) fn is_out(&self) -> bool {
         self.health.is_out(Instant::now)
+    }
+
+    /// Its sessions that are open.
+    pub(crate) fn open_sessions(&self) -> u64 {
+        let open = |slot: &&ArcSwapOption<Session>| slot.load().as_ref().is_some_and(|session| session.is_open());
+        self.slots.iter().filter(open).count() as u64
     }
 
     /// Notes that it failed a call of a version.

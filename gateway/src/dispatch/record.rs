@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Invocation, outcome::CalledBy};
 use crate::{
+    metrics::Calls,
     quota::Taken,
     records::{Receipt, Record, Records},
     routes::Demand,
@@ -38,6 +39,7 @@ struct Open {
     called_by: Option<CalledBy>,
     accepted: Instant,
     stage: Stage,
+    calls: Arc<Calls>,
     running: Running,
     _slot: Slot,
 }
@@ -46,6 +48,7 @@ impl Open {
     /// It is over.
     fn close(self) -> Record {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
+        self.calls.ended(&self.record);
         self.records.add(self.record.clone());
         self.record
     }
@@ -84,7 +87,12 @@ impl Drop for Slot {
 
 impl Ledger {
     /// Begins the record of an invocation.
-    pub(super) fn begin(invocation: &Invocation, gateway: &GatewayId, records: &Records, slot: Slot) -> Self {
+    pub(super) fn begin(
+        invocation: &Invocation,
+        gateway: &GatewayId,
+        records: &Records,
+        (slot, calls): (Slot, Arc<Calls>),
+    ) -> Self {
         let demand = invocation.version.demand.clone();
         demand.in_flight.fetch_add(1, Ordering::Relaxed);
         let record = Record {
@@ -105,7 +113,7 @@ impl Ledger {
         let (records, accepted) = (records.clone(), invocation.accepted);
         let (running, called_by) = (Running(demand), invocation.called_by.clone());
         let stage = Stage::Worker;
-        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, running, _slot: slot })))
+        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, calls, running, _slot: slot })))
     }
 
     /// The record of nothing.

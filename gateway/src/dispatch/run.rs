@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     config::DispatchConfig,
+    metrics::Series,
     quota::Part,
     records::Records,
     routes::{Function, Version},
@@ -62,6 +63,7 @@ struct Inner {
     directory: Directory,
     activator: Activator,
     records: Records,
+    series: Series,
     config: DispatchConfig,
     /// Invocations that run or wait.
     taken: Arc<AtomicUsize>,
@@ -74,11 +76,12 @@ impl Dispatcher {
         gateway: GatewayId,
         directory: Directory,
         activator: Activator,
-        records: Records,
+        (records, series): (Records, Series),
         config: DispatchConfig,
         shutdown: Shutdown,
     ) -> Self {
-        Self(Arc::new(Inner { gateway, directory, activator, records, config, taken: Arc::default(), shutdown }))
+        let taken = Arc::default();
+        Self(Arc::new(Inner { gateway, directory, activator, records, series, config, taken, shutdown }))
     }
 
     /// Whether this gateway has room for one more of a namespace, asked before anything is spent on it. What a tenant's own
@@ -88,6 +91,16 @@ impl Dispatcher {
     /// `Unavailable`: it has not.
     pub(crate) fn has_room(&self, function: &Function) -> Result<(), ApiError> {
         self.0.has_room(function)
+    }
+
+    /// The counters of functions.
+    pub(crate) fn series(&self) -> &Series {
+        &self.0.series
+    }
+
+    /// Invocations that run or wait, and how many may.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        (self.0.taken.load(Ordering::Relaxed), self.0.config.in_flight)
     }
 
     /// Where versions run.
@@ -106,7 +119,8 @@ pub(super) async fn invoke(
     if let Some(refusal) = invocation.version.demand.throttle().refuses(rand::random(), Instant::now()) {
         return Err(refusal);
     }
-    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, slot);
+    let calls = inner.series.of(&invocation.function).clone();
+    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, (slot, calls));
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
         Ok((head, call)) => course.answer(head, call, ledger).await,

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use dunlin_process::metrics::count::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{LimitsConfig, ProxiesConfig};
@@ -16,8 +17,10 @@ type ByAddress = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// The places of a listener. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     all: Arc<Semaphore>,
+    most: usize,
+    refused: Arc<Counter>,
     each: usize,
     taken: ByAddress,
     /// Who connects for many people, and has as many places as there are.
@@ -41,11 +44,30 @@ struct OfAddress {
 impl Places {
     pub(super) fn new(limits: &LimitsConfig, proxies: Arc<ProxiesConfig>) -> Self {
         let all = Arc::new(Semaphore::new(limits.connections));
-        Self { all, each: limits.connections_per_address, taken: ByAddress::default(), proxies }
+        let (most, each) = (limits.connections, limits.connections_per_address);
+        Self { all, most, refused: Arc::default(), each, taken: ByAddress::default(), proxies }
+    }
+
+    /// Connections that have a place.
+    pub(crate) fn taken(&self) -> usize {
+        self.most.saturating_sub(self.all.available_permits())
+    }
+
+    /// Connections that got none.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
     /// A place for a connection from this address, where there is one.
     pub(super) fn take(&self, from: IpAddr) -> Option<Place> {
+        let place = self.find(from);
+        if place.is_none() {
+            self.refused.increment();
+        }
+        place
+    }
+
+    fn find(&self, from: IpAddr) -> Option<Place> {
         let of_all = self.all.clone().try_acquire_owned().ok()?;
         let from = from.to_canonical();
         let of_address = if self.proxies.trust(from) { None } else { Some(self.take_of(network(from))?) };
@@ -104,6 +126,7 @@ mod tests {
         drop(two);
         let (again, last) = (take("192.0.2.1"), take("192.0.2.3"));
         assert!(again.is_some() && last.is_some() && take("192.0.2.4").is_none(), "there are four in all");
+        assert_eq!((places.taken(), places.refused()), (4, 2));
         drop((one, again, other, last));
         assert!(places.taken.lock().unwrap().is_empty(), "nobody is remembered");
     }

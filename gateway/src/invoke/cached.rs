@@ -24,6 +24,7 @@ use crate::{
     },
     dispatch::ResponseBody,
     error::{self, REQUEST_ID},
+    metrics::Counted,
 };
 
 /// How often a request waits for others that go before it asks itself.
@@ -37,6 +38,7 @@ const FAILED: [u16; 4] = [500, 502, 503, 504];
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) cache: &'a Cache,
+    pub(super) counted: &'a Counted,
     pub(super) routed: &'a Routed,
     pub(super) version: VersionKey,
     pub(super) parts: &'a Parts,
@@ -55,6 +57,51 @@ pub(super) struct Asked<'a> {
 pub(super) struct Plan {
     pub(super) answer: Option<Response<AnswerBody>>,
     pub(super) ask: Option<Ask>,
+}
+
+/// What became of a request on a route that stores answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cached {
+    /// A stored answer was its answer.
+    Hit,
+    /// So it was, and a new one is asked for.
+    Stale,
+    /// The function is asked, whether a stored answer may be used again.
+    Revalidated,
+    /// Nothing was stored for it.
+    Miss,
+    /// It is not for stored answers.
+    Bypass,
+}
+
+impl Cached {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stale, Self::Revalidated, Self::Miss, Self::Bypass];
+
+    /// Its name in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+impl Plan {
+    /// What becomes of the request, where stored answers have to do with it.
+    pub(super) fn cached(&self) -> Option<Cached> {
+        match (&self.answer, &self.ask) {
+            (None, None) => None,
+            (Some(_), Some(_)) => Some(Cached::Stale),
+            // Nothing was stored for a caller who wanted nothing else.
+            (Some(answer), None) if answer.status() == StatusCode::GATEWAY_TIMEOUT => Some(Cached::Miss),
+            (Some(_), None) => Some(Cached::Hit),
+            (None, Some(ask)) => ask.cached(),
+        }
+    }
 }
 
 /// A call of the function, and what becomes of its answer.
@@ -89,8 +136,28 @@ struct Storing {
     lead: Option<Lead>,
 }
 
-/// Decides what is done about a request.
+impl Ask {
+    fn cached(&self) -> Option<Cached> {
+        Some(match &self.purpose {
+            Purpose::Change(_) => return None,
+            Purpose::Pass => Cached::Bypass,
+            Purpose::Store(storing) if storing.known.is_some() => Cached::Revalidated,
+            Purpose::Store(_) => Cached::Miss,
+        })
+    }
+}
+
+/// Decides what is done about a request, and counts it.
 pub(super) async fn plan(asked: Asked<'_>) -> Plan {
+    let counted = asked.counted;
+    let plan = decide(asked).await;
+    if let Some(what) = plan.cached() {
+        counted.cached(what);
+    }
+    plan
+}
+
+async fn decide(asked: Asked<'_>) -> Plan {
     let method = &asked.parts.method;
     let stores = asked.routed.stores();
     let told = |fwd| stores.then(|| CacheStatus::forwarded(fwd));

@@ -84,7 +84,8 @@ impl Borrowing {
         self.link().up = false;
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    /// Whether there is a stream to the scheduler.
+    pub(crate) fn is_linked(&self) -> bool {
         self.link().up
     }
 
@@ -112,7 +113,7 @@ impl Borrowing {
         tokio::pin!(told);
         // From here on no loan is missed.
         told.as_mut().enable();
-        if !part.is_known() && self.is_up() {
+        if !part.is_known() && self.is_linked() {
             part.wait();
             self.0.wake.notify_one();
             // Whether it came in time is seen below.
@@ -131,7 +132,7 @@ impl Borrowing {
     /// Admits a call under a limit that is granted one by one.
     pub(super) async fn admit_one(&self, limit: &Limit) -> Result<(), ApiError> {
         check(limit)?;
-        if !self.is_up() {
+        if !self.is_linked() {
             return self.alone(limit);
         }
         let _one = limit.part.asking.lock().await;

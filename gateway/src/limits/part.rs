@@ -135,7 +135,7 @@ impl Part {
     }
 
     /// Whether it has been told, or has taken, what its part is.
-    pub(super) fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.account().known
     }
 

@@ -160,7 +160,7 @@ impl KeyQuota {
         if let Some(answer) = self.learnt() {
             return answer;
         }
-        if !borrowing.is_up() {
+        if !borrowing.is_linked() {
             return self.alone();
         }
         let mut account = loan.account.lock().await;

@@ -81,6 +81,12 @@ impl Queue {
         state.running.len() >= self.compilers || state.running.contains(namespace)
     }
 
+    /// Compilers that run, and artifacts that wait for one.
+    pub(crate) fn now(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.running.len(), state.waiting.iter().filter(|(_, waiting)| !waiting.is_closed()).count())
+    }
+
     /// Gives free compilers to those whose turn it is.
     fn admit(&self) {
         while let Some((namespace, turn)) = self.next() {

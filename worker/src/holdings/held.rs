@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wanted::Wanted;
+use super::{Census, wanted::Wanted};
 use crate::{
     logs::Tenant,
     pool::{Pool, PoolLoad, Reuse},
@@ -194,6 +194,21 @@ impl Held {
 
     pub(super) fn gone_token(&self) -> CancellationToken {
         self.gone.clone()
+    }
+
+    /// Adds itself to the numbers.
+    pub(super) fn count(&self, census: &mut Census) {
+        match &*self.status.borrow() {
+            Status::Loading => census.loading += 1,
+            Status::Stored => census.stored += 1,
+            Status::Failed(_) => census.failed += 1,
+            Status::Ready(pool) => {
+                let (running, prepared) = pool.sandboxes();
+                census.ready += 1;
+                census.running += u64::from(running);
+                census.prepared += prepared as u64;
+            }
+        }
     }
 
     /// What it does, for the scheduler; nothing worth a word while it is on standby and nobody calls it.

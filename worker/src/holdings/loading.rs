@@ -3,10 +3,11 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use dunlin_process::metrics::count::{CALLS, Histogram};
 use dunlin_proto::ApiError;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::held::{Held, Status};
@@ -49,6 +50,8 @@ pub(super) struct Loader {
     changed: Arc<Notify>,
     /// What failed may go better now.
     pub(super) again: Notify,
+    /// How long it took to load code that was on disk.
+    pub(super) took: Histogram,
 }
 
 /// Keeps a version until it is let go.
@@ -84,7 +87,7 @@ impl Loader {
         changed: Arc<Notify>,
     ) -> Self {
         let (stores, loads) = (Semaphore::new(STORES), Semaphore::new(LOADS));
-        Self { runtime, artifacts, capacity, stores, loads, changed, again: Notify::new() }
+        Self { runtime, artifacts, capacity, stores, loads, changed, again: Notify::new(), took: Histogram::new(CALLS) }
     }
 
     /// Waits until the version is wanted, with its code on disk, and loads it. What is large is on the heap only while it
@@ -131,7 +134,9 @@ impl Loader {
         let wanted = held.wanted();
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy()?);
+        let began = Instant::now();
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
+        self.took.observe(began.elapsed(), None);
         let pool = Pool::new(
             program,
             wanted.scaling,

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use dunlin_process::metrics::count::Counters;
 use dunlin_proto::ids::Namespace;
 use tokio::{
     sync::{broadcast, mpsc},
@@ -33,6 +34,8 @@ pub(crate) struct Tenant {
     queue: Mutex<Queue>,
     orders: mpsc::Sender<Order>,
     live: OnceLock<broadcast::Sender<Arc<Line>>>,
+    /// Lines taken, lines dropped, bytes lost.
+    counted: Arc<Counters<3>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,12 @@ struct Queue {
 }
 
 impl Tenant {
-    pub(super) fn new(namespace: Namespace, limits: LogLimits, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(
+        namespace: Namespace,
+        limits: LogLimits,
+        orders: mpsc::Sender<Order>,
+        counted: Arc<Counters<3>>,
+    ) -> Self {
         let queue = Queue {
             bucket: Bucket::new(limits.rate_bytes),
             lines: VecDeque::new(),
@@ -56,7 +64,7 @@ impl Tenant {
             last_time: 0,
             announced: false,
         };
-        Self { namespace, queue: Mutex::new(queue), orders, live: OnceLock::new() }
+        Self { namespace, queue: Mutex::new(queue), orders, live: OnceLock::new(), counted }
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
@@ -67,7 +75,9 @@ impl Tenant {
     pub(crate) fn offer(self: &Arc<Self>, source: &Source, record: LogRecord) {
         let announce = {
             let mut queue = self.lock();
-            queue.push(source, record, Instant::now()) && !std::mem::replace(&mut queue.announced, true)
+            let taken = queue.push(source, record, Instant::now());
+            self.counted.add(usize::from(!taken), 1);
+            taken && !std::mem::replace(&mut queue.announced, true)
         };
         if announce && self.orders.try_send(Order::Write(self.clone())).is_err() {
             // The next line announces it again.
@@ -85,6 +95,7 @@ impl Tenant {
 
     /// Counts bytes that could not be written.
     pub(super) fn lost(&self, bytes: u64) {
+        self.counted.add(2, bytes);
         self.lock().dropped += bytes;
     }
 

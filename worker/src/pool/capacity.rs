@@ -31,6 +31,7 @@ type Answer = Result<Permit, Refusal>;
 /// What all versions on this worker share: how many sandboxes it can have.
 #[derive(Debug)]
 pub(crate) struct Capacity {
+    most: u32,
     queue: Mutex<Queue<oneshot::Sender<Answer>>>,
     /// Sandboxes that may stand ready.
     pub(super) prepared: Arc<Semaphore>,
@@ -73,8 +74,18 @@ impl Capacity {
             let room = move || capacity.upgrade().as_ref().map_or((), Self::hand_out);
             let backlog = Arc::new(Backlog::new(threads, room));
             let queue = Mutex::new(Queue::new(running, longest, backlog));
-            Self { queue, prepared: Arc::new(Semaphore::new(prepared as usize)) }
+            Self { most: running, queue, prepared: Arc::new(Semaphore::new(prepared as usize)) }
         })
+    }
+
+    /// Invocations that may run at once.
+    pub(crate) fn most(&self) -> u32 {
+        self.most
+    }
+
+    /// How many wait, and how many more may run.
+    pub(crate) fn now(&self) -> (usize, u32) {
+        self.lock().now()
     }
 
     /// Lets in whoever there is room for.

@@ -128,6 +128,11 @@ impl<T> Queue<T> {
         self.hand_out(now, told);
     }
 
+    /// How many wait in all lines, and how many slots are free.
+    pub(super) fn now(&self) -> (usize, u32) {
+        (self.waiting, self.free)
+    }
+
     /// How many wait in a line, and how long the first of them has.
     pub(super) fn waiting(&self, id: LineId, now: Instant) -> (usize, Duration) {
         self.lines.get(&id).map(|(_, line)| (line.len(), line.oldest(now))).unwrap_or_default()

@@ -103,6 +103,26 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All that [`Self::code`] can say.
+    pub const CODES: [&'static str; 16] = [
+        "trap",
+        "stack_overflow",
+        "memory_exceeded",
+        "table_exceeded",
+        "cpu_exceeded",
+        "deadline_exceeded",
+        "response_too_large",
+        "request_too_large",
+        "invalid_response",
+        "no_response",
+        "guest_error",
+        "exit_status",
+        "handles_exceeded",
+        "cancelled",
+        "panicked",
+        "internal",
+    ];
+
     /// The stable word for this failure.
     pub fn code(&self) -> &'static str {
         match self {

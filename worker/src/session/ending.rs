@@ -10,6 +10,7 @@ use dunlin_proto::{
 use super::{answer::Broken, inflight::Stopped};
 use crate::{
     holdings::NotReady,
+    metrics::Counted,
     pool::{NoSandbox, RETRY_AFTER},
     sandbox::{Completion, Failure, Outcome, SandboxError, Usage},
 };
@@ -40,6 +41,14 @@ pub(super) struct Waited {
 }
 
 impl Ending {
+    /// Counts it.
+    pub(super) fn count(&self, counted: &Counted) {
+        match self {
+            Self::Refused(refusal) => counted.refused(&refusal.code),
+            Self::Ended(end) => counted.ended(&end.reason, &end.receipt.unwrap_or_default()),
+        }
+    }
+
     pub(super) fn refused(code: ErrorCode, message: impl Into<String>, retry_after: Duration) -> Self {
         let retry_after_millis = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
         Self::Refused(Refusal { code: code.to_string(), message: message.into(), retry_after_millis })

@@ -66,6 +66,7 @@ impl Invocation {
             tracing::error!("an invocation panicked outside its sandbox");
             (Ending::internal(), None)
         });
+        ending.count(&context.counted);
         // Nobody is left to be told where the session is gone.
         let _ = outgoing.send(Frame::from(ending)).await;
         rest

@@ -1,5 +1,6 @@
 //! The cluster, its workers, and who may join it.
 
+use dunlin_process::metrics::Format;
 use dunlin_proto::{ApiError, names::WorkerName, v1};
 
 use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
@@ -17,6 +18,12 @@ impl App {
     ) -> Result<v1::GetClusterResponse, ApiError> {
         Operation::GetCluster.allow(who)?;
         ask(self.cluster().get_cluster(on_behalf(who, request))).await
+    }
+
+    /// What this gateway's process measures. It names every tenant's functions, as the cluster's state does.
+    pub(crate) fn metrics_read(&self, who: &Principal, format: Format) -> Result<String, ApiError> {
+        Operation::GetCluster.allow(who)?;
+        Ok(self.context.metrics.render(format))
     }
 
     pub(crate) async fn worker_list(
