@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         alias, api, audit, build, cache, completion, context, delete, deploy, describe, doctor, domain, function,
-        invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, promote, release, role,
+        invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote, release, role,
         rollback, rollout, route, token, traffic, versions, worker,
     },
     context::ContextArgs,
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Versions(versions::VersionsArgs),
     /// Send all traffic back to an earlier version
     Rollback(rollback::RollbackArgs),
+    /// Make a link with which anybody can look at a version, with traffic or without
+    Preview(preview::PreviewArgs),
     /// Send all traffic to the newest version
     Promote(promote::PromoteArgs),
     /// Divide a function's calls over its versions

@@ -23,6 +23,7 @@ pub(crate) mod logs;
 pub(crate) mod namespace;
 pub(crate) mod new;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod promote;
 pub(crate) mod release;
 pub(crate) mod role;
@@ -88,6 +89,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Describe(args) => describe::run(args, session).await,
         Command::Versions(args) => versions::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Preview(args) => preview::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Traffic(command) => traffic::run(command, session).await,
         Command::Rollout(command) => rollout::run(command, session).await,

@@ -22,7 +22,7 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
-    names::{KeyId, NamespaceRef},
+    names::{KeyId, NamespaceRef, VersionName},
 };
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -197,6 +197,14 @@ impl Verifier {
     /// `Unauthenticated` where there is none that is valid, `NotFound` and `PermissionDenied` as administration has them.
     pub(crate) async fn developer(&self, headers: &HeaderMap, namespace: &Namespace) -> Result<Caller, ApiError> {
         self.0.developer(headers, namespace, SystemTime::now()).await
+    }
+
+    /// Checks the token of a link to a version.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, with what is wrong with it; `PermissionDenied` where it is for another version.
+    pub(crate) fn link(&self, token: &str, version: &VersionName) -> Result<Caller, ApiError> {
+        self.0.link(token, version, SystemTime::now())
     }
 
     /// Forgets verified tokens: the keys that verified them have changed.

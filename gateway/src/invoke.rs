@@ -14,6 +14,7 @@ mod choice;
 mod compress;
 mod head;
 pub(crate) mod headers;
+mod link;
 mod origin;
 mod passing;
 mod preview;
@@ -191,15 +192,22 @@ impl Functions {
         }
         // Authenticate.
         let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
-        let Called { function, choice, base_path, path_and_query, route } = called;
+        let Called { function, choice, base_path, mut path_and_query, route } = called;
         let preview = choice.is_preview();
+        if preview {
+            // Who has followed a link to a version goes on with a cookie; the function sees neither.
+            if let Some(answer) = link::settled(&parts, &base_path, origin.scheme, caller.as_ref())? {
+                return Ok(own(answer));
+            }
+            path_and_query = link::consume(&mut parts.headers, path_and_query)?;
+        }
         // How often it may be called.
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
         limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
         // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
-        let age = choice.is_preview().then_some(context.config.preview_age);
+        let age = preview.then_some(context.config.preview_age);
         let Chosen { version, cookie } = choice.settle(&function, known)?;
         preview::check(&version, &function.name, age, SystemTime::now())?;
         // Limits of the version, as far as the head tells, and what the route takes.
@@ -279,7 +287,10 @@ impl Functions {
         let context = &*self.0;
         let (function, route) = (&called.function, called.route.as_ref());
         let FunctionRef { namespace, function: name } = &function.name;
-        if called.choice.is_preview() {
+        if let Some(number) = called.choice.previewed() {
+            if let Some(token) = link::token(parts) {
+                return context.verifier.link(token, &function.name.version(number)).map(Some);
+            }
             return context.verifier.developer(&parts.headers, namespace).await.map(Some);
         }
         if let Some((rule, authorizer)) = route.and_then(|route| route.authorizer()) {

@@ -209,6 +209,13 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The audience of tokens for looking at a version by its own address.
+#[must_use]
+pub fn preview_audience(version: &VersionName) -> String {
+    let VersionName { namespace, function, number } = version;
+    format!("dunlin-preview:{namespace}/{function}@{number}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{Digest, Namespace},
+    names::{VersionName, preview_audience},
     trust::{Identity, JOIN_AUDIENCE, Role},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
@@ -35,13 +36,15 @@ impl Grant {
     pub(crate) const OPERATOR: Self = Self { namespace: None, role: "operator" };
 }
 
-/// What a token is good for. No token is good for both.
+/// What a token is good for. No token is good for two things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The administration API.
     Administration(Vec<Grant>),
     /// Calling the private functions of one namespace, with scopes.
     Call(Namespace, Vec<String>),
+    /// Looking at one version.
+    Preview(VersionName),
     /// Becoming a process of the cluster of this authority, in this role and, if it says one, by this name; once.
     Join(Role, Option<String>, Digest),
 }
@@ -164,11 +167,12 @@ impl TokenSigner {
         let (aud, grants, scope) = match purpose {
             Purpose::Administration(grants) => ("dunlin-admin".to_owned(), Some(grants.as_slice()), None),
             Purpose::Call(namespace, scopes) => (format!("dunlin:{namespace}"), None, Some(scopes.join(" "))),
+            Purpose::Preview(version) => (preview_audience(version), None, None),
             Purpose::Join(..) => (JOIN_AUDIENCE.to_owned(), None, None),
         };
         let (role, name, authority) = match purpose {
             Purpose::Join(role, name, authority) => (Some(role.as_str()), name.as_deref(), Some(authority.to_string())),
-            Purpose::Administration(_) | Purpose::Call(..) => (None, None, None),
+            Purpose::Administration(_) | Purpose::Call(..) | Purpose::Preview(_) => (None, None, None),
         };
         let iat = now.0.div_euclid(1_000_000);
         let exp = now.after(lifetime.min(MAX_LIFETIME)).0.div_euclid(1_000_000);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
+    names::{VersionName, preview_audience},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
@@ -105,6 +106,24 @@ impl Inner {
         let verified = self.by_administration(token, now).await?;
         verified.principal.require(namespace, Role::Developer)?;
         let introduction = Introduction { consumed: consumed(headers), ..Introduction::default() };
+        Ok(Caller { identity: CallerIdentity::Token(verified), plan: None, introduction })
+    }
+
+    /// A link's token is good for one version, and nothing else. It is not remembered: links are followed rarely.
+    pub(super) fn link(&self, text: &str, version: &VersionName, now: SystemTime) -> Result<Caller, ApiError> {
+        let renew = |error: ApiError| error.hint("ask for a new link: dunlin preview");
+        let token = token::parse(text).map_err(refuse)?;
+        if claims::issuer(&token.claims).map_err(refuse)? != CLUSTER {
+            return Err(renew(refuse("the link was not made by this cluster")));
+        }
+        self.check_cluster_signature(&token).map_err(renew)?;
+        let standard = claims::standard(&token.claims, now).map_err(|error| renew(refuse(error)))?;
+        if standard.audience != [preview_audience(version)] {
+            let error = ApiError::new(ErrorCode::PermissionDenied, "the link is valid, but not for this version");
+            return Err(renew(error));
+        }
+        let verified = Arc::new(verified(token, standard, Vec::new(), Vec::new()));
+        let introduction = Introduction::default();
         Ok(Caller { identity: CallerIdentity::Token(verified), plan: None, introduction })
     }
 

@@ -69,6 +69,14 @@ impl Choice {
         if split.is_empty() { Err(nobody()) } else { Ok(Self::Divided(split.clone())) }
     }
 
+    /// The version that a developer looks at.
+    pub(super) fn previewed(&self) -> Option<VersionNumber> {
+        match self {
+            Self::Preview(number) => Some(*number),
+            Self::One(_) | Self::Divided(_) => None,
+        }
+    }
+
     /// Whether only developers may call.
     pub(super) fn is_preview(&self) -> bool {
         matches!(self, Self::Preview(_))

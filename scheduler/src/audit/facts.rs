@@ -142,6 +142,7 @@ impl Facts for (&str, &Purpose, Duration) {
         let what = match purpose {
             Purpose::Administration(grants) => json!({ "purpose": "administration", "grants": grants }),
             Purpose::Call(_, scopes) => json!({ "purpose": "call", "scopes": scopes }),
+            Purpose::Preview(version) => json!({ "purpose": "preview", "version": version.to_string() }),
             Purpose::Join(role, name, _) => json!({ "purpose": "join", "role": role.as_str(), "name": name }),
         };
         json!({ "subject": subject, "lifetime_seconds": lifetime.as_secs(), "grants": what })

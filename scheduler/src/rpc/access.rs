@@ -7,7 +7,7 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
     metadata,
-    names::{KeyName, NamespaceRef},
+    names::{KeyName, NamespaceRef, VersionName},
     v1::{self, Role, TokenPurpose, key_service_server::KeyService, token_service_server::TokenService},
 };
 use tonic::{Request, Response, Status};
@@ -71,7 +71,7 @@ impl TokenService for Desk {
 /// What the audit log says of a token: in a namespace where it is for one alone, and never the token.
 fn issue(subject: &str, purpose: &Purpose, lifetime: Duration) -> Change {
     let namespace = match purpose {
-        Purpose::Call(namespace, _) => Some(namespace),
+        Purpose::Call(namespace, _) | Purpose::Preview(VersionName { namespace, .. }) => Some(namespace),
         Purpose::Administration(grants) => {
             let first = grants.first().and_then(|grant| grant.namespace.as_ref());
             first.filter(|first| grants.iter().all(|grant| grant.namespace.as_ref() == Some(*first)))
@@ -116,9 +116,17 @@ fn purpose(app: &App, request: v1::CreateTokenRequest) -> Result<Purpose, ApiErr
             exists(app, &namespace)?;
             Ok(Purpose::Call(namespace, scopes(request.scopes)?))
         }
-        TokenPurpose::Unspecified => {
-            Err(ApiError::invalid("purpose", "purpose must be administration or call: no token is good for both"))
+        TokenPurpose::Preview => {
+            unwanted("grants", request.grants.is_empty())?;
+            unwanted("scopes", request.scopes.is_empty())?;
+            let version: VersionName = name("parent", &request.parent)?;
+            version_exists(app, &version)?;
+            Ok(Purpose::Preview(version))
         }
+        TokenPurpose::Unspecified => Err(ApiError::invalid(
+            "purpose",
+            "purpose must be administration, call or preview: no token is good for two",
+        )),
     }
 }
 
@@ -129,6 +137,13 @@ fn unwanted(field: &str, empty: bool) -> Result<(), ApiError> {
 fn exists(app: &App, namespace: &Namespace) -> Result<(), ApiError> {
     let known = app.catalog.current().namespaces.contains(namespace);
     if known { Ok(()) } else { Err(ApiError::not_found(format!("namespace {namespace}"))) }
+}
+
+fn version_exists(app: &App, version: &VersionName) -> Result<(), ApiError> {
+    let (catalog, function) = (app.catalog.current(), version.parent());
+    let found = catalog.functions.values().find(|found| found.record.reference() == function);
+    let known = found.is_some_and(|found| found.versions.contains_key(&version.number));
+    if known { Ok(()) } else { Err(ApiError::not_found(version)) }
 }
 
 fn grants(app: &App, grants: &[v1::RoleGrant]) -> Result<Vec<Grant>, ApiError> {

@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::Namespace,
-    names::NamespaceRef,
+    names::{NamespaceRef, VersionName},
     v1::{self, TokenPurpose},
 };
 
@@ -65,11 +65,17 @@ fn may_create(who: &Principal, request: &v1::CreateTokenRequest) -> Result<(), A
             let NamespaceRef { namespace } = name("parent", &request.parent)?;
             Operation::CreateToken.allow_in(who, &namespace)
         }
+        TokenPurpose::Preview => {
+            let VersionName { namespace, .. } = name("parent", &request.parent)?;
+            who.require(&namespace, Role::Developer)
+        }
         TokenPurpose::Administration if request.grants.is_empty() => {
             Err(ApiError::invalid("grants", "an administration token needs one grant at least"))
         }
         TokenPurpose::Administration => request.grants.iter().try_for_each(|grant| may_grant(who, grant)),
-        TokenPurpose::Unspecified => Err(ApiError::invalid("purpose", "purpose must be administration or call")),
+        TokenPurpose::Unspecified => {
+            Err(ApiError::invalid("purpose", "purpose must be administration, call or preview"))
+        }
     }
 }
 
@@ -164,5 +170,19 @@ mod tests {
         assert_eq!(code(Role::Admin, "namespaces/bank"), Some(ErrorCode::NotFound));
         assert_eq!(code(Role::Admin, "shop"), Some(ErrorCode::InvalidArgument));
         assert!(may_create(&who(&[]), &v1::CreateTokenRequest::default()).is_err());
+    }
+
+    #[test]
+    fn t46_links_need_the_role_developer_in_the_namespace_of_their_version() {
+        let code = |role, parent: &str| {
+            let purpose = TokenPurpose::Preview.into();
+            let request = v1::CreateTokenRequest { purpose, parent: parent.to_owned(), ..Default::default() };
+            may_create(&who(&[("shop", role)]), &request).err().map(|error| error.code)
+        };
+        assert_eq!(code(Role::Developer, "namespaces/shop/functions/pay/versions/7"), None);
+        let denied = code(Role::Viewer, "namespaces/shop/functions/pay/versions/7");
+        assert_eq!(denied, Some(ErrorCode::PermissionDenied));
+        assert_eq!(code(Role::Admin, "namespaces/bank/functions/pay/versions/7"), Some(ErrorCode::NotFound));
+        assert_eq!(code(Role::Admin, "namespaces/shop"), Some(ErrorCode::InvalidArgument));
     }
 }

@@ -66,6 +66,26 @@ pub(super) enum CreateToken {
         #[schema(schema_with = scopes, required = false)]
         scopes: Vec<String>,
     },
+    /// For looking at one version by its own address: the parameter `dunlin-preview` of a link.
+    Preview {
+        /// Whom it names.
+        #[serde(deserialize_with = "printable::<_, 128>")]
+        #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]([ -~]*[!-~])?$")]
+        subject: String,
+        /// The namespace's bare name.
+        #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: String,
+        /// The function's bare name.
+        #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+        function: String,
+        /// The version's number.
+        #[schema(minimum = 1, example = 7)]
+        version: u32,
+        /// How long it is valid, in seconds; default 3,600.
+        #[serde(default, deserialize_with = "maybe_whole::<_, 1, 86_400>")]
+        #[schema(value_type = u32, minimum = 1, maximum = 86_400, required = false)]
+        lifetime_seconds: Option<u32>,
+    },
 }
 
 /// A role in one namespace, or `operator` in the cluster.
@@ -120,6 +140,13 @@ impl From<CreateToken> for v1::CreateTokenRequest {
                 parent: format!("namespaces/{namespace}"),
                 lifetime: lifetime_seconds.map(seconds),
                 scopes,
+                ..Self::default()
+            },
+            CreateToken::Preview { subject, namespace, function, version, lifetime_seconds } => Self {
+                subject,
+                purpose: v1::TokenPurpose::Preview.into(),
+                parent: format!("namespaces/{namespace}/functions/{function}/versions/{version}"),
+                lifetime: lifetime_seconds.map(seconds),
                 ..Self::default()
             },
         }

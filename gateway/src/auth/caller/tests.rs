@@ -203,6 +203,28 @@ async fn t42_changing_one_claim_closes() {
 }
 
 #[tokio::test]
+async fn t41_a_link_is_good_for_one_version_and_for_nothing_else() {
+    let cluster = Cluster::new();
+    let version = |number: u32| format!("namespaces/shop/functions/pay/versions/{number}").parse().unwrap();
+    let link = cluster.token("dunlin-preview:shop/pay@7", &[]);
+    let code = |token: &str, number| cluster.verifier.link(token, &version(number)).err().map(|error| error.code);
+    assert_eq!(code(&link, 7), None);
+    assert_eq!(code(&link, 8), Some(ErrorCode::PermissionDenied));
+    let late = cluster.token("dunlin-preview:shop/pay@7", &[("exp", json!(1)), ("iat", json!(0)), ("nbf", json!(0))]);
+    let foreign = cluster.token("dunlin-preview:shop/pay@7", &[("iss", json!("https://id.example"))]);
+    for bad in [late.as_str(), &foreign, "x", &format!("{link}x"), &cluster.key] {
+        assert_eq!(code(bad, 7), Some(ErrorCode::Unauthenticated), "{bad}");
+    }
+    // Nor is any other token good as a link.
+    for audience in ["dunlin-admin", "dunlin:shop", "dunlin-preview:shop/pay", "dunlin-preview:shop/pay@77"] {
+        assert_eq!(code(&cluster.token(audience, &[]), 7), Some(ErrorCode::PermissionDenied), "{audience}");
+    }
+    assert_eq!(cluster.admin(&link).await.unwrap_err().code, ErrorCode::Unauthenticated);
+    let bearer = format!("Bearer {link}");
+    assert_eq!(cluster.call("shop", &[("authorization", &bearer)]).await.unwrap_err(), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
 async fn administration_and_calls_are_kept_apart() {
     let cluster = Cluster::new();
     let (admin, call) = (cluster.token("dunlin-admin", &[]), cluster.token("dunlin:shop", &[]));

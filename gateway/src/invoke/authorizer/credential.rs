@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use super::super::target;
 
 /// The one credential of a request.
-pub(super) fn find<'p>(source: &CredentialSource, parts: &'p Parts) -> Result<&'p str, ApiError> {
+pub(in crate::invoke) fn find<'p>(source: &CredentialSource, parts: &'p Parts) -> Result<&'p str, ApiError> {
     let found = match source {
         CredentialSource::Header(name) => only(texts(&parts.headers, name)?.into_iter()),
         CredentialSource::Cookie(name) => {
@@ -68,7 +68,7 @@ fn place(source: &CredentialSource) -> String {
 }
 
 /// Takes it out of the headers.
-pub(super) fn remove(source: &CredentialSource, headers: &mut HeaderMap) {
+pub(in crate::invoke) fn remove(source: &CredentialSource, headers: &mut HeaderMap) {
     match source {
         CredentialSource::Header(name) => {
             headers.remove(name.as_str());
@@ -88,7 +88,7 @@ fn remove_cookie(name: &str, headers: &mut HeaderMap) {
 }
 
 /// Takes it out of the query.
-pub(super) fn without(source: &CredentialSource, uri: Uri) -> Result<Uri, ApiError> {
+pub(in crate::invoke) fn without(source: &CredentialSource, uri: Uri) -> Result<Uri, ApiError> {
     let (CredentialSource::Query(name), Some(query)) = (source, uri.query()) else { return Ok(uri) };
     let others: Vec<_> = query.split('&').filter(|pair| value(pair, name).is_none()).collect();
     let others = others.join("&");
