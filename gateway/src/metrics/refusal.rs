@@ -64,7 +64,9 @@ impl Reason {
         Some(match error.code {
             ErrorCode::Unauthenticated => Self::Unauthenticated,
             ErrorCode::PermissionDenied => Self::Forbidden,
-            ErrorCode::NotFound | ErrorCode::MethodNotAllowed | ErrorCode::Misdirected => Self::NotFound,
+            ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::MethodNotAllowed | ErrorCode::Misdirected => {
+                Self::NotFound
+            }
             // Workers had no room.
             ErrorCode::TooManyRequests => Self::Busy,
             ErrorCode::Unavailable => Self::Unavailable,

@@ -112,6 +112,7 @@ mod tests {
             public: None,
             direct: None,
             description: None,
+            capabilities: Changes::default(),
         }
     }
 

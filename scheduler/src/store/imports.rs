@@ -8,7 +8,6 @@ use dunlin_proto::{
     names::{NamespaceRef, RouteName},
 };
 use serde_json::json;
-use sqlx::{Any, Transaction};
 
 use super::{
     Store,

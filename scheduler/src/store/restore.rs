@@ -99,7 +99,7 @@ impl Store {
         let route = RouteRecord {
             name: name.clone(),
             spec: spec.clone(),
-            creator: self.actor.to_string(),
+            creator: self.author.subject.clone(),
             create_time: before.map_or(now, |before| before.create_time),
             update_time: now,
         };
