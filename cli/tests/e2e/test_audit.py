@@ -60,7 +60,7 @@ def test_somebody_who_may_not_is_refused_and_that_is_noted(up):
         assert up.cli("audit", "verify").code == 4
     finally:
         up.cli.environment = environment
-    found = eventually(lambda: listed(up, "--actor", "eve"), seconds=10, what="the refusal")
+    found = eventually(lambda: listed(up, "--actor", "eve"), seconds=45, what="the refusal")
     assert [(entry["action"], entry["outcome"], entry["role"]) for entry in found] == [("route.delete", "refused", "viewer")], found
 
 
