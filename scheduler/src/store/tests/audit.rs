@@ -60,7 +60,15 @@ async fn changes_at_once_make_one_chain(bench: &Bench) {
     let done = futures::future::join_all((0..50).map(|n| {
         let (store, change) = (if n % 2 == 0 { &one } else { &two }, change(n));
         let shop = &shop;
-        async move { store.namespace_update(shop, &change).await }
+        async move {
+            // A file takes one writer, which others wait for as long as they may, and then try again.
+            loop {
+                match store.namespace_update(shop, &change).await {
+                    Err(error) if error.is_transient() => {}
+                    ended => return ended,
+                }
+            }
+        }
     }))
     .await;
     assert!(done.iter().all(Result::is_ok), "{done:?}");
