@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod alias;
 pub(crate) mod cluster;
 pub(crate) mod domain;
+pub(crate) mod explanation;
 pub(crate) mod function;
 pub(crate) mod invocation;
 pub(crate) mod plan;

@@ -3,7 +3,7 @@
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
 //! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
-//! authorities of certificates are told in `invoke/challenge.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
+//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
 //! `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
@@ -19,6 +19,7 @@ mod passing;
 mod preview;
 mod redirect;
 mod routed;
+mod sight;
 mod target;
 mod trace;
 mod validated;
@@ -35,7 +36,6 @@ use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId, names::FunctionRef};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::{
@@ -47,13 +47,14 @@ use crate::{
         request::{Patience, too_large},
     },
     edge::{Lingering, Peer},
-    error, limits,
+    error, limits, records,
 };
 use authorizer::Asking;
 use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
 use origin::Origin;
 use passing::Passing;
+use sight::Sight;
 use target::{Called, Target};
 
 /// How the media types of gRPC begin.
@@ -83,11 +84,13 @@ impl Functions {
 
     /// Answers a request. Whatever goes wrong on our side is an answer, too.
     pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
-        let (id, accepted, version) = (InvocationId::new(), Instant::now(), request.version());
+        let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
-        let mut response = match self.answer(request, &peer, id, accepted).await {
+        let mut sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let mut response = match self.answer(request, &peer, &mut sight).await {
             Ok(response) => response,
             Err(failure) => {
+                self.note(&sight, &failure);
                 let mut response = own(error::response(&failure, &id.to_string()));
                 // Who can't be understood may mean something else by what follows.
                 if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
@@ -96,21 +99,27 @@ impl Functions {
                 response
             }
         };
-        headers::name_request(response.headers_mut(), &id.to_string(), &callers_own);
+        headers::name_request(response.headers_mut(), &id.to_string(), &sight.request_id);
         if version == Version::HTTP_2 {
             response.headers_mut().remove(header::CONNECTION);
         }
         response
     }
 
+    /// Notes a request that is refused here.
+    fn note(&self, sight: &Sight, failure: &ApiError) {
+        if !sight.passed_on {
+            self.0.records.refuse(sight.refusal(&self.0.config.name, failure));
+        }
+    }
+
     async fn answer(
         &self,
         request: Request<Lingering>,
         peer: &Peer,
-        id: InvocationId,
-        accepted: Instant,
+        sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
-        let context = &*self.0;
+        let (context, id) = (&*self.0, sight.id);
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
         let authority = head::check(&parts, peer, &context.config.limits)?;
@@ -118,12 +127,19 @@ impl Functions {
             return Ok(own(answer));
         }
         let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
+        sight.address = Some(origin.address);
         // Route.
         let called = {
             let table = context.routes.load();
-            match target::find(&parts, &authority, &context.config, &table)? {
+            let found = target::find(&parts, &authority, &context.config, &table);
+            match found.inspect_err(|_| sight.lost(&authority, context.config.domain.as_deref(), &table))? {
                 Target::Own(path) => return target::own(&path, &table).map(own),
                 Target::Answer(answer) => {
+                    if let Some((failure, rule)) = answer.refusal(origin.address) {
+                        sight.lost(&authority, context.config.domain.as_deref(), &table);
+                        rule.into_iter().for_each(|rule| sight.answered_by(rule));
+                        self.note(sight, &failure);
+                    }
                     let encodings = answer.compresses().then(|| compress::accepted(&parts.headers));
                     let response = own(answer.into_response(&parts, origin.address, id));
                     return compressed(response, encodings).await;
@@ -131,15 +147,19 @@ impl Functions {
                 Target::Function(called) => called,
             }
         };
+        sight.called(&called.function, called.route.as_ref());
         let Some(route) = called.route.clone() else {
-            return self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+            return self.call(Request::from_parts(parts, body), called, authority, origin, sight).await;
         };
         // What a route says about answers.
         let encodings = route.compresses().then(|| compress::accepted(&parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
-        let answered = self.call(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+        let answered = self.call(Request::from_parts(parts, body), called, authority, origin, sight).await;
         let mut response = match answered {
-            Err(failure) if route.has_policy() => own(error::response(&failure, &id.to_string())),
+            Err(failure) if route.has_policy() => {
+                self.note(sight, &failure);
+                own(error::response(&failure, &id.to_string()))
+            }
             answered => answered?,
         };
         route.to_caller(&sent, response.headers_mut());
@@ -153,10 +173,9 @@ impl Functions {
         called: Called,
         authority: String,
         origin: Origin,
-        id: InvocationId,
-        accepted: Instant,
+        sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
-        let context = &*self.0;
+        let (context, id, accepted) = (&*self.0, sight.id, sight.accepted);
         let (mut parts, body) = request.into_parts();
         called.route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
@@ -169,9 +188,10 @@ impl Functions {
         let preview = choice.is_preview();
         // How often it may be called.
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
-        limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
-        // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
+        let admitted = limits::admit(plan, &function.quota.limits, &context.borrowing).await;
+        admitted.inspect_err(|_| sight.known(identity))?;
+        // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let age = choice.is_preview().then_some(context.config.preview_age);
         let Chosen { version, cookie } = choice.settle(&function, known)?;
@@ -185,6 +205,7 @@ impl Functions {
             Some(caller) => (Some(caller.identity), caller.introduction),
             None => Default::default(),
         };
+        let who = records::Caller::of(identity.as_ref());
         let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
@@ -227,11 +248,13 @@ impl Functions {
             authority,
             origin,
             introduction,
+            caller: who,
             called_by,
         };
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
+        sight.passed_on = true;
         // Respond.
         match answer {
             Some(answer) => {

@@ -1,9 +1,12 @@
 //! Records of invocations: the newest of each namespace in memory, all of them for a while in local files that are
 //! written off the request path. Operational data, not platform state: a lost record loses nothing else.
 
+mod came;
 mod file;
+mod refused;
 mod ring;
 pub(crate) mod service;
+mod wanted;
 
 use std::{
     sync::Arc,
@@ -20,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::config::RecordsConfig;
+pub(crate) use came::{Caller, Came, Choice};
+pub(crate) use refused::Refusal;
+pub(crate) use wanted::Wanted;
 
 /// What became of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,12 @@ pub(crate) struct Record {
     pub(crate) receipt: Receipt,
     /// The caller's own `X-Request-Id`.
     pub(crate) request_id: String,
+    /// What to do about what went wrong; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) hint: String,
+    /// How it came in and where it went.
+    #[serde(default)]
+    pub(crate) came: Came,
 }
 
 impl Record {
@@ -59,34 +71,14 @@ impl Record {
         self.function.invocation(self.id)
     }
 
+    /// From acceptance to the end of the answer.
+    pub(crate) fn took(&self) -> Duration {
+        self.receipt.queue + self.receipt.start + self.receipt.run
+    }
+
     /// Whether it went wrong.
     pub(crate) fn failed(&self) -> bool {
         self.outcome != "ok"
-    }
-}
-
-/// Which records somebody looks for, in a namespace or of a function.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    /// Only those that failed.
-    failed_only: bool,
-    /// Only the one with this id, or those with this id of the caller's own; all where it is empty.
-    request_id: String,
-    /// The same as an id of the platform's, where it is one.
-    id: Option<InvocationId>,
-}
-
-impl Wanted {
-    fn holds(&self, record: &Record) -> bool {
-        let named = || record.request_id == self.request_id || self.id == Some(record.id);
-        (!self.failed_only || record.failed()) && (self.request_id.is_empty() || named())
-    }
-}
-
-impl From<&v1::ListInvocationsRequest> for Wanted {
-    fn from(request: &v1::ListInvocationsRequest) -> Self {
-        let request_id = request.request_id.clone();
-        Self { failed_only: request.failed_only, id: request_id.parse().ok(), request_id }
     }
 }
 
@@ -110,6 +102,18 @@ pub(crate) struct Receipt {
     /// The sandbox had served a call before.
     #[serde(default)]
     pub(crate) reused: bool,
+    /// The part of `queue` in the gateway.
+    #[serde(default)]
+    pub(crate) gateway_queue: Duration,
+    /// The part of `queue` for fetching and checking code.
+    #[serde(default)]
+    pub(crate) fetch: Duration,
+    /// The part of `queue` for loading code.
+    #[serde(default)]
+    pub(crate) load: Duration,
+    /// Requests that the guest sent over HTTP.
+    #[serde(default)]
+    pub(crate) outbound_requests: u32,
 }
 
 /// A function's name as text, in files.
@@ -133,6 +137,7 @@ const BACKLOG: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     rings: Arc<ring::Rings>,
+    refused: Arc<refused::Refused>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
 }
@@ -143,7 +148,7 @@ impl Records {
         let rings = Arc::new(ring::Rings::new(config.per_namespace));
         let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        Ok((Self { rings: rings.clone(), backlog }, Keeper { rings, waiting, files }))
+        Ok((Self { rings: rings.clone(), refused: Arc::default(), backlog }, Keeper { rings, waiting, files }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -157,9 +162,19 @@ impl Records {
         self.rings.list(scope, wanted, before, limit)
     }
 
-    /// One record.
-    pub(crate) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
-        self.rings.get(name)
+    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refused.add(refusal);
+    }
+
+    /// The refusals of a namespace that are kept as examples, the newest first.
+    pub(crate) fn refusals(&self, scope: &Scope, wanted: &Wanted) -> Vec<Arc<Refusal>> {
+        self.refused.list(scope, wanted)
+    }
+
+    /// How often requests were refused, where such are asked for.
+    pub(crate) fn refusal_counts(&self, scope: &Scope, wanted: &Wanted) -> Vec<v1::RefusalCount> {
+        if wanted.refused { self.refused.counts(scope) } else { Vec::new() }
     }
 
     /// Keeps a record, soon.

@@ -192,6 +192,8 @@ mod tests {
             error: String::new(),
             receipt: Receipt { run, ..Receipt::default() },
             request_id: String::new(),
+            hint: String::new(),
+            came: crate::records::Came::default(),
         }
     }
 

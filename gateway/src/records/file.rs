@@ -114,7 +114,7 @@ pub(super) mod tests {
     use dunlin_proto::ids::{InvocationId, VersionNumber};
 
     use super::*;
-    use crate::records::Receipt;
+    use crate::records::{Came, Receipt};
 
     pub(in crate::records) fn record(namespace: &str, function: &str) -> Record {
         Record {
@@ -131,6 +131,8 @@ pub(super) mod tests {
             error: String::new(),
             receipt: Receipt { peak_memory_bytes: 7, ..Receipt::default() },
             request_id: String::new(),
+            hint: String::new(),
+            came: Came::default(),
         }
     }
 
@@ -150,6 +152,15 @@ pub(super) mod tests {
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
+    }
+
+    #[test]
+    fn a_record_of_an_older_gateway_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = br#"{"id":"0198c5b2-7a43-7000-8000-3f1f6d1c1a2b","function":"namespaces/shop/functions/pay","version":1,"start_time":{"secs_since_epoch":1,"nanos_since_epoch":0},"method":"GET","path":"/","status":200,"gateway":"g","worker":"w","outcome":"ok","error":"","receipt":{"queue":{"secs":0,"nanos":1},"start":{"secs":0,"nanos":2},"run":{"secs":0,"nanos":3},"cpu":{"secs":0,"nanos":4},"peak_memory_bytes":5,"bytes_in":6,"bytes_out":7},"request_id":""}"#;
+        fs::write(folder.path().join("00000001.jsonl"), line).unwrap();
+        let [old] = read(folder.path(), &RecordsConfig::default()).try_into().unwrap();
+        assert_eq!((old.receipt.bytes_out, old.came), (7, Came::default()));
     }
 
     #[test]

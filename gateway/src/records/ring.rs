@@ -8,7 +8,7 @@ use std::{
 use dashmap::DashMap;
 use dunlin_proto::{
     ids::{InvocationId, Namespace},
-    names::{InvocationName, Scope},
+    names::Scope,
 };
 
 use super::{Record, Wanted};
@@ -62,11 +62,6 @@ impl Rings {
         found
     }
 
-    pub(super) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
-        let wanted = |record: &&Arc<Record>| record.id == name.id && record.function.function == name.function;
-        self.with(&name.namespace, |ring| ring.iter().rev().find(wanted).cloned())
-    }
-
     fn with<T: Default>(&self, namespace: &Namespace, read: impl FnOnce(&VecDeque<Arc<Record>>) -> T) -> T {
         let ring = self.rings.get(namespace).map(|ring| ring.clone());
         ring.map(|ring| read(&ring.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default()
@@ -108,7 +103,7 @@ mod tests {
         rings.push(other.clone());
         let find = |request_id: &str| -> Vec<_> {
             let request = v1::ListInvocationsRequest { request_id: request_id.into(), ..Default::default() };
-            let found = rings.list(&"namespaces/shop".parse().unwrap(), &(&request).into(), None, 9);
+            let found = rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::try_from(&request).unwrap(), None, 9);
             found.iter().map(|record| record.id).collect()
         };
         assert_eq!(find("mine-1"), [mine.id]);
@@ -122,10 +117,12 @@ mod tests {
         let rings = Rings::new(3);
         let record = Arc::new(record("shop", "pay"));
         rings.push(record.clone());
-        assert_eq!(rings.get(&record.name()), Some(record.clone()));
-        for other in ["namespaces/bank/functions/pay", "namespaces/shop/functions/cart"] {
-            let name = format!("{other}/invocations/{}", record.id).parse().unwrap();
-            assert_eq!(rings.get(&name), None);
+        let request = v1::ListInvocationsRequest { request_id: record.id.to_string(), ..Default::default() };
+        let wanted = Wanted::try_from(&request).unwrap();
+        let find = |scope: &str| rings.list(&scope.parse().unwrap(), &wanted, None, 1);
+        assert_eq!(find("namespaces/shop/functions/pay"), [record]);
+        for other in ["namespaces/bank/functions/pay", "namespaces/bank", "namespaces/shop/functions/cart"] {
+            assert!(find(other).is_empty(), "{other}");
         }
     }
 }

@@ -6,10 +6,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use dunlin_proto::ApiError;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
-use super::held::{Held, Status};
+use super::held::{Held, Loading, Status};
 use crate::{
     artifacts::{ArtifactError, Artifacts},
     pool::{Capacity, Over, Pool},
@@ -129,9 +129,12 @@ impl Loader {
     async fn load(&self, held: &Held) -> Result<Pool, LoadError> {
         let _turn = self.loads.acquire().await;
         let wanted = held.wanted();
+        let began = Instant::now();
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
+        let fetch = began.elapsed();
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy()?);
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
+        held.took(Loading { fetch, load: began.elapsed().saturating_sub(fetch) });
         let pool = Pool::new(
             program,
             wanted.scaling,
