@@ -5,6 +5,7 @@ mod came;
 mod file;
 mod refused;
 mod ring;
+mod sample;
 pub(crate) mod service;
 mod wanted;
 
@@ -57,6 +58,9 @@ pub(crate) struct Record {
     pub(crate) receipt: Receipt,
     /// The caller's own `X-Request-Id`.
     pub(crate) request_id: String,
+    /// For how many requests it stands: 1 where all are kept.
+    #[serde(default = "one")]
+    pub(crate) weight: u32,
     /// What to do about what went wrong; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) hint: String,
@@ -80,6 +84,11 @@ impl Record {
     pub(crate) fn failed(&self) -> bool {
         self.outcome != "ok"
     }
+}
+
+/// What a record stood for when all were kept.
+fn one() -> u32 {
+    1
 }
 
 /// What an invocation cost.
@@ -137,6 +146,7 @@ const BACKLOG: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     rings: Arc<ring::Rings>,
+    recent: Arc<ring::Recent>,
     refused: Arc<refused::Refused>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
@@ -145,10 +155,13 @@ pub(crate) struct Records {
 impl Records {
     /// Reads back what the files in `folder` hold; the [`Keeper`] is to run until the end.
     pub(crate) fn open(folder: std::path::PathBuf, config: &RecordsConfig) -> anyhow::Result<(Self, Keeper)> {
-        let rings = Arc::new(ring::Rings::new(config.per_namespace));
+        let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
+        let recent = Arc::<ring::Recent>::default();
         let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        Ok((Self { rings: rings.clone(), refused: Arc::default(), backlog }, Keeper { rings, waiting, files }))
+        let sampler = sample::Sampler::default();
+        let records = Self { rings: rings.clone(), recent: recent.clone(), refused: Arc::default(), backlog };
+        Ok((records, Keeper { rings, recent, sampler, waiting, files }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -159,7 +172,14 @@ impl Records {
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        self.rings.list(scope, wanted, before, limit)
+        let kept = self.rings.list(scope, wanted, before, limit);
+        let mut all = self.recent.list(scope, wanted, before, limit);
+        // Of two of one request, the first is the one that stands for itself alone.
+        all.extend(kept);
+        all.sort_by_key(|record| std::cmp::Reverse(record.id));
+        all.dedup_by_key(|record| record.id);
+        all.truncate(limit);
+        all
     }
 
     /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
@@ -196,11 +216,25 @@ const BATCH: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     rings: Arc<ring::Rings>,
+    recent: Arc<ring::Recent>,
+    sampler: sample::Sampler,
     waiting: mpsc::Receiver<Arc<Record>>,
     files: file::Files,
 }
 
 impl Keeper {
+    /// Shows all of them for a while, and picks those that are kept for longer.
+    fn sampled(&mut self, batch: &mut Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+        self.recent.push(batch);
+        let weigh = |record: Arc<Record>| match self.sampler.weight(&record)?.get() {
+            1 => Some(record),
+            weight => Some(Arc::new(Record { weight, ..Record::clone(&record) })),
+        };
+        let kept: Vec<_> = batch.drain(..).filter_map(weigh).collect();
+        kept.iter().for_each(|record| self.rings.push(record.clone()));
+        kept
+    }
+
     /// Runs until `shutdown`, and keeps what has been added by then.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut batch = Vec::new();
@@ -212,8 +246,7 @@ impl Keeper {
                     continue;
                 }
             }
-            batch.iter().for_each(|record| self.rings.push(record.clone()));
-            let full = std::mem::take(&mut batch);
+            let full = self.sampled(&mut batch);
             let mut files = self.files;
             let written = tokio::task::spawn_blocking(move || {
                 files.append(&full);

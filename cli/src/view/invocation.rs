@@ -34,6 +34,8 @@ pub(crate) struct InvocationView {
     pub(crate) hint: String,
     /// It was refused before any function ran.
     pub(crate) refused: bool,
+    /// For how many calls it stands.
+    pub(crate) weight: u32,
     pub(crate) receipt: ReceiptView,
 }
 
@@ -102,6 +104,7 @@ impl From<v1::Invocation> for InvocationView {
             tries: invocation.tries,
             hint: invocation.hint,
             refused: invocation.refused,
+            weight: invocation.weight,
             receipt: invocation.receipt.map(Into::into).unwrap_or_default(),
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn unknown(id: &str, around: &[v1::Invocation]) -> v1::Explanation {
     let mut counts = BTreeMap::<(String, String), u64>::new();
     for record in around {
         let key = (id_in(&record.name, "functions").to_owned(), record.outcome.clone());
-        *counts.entry(key).or_default() += 1;
+        *counts.entry(key).or_default() += u64::from(record.weight.max(1));
     }
     let count = |((function, outcome), count)| v1::OutcomeCount { function, outcome, count };
     let when = id.parse().ok().and_then(time_of);

@@ -193,6 +193,7 @@ mod tests {
             receipt: Receipt { run, ..Receipt::default() },
             request_id: String::new(),
             hint: String::new(),
+            weight: 1,
             came: crate::records::Came::default(),
         }
     }

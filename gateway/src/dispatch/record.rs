@@ -101,6 +101,7 @@ impl Ledger {
             error: String::new(),
             receipt: Receipt::default(),
             request_id: invocation.request_id.clone(),
+            weight: 1,
             hint: String::new(),
             came: std::mem::take(&mut invocation.came),
         };

@@ -30,6 +30,7 @@ impl From<&Record> for v1::Invocation {
             receipt: Some(record.receipt.into()),
             request_id: record.request_id.clone(),
             hint: record.hint.clone(),
+            weight: record.weight,
             refused: false,
             ..(&record.came).into()
         }
@@ -73,6 +74,7 @@ impl From<&Refusal> for v1::Invocation {
             caller: caller(&refusal.caller),
             remote_address: refusal.address.map(|address| address.to_string()).unwrap_or_default(),
             hint: refusal.hint.clone(),
+            weight: 1,
             refused: true,
             ..Self::default()
         }

@@ -76,7 +76,7 @@ fn a_good_call_is_told_from_its_acceptance_to_its_answer_with_its_lines() {
 0 limits none was reached
 30 worker w1/0: it had the version ready
 40 sandbox one stood ready
-40 run 900 µs, CPU 700 µs, memory 1.00 MiB
+40 run 900 µs, CPU 700 µs, memory 1 MiB
 40 log before its time
 500 log hello
 940 log after its time
@@ -107,13 +107,13 @@ fn a_cold_call_says_what_its_waiting_was_for() {
 0 route route users, to pay
 0 caller key abcDEF123456
 0 limits none was reached
-0 waiting 5.00 ms in the gateway for a worker
+0 waiting 5 ms in the gateway for a worker
 5000 worker w1/0: the version ran nowhere, and this worker had its code on disk; 1 asked before took it not
-5000 fetch 30.0 ms to have the code on the worker, checked
-35000 load 20.0 ms to load it
-55000 queue 5.00 ms on the worker for its turn
-60000 sandbox 2.00 ms to make a sandbox
-62000 run 900 µs, CPU 700 µs, memory 1.00 MiB, 2 outbound requests
+5000 fetch 30 ms to have the code on the worker, checked
+35000 load 20 ms to load it
+55000 queue 5 ms on the worker for its turn
+60000 sandbox 2 ms to make a sandbox
+62000 run 900 µs, CPU 700 µs, memory 1 MiB, 2 outbound requests
 62900 answer 200, 5 B
 ";
     assert_eq!(text(cold, &[]), expected);
@@ -131,7 +131,7 @@ fn a_trap_has_its_backtrace_beside_its_words() {
 0 limits none was reached
 30 worker w1/0: it had the version ready
 40 sandbox one stood ready
-40 run 900 µs, CPU 700 µs, memory 1.00 MiB
+40 run 900 µs, CPU 700 µs, memory 1 MiB
 940 failed function_failed: the function trapped: wasm `unreachable` instruction executed
 940 answer 502
 at charge

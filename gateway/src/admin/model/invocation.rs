@@ -55,6 +55,8 @@ pub(crate) struct Invocation {
     pub(crate) hint: String,
     /// It was refused before any function ran; then it has no version and no receipt.
     pub(crate) refused: bool,
+    /// For how many requests it stands: more than 1 where there were so many in a second that not all are kept.
+    pub(crate) weight: u32,
 }
 
 /// Who called, by what it proved.
@@ -133,6 +135,7 @@ impl From<v1::Invocation> for Invocation {
             tries: wire.tries,
             hint: wire.hint,
             refused: wire.refused,
+            weight: wire.weight,
         }
     }
 }
