@@ -6,7 +6,7 @@ use crate::{
     commands::{
         alias, api, audit, build, cache, completion, context, delete, deploy, describe, doctor, domain, function,
         invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote, release, role,
-        rollback, rollout, route, token, traffic, versions, worker,
+        rollback, rollout, route, token, traffic, versions, why, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// List recent calls and what they cost
     Invocations(invocations::InvocationsArgs),
+    /// Say what became of a request, step by step
+    Why(why::WhyArgs),
     /// Make, list and delete namespaces
     #[command(subcommand, visible_alias = "ns")]
     Namespace(namespace::NamespaceCommand),

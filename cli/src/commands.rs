@@ -35,6 +35,7 @@ pub(crate) mod traffic;
 pub(crate) mod up;
 pub(crate) mod versions;
 pub(crate) mod whoami;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use std::process::ExitCode;
@@ -82,6 +83,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
     match command {
         Command::Invoke(args) => return invoke::run(*args, session).await,
         Command::Doctor(args) => return doctor::run(args, session).await,
+        Command::Why(args) => return why::run(args, session).await,
         Command::New(args) => new::run(&args, session.output),
         Command::Build(args) => build::run(args, session.output).await,
         Command::Deploy(args) => deploy::run(*args, session).await,

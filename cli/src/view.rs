@@ -9,6 +9,7 @@ pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod domain;
+pub(crate) mod explanation;
 pub(crate) mod function;
 pub(crate) mod invocation;
 pub(crate) mod plan;

@@ -5,6 +5,7 @@
 
 mod access;
 mod app;
+mod explain;
 mod fault;
 mod grpc;
 mod headers;

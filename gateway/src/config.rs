@@ -142,6 +142,9 @@ pub struct RecordsConfig {
     pub file_bytes: u64,
     /// Files kept. Default 8.
     pub files: usize,
+    /// How long records are kept at the most. Default `7d`.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
 }
 
 impl Default for Config {
@@ -208,7 +211,7 @@ impl Default for CacheConfig {
 
 impl Default for RecordsConfig {
     fn default() -> Self {
-        Self { per_namespace: 1_000, file_bytes: 8 << 20, files: 8 }
+        Self { per_namespace: 1_000, file_bytes: 8 << 20, files: 8, max_age: Duration::from_secs(7 * 24 * 3600) }
     }
 }
 

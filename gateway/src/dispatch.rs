@@ -28,7 +28,10 @@ use std::{net::IpAddr, sync::Arc};
 use dunlin_proto::{ApiError, ids::InvocationId};
 use tokio::time::Instant;
 
-use crate::routes::{Function, Version};
+use crate::{
+    records::Came,
+    routes::{Function, Version},
+};
 
 pub(crate) use endpoint::{Backoff, Connector};
 pub(crate) use outcome::CalledBy;
@@ -60,6 +63,8 @@ pub(crate) struct Invocation {
     pub(crate) request_id: String,
     /// Who calls; nothing where it says nothing about the version, as a developer's look does not.
     pub(crate) called_by: Option<CalledBy>,
+    /// How it came in, for its record.
+    pub(crate) came: Came,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
 }

@@ -3,7 +3,7 @@
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
 //! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
-//! authorities of certificates are told in `invoke/challenge.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
+//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
 //! `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
@@ -20,6 +20,7 @@ mod passing;
 mod preview;
 mod redirect;
 mod routed;
+mod sight;
 mod target;
 mod trace;
 mod validated;
@@ -36,7 +37,6 @@ use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId, names::FunctionRef};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::{
@@ -50,6 +50,7 @@ use crate::{
     edge::{Lingering, Peer},
     error, limits,
     metrics::Asking as Counting,
+    records,
 };
 use authorizer::Asking;
 pub(crate) use cached::Cached;
@@ -57,6 +58,7 @@ use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
 use origin::Origin;
 use passing::Passing;
+use sight::Sight;
 use target::{Called, Target};
 
 /// How the media types of gRPC begin.
@@ -86,12 +88,14 @@ impl Functions {
 
     /// Answers a request. Whatever goes wrong on our side is an answer, too.
     pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
-        let (id, accepted, version) = (InvocationId::new(), Instant::now(), request.version());
+        let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
-        let mut response = match self.answer(request, &peer, id, accepted).await {
+        let mut sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let mut response = match self.answer(request, &peer, &mut sight).await {
             Ok(response) => response,
             Err(failure) => {
                 self.0.counted.failed(&failure);
+                self.note(&sight, &failure);
                 let mut response = own(error::response(&failure, &id.to_string()));
                 // Who can't be understood may mean something else by what follows.
                 if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
@@ -100,21 +104,27 @@ impl Functions {
                 response
             }
         };
-        headers::name_request(response.headers_mut(), &id.to_string(), &callers_own);
+        headers::name_request(response.headers_mut(), &id.to_string(), &sight.request_id);
         if version == Version::HTTP_2 {
             response.headers_mut().remove(header::CONNECTION);
         }
         response
     }
 
+    /// Notes a request that is refused here.
+    fn note(&self, sight: &Sight, failure: &ApiError) {
+        if !sight.passed_on {
+            self.0.records.refuse(sight.refusal(&self.0.config.name, failure));
+        }
+    }
+
     async fn answer(
         &self,
         request: Request<Lingering>,
         peer: &Peer,
-        id: InvocationId,
-        accepted: Instant,
+        sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
-        let context = &*self.0;
+        let (context, id) = (&*self.0, sight.id);
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
         let authority = head::check(&parts, peer, &context.config.limits)?;
@@ -122,12 +132,19 @@ impl Functions {
             return Ok(own(answer));
         }
         let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
+        sight.address = Some(origin.address);
         // Route.
         let called = {
             let table = context.routes.load();
-            match target::find(&parts, &authority, &context.config, &table)? {
+            let found = target::find(&parts, &authority, &context.config, &table);
+            match found.inspect_err(|_| sight.lost(&authority, context.config.domain.as_deref(), &table))? {
                 Target::Own(path) => return target::own(&path, &table).map(own),
                 Target::Answer(answer) => {
+                    if let Some((failure, rule)) = answer.refusal(origin.address) {
+                        sight.lost(&authority, context.config.domain.as_deref(), &table);
+                        rule.into_iter().for_each(|rule| sight.answered_by(rule));
+                        self.note(sight, &failure);
+                    }
                     let encodings = answer.compresses().then(|| compress::accepted(&parts.headers));
                     let response = own(answer.into_response(&parts, origin.address, id));
                     return compressed(response, encodings).await;
@@ -135,16 +152,18 @@ impl Functions {
                 Target::Function(called) => called,
             }
         };
+        sight.called(&called.function, called.route.as_ref());
         let Some(route) = called.route.clone() else {
-            return self.counted(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+            return self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         };
         // What a route says about answers.
         let encodings = route.compresses().then(|| compress::accepted(&parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
-        let answered = self.counted(Request::from_parts(parts, body), called, authority, origin, id, accepted).await;
+        let answered = self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         let mut response = match answered {
             Err(failure) if route.has_policy() => {
                 context.counted.failed(&failure);
+                self.note(sight, &failure);
                 own(error::response(&failure, &id.to_string()))
             }
             answered => answered?,
@@ -160,12 +179,11 @@ impl Functions {
         called: Called,
         authority: String,
         origin: Origin,
-        id: InvocationId,
-        accepted: Instant,
+        sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let calls = self.0.dispatcher.series().of(&called.function).clone();
-        let counting = Counting::begin(calls, accepted, trace::sampled(request.headers()));
-        let answered = self.call(request, called, authority, origin, id, accepted).await;
+        let counting = Counting::begin(calls, sight.accepted, trace::sampled(request.headers()));
+        let answered = self.call(request, called, authority, origin, sight).await;
         counting.answered(match &answered {
             Ok(response) => response.status().as_u16(),
             Err(failure) => failure.code.http_status(),
@@ -180,10 +198,9 @@ impl Functions {
         called: Called,
         authority: String,
         origin: Origin,
-        id: InvocationId,
-        accepted: Instant,
+        sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
-        let context = &*self.0;
+        let (context, id) = (&*self.0, sight.id);
         let (mut parts, body) = request.into_parts();
         called.route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
@@ -203,9 +220,10 @@ impl Functions {
         }
         // How often it may be called.
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
-        limits::admit(plan, &function.quota.limits, &context.borrowing).await?;
-        // Choose a version; it is kept to, whatever becomes of the call.
         let identity = caller.as_ref().map(|caller| &caller.identity);
+        let admitted = limits::admit(plan, &function.quota.limits, &context.borrowing).await;
+        admitted.inspect_err(|_| sight.known(identity))?;
+        // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let age = preview.then_some(context.config.preview_age);
         let Chosen { version, cookie } = choice.settle(&function, known)?;
@@ -219,41 +237,15 @@ impl Functions {
             Some(caller) => (Some(caller.identity), caller.introduction),
             None => Default::default(),
         };
+        let who = records::Caller::of(identity.as_ref());
         let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.hand_on(&mut parts.headers);
         }
-        let with_cookie = |response| with_cookie(response, cookie);
-        // What is stored answers it, perhaps.
-        let Plan { answer, ask } = match &route {
-            Some(routed) => {
-                let asked = Asked {
-                    cache: &context.cache,
-                    counted: &context.counted,
-                    routed,
-                    version: version.key,
-                    parts: &parts,
-                    scheme: origin.scheme,
-                    authority: &authority,
-                    has_body: !body.is_end_stream(),
-                    credentialed,
-                    id,
-                    deadline: accepted + version.timeout,
-                };
-                cached::plan(asked).await
-            }
-            None => Plan::default(),
-        };
-        let answer = match answer {
-            Some(answer) if ask.is_none() => return Ok(with_cookie(answer)),
-            answer => answer,
-        };
-        // What the function sees. A new answer that is asked for beside is a call of its own.
-        let call = if answer.is_some() { InvocationId::new() } else { id };
         let passing = Passing {
-            id: call,
+            id,
             function,
             version,
             base_path,
@@ -262,18 +254,60 @@ impl Functions {
             authority,
             origin,
             introduction,
+            caller: who,
             called_by,
         };
+        let answered = self.run(passing, Request::from_parts(parts, body), credentialed, sight).await;
+        answered.map(|response| with_cookie(response, cookie))
+    }
+
+    /// Answers a request that has been let in: with what is stored, or by the function.
+    async fn run(
+        &self,
+        mut passing: Passing,
+        request: Request<RequestBody>,
+        credentialed: bool,
+        sight: &mut Sight,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let (context, accepted) = (&*self.0, sight.accepted);
+        let (parts, body) = request.into_parts();
+        let Plan { answer, ask } = match &passing.route {
+            Some(routed) => {
+                let asked = Asked {
+                    cache: &context.cache,
+                    counted: &context.counted,
+                    routed,
+                    version: passing.version.key,
+                    parts: &parts,
+                    scheme: passing.origin.scheme,
+                    authority: &passing.authority,
+                    has_body: !body.is_end_stream(),
+                    credentialed,
+                    id: passing.id,
+                    deadline: accepted + passing.version.timeout,
+                };
+                cached::plan(asked).await
+            }
+            None => Plan::default(),
+        };
+        let answer = match answer {
+            Some(answer) if ask.is_none() => return Ok(answer),
+            answer => answer,
+        };
+        // A new answer that is asked for beside is a call of its own.
+        if answer.is_some() {
+            passing.id = InvocationId::new();
+        }
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
-        // Respond.
+        sight.passed_on = true;
         match answer {
             Some(answer) => {
                 context.shutdown.spawn(async move { cached::read(calling.await).await });
-                Ok(with_cookie(answer))
+                Ok(answer)
             }
-            None => calling.await.map(with_cookie),
+            None => calling.await,
         }
     }
 

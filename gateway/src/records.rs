@@ -1,9 +1,13 @@
 //! Records of invocations: the newest of each namespace in memory, all of them for a while in local files that are
 //! written off the request path. Operational data, not platform state: a lost record loses nothing else.
 
+mod came;
 mod file;
+mod refused;
 mod ring;
+mod sample;
 pub(crate) mod service;
+mod wanted;
 
 use std::{
     sync::Arc,
@@ -20,6 +24,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::config::RecordsConfig;
+pub(crate) use came::{Caller, Came, Choice};
+pub(crate) use refused::Refusal;
+pub(crate) use wanted::Wanted;
 
 /// What became of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +58,15 @@ pub(crate) struct Record {
     pub(crate) receipt: Receipt,
     /// The caller's own `X-Request-Id`.
     pub(crate) request_id: String,
+    /// For how many requests it stands: 1 where all are kept.
+    #[serde(default = "one")]
+    pub(crate) weight: u32,
+    /// What to do about what went wrong; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) hint: String,
+    /// How it came in and where it went.
+    #[serde(default)]
+    pub(crate) came: Came,
 }
 
 impl Record {
@@ -59,35 +75,20 @@ impl Record {
         self.function.invocation(self.id)
     }
 
+    /// From acceptance to the end of the answer.
+    pub(crate) fn took(&self) -> Duration {
+        self.receipt.queue + self.receipt.start + self.receipt.run
+    }
+
     /// Whether it went wrong.
     pub(crate) fn failed(&self) -> bool {
         self.outcome != "ok"
     }
 }
 
-/// Which records somebody looks for, in a namespace or of a function.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    /// Only those that failed.
-    failed_only: bool,
-    /// Only the one with this id, or those with this id of the caller's own; all where it is empty.
-    request_id: String,
-    /// The same as an id of the platform's, where it is one.
-    id: Option<InvocationId>,
-}
-
-impl Wanted {
-    fn holds(&self, record: &Record) -> bool {
-        let named = || record.request_id == self.request_id || self.id == Some(record.id);
-        (!self.failed_only || record.failed()) && (self.request_id.is_empty() || named())
-    }
-}
-
-impl From<&v1::ListInvocationsRequest> for Wanted {
-    fn from(request: &v1::ListInvocationsRequest) -> Self {
-        let request_id = request.request_id.clone();
-        Self { failed_only: request.failed_only, id: request_id.parse().ok(), request_id }
-    }
+/// What a record stood for when all were kept.
+fn one() -> u32 {
+    1
 }
 
 /// What an invocation cost.
@@ -110,6 +111,18 @@ pub(crate) struct Receipt {
     /// The sandbox had served a call before.
     #[serde(default)]
     pub(crate) reused: bool,
+    /// The part of `queue` in the gateway.
+    #[serde(default)]
+    pub(crate) gateway_queue: Duration,
+    /// The part of `queue` for fetching and checking code.
+    #[serde(default)]
+    pub(crate) fetch: Duration,
+    /// The part of `queue` for loading code.
+    #[serde(default)]
+    pub(crate) load: Duration,
+    /// Requests that the guest sent over HTTP.
+    #[serde(default)]
+    pub(crate) outbound_requests: u32,
 }
 
 /// A function's name as text, in files.
@@ -133,6 +146,8 @@ const BACKLOG: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     rings: Arc<ring::Rings>,
+    recent: Arc<ring::Recent>,
+    refused: Arc<refused::Refused>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
     /// Those that were added, and those of them that were dropped.
@@ -142,10 +157,19 @@ pub(crate) struct Records {
 impl Records {
     /// Reads back what the files in `folder` hold; the [`Keeper`] is to run until the end.
     pub(crate) fn open(folder: std::path::PathBuf, config: &RecordsConfig) -> anyhow::Result<(Self, Keeper)> {
-        let rings = Arc::new(ring::Rings::new(config.per_namespace));
+        let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
+        let recent = Arc::<ring::Recent>::default();
         let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        Ok((Self { rings: rings.clone(), backlog, counted: Arc::default() }, Keeper { rings, waiting, files }))
+        let sampler = sample::Sampler::default();
+        let records = Self {
+            rings: rings.clone(),
+            recent: recent.clone(),
+            refused: Arc::default(),
+            backlog,
+            counted: Arc::default(),
+        };
+        Ok((records, Keeper { rings, recent, sampler, waiting, files }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -156,12 +180,29 @@ impl Records {
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        self.rings.list(scope, wanted, before, limit)
+        let kept = self.rings.list(scope, wanted, before, limit);
+        let mut all = self.recent.list(scope, wanted, before, limit);
+        // Of two of one request, the first is the one that stands for itself alone.
+        all.extend(kept);
+        all.sort_by_key(|record| std::cmp::Reverse(record.id));
+        all.dedup_by_key(|record| record.id);
+        all.truncate(limit);
+        all
     }
 
-    /// One record.
-    pub(crate) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
-        self.rings.get(name)
+    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refused.add(refusal);
+    }
+
+    /// The refusals of a namespace that are kept as examples, the newest first.
+    pub(crate) fn refusals(&self, scope: &Scope, wanted: &Wanted) -> Vec<Arc<Refusal>> {
+        self.refused.list(scope, wanted)
+    }
+
+    /// How often requests were refused, where such are asked for.
+    pub(crate) fn refusal_counts(&self, scope: &Scope, wanted: &Wanted) -> Vec<v1::RefusalCount> {
+        if wanted.refused { self.refused.counts(scope) } else { Vec::new() }
     }
 
     /// Keeps a record, soon.
@@ -190,11 +231,25 @@ const BATCH: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     rings: Arc<ring::Rings>,
+    recent: Arc<ring::Recent>,
+    sampler: sample::Sampler,
     waiting: mpsc::Receiver<Arc<Record>>,
     files: file::Files,
 }
 
 impl Keeper {
+    /// Shows all of them for a while, and picks those that are kept for longer.
+    fn sampled(&mut self, batch: &mut Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+        self.recent.push(batch);
+        let weigh = |record: Arc<Record>| match self.sampler.weight(&record)?.get() {
+            1 => Some(record),
+            weight => Some(Arc::new(Record { weight, ..Record::clone(&record) })),
+        };
+        let kept: Vec<_> = batch.drain(..).filter_map(weigh).collect();
+        kept.iter().for_each(|record| self.rings.push(record.clone()));
+        kept
+    }
+
     /// Runs until `shutdown`, and keeps what has been added by then.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut batch = Vec::new();
@@ -206,8 +261,7 @@ impl Keeper {
                     continue;
                 }
             }
-            batch.iter().for_each(|record| self.rings.push(record.clone()));
-            let full = std::mem::take(&mut batch);
+            let full = self.sampled(&mut batch);
             let mut files = self.files;
             let written = tokio::task::spawn_blocking(move || {
                 files.append(&full);

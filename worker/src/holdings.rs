@@ -28,7 +28,7 @@ use tokio::{sync::Notify, time::sleep};
 
 use crate::{artifacts::Artifacts, logs::Logs, pool::Capacity, sandbox::Runtime};
 
-pub(crate) use held::{Held, NotReady};
+pub(crate) use held::{Held, Loading, NotReady};
 use loading::Loader;
 use wanted::Wanted;
 

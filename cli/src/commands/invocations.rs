@@ -1,13 +1,16 @@
 //! `dunlin invocations`: recent calls and what they cost.
 
+use std::time::{Duration, SystemTime};
+
 use clap::Args;
-use dunlin_proto::v1;
+use dunlin_proto::{model::to_wire_duration, v1};
 
 use crate::{
     client::{Client, answer},
     exit::Failure,
     output::printable,
     session::{FunctionArg, Session, scope_name},
+    units,
     view::invocation::{COLUMNS, InvocationView},
 };
 
@@ -28,6 +31,31 @@ pub(crate) struct InvocationsArgs {
     /// Only the one with this id, or those with this X-Request-Id of the caller's
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     request_id: String,
+    /// Only those of this version
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
+    /// Only those with this status, such as 404, or of this class, such as 5xx
+    #[arg(long, default_value = "", hide_default_value = true)]
+    status: String,
+    /// Only those from this time on: a duration such as 10m, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_parser = moment)]
+    since: Option<SystemTime>,
+    /// Only those before this time, in the same form
+    #[arg(long, value_parser = moment)]
+    until: Option<SystemTime>,
+    /// Only those that took as long or longer, such as 500ms
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    slower: Option<Duration>,
+    /// Only those of callers with the key of this id
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    key: String,
+    /// Only requests that were refused before any function ran, of which a few a second of each kind are kept
+    #[arg(long)]
+    refused: bool,
+}
+
+fn moment(text: &str) -> Result<SystemTime, String> {
+    units::parse_since(text, SystemTime::now())
 }
 
 /// Runs it.
@@ -37,6 +65,13 @@ pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), 
         parent: scope_name(args.name.as_ref(), client.target()),
         failed_only: args.failed,
         request_id: args.request_id,
+        version: args.version.unwrap_or_default(),
+        status: args.status,
+        since: args.since.map(Into::into),
+        until: args.until.map(Into::into),
+        min_duration: args.slower.map(to_wire_duration),
+        key: args.key,
+        refused: args.refused,
         ..v1::ListInvocationsRequest::default()
     };
     let (calls, unreachable) = newest(&client, wanted, args.lines as usize).await?;

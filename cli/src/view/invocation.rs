@@ -23,7 +23,36 @@ pub(crate) struct InvocationView {
     pub(crate) gateway: String,
     pub(crate) worker: String,
     pub(crate) request_id: String,
+    pub(crate) route: String,
+    /// Null where nobody had to prove anything.
+    pub(crate) caller: Option<CallerView>,
+    pub(crate) remote_address: String,
+    pub(crate) trace_id: String,
+    pub(crate) endpoint: String,
+    pub(crate) worker_choice: &'static str,
+    pub(crate) tries: u32,
+    pub(crate) hint: String,
+    /// It was refused before any function ran.
+    pub(crate) refused: bool,
+    /// For how many calls it stands.
+    pub(crate) weight: u32,
     pub(crate) receipt: ReceiptView,
+}
+
+/// Who called, by what it proved.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CallerView {
+    pub(crate) key: String,
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) authorizer: String,
+}
+
+impl From<v1::InvocationCaller> for CallerView {
+    fn from(wire: v1::InvocationCaller) -> Self {
+        let v1::InvocationCaller { key, issuer, subject, authorizer } = wire;
+        Self { key, issuer, subject, authorizer }
+    }
 }
 
 /// What a call cost.
@@ -38,10 +67,19 @@ pub(crate) struct ReceiptView {
     pub(crate) bytes_out: u64,
     /// The sandbox had served a call before.
     pub(crate) reused: bool,
+    pub(crate) gateway_queue_ms: Millis,
+    pub(crate) fetch_ms: Millis,
+    pub(crate) load_ms: Millis,
+    pub(crate) outbound_requests: u32,
 }
 
 impl From<v1::Invocation> for InvocationView {
     fn from(invocation: v1::Invocation) -> Self {
+        let worker_choice = match invocation.worker_choice() {
+            v1::WorkerChoice::Unspecified => "unknown",
+            v1::WorkerChoice::Ready => "ready",
+            v1::WorkerChoice::Standby => "standby",
+        };
         Self {
             id: part(&invocation.name, "invocations"),
             namespace: part(&invocation.name, "namespaces"),
@@ -57,6 +95,16 @@ impl From<v1::Invocation> for InvocationView {
             gateway: invocation.gateway,
             worker: invocation.worker,
             request_id: invocation.request_id,
+            route: invocation.route,
+            caller: invocation.caller.map(CallerView::from),
+            remote_address: invocation.remote_address,
+            trace_id: invocation.trace_id,
+            endpoint: invocation.endpoint,
+            worker_choice,
+            tries: invocation.tries,
+            hint: invocation.hint,
+            refused: invocation.refused,
+            weight: invocation.weight,
             receipt: invocation.receipt.map(Into::into).unwrap_or_default(),
         }
     }
@@ -73,6 +121,10 @@ impl From<v1::Receipt> for ReceiptView {
             bytes_in: receipt.bytes_in,
             bytes_out: receipt.bytes_out,
             reused: receipt.reused,
+            gateway_queue_ms: Millis::from_wire(receipt.gateway_queue),
+            fetch_ms: Millis::from_wire(receipt.fetch),
+            load_ms: Millis::from_wire(receipt.load),
+            outbound_requests: receipt.outbound_requests,
         }
     }
 }
@@ -97,7 +149,10 @@ impl ReceiptView {
 /// The columns of a list of invocations.
 pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
     Column::new("STARTED", |call| age(call.start_time)),
-    Column::new("FUNCTION", |call| format!("{}@v{}", call.function, call.version)),
+    Column::new("FUNCTION", |call| match call.refused {
+        true => or_dash(&call.function),
+        false => format!("{}@v{}", call.function, call.version),
+    }),
     Column::new("CALL", |call| format!("{} {}", call.method, call.path)),
     Column::new("STATUS", |call| call.status.to_string()),
     Column::new("OUTCOME", |call| call.outcome.clone()),
@@ -108,6 +163,7 @@ pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
     Column::wide("QUEUE", |call| call.receipt.queue_ms.text()),
     Column::wide("START", |call| call.receipt.start_ms.text()),
     Column::wide("REUSED", |call| if call.receipt.reused { "yes" } else { "-" }.to_owned()),
+    Column::wide("ROUTE", |call| or_dash(&call.route)),
     Column::wide("WORKER", |call| or_dash(&call.worker)),
     Column::wide("GATEWAY", |call| or_dash(&call.gateway)),
     Column::wide("ERROR", |call| or_dash(&call.error)),

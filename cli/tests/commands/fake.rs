@@ -53,6 +53,7 @@ pub(crate) struct State {
     pub(crate) invoked: Vec<v1::InvokeRequest>,
     pub(crate) response: v1::InvokeResponse,
     pub(crate) invocations: Vec<v1::Invocation>,
+    pub(crate) listed: Vec<v1::ListInvocationsRequest>,
     pub(crate) log_requests: Vec<v1::ReadLogsRequest>,
     pub(crate) logs: Vec<v1::ReadLogsResponse>,
     pub(crate) tokens: Vec<v1::CreateTokenRequest>,

@@ -39,7 +39,7 @@ fn call() -> v1::Invocation {
             peak_memory_bytes: 1_114_112,
             bytes_in: 3,
             bytes_out: 2_048,
-            reused: false,
+            ..Default::default()
         }),
         ..Default::default()
     }

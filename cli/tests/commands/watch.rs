@@ -96,6 +96,38 @@ async fn invocations_are_listed_and_missing_ones_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_filter_of_invocations_is_asked_for() {
+    let user = User::signed_in().await;
+    let all = "invocations --status 5xx --since 10m --slower 500ms --key abcDEF123456 --version 7 --failed";
+    user.run(all).await.ok();
+    let asked = user.fake.state().listed.pop().unwrap();
+    assert_eq!((asked.status.as_str(), asked.key.as_str(), asked.version), ("5xx", "abcDEF123456", 7));
+    assert_eq!(asked.min_duration, Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
+    assert!(asked.failed_only && asked.since.is_some() && asked.until.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_explained_and_one_that_is_not_kept_ends_as_what_is_not_there() {
+    let user = User::signed_in().await;
+    user.fake.state().invocations = vec![v1::Invocation {
+        name: "namespaces/default/functions/hello/invocations/1".into(),
+        method: "GET".into(),
+        path: "/".into(),
+        ..Default::default()
+    }];
+    let ran = user.run("why 1").await.ok();
+    assert!(
+        ran.out.starts_with("GET / was explained\n\n") && ran.out.contains("log       \\u{1b}[31mred"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.err, "warning: gateways/lost did not answer and may know more\n");
+    assert_eq!(user.run("why 1 -o json").await.ok().json()["steps"][0]["stage"], "accepted");
+    let ran = user.run("why 2").await;
+    assert!(ran.code == 3 && ran.out.contains("7  hello ok"), "{}", ran.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workers_are_listed_drained_and_resumed() {
     let user = User::signed_in().await;
     user.fake.state().workers = vec![v1::Worker {

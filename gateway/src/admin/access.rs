@@ -67,6 +67,7 @@ operations! {
     Invoke "InvocationService" Need::In(Role::Developer),
     ListInvocations "InvocationService" Need::In(Role::Viewer),
     GetInvocation "InvocationService" Need::In(Role::Viewer),
+    ExplainInvocation "InvocationService" Need::In(Role::Viewer),
     ReadLogs "LogService" Need::In(Role::Viewer),
     CreateNamespace "NamespaceService" Need::Operator,
     GetNamespace "NamespaceService" Need::In(Role::Viewer),

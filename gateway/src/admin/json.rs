@@ -84,6 +84,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(invocations::list_namespace_invocations))
             .routes(routes!(invocations::list_function_invocations))
             .routes(routes!(invocations::get_invocation))
+            .routes(routes!(invocations::explain_invocation))
             .routes(routes!(logs::read_namespace_logs))
             .routes(routes!(logs::read_function_logs)),
     )

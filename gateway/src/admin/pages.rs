@@ -33,6 +33,8 @@ use axum::{
 use dunlin_proto::ApiError;
 use http::{HeaderValue, Method, StatusCode, header};
 
+pub(super) use format::{bytes, micros};
+
 use super::{app::App, fault::Fault};
 use crate::error;
 

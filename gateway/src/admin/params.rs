@@ -210,6 +210,34 @@ from_ids! {
     }
 }
 
+/// The path of a request.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct RequestIds {
+    /// The namespace's bare name.
+    #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+    pub(super) namespace: String,
+    /// The id in the answer's `Dunlin-Request-Id`, or the caller's own.
+    #[param(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b")]
+    pub(super) id: String,
+}
+
+/// A request of a namespace, by its id or its caller's.
+#[derive(Debug)]
+pub(super) struct RequestName {
+    pub(super) namespace: Namespace,
+    pub(super) id: String,
+}
+
+impl FromIds for RequestName {
+    type Ids = RequestIds;
+
+    fn from_ids(ids: RequestIds) -> Result<Self, ApiError> {
+        let namespace: Namespace = ids.namespace.parse().map_err(|error| ApiError::invalid("namespace", error))?;
+        Ok(Self { namespace, id: visible("id", Some(ids.id))? })
+    }
+}
+
 /// Which page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

@@ -42,6 +42,8 @@ pub(crate) struct Connector {
 pub(crate) struct Endpoint {
     /// `{worker}/{number}`.
     pub(crate) id: String,
+    /// The same, for the records of its calls.
+    pub(super) label: Arc<str>,
     /// The worker's name.
     pub(crate) worker: String,
     /// Host and port.
@@ -70,6 +72,7 @@ impl Endpoint {
     pub(super) fn new(id: &str, worker: &str, address: &str, sessions: usize, gone: CancellationToken) -> Self {
         Self {
             id: id.to_owned(),
+            label: id.into(),
             worker: worker.to_owned(),
             address: address.to_owned(),
             slots: (0..sessions).map(|_| ArcSwapOption::empty()).collect(),

@@ -192,6 +192,9 @@ mod tests {
             error: String::new(),
             receipt: Receipt { run, ..Receipt::default() },
             request_id: String::new(),
+            hint: String::new(),
+            weight: 1,
+            came: crate::records::Came::default(),
         }
     }
 

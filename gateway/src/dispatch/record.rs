@@ -11,11 +11,11 @@ use std::{
 use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId};
 use tokio::time::Instant;
 
-use super::{Invocation, outcome::CalledBy};
+use super::{Invocation, endpoint::Endpoint, outcome::CalledBy};
 use crate::{
     metrics::Calls,
     quota::Taken,
-    records::{Receipt, Record, Records},
+    records::{Choice, Receipt, Record, Records},
     routes::Demand,
 };
 
@@ -88,7 +88,7 @@ impl Drop for Slot {
 impl Ledger {
     /// Begins the record of an invocation.
     pub(super) fn begin(
-        invocation: &Invocation,
+        invocation: &mut Invocation,
         gateway: &GatewayId,
         records: &Records,
         (slot, calls): (Slot, Arc<Calls>),
@@ -109,9 +109,12 @@ impl Ledger {
             error: String::new(),
             receipt: Receipt::default(),
             request_id: invocation.request_id.clone(),
+            weight: 1,
+            hint: String::new(),
+            came: std::mem::take(&mut invocation.came),
         };
         let (records, accepted) = (records.clone(), invocation.accepted);
-        let (running, called_by) = (Running(demand), invocation.called_by.clone());
+        let (running, called_by) = (Running(demand), invocation.called_by.take());
         let stage = Stage::Worker;
         Self(Some(Box::new(Open { record, records, called_by, accepted, stage, calls, running, _slot: slot })))
     }
@@ -126,12 +129,15 @@ impl Ledger {
         self.0.as_ref().map(|open| open.record.clone())
     }
 
-    /// A worker takes it, after this time in the gateway.
-    pub(super) fn sent_to(&mut self, worker: &str) {
+    /// It goes to an endpoint, after this time in the gateway.
+    pub(super) fn sent_to(&mut self, endpoint: &Endpoint, choice: Choice) {
         if let Some(open) = &mut self.0 {
             open.stage = Stage::Function;
-            worker.clone_into(&mut open.record.worker);
-            open.record.receipt.queue = open.accepted.elapsed();
+            endpoint.worker.clone_into(&mut open.record.worker);
+            let came = &mut open.record.came;
+            (came.endpoint, came.choice, came.tries) = (Some(endpoint.label.clone()), choice, came.tries + 1);
+            let waited = open.accepted.elapsed();
+            open.record.receipt = Receipt { queue: waited, gateway_queue: waited, ..open.record.receipt };
         }
     }
 
@@ -157,6 +163,7 @@ impl Ledger {
         if let Some(open) = &mut self.0 {
             open.record.outcome = error.code.as_str().to_owned();
             open.record.error.clone_from(&error.message);
+            open.record.hint = error.hint.clone().unwrap_or_default();
         }
     }
 
@@ -170,8 +177,9 @@ impl Ledger {
     /// Takes in what the worker measured.
     pub(super) fn cost(&mut self, receipt: Receipt) -> Receipt {
         let Some(open) = &mut self.0 else { return receipt };
-        let queue = open.record.receipt.queue + receipt.queue;
-        open.record.receipt = Receipt { queue, ..receipt };
+        let gateway_queue = open.record.receipt.gateway_queue;
+        let queue = gateway_queue + receipt.queue;
+        open.record.receipt = Receipt { queue, gateway_queue, ..receipt };
         open.record.receipt
     }
 

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use dunlin_process::shutdown::Shutdown;
@@ -15,6 +15,7 @@ use dunlin_proto::{
     ids::GatewayId,
     internal::v1::{Begin, Head},
     model::to_wire_duration,
+    names::FunctionRef,
 };
 use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until};
@@ -39,7 +40,7 @@ use crate::{
     config::DispatchConfig,
     metrics::Series,
     quota::Part,
-    records::Records,
+    records::{Came, Choice, Records, Refusal},
     routes::{Function, Version},
 };
 
@@ -111,16 +112,12 @@ impl Dispatcher {
 
 pub(super) async fn invoke(
     dispatcher: &Dispatcher,
-    invocation: Invocation,
+    mut invocation: Invocation,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let inner = &*dispatcher.0;
-    let slot = inner.slot(&invocation.function)?;
-    // Workers had no room for the version lately.
-    if let Some(refusal) = invocation.version.demand.throttle().refuses(rand::random(), Instant::now()) {
-        return Err(refusal);
-    }
+    let slot = inner.admit(&invocation).inspect_err(|error| inner.note(&mut invocation, error))?;
     let calls = inner.series.of(&invocation.function).clone();
-    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, (slot, calls));
+    let mut ledger = Ledger::begin(&mut invocation, &inner.gateway, &inner.records, (slot, calls));
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
         Ok((head, call)) => course.answer(head, call, ledger).await,
@@ -145,6 +142,15 @@ enum Role {
     Standby,
 }
 
+impl From<Role> for Choice {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Placed => Self::Ready,
+            Role::Standby => Self::Standby,
+        }
+    }
+}
+
 /// Where an invocation can go.
 struct Found {
     endpoint: Arc<Endpoint>,
@@ -157,6 +163,38 @@ impl Inner {
     fn has_room(&self, function: &Function) -> Result<(), ApiError> {
         let (taken, most) = (self.taken.load(Ordering::Relaxed), self.config.in_flight);
         if function.quota.leaves_room(taken, most) { Ok(()) } else { Err(saturated()) }
+    }
+
+    /// A slot for an invocation, under all limits and where workers have room.
+    fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
+        let slot = self.slot(&invocation.function)?;
+        // Workers had no room for the version lately.
+        let refusal = invocation.version.demand.throttle().refuses(rand::random(), Instant::now());
+        refusal.map_or(Ok(slot), Err)
+    }
+
+    /// Notes that an invocation is refused before it has a record.
+    fn note(&self, invocation: &mut Invocation, error: &ApiError) {
+        let Came { route, caller, .. } = std::mem::take(&mut invocation.came);
+        let FunctionRef { namespace, function } = invocation.function.name.clone();
+        let took = invocation.accepted.elapsed();
+        self.records.refuse(Refusal {
+            id: invocation.id,
+            namespace: Some(namespace),
+            function: Some(function),
+            route,
+            caller,
+            address: Some(invocation.remote_address),
+            start_time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            took,
+            method: invocation.request.method().to_string(),
+            path: format!("{}{}", invocation.base_path, invocation.request.uri().path()),
+            gateway: self.gateway.clone(),
+            code: error.code,
+            error: error.message.clone(),
+            hint: error.hint.clone().unwrap_or_default(),
+            request_id: invocation.request_id.clone(),
+        });
     }
 
     /// A slot for a function's invocation, under all limits.
@@ -215,7 +253,7 @@ impl<'a> Course<'a> {
             let begin = self.begin().await?;
             // A session that has just closed is not found again.
             let Ok(call) = session.begin(begin, endpoint.count()) else { continue };
-            ledger.sent_to(&endpoint.worker);
+            ledger.sent_to(&endpoint, role.into());
             if role == Role::Standby {
                 self.ask_for_more();
             }

@@ -54,6 +54,10 @@ pub(super) fn receipt(wire: Option<&SessionReceipt>) -> Receipt {
         bytes_in: wire.bytes_in,
         bytes_out: wire.bytes_out,
         reused: wire.reused,
+        gateway_queue: Duration::ZERO,
+        fetch: Duration::from_nanos(wire.fetch_nanos),
+        load: Duration::from_nanos(wire.load_nanos),
+        outbound_requests: wire.outbound_requests,
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
         introduction::{CLAIMS, PRINCIPAL},
     },
     dispatch::Invocation,
+    records::Came,
     routes::{Function, Version, router::Rule},
 };
 use verdict::{Ruling, Verdict};
@@ -174,6 +175,7 @@ impl Asking<'_> {
             // It leads from the call that waits to this one.
             request_id: self.id.to_string(),
             called_by: None,
+            came: Came { route: Some(self.rule.label.clone()), address: Some(self.origin.address), ..Came::default() },
             accepted: Instant::now(),
             function,
             version,

@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn passed(fields: &[(&str, &str)], consumed: &[HeaderName]) -> HeaderMap {
-        let trace = Trace { parent: "00-a-b-01".to_owned(), inherited: false };
+        let trace = Trace { parent: "00-a-b-01".to_owned(), id: 1, inherited: false };
         let origin = Origin { address: "192.0.2.7".parse().unwrap(), scheme: "http" };
         to_function(map(fields), consumed, origin, "a.example", InvocationId::new(), &trace)
     }

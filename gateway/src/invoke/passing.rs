@@ -12,6 +12,7 @@ use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, tr
 use crate::{
     auth::Introduction,
     dispatch::{CalledBy, Invocation, RequestBody},
+    records::{Caller, Came},
     routes::{Function, Version},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Passing {
     pub(super) origin: Origin,
     /// What the function gets to know of the caller.
     pub(super) introduction: Introduction,
+    /// Who called, for the record.
+    pub(super) caller: Caller,
     /// Who calls, where that says something about the version.
     pub(super) called_by: Option<CalledBy>,
 }
@@ -51,6 +54,7 @@ impl Passing {
             authority,
             origin,
             introduction,
+            caller,
             called_by,
         } = self;
         let path_and_query = match &introduction.source {
@@ -60,9 +64,16 @@ impl Passing {
         let request_id = headers::request_id(&parts.headers);
         let trace = trace::parent(&parts.headers, rand::random());
         let mut passed = headers::to_function(parts.headers, &introduction.consumed, origin, &authority, id, &trace);
-        if let Some(route) = route {
+        if let Some(route) = &route {
             route.to_function(&mut passed);
         }
+        let came = Came {
+            route: route.map(|route| route.label()),
+            caller,
+            address: Some(origin.address),
+            trace: trace.id,
+            ..Came::default()
+        };
         introduction.hand_on(&mut passed);
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
@@ -83,6 +94,7 @@ impl Passing {
             remote_address: origin.address,
             request_id,
             called_by,
+            came,
             accepted,
         })
     }

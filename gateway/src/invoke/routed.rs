@@ -207,6 +207,14 @@ impl Answer {
         Self { rule: None, response, allow: Some(allow) }
     }
 
+    /// Why it is a refusal, if it is one, and the route that refuses.
+    pub(super) fn refusal(&self, remote: IpAddr) -> Option<(ApiError, Option<&Rule>)> {
+        let rule = self.rule.as_deref();
+        let admitted = rule.map_or(Ok(()), |rule| check_address(rule, remote));
+        let refused = admitted.err().or_else(|| self.response.as_ref().err().cloned())?;
+        Some((refused, rule))
+    }
+
     /// Whether it is compressed.
     pub(super) fn compresses(&self) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.spec.compress)
@@ -253,6 +261,11 @@ fn finish(rule: &Rule, request: &HeaderMap, answer: &mut HeaderMap) {
 }
 
 impl Routed {
+    /// Its bare name, for records.
+    pub(super) fn label(&self) -> Arc<str> {
+        self.rule.label.clone()
+    }
+
     /// Refuses a caller whose address the route does not let in.
     pub(super) fn check_address(&self, remote: IpAddr) -> Result<(), ApiError> {
         check_address(&self.rule, remote)

@@ -7,6 +7,8 @@ use http::HeaderMap;
 pub(super) struct Trace {
     /// The header's text.
     pub(super) parent: String,
+    /// The trace's id in it.
+    pub(super) id: u128,
     /// Whether it is the caller's, whose `tracestate` then passes too.
     pub(super) inherited: bool,
 }
@@ -17,12 +19,18 @@ pub(super) fn parent(headers: &HeaderMap, random: (u128, u64)) -> Trace {
     if let (Some(only), None) = (sent.next(), sent.next())
         && let Ok(text) = only.to_str()
         && is_valid(text)
+        && let Some(id) = id(text)
     {
-        return Trace { parent: text.to_owned(), inherited: true };
+        return Trace { parent: text.to_owned(), id, inherited: true };
     }
     // All zeros are not valid, and a random number could be just that.
     let (trace, span) = (random.0.max(1), random.1.max(1));
-    Trace { parent: format!("00-{trace:032x}-{span:016x}-01"), inherited: false }
+    Trace { parent: format!("00-{trace:032x}-{span:016x}-01"), id: trace, inherited: false }
+}
+
+/// The trace's id in a valid `traceparent`.
+fn id(text: &str) -> Option<u128> {
+    u128::from_str_radix(text.get(3..35)?, 16).ok()
 }
 
 /// The id of the trace that a request belongs to, where its caller says that it is recorded (the `sampled` flag, 2.2 in Trace
@@ -81,9 +89,12 @@ mod tests {
 
     #[test]
     fn a_valid_trace_is_passed_on_and_any_other_replaced() {
-        assert_eq!(of(&[GOOD]), Trace { parent: GOOD.to_owned(), inherited: true });
+        assert_eq!(
+            of(&[GOOD]),
+            Trace { parent: GOOD.to_owned(), id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, inherited: true }
+        );
         assert!(of(&[&GOOD.replace("00-0a", "01-0a").replace("-01", "-01-more")]).inherited);
-        let new = Trace { parent: format!("00-{:032x}-{:016x}-01", 7, 1), inherited: false };
+        let new = Trace { parent: format!("00-{:032x}-{:016x}-01", 7, 1), id: 7, inherited: false };
         for bad in [
             &[][..],
             &[""],

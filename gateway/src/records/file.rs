@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -20,6 +21,8 @@ pub(super) struct Files {
     file_bytes: u64,
     /// How many are kept.
     kept: usize,
+    /// How old the last record of a file may be.
+    max_age: Duration,
     /// The number of the one that is written.
     number: u64,
     current: Option<File>,
@@ -29,9 +32,18 @@ pub(super) struct Files {
 impl Files {
     /// Hands over what the files hold, the oldest first, and begins a new one.
     pub(super) fn open(folder: PathBuf, config: &RecordsConfig, mut found: impl FnMut(Record)) -> anyhow::Result<Self> {
-        let mut files =
-            Self { folder, file_bytes: config.file_bytes, kept: config.files, number: 0, current: None, written: 0 };
+        let mut files = Self {
+            folder,
+            file_bytes: config.file_bytes,
+            kept: config.files,
+            max_age: config.max_age,
+            number: 0,
+            current: None,
+            written: 0,
+        };
         let numbers = files.numbers().with_context(|| format!("read folder {}", files.folder.display()))?;
+        files.forget_old(&numbers).with_context(|| format!("clear folder {}", files.folder.display()))?;
+        let numbers = files.numbers()?;
         for number in &numbers {
             files.read(*number, &mut found).with_context(|| format!("read {}", files.path(*number).display()))?;
         }
@@ -74,7 +86,20 @@ impl Files {
         for old in numbers.iter().rev().skip(self.kept.saturating_sub(1)) {
             fs::remove_file(self.path(*old))?;
         }
+        self.forget_old(&self.numbers()?)?;
         OpenOptions::new().create(true).append(true).mode(0o600).open(self.path(self.number))
+    }
+
+    /// Removes files that were last written too long ago.
+    fn forget_old(&self, numbers: &[u64]) -> io::Result<()> {
+        for number in numbers {
+            let path = self.path(*number);
+            // A clock that was set back makes nothing old.
+            if fs::metadata(&path)?.modified()?.elapsed().is_ok_and(|age| age > self.max_age) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn read(&self, number: u64, found: &mut impl FnMut(Record)) -> io::Result<()> {
@@ -114,7 +139,7 @@ pub(super) mod tests {
     use dunlin_proto::ids::{InvocationId, VersionNumber};
 
     use super::*;
-    use crate::records::Receipt;
+    use crate::records::{Came, Receipt};
 
     pub(in crate::records) fn record(namespace: &str, function: &str) -> Record {
         Record {
@@ -131,6 +156,9 @@ pub(super) mod tests {
             error: String::new(),
             receipt: Receipt { peak_memory_bytes: 7, ..Receipt::default() },
             request_id: String::new(),
+            weight: 1,
+            hint: String::new(),
+            came: Came::default(),
         }
     }
 
@@ -150,6 +178,28 @@ pub(super) mod tests {
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = RecordsConfig::default();
+        let write = |number: u64, days: u64| {
+            let file = File::create(folder.path().join(format!("{number:08}.jsonl"))).unwrap();
+            serde_json::to_writer(&file, &record("shop", "pay")).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+        };
+        (write(1, 8), write(2, 6), write(3, 0));
+        assert_eq!(read(folder.path(), &config).len(), 2);
+    }
+
+    #[test]
+    fn a_record_of_an_older_gateway_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = br#"{"id":"0198c5b2-7a43-7000-8000-3f1f6d1c1a2b","function":"namespaces/shop/functions/pay","version":1,"start_time":{"secs_since_epoch":1,"nanos_since_epoch":0},"method":"GET","path":"/","status":200,"gateway":"g","worker":"w","outcome":"ok","error":"","receipt":{"queue":{"secs":0,"nanos":1},"start":{"secs":0,"nanos":2},"run":{"secs":0,"nanos":3},"cpu":{"secs":0,"nanos":4},"peak_memory_bytes":5,"bytes_in":6,"bytes_out":7},"request_id":""}"#;
+        fs::write(folder.path().join("00000001.jsonl"), line).unwrap();
+        let [old] = read(folder.path(), &RecordsConfig::default()).try_into().unwrap();
+        assert_eq!((old.receipt.bytes_out, old.came), (7, Came::default()));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use dashmap::DashMap;
 use dunlin_proto::{
     ids::{InvocationId, Namespace},
-    names::{InvocationName, Scope},
+    names::Scope,
 };
 
 use super::{Record, Wanted};
@@ -19,17 +20,21 @@ type Ring = Mutex<VecDeque<Arc<Record>>>;
 const TOTAL: usize = 100_000;
 /// Records that each namespace has in any case.
 const LEAST: usize = 20;
+/// The newest records of the gateway that are there whole.
+const RECENT: usize = 10_000;
 
 /// A ring for each namespace.
 #[derive(Debug)]
 pub(super) struct Rings {
     per_namespace: usize,
+    /// How much older than the newest a record may be.
+    max_age: Duration,
     rings: DashMap<Namespace, Arc<Ring>>,
 }
 
 impl Rings {
-    pub(super) fn new(per_namespace: usize) -> Self {
-        Self { per_namespace, rings: DashMap::new() }
+    pub(super) fn new(per_namespace: usize, max_age: Duration) -> Self {
+        Self { per_namespace, max_age, rings: DashMap::new() }
     }
 
     /// Adds a record; the oldest of its namespace makes room.
@@ -37,7 +42,9 @@ impl Rings {
         let ring = self.rings.entry(record.function.namespace.clone()).or_default().clone();
         let most = self.per_namespace.min(LEAST.max(TOTAL / self.rings.len().max(1)));
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
-        while ring.len() >= most {
+        let is_old =
+            |old: &Arc<Record>| record.start_time.duration_since(old.start_time).is_ok_and(|age| age > self.max_age);
+        while ring.len() >= most || ring.front().is_some_and(is_old) {
             ring.pop_front();
         }
         ring.push_back(record);
@@ -51,26 +58,59 @@ impl Rings {
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        let matches = |record: &&Arc<Record>| {
-            scope.function.as_ref().is_none_or(|function| record.function.function == *function)
-                && wanted.holds(record)
-                && before.is_none_or(|before| record.id < before)
-        };
-        let mut found = self.with(&scope.namespace, |ring| ring.iter().filter(matches).cloned().collect::<Vec<_>>());
-        found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
-        found.truncate(limit);
-        found
-    }
-
-    pub(super) fn get(&self, name: &InvocationName) -> Option<Arc<Record>> {
-        let wanted = |record: &&Arc<Record>| record.id == name.id && record.function.function == name.function;
-        self.with(&name.namespace, |ring| ring.iter().rev().find(wanted).cloned())
+        self.with(&scope.namespace, |ring| newest(ring.iter(), scope, wanted, before, limit))
     }
 
     fn with<T: Default>(&self, namespace: &Namespace, read: impl FnOnce(&VecDeque<Arc<Record>>) -> T) -> T {
         let ring = self.rings.get(namespace).map(|ring| ring.clone());
         ring.map(|ring| read(&ring.lock().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default()
     }
+}
+
+/// The newest records of all namespaces together, whole whatever is sampled.
+#[derive(Debug, Default)]
+pub(super) struct Recent(Ring);
+
+impl Recent {
+    /// Adds records; the oldest make room.
+    pub(super) fn push(&self, records: &[Arc<Record>]) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.extend(records.iter().cloned());
+        let beyond = recent.len().saturating_sub(RECENT);
+        recent.drain(..beyond);
+    }
+
+    /// The newest first.
+    pub(super) fn list(
+        &self,
+        scope: &Scope,
+        wanted: &Wanted,
+        before: Option<InvocationId>,
+        limit: usize,
+    ) -> Vec<Arc<Record>> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = recent.iter().filter(|record| record.function.namespace == scope.namespace);
+        newest(here, scope, wanted, before, limit)
+    }
+}
+
+/// Those that are wanted, the newest first.
+fn newest<'r>(
+    records: impl Iterator<Item = &'r Arc<Record>>,
+    scope: &Scope,
+    wanted: &Wanted,
+    before: Option<InvocationId>,
+    limit: usize,
+) -> Vec<Arc<Record>> {
+    let matches = |record: &&Arc<Record>| {
+        scope.function.as_ref().is_none_or(|function| record.function.function == *function)
+            && wanted.holds(record)
+            && before.is_none_or(|before| record.id < before)
+    };
+    let mut found: Vec<_> = records.filter(matches).cloned().collect();
+    found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+    found.truncate(limit);
+    found
 }
 
 #[cfg(test)]
@@ -82,7 +122,7 @@ mod tests {
 
     #[test]
     fn each_namespace_keeps_its_newest() {
-        let rings = Rings::new(3);
+        let rings = Rings::new(3, Duration::from_secs(3_600));
         let records: Vec<_> = (0..5).map(|_| Arc::new(record("shop", "pay"))).collect();
         records.iter().for_each(|record| rings.push(record.clone()));
         let mut failed = record("shop", "cart");
@@ -101,14 +141,14 @@ mod tests {
 
     #[test]
     fn a_record_is_found_by_its_id_and_by_its_callers() {
-        let rings = Rings::new(3);
+        let rings = Rings::new(3, Duration::from_secs(3_600));
         let (mut mine, other) = (record("shop", "pay"), Arc::new(record("shop", "pay")));
         mine.request_id = "mine-1".into();
         rings.push(Arc::new(mine.clone()));
         rings.push(other.clone());
         let find = |request_id: &str| -> Vec<_> {
             let request = v1::ListInvocationsRequest { request_id: request_id.into(), ..Default::default() };
-            let found = rings.list(&"namespaces/shop".parse().unwrap(), &(&request).into(), None, 9);
+            let found = rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::try_from(&request).unwrap(), None, 9);
             found.iter().map(|record| record.id).collect()
         };
         assert_eq!(find("mine-1"), [mine.id]);
@@ -119,13 +159,32 @@ mod tests {
 
     #[test]
     fn t46_a_record_is_found_under_its_own_namespace_only() {
-        let rings = Rings::new(3);
+        let rings = Rings::new(3, Duration::from_secs(3_600));
         let record = Arc::new(record("shop", "pay"));
         rings.push(record.clone());
-        assert_eq!(rings.get(&record.name()), Some(record.clone()));
-        for other in ["namespaces/bank/functions/pay", "namespaces/shop/functions/cart"] {
-            let name = format!("{other}/invocations/{}", record.id).parse().unwrap();
-            assert_eq!(rings.get(&name), None);
+        let request = v1::ListInvocationsRequest { request_id: record.id.to_string(), ..Default::default() };
+        let wanted = Wanted::try_from(&request).unwrap();
+        let find = |scope: &str| rings.list(&scope.parse().unwrap(), &wanted, None, 1);
+        assert_eq!(find("namespaces/shop/functions/pay"), [record]);
+        for other in ["namespaces/bank/functions/pay", "namespaces/bank", "namespaces/shop/functions/cart"] {
+            assert!(find(other).is_empty(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_newest_of_the_gateway_are_all_there_and_those_that_are_too_old_go() {
+        let recent = Recent::default();
+        let records: Vec<_> = (0..RECENT + 5).map(|_| Arc::new(record("shop", "pay"))).collect();
+        records.chunks(999).for_each(|some| recent.push(some));
+        let listed = |scope: &str| recent.list(&scope.parse().unwrap(), &Wanted::default(), None, usize::MAX);
+        let found = listed("namespaces/shop");
+        assert_eq!((found.len(), found[0].id), (RECENT, records[RECENT + 4].id));
+        assert!(listed("namespaces/bank").is_empty() && listed("namespaces/shop/functions/cart").is_empty());
+        let rings = Rings::new(3, Duration::from_secs(3_600));
+        let mut later = record("shop", "pay");
+        rings.push(records[0].clone());
+        later.start_time += Duration::from_secs(3_601);
+        rings.push(Arc::new(later));
+        assert_eq!(rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, 9).len(), 1);
     }
 }

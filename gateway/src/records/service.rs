@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ApiError,
-    ids::InvocationId,
+    ids::{FunctionName, InvocationId, Namespace},
     internal::v1::{
         ListRecordsRequest, ListRecordsResponse, invocation_record_service_server::InvocationRecordService,
     },
@@ -12,7 +12,7 @@ use dunlin_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Receipt, Record, Records};
+use super::{Caller, Came, Choice, Receipt, Record, Records, Refusal, Wanted, came::Words};
 
 impl From<&Record> for v1::Invocation {
     fn from(record: &Record) -> Self {
@@ -29,6 +29,69 @@ impl From<&Record> for v1::Invocation {
             error: record.error.clone(),
             receipt: Some(record.receipt.into()),
             request_id: record.request_id.clone(),
+            hint: record.hint.clone(),
+            weight: record.weight,
+            refused: false,
+            ..(&record.came).into()
+        }
+    }
+}
+
+impl From<&Came> for v1::Invocation {
+    fn from(came: &Came) -> Self {
+        Self {
+            route: came.route.as_deref().unwrap_or_default().to_owned(),
+            caller: caller(&came.caller),
+            remote_address: came.address.map(|address| address.to_string()).unwrap_or_default(),
+            trace_id: if came.trace == 0 { String::new() } else { format!("{:032x}", came.trace) },
+            endpoint: came.endpoint.as_deref().unwrap_or_default().to_owned(),
+            worker_choice: v1::WorkerChoice::from(came.choice).into(),
+            tries: came.tries,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Refusal> for v1::Invocation {
+    fn from(refusal: &Refusal) -> Self {
+        let Refusal { namespace, function, id, .. } = refusal;
+        let part = |collection, id: Option<&str>| id.map(|id| format!("{collection}/{id}/")).unwrap_or_default();
+        let namespace = part("namespaces", namespace.as_ref().map(Namespace::as_str));
+        let function = part("functions", function.as_ref().map(FunctionName::as_str));
+        let receipt = Receipt { queue: refusal.took, gateway_queue: refusal.took, ..Receipt::default() };
+        Self {
+            name: format!("{namespace}{function}invocations/{id}"),
+            start_time: Some(refusal.start_time.into()),
+            method: refusal.method.clone(),
+            path: refusal.path.clone(),
+            status: refusal.code.http_status().into(),
+            gateway: refusal.gateway.to_string(),
+            outcome: refusal.code.as_str().to_owned(),
+            error: refusal.error.clone(),
+            receipt: Some(receipt.into()),
+            request_id: refusal.request_id.clone(),
+            route: refusal.route.as_deref().unwrap_or_default().to_owned(),
+            caller: caller(&refusal.caller),
+            remote_address: refusal.address.map(|address| address.to_string()).unwrap_or_default(),
+            hint: refusal.hint.clone(),
+            weight: 1,
+            refused: true,
+            ..Self::default()
+        }
+    }
+}
+
+fn caller(caller: &Caller) -> Option<v1::InvocationCaller> {
+    let Words { key, issuer, subject, authorizer } = caller.clone().into();
+    (!caller.is_anybody()).then_some(v1::InvocationCaller { key, issuer, subject, authorizer })
+}
+
+impl From<Choice> for v1::WorkerChoice {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Nobody => Self::Unspecified,
+            Choice::Ready => Self::Ready,
+            Choice::Standby => Self::Standby,
         }
     }
 }
@@ -44,6 +107,10 @@ impl From<Receipt> for v1::Receipt {
             bytes_in: receipt.bytes_in,
             bytes_out: receipt.bytes_out,
             reused: receipt.reused,
+            gateway_queue: Some(to_wire_duration(receipt.gateway_queue)),
+            fetch: Some(to_wire_duration(receipt.fetch)),
+            load: Some(to_wire_duration(receipt.load)),
+            outbound_requests: receipt.outbound_requests,
         }
     }
 }
@@ -58,13 +125,12 @@ impl InvocationRecordService for RecordService {
         &self,
         request: Request<ListRecordsRequest>,
     ) -> Result<Response<ListRecordsResponse>, Status> {
-        let found = list(&self.0, &request.into_inner())?;
-        Ok(Response::new(ListRecordsResponse { invocations: found }))
+        Ok(Response::new(list(&self.0, &request.into_inner())?))
     }
 }
 
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.
-fn list(records: &Records, request: &ListRecordsRequest) -> Result<Vec<v1::Invocation>, ApiError> {
+fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsResponse, ApiError> {
     let query = request.query.clone().unwrap_or_default();
     let scope: Scope = query.parent.parse().map_err(|error| ApiError::invalid("query.parent", error))?;
     let id = |field, text: &str| -> Result<Option<InvocationId>, ApiError> {
@@ -75,7 +141,28 @@ fn list(records: &Records, request: &ListRecordsRequest) -> Result<Vec<v1::Invoc
     let limit = usize::try_from(query.page_size).ok().filter(|size| (1..=1_000).contains(size)).unwrap_or(100);
     // One id is looked up among all that are kept.
     let limit = if wanted.is_some() { usize::MAX } else { limit };
-    let found = records.list(&scope, &(&query).into(), before, limit);
-    let found = found.iter().filter(|record| wanted.is_none_or(|id| record.id == id));
-    Ok(found.map(|record| record.as_ref().into()).collect())
+    let filter = Wanted::try_from(&query)?;
+    let refusals = records.refusal_counts(&scope, &filter);
+    let found = records.matching(&scope, &filter, before, limit);
+    let named = wanted.map(|id| format!("/invocations/{id}"));
+    let is_named = |found: &v1::Invocation| named.as_ref().is_none_or(|end| found.name.ends_with(end));
+    let invocations = found.into_iter().filter(is_named).collect();
+    Ok(ListRecordsResponse { invocations, refusals })
+}
+
+impl Records {
+    /// What is known of requests, the newest first: records, and refusals where they are asked for by an id.
+    pub(crate) fn matching(
+        &self,
+        scope: &Scope,
+        wanted: &Wanted,
+        before: Option<InvocationId>,
+        limit: usize,
+    ) -> Vec<v1::Invocation> {
+        let refused = self.refusals(scope, wanted);
+        let refused = refused.iter().filter(|refusal| before.is_none_or(|before| refusal.id < before)).take(limit);
+        let records = self.list(scope, wanted, before, limit);
+        let records = records.iter().map(|record| record.as_ref().into());
+        records.chain(refused.map(|refusal| refusal.as_ref().into())).collect()
+    }
 }

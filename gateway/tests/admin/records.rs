@@ -40,3 +40,47 @@ async fn one_is_found_on_another_gateway_and_under_its_own_name_only() {
     assert_eq!((found["name"].as_str(), found["gateway"].as_str()), (Some(name.as_str()), Some("gateway-2")));
     assert_eq!(get(&name.replace("namespaces/shop", "namespaces/bank")).await.status(), 503, "gateway-3 may know it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_explained_by_a_gateway_that_did_not_serve_it() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let why = async |id: &str| {
+        let path = format!("/api/v1/namespaces/shop/requests/{id}/why");
+        world.get(&path).bearer_auth(&token).send().await.unwrap()
+    };
+    let record = world.peers.records.lock().unwrap().iter().find(|record| record.outcome == "ok").unwrap().clone();
+    let id = record.name.rsplit('/').next().unwrap();
+    let told: Value = why(id).await.json().await.unwrap();
+    assert_eq!(
+        (told["invocation"]["id"].as_str(), told["invocation"]["gateway"].as_str()),
+        (Some(id), Some("gateway-2"))
+    );
+    let stages: Vec<_> = told["steps"].as_array().unwrap().iter().map(|step| step["stage"].as_str().unwrap()).collect();
+    assert!(stages.starts_with(&["accepted", "route"]) && stages.ends_with(&["answer"]), "{stages:?}");
+    assert!(told["unreachable"].as_array().unwrap().contains(&"gateway-3".into()));
+    let own: Value = why("order-7303").await.json().await.unwrap();
+    assert_eq!(own["invocation"]["request_id"], "order-7303");
+    let none: Value = why("nobody-sent-this").await.json().await.unwrap();
+    assert!(none["invocation"].is_null() && none["summary"].as_str().unwrap().contains("nobody-sent-this"));
+    assert_eq!(why(&"x".repeat(129)).await.status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_makes_no_sense_is_refused_with_its_name() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    for (query, field) in [
+        ("status=9xx", "status"),
+        ("since=yesterday", "since"),
+        ("until=never", "until"),
+        ("version=0", "version"),
+        ("key=short", "key"),
+    ] {
+        let path = format!("/api/v1/namespaces/shop/invocations?{query}");
+        let answer = world.get(&path).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{query}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["error"]["field"], field, "{query}");
+    }
+}

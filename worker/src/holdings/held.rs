@@ -1,8 +1,11 @@
 //! One held version: being loaded, on disk until it is called, ready with a pool, or failed for now.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use dunlin_proto::{
@@ -45,6 +48,23 @@ pub(crate) enum NotReady {
     Gone,
 }
 
+/// How long a version's code took to be there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Loading {
+    /// Fetching and checking it.
+    pub(crate) fetch: Duration,
+    /// Mapping and linking it.
+    pub(crate) load: Duration,
+}
+
+impl Loading {
+    /// The part of it that somebody had to wait for who came while it was under way, and waited for so long.
+    fn within(self, waited: Duration) -> Self {
+        let load = self.load.min(waited);
+        Self { load, fetch: self.fetch.min(waited - load) }
+    }
+}
+
 /// A version that the worker holds.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -59,6 +79,8 @@ pub(crate) struct Held {
     wake: Notify,
     status: watch::Sender<Status>,
     gone: CancellationToken,
+    /// How long it took when it was last loaded.
+    loading: Mutex<Loading>,
 }
 
 impl Held {
@@ -72,17 +94,19 @@ impl Held {
             wake: Notify::new(),
             status: watch::Sender::new(Status::Loading),
             gone: CancellationToken::new(),
+            loading: Mutex::default(),
         }
     }
 
-    /// Its pool, as soon as it is loaded; a version on standby is loaded for it.
+    /// Its pool, as soon as it is loaded, and what of the waiting that took; a version on standby is loaded for it.
     ///
     /// # Errors
     /// It failed, was let go, or `deadline` is over.
-    pub(crate) async fn pool(&self, deadline: Instant) -> Result<Pool, NotReady> {
+    pub(crate) async fn pool(&self, deadline: Instant) -> Result<(Pool, Loading), NotReady> {
         if let Status::Ready(pool) = &*self.status.borrow() {
-            return Ok(pool.clone());
+            return Ok((pool.clone(), Loading::default()));
         }
+        let began = Instant::now();
         self.called.store(true, Ordering::Release);
         self.wake.notify_one();
         let mut status = self.status.subscribe();
@@ -90,10 +114,19 @@ impl Held {
         let settled = timeout_at(deadline, status.wait_for(settled));
         let settled = tokio::select! { settled = settled => settled, () = self.gone() => return Err(NotReady::Gone) };
         match settled.map(|status| status.map(|status| status.clone())) {
-            Ok(Ok(Status::Ready(pool))) => Ok(pool),
+            Ok(Ok(Status::Ready(pool))) => Ok((pool, self.loading().within(began.elapsed()))),
             Ok(Ok(_) | Err(_)) => Err(NotReady::Failed),
             Err(_) => Err(NotReady::Late),
         }
+    }
+
+    /// Notes how long loading it took.
+    pub(super) fn took(&self, loading: Loading) {
+        *self.loading.lock().unwrap_or_else(PoisonError::into_inner) = loading;
+    }
+
+    fn loading(&self) -> Loading {
+        *self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn key(&self) -> VersionKey {
@@ -244,4 +277,19 @@ fn reuse(wire: &SandboxReuse) -> Arc<Reuse> {
 
 fn trial(refusal: &str) -> ReuseTrial {
     ReuseTrial { refusal: refusal.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_late_waits_for_the_end_of_loading_alone() {
+        let millis = Duration::from_millis;
+        let whole = Loading { fetch: millis(30), load: millis(10) };
+        for (waited, fetch, load) in [(50, 30, 10), (40, 30, 10), (25, 15, 10), (10, 0, 10), (4, 0, 4), (0, 0, 0)] {
+            let expected = Loading { fetch: millis(fetch), load: millis(load) };
+            assert_eq!(whole.within(millis(waited)), expected, "{waited} ms");
+        }
+    }
 }

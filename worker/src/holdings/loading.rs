@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::held::{Held, Status};
+use super::held::{Held, Loading, Status};
 use crate::{
     artifacts::{ArtifactError, Artifacts},
     pool::{Capacity, Over, Pool},
@@ -132,11 +132,14 @@ impl Loader {
     async fn load(&self, held: &Held) -> Result<Pool, LoadError> {
         let _turn = self.loads.acquire().await;
         let wanted = held.wanted();
+        let began = Instant::now();
         let path = self.artifacts.obtain(&wanted.key, &wanted.code).await?;
+        let fetch = began.elapsed();
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy()?);
         let began = Instant::now();
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
         self.took.observe(began.elapsed(), None);
+        held.took(Loading { fetch, load: began.elapsed() });
         let pool = Pool::new(
             program,
             wanted.scaling,

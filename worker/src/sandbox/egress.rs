@@ -9,6 +9,7 @@ mod send;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::sync::Semaphore;
@@ -70,6 +71,7 @@ impl Hooks {
     /// Counts a request and checks what needs no waiting.
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<send::Target, Error> {
         self.sent = self.sent.saturating_add(1);
+        self.meter.outbound.store(self.sent, Relaxed);
         if self.sent > self.policy.limits.outbound_total {
             return Err(Error::ConnectionLimitReached);
         }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Meter {
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
     pub(super) log_dropped: AtomicU64,
+    /// Requests that were sent over HTTP.
+    pub(super) outbound: AtomicU32,
     memory_denied: AtomicBool,
     table_denied: AtomicBool,
     /// Why host code wants this guest stopped; the first reason wins.
@@ -52,6 +54,7 @@ impl Meter {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
+            outbound: AtomicU32::new(0),
             memory_denied: AtomicBool::new(false),
             table_denied: AtomicBool::new(false),
             halt: OnceLock::new(),
@@ -149,6 +152,7 @@ impl Meter {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             log_bytes_dropped: self.log_dropped.load(Relaxed),
+            outbound_requests: self.outbound.load(Relaxed),
             reused: self.reused,
         }
     }

@@ -163,6 +163,8 @@ pub struct Usage {
     pub bytes_out: u64,
     /// Bytes of stdout and stderr that did not become log records.
     pub log_bytes_dropped: u64,
+    /// Requests that the guest sent over HTTP, refused ones included.
+    pub outbound_requests: u32,
     /// Whether the sandbox had served a call before.
     pub reused: bool,
 }

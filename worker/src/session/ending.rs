@@ -9,7 +9,7 @@ use dunlin_proto::{
 
 use super::{answer::Broken, inflight::Stopped};
 use crate::{
-    holdings::NotReady,
+    holdings::{Loading, NotReady},
     metrics::Counted,
     pool::{NoSandbox, RETRY_AFTER},
     sandbox::{Completion, Failure, Outcome, SandboxError, Usage},
@@ -38,6 +38,8 @@ impl From<Ending> for Frame {
 pub(super) struct Waited {
     pub(super) queued: Duration,
     pub(super) start: Duration,
+    /// What of `queued` went into the version's code.
+    pub(super) code: Loading,
 }
 
 impl Ending {
@@ -90,7 +92,7 @@ impl Ending {
             NoSandbox::Late => Self::refused(ErrorCode::DeadlineExceeded, reason.to_string(), Duration::ZERO),
             // Its start code has run, as far as it came.
             NoSandbox::Failed(SandboxError::Guest(failure)) => {
-                let waited = Waited { queued, start: Duration::ZERO };
+                let waited = Waited { queued, ..Waited::default() };
                 Self::failed(&failure, None, &Usage::default(), waited)
             }
             NoSandbox::Failed(error) => {
@@ -176,6 +178,9 @@ fn receipt(usage: &Usage, waited: Waited) -> SessionReceipt {
         bytes_in: usage.bytes_in,
         bytes_out: usage.bytes_out,
         reused: usage.reused,
+        fetch_nanos: nanos(waited.code.fetch),
+        load_nanos: nanos(waited.code.load),
+        outbound_requests: usage.outbound_requests,
     }
 }
 
@@ -189,10 +194,12 @@ mod tests {
 
     fn end(outcome: Outcome, delivered: Result<(), Broken>, stopped: Option<Stopped>) -> (String, String) {
         let completion = Completion { outcome, usage: Usage { cpu: Duration::from_nanos(7), ..Usage::default() } };
-        let waited = Waited { queued: Duration::from_nanos(3), start: Duration::from_nanos(5) };
+        let code = Loading { fetch: Duration::from_nanos(1), load: Duration::from_nanos(2) };
+        let waited = Waited { queued: Duration::from_nanos(3), start: Duration::from_nanos(5), code };
         let Ending::Ended(end) = Ending::of(&completion, delivered, stopped, waited) else { panic!("refused") };
         let receipt = end.receipt.unwrap();
         assert_eq!((receipt.queue_nanos, receipt.start_nanos, receipt.cpu_nanos), (3, 5, 7));
+        assert_eq!((receipt.fetch_nanos, receipt.load_nanos), (1, 2));
         (end.outcome, end.reason)
     }
 

@@ -23,7 +23,7 @@ use super::{
     request::Order,
 };
 use crate::{
-    holdings::Held,
+    holdings::{Held, Loading},
     logs::Source,
     pool::{Checkout, Rest},
     sandbox::{Call, Completion, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
@@ -81,11 +81,17 @@ struct Running<'a> {
     received: Instant,
 }
 
+/// A sandbox for an invocation, and what of the waiting for it the version's code took.
+struct Admitted {
+    checkout: Checkout,
+    code: Loading,
+}
+
 impl Running<'_> {
     async fn run(&self, begin: Begin, leaving: bool) -> (Ending, Option<Rest>) {
         match self.admitted(begin, leaving).await {
-            Ok((held, order, checkout)) => {
-                let (ending, rest) = self.invoke(&held, order, checkout).await;
+            Ok((held, order, admitted)) => {
+                let (ending, rest) = self.invoke(&held, order, admitted).await;
                 (ending, Some(rest))
             }
             Err(ending) => (ending, None),
@@ -93,7 +99,7 @@ impl Running<'_> {
     }
 
     /// Finds its version and waits for a sandbox.
-    async fn admitted(&self, begin: Begin, leaving: bool) -> Result<(Arc<Held>, Order, Checkout), Ending> {
+    async fn admitted(&self, begin: Begin, leaving: bool) -> Result<(Arc<Held>, Order, Admitted), Ending> {
         let refused = |why| Ending::refused(ErrorCode::Unavailable, why, Duration::ZERO);
         if leaving {
             return Err(refused("the worker is stopping"));
@@ -101,28 +107,30 @@ impl Running<'_> {
         let order = Order::try_from(begin).map_err(|error| Ending::invalid(&error))?;
         let held = self.context.holdings.find(&order.version);
         let held = held.ok_or_else(|| refused("the function is not on this worker"))?;
-        let checkout = tokio::select! {
+        let admitted = tokio::select! {
             biased;
             () = self.inflight.cancel.cancelled() => return Err(Ending::stopped(self.inflight.stopped())),
-            checkout = self.checkout(&held, self.deadline(&order)) => checkout?,
+            admitted = self.checkout(&held, self.deadline(&order)) => admitted?,
         };
-        Ok((held, order, checkout))
+        Ok((held, order, admitted))
     }
 
     fn deadline(&self, order: &Order) -> Instant {
         self.received + order.time_left
     }
 
-    async fn checkout(&self, held: &Held, deadline: Instant) -> Result<Checkout, Ending> {
-        let pool = held.pool(deadline).await.map_err(|reason| Ending::not_ready(&reason))?;
+    async fn checkout(&self, held: &Held, deadline: Instant) -> Result<Admitted, Ending> {
+        let (pool, code) = held.pool(deadline).await.map_err(|reason| Ending::not_ready(&reason))?;
         let checkout = pool.checkout(deadline).await;
-        checkout.map_err(|reason| Ending::no_sandbox(reason, self.received.elapsed()))
+        let checkout = checkout.map_err(|reason| Ending::no_sandbox(reason, self.received.elapsed()))?;
+        Ok(Admitted { checkout, code })
     }
 
     /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
-    async fn invoke(&self, held: &Held, order: Order, checkout: Checkout) -> (Ending, Rest) {
+    async fn invoke(&self, held: &Held, order: Order, admitted: Admitted) -> (Ending, Rest) {
+        let Admitted { checkout, code } = admitted;
         let (start, deadline) = (checkout.start, self.deadline(&order));
-        let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start };
+        let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start, code };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
         let (logs, lines) = LogSink::channel(LINES_AHEAD);
         let (feeder, body) = self.body();

@@ -45,13 +45,43 @@ impl InvocationService for Fake {
         Ok(Response::new(state.response.clone()))
     }
 
-    async fn list_invocations(&self, _: Request<v1::ListInvocationsRequest>) -> Answer<v1::ListInvocationsResponse> {
-        let invocations = self.state().invocations.clone();
+    async fn list_invocations(
+        &self,
+        request: Request<v1::ListInvocationsRequest>,
+    ) -> Answer<v1::ListInvocationsResponse> {
+        let mut state = self.state();
+        state.listed.push(request.into_inner());
+        let invocations = state.invocations.clone();
         let unreachable = vec!["gateways/lost".to_owned()];
-        Ok(Response::new(v1::ListInvocationsResponse { invocations, unreachable, next_page_token: String::new() }))
+        Ok(Response::new(v1::ListInvocationsResponse { invocations, unreachable, ..Default::default() }))
     }
 
     async fn get_invocation(&self, _: Request<v1::GetInvocationRequest>) -> Answer<v1::GetInvocationResponse> {
         Err(Status::unimplemented("no command asks for one invocation"))
+    }
+
+    async fn explain_invocation(
+        &self,
+        request: Request<v1::ExplainInvocationRequest>,
+    ) -> Answer<v1::ExplainInvocationResponse> {
+        let wanted = request.into_inner();
+        let found = self.state().invocations.iter().find(|call| call.name.ends_with(&wanted.request_id)).cloned();
+        let step = |stage: &str, text: &str| v1::ExplanationStep {
+            stage: stage.to_owned(),
+            text: text.to_owned(),
+            ..Default::default()
+        };
+        let group = vec![v1::OutcomeCount { function: "hello".to_owned(), outcome: "ok".to_owned(), count: 7 }];
+        let explanation = match found {
+            Some(call) => v1::Explanation {
+                summary: format!("{} {} was explained", call.method, call.path),
+                steps: vec![step("accepted", "GET /"), step("log", "\x1b[31mred")],
+                invocation: Some(call),
+                ..Default::default()
+            },
+            None => v1::Explanation { summary: "no record is kept".to_owned(), group, ..Default::default() },
+        };
+        let unreachable = vec!["gateways/lost".to_owned()];
+        Ok(Response::new(v1::ExplainInvocationResponse { explanation: Some(explanation), unreachable }))
     }
 }

@@ -1,6 +1,6 @@
 //! Records of invocations: each gateway keeps its own, so all of them are asked and the answers merged.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use dunlin_proto::{
     ApiError, ErrorCode,
@@ -15,7 +15,7 @@ use super::{
     fanout::{gather, message},
     name, page_size,
 };
-use crate::{admin::access::Operation, auth::Principal};
+use crate::{admin::access::Operation, auth::Principal, records::Wanted};
 
 impl App {
     /// The newest first. The page token is the id of the last invocation of the page before.
@@ -27,18 +27,17 @@ impl App {
         let scope: Scope = name("parent", &request.parent)?;
         Operation::ListInvocations.allow_in(who, &scope.namespace)?;
         let size = page_size(request.page_size)?;
-        if request.request_id.len() > 128 {
-            return Err(ApiError::invalid("request_id", "request_id may have 128 bytes at most"));
-        }
+        let wanted = Wanted::try_from(&request)?;
         request.page_size = i32::try_from(size).unwrap_or(100);
         let before: Option<InvocationId> =
             (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
-        let own = self.context.records.list(&scope, &(&request).into(), before, size);
-        let own = own.iter().map(|record| record.as_ref().into()).collect();
-        let (others, unreachable) =
+        let own = self.context.records.matching(&scope, &wanted, before, size);
+        let counted = self.context.records.refusal_counts(&scope, &wanted);
+        let (mut others, unreachable) =
             self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;
+        let refusals = summed(counted, others.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refusals)));
         let (invocations, next_page_token) = merged(own, others, size);
-        Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable })
+        Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable, refusals })
     }
 
     pub(crate) async fn invocation_get(
@@ -48,12 +47,18 @@ impl App {
     ) -> Result<v1::GetInvocationResponse, ApiError> {
         let wanted: InvocationName = name("name", &request.name)?;
         Operation::GetInvocation.allow_in(who, &wanted.namespace)?;
-        if let Some(record) = self.context.records.get(&wanted) {
-            return Ok(v1::GetInvocationResponse { invocation: Some(record.as_ref().into()) });
-        }
         let parent =
             dunlin_proto::names::FunctionRef { namespace: wanted.namespace.clone(), function: wanted.function.clone() };
-        let query = v1::ListInvocationsRequest { parent: parent.to_string(), ..Default::default() };
+        let query = v1::ListInvocationsRequest {
+            parent: parent.to_string(),
+            request_id: wanted.id.to_string(),
+            ..Default::default()
+        };
+        let scope: Scope = name("parent", &query.parent)?;
+        let own = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, 10);
+        if let Some(found) = own.into_iter().find(|found| found.name == request.name) {
+            return Ok(v1::GetInvocationResponse { invocation: Some(found) });
+        }
         let question = ListRecordsRequest { query: Some(query), id: wanted.id.to_string() };
         let (answers, unreachable) = self.records_ask(question).await;
         let mut found = answers.into_iter().flat_map(|answer| answer.invocations);
@@ -65,7 +70,7 @@ impl App {
     }
 
     /// Asks all other gateways.
-    async fn records_ask(&self, question: ListRecordsRequest) -> (Vec<ListRecordsResponse>, Vec<String>) {
+    pub(super) async fn records_ask(&self, question: ListRecordsRequest) -> (Vec<ListRecordsResponse>, Vec<String>) {
         let own = self.context.config.name.as_str();
         let peers = self.context.dispatcher.directory().load().gateways.clone();
         let questions = peers.into_iter().filter(|peer| peer.gateway != own).map(|peer| {
@@ -91,7 +96,20 @@ fn merged(own: Vec<v1::Invocation>, others: Vec<ListRecordsResponse>, size: usiz
     (all, next)
 }
 
-fn not_found(wanted: &InvocationName, unreachable: &[String]) -> ApiError {
+/// What several gateways counted, together, the most frequent first.
+fn summed(own: Vec<v1::RefusalCount>, others: impl Iterator<Item = v1::RefusalCount>) -> Vec<v1::RefusalCount> {
+    let mut sums = BTreeMap::new();
+    for counted in own.into_iter().chain(others) {
+        let v1::RefusalCount { function, route, key, outcome, count } = counted;
+        *sums.entry((function, route, key, outcome)).or_insert(0_u64) += count;
+    }
+    let sum = |((function, route, key, outcome), count)| v1::RefusalCount { function, route, key, outcome, count };
+    let mut sums: Vec<_> = sums.into_iter().map(sum).collect();
+    sums.sort_by_key(|sum| Reverse(sum.count));
+    sums
+}
+
+pub(super) fn not_found(wanted: &InvocationName, unreachable: &[String]) -> ApiError {
     if unreachable.is_empty() {
         return ApiError::not_found(wanted).hint("gateways keep the newest records only");
     }
@@ -109,7 +127,8 @@ mod tests {
 
     fn page(own: &[&str], other: &[&str], size: usize) -> (String, String) {
         let of = |ids: &[&str]| ids.iter().map(|id| invocation(id)).collect::<Vec<_>>();
-        let (page, next) = merged(of(own), vec![ListRecordsResponse { invocations: of(other) }], size);
+        let (page, next) =
+            merged(of(own), vec![ListRecordsResponse { invocations: of(other), refusals: Vec::new() }], size);
         let ids: Vec<_> = page.iter().map(|found| found.name.rsplit('/').next().unwrap()).collect();
         (ids.join(" "), next)
     }
@@ -120,6 +139,21 @@ mod tests {
         assert_eq!(page(&["9"], &[], 4), ("9".into(), String::new()));
         assert_eq!(page(&["9"], &["8"], 2), ("9 8".into(), "8".into()));
         assert_eq!(page(&[], &[], 2), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_gateways_counted_is_summed_by_kind() {
+        let count = |function: &str, outcome: &str, count| v1::RefusalCount {
+            function: function.into(),
+            outcome: outcome.into(),
+            count,
+            ..Default::default()
+        };
+        let own = vec![count("pay", "unauthenticated", 2), count("pay", "too_many_requests", 3)];
+        let sums = summed(own, [count("pay", "unauthenticated", 5), count("", "not_found", 1)].into_iter());
+        let expected =
+            [count("pay", "unauthenticated", 7), count("pay", "too_many_requests", 3), count("", "not_found", 1)];
+        assert_eq!(sums, expected);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     admin::access::Operation,
     auth::Principal,
     dispatch::{CalledBy, Invocation, RequestBody, ResponseBody},
+    records::{Caller, Came},
     routes::{Function, Version, split::Who},
 };
 
@@ -57,6 +58,7 @@ impl App {
             remote_address: self.context.config.admin.ip(),
             request_id: String::new(),
             called_by,
+            came: Came { caller: Caller::Token(Arc::new(who.clone())), address: Some(address), ..Came::default() },
             accepted: Instant::now(),
             function,
             version,

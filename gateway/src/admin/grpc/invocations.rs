@@ -24,4 +24,11 @@ impl InvocationService for Api {
     ) -> Result<Response<v1::GetInvocationResponse>, Status> {
         self.unary(request, async |app, who, message| app.invocation_get(&who, message).await).await
     }
+
+    async fn explain_invocation(
+        &self,
+        request: Request<v1::ExplainInvocationRequest>,
+    ) -> Result<Response<v1::ExplainInvocationResponse>, Status> {
+        self.unary(request, async |app, who, message| app.explain(&who, message).await).await
+    }
 }

@@ -37,6 +37,68 @@ pub(crate) struct Invocation {
     pub(crate) receipt: Receipt,
     /// The caller's own `X-Request-Id`.
     pub(crate) request_id: String,
+    /// The bare name of the route that led to the function; empty where its automatic address did.
+    pub(crate) route: String,
+    /// Who called; null where nobody had to prove anything.
+    pub(crate) caller: Option<InvocationCaller>,
+    /// The address that the call came from.
+    pub(crate) remote_address: String,
+    /// The trace that the call belongs to: 32 hexadecimal digits; empty where none is known.
+    pub(crate) trace_id: String,
+    /// Where on its worker it ran; empty where no worker had it.
+    pub(crate) endpoint: String,
+    /// Why that endpoint was asked.
+    pub(crate) worker_choice: WorkerChoice,
+    /// How many endpoints were asked, the last one included.
+    pub(crate) tries: u32,
+    /// What to do about what went wrong, or where it did; may be empty.
+    pub(crate) hint: String,
+    /// It was refused before any function ran; then it has no version and no receipt.
+    pub(crate) refused: bool,
+    /// For how many requests it stands: more than 1 where there were so many in a second that not all are kept.
+    pub(crate) weight: u32,
+}
+
+/// Who called, by what it proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct InvocationCaller {
+    /// The id of a key.
+    pub(crate) key: String,
+    /// Who issued the token.
+    pub(crate) issuer: String,
+    /// Whom the token names, or the authorizer.
+    pub(crate) subject: String,
+    /// The bare name of the function that let the caller in.
+    pub(crate) authorizer: String,
+}
+
+/// Why an endpoint was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkerChoice {
+    /// None was, or it is not known.
+    Unknown,
+    /// It had the version ready.
+    Ready,
+    /// The version ran nowhere, and the worker had its code on disk.
+    Standby,
+}
+
+impl From<v1::WorkerChoice> for WorkerChoice {
+    fn from(wire: v1::WorkerChoice) -> Self {
+        match wire {
+            v1::WorkerChoice::Unspecified => Self::Unknown,
+            v1::WorkerChoice::Ready => Self::Ready,
+            v1::WorkerChoice::Standby => Self::Standby,
+        }
+    }
+}
+
+impl From<v1::InvocationCaller> for InvocationCaller {
+    fn from(wire: v1::InvocationCaller) -> Self {
+        let v1::InvocationCaller { key, issuer, subject, authorizer } = wire;
+        Self { key, issuer, subject, authorizer }
+    }
 }
 
 impl Invocation {
@@ -48,6 +110,7 @@ impl Invocation {
 
 impl From<v1::Invocation> for Invocation {
     fn from(wire: v1::Invocation) -> Self {
+        let worker_choice = wire.worker_choice().into();
         Self {
             id: id_in(&wire.name, "invocations").to_owned(),
             function: id_in(&wire.name, "functions").to_owned(),
@@ -63,6 +126,16 @@ impl From<v1::Invocation> for Invocation {
             error: wire.error,
             receipt: wire.receipt.unwrap_or_default().into(),
             request_id: wire.request_id,
+            route: wire.route,
+            caller: wire.caller.map(InvocationCaller::from),
+            remote_address: wire.remote_address,
+            trace_id: wire.trace_id,
+            endpoint: wire.endpoint,
+            worker_choice,
+            tries: wire.tries,
+            hint: wire.hint,
+            refused: wire.refused,
+            weight: wire.weight,
         }
     }
 }
@@ -86,6 +159,14 @@ pub(crate) struct Receipt {
     pub(crate) bytes_out: u64,
     /// The sandbox had served a call before.
     pub(crate) reused: bool,
+    /// The part of `queue_us` in the gateway, in microseconds.
+    pub(crate) gateway_queue_us: u64,
+    /// The part of `queue_us` for fetching and checking the version's code, in microseconds.
+    pub(crate) fetch_us: u64,
+    /// The part of `queue_us` for loading the version's code, in microseconds.
+    pub(crate) load_us: u64,
+    /// Requests that the guest sent over HTTP.
+    pub(crate) outbound_requests: u32,
 }
 
 impl Receipt {
@@ -106,6 +187,10 @@ impl From<v1::Receipt> for Receipt {
             bytes_in: wire.bytes_in,
             bytes_out: wire.bytes_out,
             reused: wire.reused,
+            gateway_queue_us: micros(wire.gateway_queue),
+            fetch_us: micros(wire.fetch),
+            load_us: micros(wire.load),
+            outbound_requests: wire.outbound_requests,
         }
     }
 }
@@ -119,6 +204,30 @@ pub(crate) struct InvocationList {
     pub(crate) next_page_token: String,
     /// Gateways that did not answer, whose records are missing here.
     pub(crate) unreachable: Vec<String>,
+    /// Where requests that were refused are asked for: how many there were since each gateway started.
+    pub(crate) refusals: Vec<RefusalCount>,
+}
+
+/// How often requests were refused before any function ran.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct RefusalCount {
+    /// The function's bare name; empty where none was found.
+    pub(crate) function: String,
+    /// The route's bare name; empty where none led there.
+    pub(crate) route: String,
+    /// The id of the key that called; empty where none was known by then.
+    pub(crate) key: String,
+    /// The code of why.
+    pub(crate) outcome: String,
+    /// How often.
+    pub(crate) count: u64,
+}
+
+impl From<v1::RefusalCount> for RefusalCount {
+    fn from(wire: v1::RefusalCount) -> Self {
+        let v1::RefusalCount { function, route, key, outcome, count } = wire;
+        Self { function, route, key, outcome, count }
+    }
 }
 
 impl From<v1::ListInvocationsResponse> for InvocationList {
@@ -127,6 +236,7 @@ impl From<v1::ListInvocationsResponse> for InvocationList {
             invocations: wire.invocations.into_iter().map(Invocation::from).collect(),
             next_page_token: wire.next_page_token,
             unreachable: wire.unreachable,
+            refusals: wire.refusals.into_iter().map(RefusalCount::from).collect(),
         }
     }
 }

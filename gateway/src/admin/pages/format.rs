@@ -44,7 +44,7 @@ fn span(time: Duration) -> String {
 }
 
 /// Microseconds, with three figures that matter.
-pub(super) fn micros(micros: u64) -> String {
+pub(in crate::admin) fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
         1_000..1_000_000 => format!("{} ms", three(micros as f64 / 1e3)),
@@ -67,7 +67,7 @@ fn three(value: f64) -> String {
 }
 
 /// Bytes in the units that limits are written in (1 KiB is 1,024 bytes).
-pub(super) fn bytes(bytes: u64) -> String {
+pub(in crate::admin) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use askama::Template;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use dunlin_proto::{
+    ApiError,
     ids::{FunctionName, Namespace},
     names::{FunctionRef, InvocationName, NamespaceRef},
     v1,
@@ -22,10 +23,9 @@ use super::{
 use crate::admin::{
     app::App,
     fault::Fault,
-    json::collect_logs,
-    model::{Invocation, InvocationList},
+    model::{Explanation, ExplanationStep as Step, Invocation, InvocationList, LogLine},
     params::Named,
-    session::{Caller, Visitor},
+    session::Visitor,
 };
 
 /// Which invocations a list shows.
@@ -118,28 +118,44 @@ struct InvocationPage {
     facts: Vec<(&'static str, String)>,
     worker: String,
     request_id: String,
+    steps: Vec<StepRow>,
+    backtrace: Vec<String>,
+    advice: String,
     unreachable: Vec<String>,
     lines: Vec<LineRow>,
 }
 
+/// A step of its timeline.
+#[derive(Debug)]
+struct StepRow {
+    at: String,
+    stage: String,
+    text: String,
+    class: &'static str,
+}
+
+impl From<Step> for StepRow {
+    fn from(step: Step) -> Self {
+        let class = match step.stage.as_str() {
+            "failed" | "refused" => "bad",
+            "log" => "line",
+            _ => "",
+        };
+        Self { at: format!("+{}", format::micros(step.at_us)), stage: step.stage, text: visible(&step.text), class }
+    }
+}
+
 /// Shows one.
 pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(name): Named<InvocationName>) -> Page {
-    let function = FunctionRef { namespace: name.namespace.clone(), function: name.function.clone() };
     let id = name.id.to_string();
-    let lines = v1::ReadLogsRequest {
-        parent: function.to_string(),
-        lines: 1_000,
-        request_id: id.clone(),
-        ..Default::default()
-    };
-    let caller = Caller(who.clone());
-    let (found, lines, shell) = tokio::join!(
-        app.invocation_get(&who, v1::GetInvocationRequest { name: name.to_string() }),
-        collect_logs(&app, &caller, lines),
+    let (found, shell) = tokio::join!(
+        app.invocation_explained(&who, &name),
         Shell::new(&app, &who, Some(&name.namespace), Section::Invocations),
     );
-    let call: Invocation = found?.invocation.unwrap_or_default().into();
-    let lines = lines.unwrap_or_default();
+    let (found, lines) = found?;
+    let explanation = Explanation::from(found);
+    let Some(call) = explanation.invocation else { return Err(Fault(ApiError::internal())) };
+    let lines = lines.into_iter().map(LogLine::from).collect();
     render(&InvocationPage {
         shell,
         namespace: name.namespace.to_string(),
@@ -153,8 +169,11 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         total: format::micros(call.receipt.total_us()),
         parts_of_time: timeline(&call),
         facts: facts(&call),
-        unreachable: lines.unreachable,
-        lines: LineRow::all(name.namespace.as_str(), lines.lines),
+        steps: explanation.steps.into_iter().map(StepRow::from).collect(),
+        backtrace: explanation.backtrace.iter().map(|frame| visible(frame)).collect(),
+        advice: explanation.advice,
+        unreachable: explanation.unreachable,
+        lines: LineRow::all(name.namespace.as_str(), lines),
         method: call.method,
         path: call.path,
         outcome: call.outcome,
@@ -172,6 +191,9 @@ fn facts(call: &Invocation) -> Vec<(&'static str, String)> {
         ("Bytes in", format::bytes(receipt.bytes_in)),
         ("Bytes out", format::bytes(receipt.bytes_out)),
         ("Sandbox used before", if receipt.reused { "yes" } else { "no" }.to_owned()),
+        ("Outbound requests", receipt.outbound_requests.to_string()),
+        ("Caller's address", call.remote_address.clone()),
+        ("Trace", call.trace_id.clone()),
         ("Gateway", call.gateway.clone()),
     ]
 }

@@ -16,6 +16,8 @@ use http::{HeaderName, HeaderValue};
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) name: RouteName,
+    /// Its bare name, for the records of calls.
+    pub(crate) label: Arc<str>,
     pub(crate) spec: RouteSpec,
     /// The parameters of its path in their order, and the headers that carry them.
     parameters: Vec<(ParameterName, HeaderName)>,
@@ -43,7 +45,8 @@ impl Rule {
         let parameters = spec.path.parameters().map(header).collect::<Result<_, _>>()?;
         let of_all = || serde_json::to_vec(&(name.to_string(), &spec)).map(|json| Digest::of(&json));
         let digest = spec.authorizer().map(|_| of_all()).transpose()?;
-        Ok(Self { name, spec, parameters, digest, checker: None })
+        let label = name.route.as_str().into();
+        Ok(Self { name, label, spec, parameters, digest, checker: None })
     }
 
     /// What tells a route with an authorizer from every other one, and from what it was before it changed.

@@ -106,8 +106,10 @@ fn record(number: u64) -> v1::Invocation {
             bytes_in: wave,
             bytes_out: 300 + wave * 11,
             reused: number.is_multiple_of(2),
+            ..Default::default()
         }),
         request_id: if number == 2 { "order-7303".to_owned() } else { String::new() },
+        ..Default::default()
     }
 }
 
@@ -176,10 +178,12 @@ impl InvocationRecordService for Peers {
             let own = record.name.rsplit('/').next().unwrap();
             record.name.starts_with(&format!("{}/", query.parent))
                 && (id.is_empty() || own == id)
+                && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
+                && !query.refused
                 && (!query.failed_only || record.outcome != "ok")
                 && (query.page_token.is_empty() || own < query.page_token.as_str())
         };
         let invocations = self.records.lock().unwrap().iter().filter(of).take(size).cloned().collect();
-        Ok(Response::new(internal::ListRecordsResponse { invocations }))
+        Ok(Response::new(internal::ListRecordsResponse { invocations, ..Default::default() }))
     }
 }

@@ -42,7 +42,9 @@ fn describe(error: &wasmtime::Error) -> String {
     let mut message = error.root_cause().to_string();
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for frame in backtrace.frames() {
-            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            let index = || format!("function {}", frame.func_index());
+            // Without the hash that Rust's compiler puts behind a name.
+            let name = frame.func_name().map_or_else(index, |name| format!("{:#}", rustc_demangle::demangle(name)));
             message.push_str("\n  at ");
             message.push_str(&name);
         }

@@ -1,0 +1,156 @@
+//! What is known of a request by the time that it is refused, for whoever asks later why it was. What becomes of it is
+//! `records`' business.
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use dunlin_proto::{
+    ApiError,
+    ids::{FunctionName, GatewayId, InvocationId, Namespace},
+};
+use http::{Method, Uri};
+use tokio::time::Instant;
+
+use super::routed::Routed;
+use crate::{
+    auth::CallerIdentity,
+    records::{Caller, Refusal},
+    routes::{
+        Function, Table,
+        host::{self, HostTarget},
+        router::Rule,
+    },
+};
+
+/// What is known of a request so far.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) id: InvocationId,
+    pub(super) accepted: Instant,
+    /// The caller's own `X-Request-Id`; may be empty.
+    pub(super) request_id: String,
+    method: Method,
+    uri: Uri,
+    pub(super) address: Option<IpAddr>,
+    /// Whom it was for, where there is no function.
+    namespace: Option<Namespace>,
+    function: Option<Arc<Function>>,
+    route: Option<Arc<str>>,
+    caller: Caller,
+    /// Whatever goes wrong from here on is noted elsewhere.
+    pub(super) passed_on: bool,
+}
+
+impl Sight {
+    /// That of a request that has just been accepted.
+    pub(super) fn new(id: InvocationId, method: &Method, uri: &Uri, request_id: String) -> Self {
+        Self {
+            id,
+            accepted: Instant::now(),
+            request_id,
+            method: method.clone(),
+            uri: uri.clone(),
+            address: None,
+            namespace: None,
+            function: None,
+            route: None,
+            caller: Caller::Anybody,
+            passed_on: false,
+        }
+    }
+
+    /// It is for this function.
+    pub(super) fn called(&mut self, function: &Arc<Function>, route: Option<&Arc<Routed>>) {
+        self.function = Some(function.clone());
+        self.route = route.map(|route| route.label());
+    }
+
+    /// A route refuses it by itself.
+    pub(super) fn answered_by(&mut self, rule: &Rule) {
+        self.namespace = Some(rule.name.namespace.clone());
+        self.route = Some(rule.label.clone());
+    }
+
+    /// It is for nothing that there is: notes whose it would be.
+    pub(super) fn lost(&mut self, authority: &str, domain: Option<&str>, table: &Table) {
+        self.namespace = tenant(self.uri.path(), authority, domain, table);
+    }
+
+    /// Somebody calls who is refused for what it has already used.
+    pub(super) fn known(&mut self, identity: Option<&CallerIdentity>) {
+        self.caller = Caller::of(identity);
+    }
+
+    /// The refusal that it comes to.
+    pub(super) fn refusal(&self, gateway: &GatewayId, error: &ApiError) -> Refusal {
+        let took = self.accepted.elapsed();
+        let named = self.function.as_ref().map(|function| &function.name);
+        Refusal {
+            id: self.id,
+            namespace: named.map(|name| name.namespace.clone()).or_else(|| self.namespace.clone()),
+            function: named.map(|name| -> FunctionName { name.function.clone() }),
+            route: self.route.clone(),
+            caller: self.caller.clone(),
+            address: self.address,
+            start_time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            took,
+            method: self.method.to_string(),
+            path: short(self.uri.path()),
+            gateway: gateway.clone(),
+            code: error.code,
+            error: error.message.clone(),
+            hint: error.hint.clone().unwrap_or_default(),
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// The longest path that is kept of a request that was refused, in bytes.
+const MAX_PATH: usize = 512;
+
+fn short(path: &str) -> String {
+    path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or_default().to_owned()
+}
+
+/// The namespace whose address a request has: by the host of a function or of a domain, or by the path. Nothing where there
+/// is no such namespace, so that no caller can make one up.
+fn tenant(path: &str, authority: &str, domain: Option<&str>, table: &Table) -> Option<Namespace> {
+    let host = host::canonical(authority).unwrap_or_default();
+    if let Some(owner) = table.router.owner(&host) {
+        return Some(owner.clone());
+    }
+    let by_host = domain.map(|domain| host::target(&host, domain));
+    let name = match by_host {
+        Some(HostTarget::Function { namespace, .. }) => namespace,
+        _ => path.strip_prefix('/')?.split('/').next()?,
+    };
+    name.parse().ok().filter(|namespace| table.namespaces.contains(namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_request_is_follows_from_host_and_path_where_there_is_such_a_namespace() {
+        let namespaces = Arc::new(["shop".parse().unwrap()].into());
+        let table = Table { namespaces, ..Table::default() };
+        for (authority, path, expected) in [
+            ("h", "/shop/nothing", Some("shop")),
+            ("h", "/shop", Some("shop")),
+            ("h", "/bank/pay", None),
+            ("h", "/", None),
+            ("h", "/..", None),
+            ("pay--shop.fn.example", "/x", Some("shop")),
+            ("pay--bank.fn.example", "/shop/x", None),
+        ] {
+            let found = tenant(path, authority, Some("fn.example"), &table);
+            assert_eq!(found.as_ref().map(Namespace::as_str), expected, "{authority}{path}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_cut() {
+        assert_eq!(short("/a"), "/a");
+        assert_eq!(short(&"ü".repeat(400)).len(), MAX_PATH);
+    }
+}
