@@ -32,6 +32,7 @@ pub const ACTIONS: &[(&str, Option<&str>)] = &[
     ("InvocationService/Invoke", None),
     ("InvocationService/ListInvocations", None),
     ("InvocationService/GetInvocation", None),
+    ("InvocationService/ExplainInvocation", None),
     ("LogService/ReadLogs", None),
     ("NamespaceService/CreateNamespace", Some("namespace.create")),
     ("NamespaceService/GetNamespace", None),
