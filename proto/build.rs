@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 15] = [
+const SCHEMAS: [&str; 16] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/cluster.proto",
@@ -15,6 +15,7 @@ const SCHEMAS: [&str; 15] = [
     "dunlin/v1/plan.proto",
     "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
+    "dunlin/v1/usage.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",

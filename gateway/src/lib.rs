@@ -1,7 +1,7 @@
 //! Dunlin's public edge: HTTP in, credentials checked, invocations out to workers, administration passed to the scheduler.
 //!
 //! The path of a call: `edge` (connections) -> `invoke` (one request) -> `auth`, `routes` -> `dispatch` (sessions with
-//! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls,
+//! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls, `metering` counts what they used,
 //! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
 
 mod admin;
@@ -13,6 +13,7 @@ mod edge;
 mod error;
 mod invoke;
 mod limits;
+mod metering;
 mod quota;
 mod records;
 mod routes;
@@ -74,6 +75,8 @@ pub(crate) struct Context {
     pub(crate) scheduler: upstream::Scheduler,
     /// Workers' logs and gateways' records, by address.
     pub(crate) workers: upstream::Workers,
+    /// Counts what invocations use.
+    pub(crate) metering: metering::Metering,
     /// This gateway's records.
     pub(crate) records: records::Records,
     /// What the cluster got for domains.
@@ -231,6 +234,9 @@ impl Gateway {
         let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
         backstage.spawn(sync.run(backstage.clone()));
+        let reporter =
+            metering::report::Reporter::new(context.metering.clone(), config.name.clone(), context.scheduler.clone());
+        backstage.spawn(reporter.run(backstage.clone()));
         let fresh =
             trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());
         backstage.spawn(fresh);
@@ -288,11 +294,12 @@ impl Gateway {
         };
         let directory = dispatch::Directory::new(connector, config.dispatch.sessions, cores.clone(), backstage.clone());
         let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
+        let metering = metering::Metering::default();
         let dispatcher = dispatch::Dispatcher::new(
             config.name.clone(),
             directory.clone(),
             activator,
-            self.records.clone(),
+            (self.records.clone(), metering.clone()),
             config.dispatch.clone(),
             backstage.clone(),
         );
@@ -312,6 +319,7 @@ impl Gateway {
                 borrowing: borrowing.clone(),
                 cache: cache.clone(),
                 issued: self.issued.clone(),
+                metering: metering.clone(),
             },
         );
         let context = Context {
@@ -324,6 +332,7 @@ impl Gateway {
             borrowing,
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),
+            metering,
             records: self.records.clone(),
             issued: self.issued.clone(),
             shutdown: shutdown.clone(),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     acme::{Acme, Setup},
+    budgets::Budgets,
     catalog::CatalogKeeper,
     cluster::Cluster,
     codes::{Codes, Workshop},
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) lending: Lending,
     pub(crate) rollouts: Arc<Rollouts>,
     pub(crate) rollout_config: RolloutConfig,
+    pub(crate) budgets: Arc<Budgets>,
     trials: Trials,
     keeping: Keeping,
     shutdown: Shutdown,
@@ -72,6 +74,8 @@ impl App {
         shutdown.spawn(acme.run(shutdown.clone()));
         let rollouts = Arc::new(Rollouts::new(store.clone(), catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
+        let budgets = Arc::new(Budgets::load(store.clone()).await?);
+        shutdown.spawn(budgets.clone().run(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
@@ -86,6 +90,7 @@ impl App {
             lending,
             rollouts,
             rollout_config,
+            budgets,
             trials,
             keeping,
             shutdown,
@@ -180,6 +185,14 @@ impl App {
         }
     }
 
+    /// Forgets usage that is old.
+    async fn forget_usage(&self) {
+        let before = Time::now().0 / 1_000_000 - i64::try_from(self.keeping.usage.as_secs()).unwrap_or(i64::MAX);
+        if let Err(error) = self.store.usage_forget(before).await {
+            tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old usage can't be deleted");
+        }
+    }
+
     async fn keep_tidy(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -195,6 +208,7 @@ impl App {
             if let Err(error) = self.store.quota_forget(Time::now().0 / 1_000_000 - QUOTA_AGE).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old quotas can't be deleted");
             }
+            self.forget_usage().await;
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }

@@ -5,7 +5,7 @@
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
 //! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
-//! forget; `releases` is what callers get, numbered; `acme` gets certificates for domains;
+//! forget; `releases` is what callers get, numbered; `acme` gets certificates for domains; `budgets` finds which namespaces have used theirs up;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
@@ -13,6 +13,7 @@ mod app;
 mod artifacts;
 mod authority;
 mod autoscale;
+mod budgets;
 mod capabilities;
 mod catalog;
 mod cluster;

@@ -13,4 +13,5 @@ mod local;
 mod releases;
 mod routes;
 mod up;
+mod usage;
 mod watch;

@@ -17,6 +17,7 @@ mod releases;
 mod routes;
 mod tokens;
 mod upload;
+mod usage;
 
 use std::{fmt::Display, future::Future, str::FromStr, sync::Arc, time::Duration};
 

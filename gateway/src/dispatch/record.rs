@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Invocation, outcome::CalledBy};
 use crate::{
+    metering::Meter,
     quota::Taken,
     records::{Receipt, Record, Records},
     routes::Demand,
@@ -39,6 +40,7 @@ struct Open {
     accepted: Instant,
     stage: Stage,
     running: Running,
+    meter: Meter,
     _slot: Slot,
 }
 
@@ -46,6 +48,7 @@ impl Open {
     /// It is over.
     fn close(self) -> Record {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
+        self.meter.count(&self.record);
         self.records.add(self.record.clone());
         self.record
     }
@@ -84,7 +87,12 @@ impl Drop for Slot {
 
 impl Ledger {
     /// Begins the record of an invocation.
-    pub(super) fn begin(invocation: &Invocation, gateway: &GatewayId, records: &Records, slot: Slot) -> Self {
+    pub(super) fn begin(
+        invocation: &Invocation,
+        gateway: &GatewayId,
+        records: &Records,
+        (slot, meter): (Slot, Meter),
+    ) -> Self {
         let demand = invocation.version.demand.clone();
         demand.in_flight.fetch_add(1, Ordering::Relaxed);
         let record = Record {
@@ -105,7 +113,7 @@ impl Ledger {
         let (records, accepted) = (records.clone(), invocation.accepted);
         let (running, called_by) = (Running(demand), invocation.called_by.clone());
         let stage = Stage::Worker;
-        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, running, _slot: slot })))
+        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, running, meter, _slot: slot })))
     }
 
     /// The record of nothing.

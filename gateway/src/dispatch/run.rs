@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     config::DispatchConfig,
+    metering::Metering,
     quota::Part,
     records::Records,
     routes::{Function, Version},
@@ -62,6 +63,7 @@ struct Inner {
     directory: Directory,
     activator: Activator,
     records: Records,
+    metering: Metering,
     config: DispatchConfig,
     /// Invocations that run or wait.
     taken: Arc<AtomicUsize>,
@@ -74,11 +76,20 @@ impl Dispatcher {
         gateway: GatewayId,
         directory: Directory,
         activator: Activator,
-        records: Records,
+        (records, metering): (Records, Metering),
         config: DispatchConfig,
         shutdown: Shutdown,
     ) -> Self {
-        Self(Arc::new(Inner { gateway, directory, activator, records, config, taken: Arc::default(), shutdown }))
+        Self(Arc::new(Inner {
+            gateway,
+            directory,
+            activator,
+            records,
+            metering,
+            config,
+            taken: Arc::default(),
+            shutdown,
+        }))
     }
 
     /// Whether this gateway has room for one more of a namespace, asked before anything is spent on it. What a tenant's own
@@ -106,7 +117,8 @@ pub(super) async fn invoke(
     if let Some(refusal) = invocation.version.demand.throttle().refuses(rand::random(), Instant::now()) {
         return Err(refusal);
     }
-    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, slot);
+    let meter = inner.metering.meter(invocation.version.key, invocation.called_by.as_ref());
+    let mut ledger = Ledger::begin(&invocation, &inner.gateway, &inner.records, (slot, meter));
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
         Ok((head, call)) => course.answer(head, call, ledger).await,
@@ -148,6 +160,7 @@ impl Inner {
     /// A slot for a function's invocation, under all limits.
     fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
         self.has_room(function)?;
+        self.metering.check(&function.name)?;
         let placements = self.directory.load();
         // Without a limit it does not matter which part of it is this gateway's.
         let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };

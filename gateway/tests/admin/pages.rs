@@ -23,6 +23,7 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/routes?purged=%3Cscript%3Ealert(1)%3C/script%3E&lagging=%3Cimg%20src=x%3E",
         "/namespaces/shop/releases?restored=1&now=3&lagging=%3Cimg%20src=x%3E",
         "/namespaces/shop/releases/2",
+        "/namespaces/shop/usage?days=30",
         "/workers/worker-1",
     ]
     .into_iter()
@@ -239,6 +240,26 @@ async fn routes_are_shown_and_stored_answers_forgotten() {
     for wrong in [&[("what", "path"), ("value", "no path")][..], &[("what", "colour")], &[]] {
         assert_eq!(press(wrong).await.status(), 400, "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_shown_with_its_budget() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let text = world.page("/namespaces/shop/usage", &token).await.text().await.unwrap();
+    for part in [
+        "checkout",
+        "1234",
+        "5.6 s",
+        "17 of 20 calls this day",
+        "dunlin usage --since 24h --namespace shop",
+        "role=\"img\"",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    let month = world.page("/namespaces/shop/usage?days=30", &token).await.text().await.unwrap();
+    assert!(month.contains("Calls by day of UTC") && month.contains("--since 30d"));
+    assert_eq!(world.page("/namespaces/bank/usage", &token).await.status(), 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,3 +17,4 @@ mod reuse;
 mod routes;
 mod sync;
 mod trust;
+mod usage;

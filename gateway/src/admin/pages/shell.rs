@@ -35,6 +35,8 @@ pub(super) enum Section {
     Routes,
     /// What callers got.
     Releases,
+    /// What was used.
+    Usage,
     /// Who may call.
     Keys,
 }
@@ -78,6 +80,7 @@ impl Shell {
             (Section::Log, "Log", "/logs"),
             (Section::Routes, "Routes", "/routes"),
             (Section::Releases, "Releases", "/releases"),
+            (Section::Usage, "Usage", "/usage"),
             (Section::Keys, "Keys", "/keys"),
         ];
         tabs.into_iter().map(tab).collect()
