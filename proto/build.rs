@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 17] = [
+const SCHEMAS: [&str; 18] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/audit.proto",
@@ -16,6 +16,7 @@ const SCHEMAS: [&str; 17] = [
     "dunlin/v1/plan.proto",
     "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
+    "dunlin/v1/usage.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/audit.proto",
     "dunlin/internal/v1/membership.proto",

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alias, api, audit, build, cache, completion, context, delete, deploy, describe, doctor, domain, function,
-        invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote, release, role,
-        rollback, rollout, route, token, traffic, versions, why, worker,
+        alias, api, audit, budget, build, cache, completion, context, delete, deploy, describe, doctor, domain,
+        function, invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote,
+        release, role, rollback, rollout, route, token, traffic, usage, versions, why, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -74,6 +74,11 @@ pub(crate) enum Command {
     /// Take a function out of service, and back into it
     #[command(subcommand)]
     Function(function::FunctionCommand),
+    /// Show what the calls of a namespace used, by the hour
+    Usage(usage::UsageArgs),
+    /// Set, show and delete the namespace's budget: how much it may use in a day or month
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// Make, list and delete usage plans for keys
     #[command(subcommand)]
     Plan(plan::PlanCommand),

@@ -16,7 +16,7 @@ use dunlin_proto::{
         key_service_client::KeyServiceClient, log_service_client::LogServiceClient,
         namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
         release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        token_service_client::TokenServiceClient, usage_service_client::UsageServiceClient,
     },
 };
 use tonic::{
@@ -103,6 +103,11 @@ impl Client {
     /// Usage plans.
     pub(crate) fn plans(&self) -> PlanServiceClient<Service> {
         PlanServiceClient::new(self.service.clone())
+    }
+
+    /// Usage and budgets.
+    pub(crate) fn usage(&self) -> UsageServiceClient<Service> {
+        UsageServiceClient::new(self.service.clone())
     }
 
     /// Aliases and how their calls divide.

@@ -3,6 +3,7 @@
 pub(crate) mod alias;
 pub(crate) mod api;
 pub(crate) mod audit;
+pub(crate) mod budget;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod completion;
@@ -33,6 +34,7 @@ pub(crate) mod route;
 pub(crate) mod token;
 pub(crate) mod traffic;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod versions;
 pub(crate) mod whoami;
 pub(crate) mod why;
@@ -43,7 +45,7 @@ use std::process::ExitCode;
 use crate::{
     args::{Cli, Command},
     exit::{Exit, Failure},
-    output::Output,
+    output::{Format, Output},
     session::Session,
 };
 
@@ -51,6 +53,11 @@ use crate::{
 pub(crate) fn run(args: Cli) -> ExitCode {
     let output = Output { format: args.output, quiet: args.quiet };
     let session = Session { cluster: args.cluster, output };
+    if output.format == Format::Csv && !matches!(args.command, Command::Usage(_)) {
+        let failure = Failure::usage("-o csv is for dunlin usage; this command has table, wide and json");
+        output.failure(&failure);
+        return failure.exit.into();
+    }
     // Roles have a runtime with many threads; what talks to a cluster needs one.
     match args.command {
         Command::Up(args) => dunlin_process::run(|end| up::run(*args, session, end)),
@@ -100,6 +107,8 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Delete(args) => delete::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,
         Command::Invocations(args) => invocations::run(args, session).await,
+        Command::Usage(args) => usage::run(args, session).await,
+        Command::Budget(command) => budget::run(command, session).await,
         Command::Plan(command) => plan::run(command, session).await,
         Command::Namespace(command) => namespace::run(command, session).await,
         Command::Token(command) => token::run(command, session).await,

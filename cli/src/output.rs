@@ -24,6 +24,8 @@ pub(crate) enum Format {
     Wide,
     /// JSON: snake_case names, times in RFC 3339, durations in milliseconds. Streams are one object a line.
     Json,
+    /// Comma-separated values; of `dunlin usage` alone.
+    Csv,
 }
 
 /// Colours, or none.

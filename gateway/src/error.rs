@@ -68,7 +68,7 @@ impl<'a> From<&'a Exceeded> for Limit<'a> {
 
 fn period(kind: LimitKind) -> Option<Duration> {
     match kind {
-        LimitKind::Rate { period } | LimitKind::Quota { period } => Some(period),
+        LimitKind::Rate { period } | LimitKind::Quota { period } | LimitKind::Budget { period } => Some(period),
         LimitKind::Concurrency => None,
     }
 }

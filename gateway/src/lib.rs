@@ -1,7 +1,7 @@
 //! Dunlin's public edge: HTTP in, credentials checked, invocations out to workers, administration passed to the scheduler.
 //!
 //! The path of a call: `edge` (connections) -> `invoke` (one request) -> `auth`, `routes` -> `dispatch` (sessions with
-//! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls,
+//! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls, `metering` counts what they used,
 //! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
 
 mod admin;
@@ -14,6 +14,7 @@ mod edge;
 mod error;
 mod invoke;
 mod limits;
+mod metering;
 mod metrics;
 mod quota;
 mod records;
@@ -81,6 +82,8 @@ pub(crate) struct Context {
     pub(crate) scheduler: upstream::Scheduler,
     /// Workers' logs and gateways' records, by address.
     pub(crate) workers: upstream::Workers,
+    /// Counts what invocations use.
+    pub(crate) metering: metering::Metering,
     /// This gateway's records.
     pub(crate) records: records::Records,
     /// What the cluster got for domains.
@@ -276,6 +279,9 @@ impl Gateway {
         if let Some(scrapes) = scrapes {
             backstage.spawn(scrapes.run(metrics, backstage.clone()));
         }
+        let reporter =
+            metering::report::Reporter::new(context.metering.clone(), config.name.clone(), context.scheduler.clone());
+        backstage.spawn(reporter.run(backstage.clone()));
         let fresh =
             trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());
         backstage.spawn(fresh);
@@ -339,11 +345,12 @@ impl Gateway {
         let directory = dispatch::Directory::new(connector, config.dispatch.sessions, cores.clone(), backstage.clone());
         let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
         let counted = metrics::Counted::default();
+        let metering = metering::Metering::default();
         let dispatcher = dispatch::Dispatcher::new(
             config.name.clone(),
             directory.clone(),
             activator,
-            (self.records.clone(), metrics::Series::new(counted.clone())),
+            (self.records.clone(), metrics::Series::new(counted.clone()), metering.clone()),
             config.dispatch.clone(),
             backstage.clone(),
         );
@@ -363,6 +370,7 @@ impl Gateway {
                 borrowing: borrowing.clone(),
                 cache: cache.clone(),
                 issued: self.issued.clone(),
+                metering: metering.clone(),
             },
         );
         let context = Context {
@@ -375,6 +383,7 @@ impl Gateway {
             borrowing,
             scheduler,
             workers: upstream::Workers::new(self.trust.clone()),
+            metering,
             records: self.records.clone(),
             issued: self.issued.clone(),
             attempts: attempts::Attempts::default(),

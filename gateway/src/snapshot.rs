@@ -38,6 +38,7 @@ use crate::{
     cache::Cache,
     dispatch::{Backoff, Directory, wire},
     limits::Borrowing,
+    metering::Metering,
     routes::{RouteTable, Version},
     tls::Issued,
     upstream::Scheduler,
@@ -75,6 +76,8 @@ pub(crate) struct Sinks {
     pub(crate) cache: Cache,
     /// Shows certificates, and answers challenges.
     pub(crate) issued: Issued,
+    /// Learns which budgets are used up.
+    pub(crate) metering: Metering,
 }
 
 /// The stream and what it has brought.
@@ -235,6 +238,7 @@ impl Sync {
             held_rates: rates::held(&self.sinks.routes.load()),
             purged: Some(self.purged),
             certificates: Some(self.certified),
+            budgets: true,
         };
         SyncGatewayRequest { report: Some(Report::Hello(hello)) }
     }
@@ -284,6 +288,7 @@ impl Sync {
             Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
             Update::CachePurges(purges) => self.purge(purges),
             Update::Watched(watched) => self.watch(&watched),
+            Update::SpentBudgets(spent) => self.sinks.metering.refuse(spent),
             Update::Certificates(update) => {
                 self.sinks.issued.apply(&update);
                 self.certified = update.position.unwrap_or_default();

@@ -19,7 +19,7 @@ use dunlin_proto::{
         function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
         namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
         release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
-        token_service_client::TokenServiceClient,
+        token_service_client::TokenServiceClient, usage_service_client::UsageServiceClient,
     },
 };
 use tonic::transport::Endpoint;
@@ -70,6 +70,11 @@ impl Scheduler {
     /// Usage plans.
     pub(crate) fn plans(&self) -> PlanServiceClient<Secured> {
         PlanServiceClient::new(self.0.clone())
+    }
+
+    /// Usage and budgets.
+    pub(crate) fn usage(&self) -> UsageServiceClient<Secured> {
+        UsageServiceClient::new(self.0.clone())
     }
 
     /// Namespaces.

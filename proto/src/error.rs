@@ -188,6 +188,11 @@ pub enum LimitKind {
         /// How long the period is at most.
         period: Duration,
     },
+    /// What a namespace may use in a day or month of UTC.
+    Budget {
+        /// How long the period is at most.
+        period: Duration,
+    },
     /// Calls at once.
     Concurrency,
 }
@@ -199,6 +204,7 @@ impl LimitKind {
         match self {
             Self::Rate { .. } => "rate",
             Self::Quota { .. } => "quota",
+            Self::Budget { .. } => "budget",
             Self::Concurrency => "concurrency",
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The wire types of `v1` and `internal` mirror these and are checked here, on the receiving side only.
 
+mod budget;
 mod quota;
 mod rate;
 mod reuse;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::AllowedHosts, v1};
 
+pub use budget::{Budget, BudgetLimit, Spent};
 pub use quota::{Quota, QuotaPeriod};
 pub use rate::{Period, Rate};
 pub use reuse::Reuse;

@@ -115,6 +115,30 @@ name! {
     DomainRef { namespace: Namespace => "namespaces", domain: DomainName => "domains" },
     "namespaces/{namespace}/domains/{domain}"
 }
+/// `namespaces/{namespace}/budget`: a namespace has one at most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetName {
+    /// The namespace.
+    pub namespace: Namespace,
+}
+
+impl FromStr for BudgetName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong =
+            || NameError::Pattern { text: text.chars().take(120).collect(), pattern: "namespaces/{namespace}/budget" };
+        let parent: NamespaceRef = text.strip_suffix("/budget").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+        Ok(Self { namespace: parent.namespace })
+    }
+}
+
+impl fmt::Display for BudgetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "namespaces/{}/budget", self.namespace)
+    }
+}
+
 name! {
     /// `workers/{worker}`.
     WorkerName { worker: WorkerId => "workers" }, "workers/{worker}"
@@ -228,6 +252,9 @@ mod tests {
         assert_eq!(name.parent().to_string(), "namespaces/shop/functions/check-out");
         assert_eq!("namespaces/shop".parse::<Scope>().unwrap().function, None);
         assert!("namespaces/shop/functions/a".parse::<Scope>().unwrap().function.is_some());
+        let budget = "namespaces/shop/budget";
+        assert_eq!(budget.parse::<BudgetName>().unwrap().to_string(), budget);
+        assert!("namespaces/shop/x/budget".parse::<BudgetName>().is_err() && "budget".parse::<BudgetName>().is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     acme::{Acme, Setup},
+    budgets::Budgets,
     catalog::CatalogKeeper,
     cluster::Cluster,
     codes::{Codes, Workshop},
@@ -47,6 +48,7 @@ pub(crate) struct App {
     pub(crate) rollouts: Arc<Rollouts>,
     pub(crate) rollout_config: RolloutConfig,
     pub(crate) probe: Probe,
+    pub(crate) budgets: Arc<Budgets>,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -77,6 +79,8 @@ impl App {
         shutdown.spawn(acme.run(shutdown.clone()));
         let rollouts = Arc::new(Rollouts::new(store.clone(), catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
+        let budgets = Arc::new(Budgets::load(store.clone()).await?);
+        shutdown.spawn(budgets.clone().run(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
@@ -92,6 +96,7 @@ impl App {
             rollouts,
             rollout_config,
             probe,
+            budgets,
             trials,
             keeping,
             audit_age,
@@ -206,6 +211,14 @@ impl App {
         tokio::select! { () = self.probe.run(&self.store) => {}, () = self.shutdown.begun() => {} }
     }
 
+    /// Forgets usage that is old.
+    async fn forget_usage(&self) {
+        let before = Time::now().0 / 1_000_000 - i64::try_from(self.keeping.usage.as_secs()).unwrap_or(i64::MAX);
+        if let Err(error) = self.store.usage_forget(before).await {
+            tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old usage can't be deleted");
+        }
+    }
+
     async fn keep_tidy(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -221,6 +234,7 @@ impl App {
             if let Err(error) = self.store.quota_forget(Time::now().0 / 1_000_000 - QUOTA_AGE).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old quotas can't be deleted");
             }
+            self.forget_usage().await;
             if let Err(error) = self.store.join_token_expire(Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "used join tokens can't be deleted");
             }

@@ -19,6 +19,8 @@ pub(crate) struct Keeping {
     pub(crate) count: usize,
     /// Those that are no older.
     pub(crate) age: Duration,
+    /// What was used within this time.
+    pub(crate) usage: Duration,
 }
 
 impl Keeping {
@@ -98,7 +100,7 @@ mod tests {
             version(5, 1, false),
         ];
         let surplus = |count, days| {
-            let found = Keeping { count, age: DAY * days }.surplus(&versions, now);
+            let found = Keeping { count, age: DAY * days, usage: DAY }.surplus(&versions, now);
             found.into_iter().map(VersionNumber::get).collect::<Vec<_>>()
         };
         for (count, days, expected) in [

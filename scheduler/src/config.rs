@@ -58,6 +58,8 @@ pub struct Config {
     pub keep_version_days: u32,
     /// How long entries of the audit log are kept, in days. Default 400.
     pub audit_days: u32,
+    /// How many days it is known what invocations used, by the hour. Default 400.
+    pub keep_usage_days: u32,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
     /// How short steps of rollouts may be.
@@ -90,6 +92,7 @@ impl Default for Config {
             keep_versions: 50,
             keep_version_days: 30,
             audit_days: 400,
+            keep_usage_days: 400,
             acme: AcmeConfig::default(),
             rollout: RolloutConfig::default(),
             log_format: LogFormat::default(),
@@ -175,15 +178,18 @@ impl Config {
         let (count, days) = (self.keep_versions, self.keep_version_days);
         ensure!(count >= 1, "keep_versions is 0 but must be 1 at least: a function's newest version is kept");
         ensure!((1..=36_500).contains(&days), "keep_version_days is {days} but must lie between 1 and 36500");
+        let days = self.keep_usage_days;
+        ensure!((32..=36_500).contains(&days), "keep_usage_days is {days} but must lie between 32 and 36500");
         self.acme.check()?;
         self.metrics.validate()?;
         self.database().map(drop)
     }
 
-    /// Which versions are kept whatever becomes of them.
+    /// Which versions and how much usage are kept whatever becomes of them.
     pub(crate) fn keeping(&self) -> Keeping {
         let age = Duration::from_secs(u64::from(self.keep_version_days) * 24 * 3600);
-        Keeping { count: self.keep_versions, age }
+        let usage = Duration::from_secs(u64::from(self.keep_usage_days) * 24 * 3600);
+        Keeping { count: self.keep_versions, age, usage }
     }
 
     /// The database to use.

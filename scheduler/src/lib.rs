@@ -5,7 +5,8 @@
 //! `rpc` (unpacks and wraps) calls `deploy`, `store` and `cluster`; `reconcile` is the loop around the pure `placement` and
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
 //! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
-//! forget; `releases` is what callers get, numbered; `audit` is what the audit log says of changes; `acme` gets certificates for domains;
+//! forget; `releases` is what callers get, numbered; `audit` is what the audit log says of changes; `budgets` finds which namespaces have used theirs
+//! up; `acme` gets certificates for domains;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
@@ -14,6 +15,7 @@ mod artifacts;
 mod audit;
 mod authority;
 mod autoscale;
+mod budgets;
 mod capabilities;
 mod catalog;
 mod cluster;

@@ -4,6 +4,7 @@
 mod certificate;
 mod division;
 mod rollout;
+mod usage;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
 pub(crate) use division::{AliasRecord, Share, full, newest, text, with_canary};
 pub(crate) use rollout::{RolloutRecord, RolloutState};
+pub(crate) use usage::{Amounts, Grouping, HOUR, ReportId, UsageDelta, UsageSum, hour_of};
 
 /// A moment as the database keeps it: microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -19,6 +19,9 @@ mod routes;
 mod snapshot;
 mod sync;
 mod upload;
+mod usage;
+
+pub(crate) use plans::seconds_now;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +41,7 @@ use dunlin_proto::{
         function_service_server::FunctionServiceServer, key_service_server::KeyServiceServer,
         namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
         release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        token_service_server::TokenServiceServer, usage_service_server::UsageServiceServer,
     },
 };
 use tokio::sync::watch;
@@ -122,6 +125,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(TokenServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(UsageServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ReleaseServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))

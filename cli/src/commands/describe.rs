@@ -1,7 +1,10 @@
 //! `dunlin describe`: everything about a function on one page.
 
 use clap::Args;
-use dunlin_proto::{names::FunctionRef, v1};
+use dunlin_proto::{
+    names::{BudgetName, FunctionRef},
+    v1,
+};
 use serde_json::json;
 
 use super::{
@@ -20,6 +23,7 @@ use crate::{
         function::FunctionView,
         invocation::{self, InvocationView},
         or_dash,
+        usage::BudgetView,
         version::{self, VersionView},
     },
 };
@@ -39,6 +43,8 @@ struct Page {
     function: FunctionView,
     versions: Vec<VersionView>,
     invocations: Vec<InvocationView>,
+    /// What the namespace's budget warns of.
+    budget: Option<String>,
     /// The workers that hold one of its versions; unknown to all but operators.
     workers: Option<Vec<WorkerView>>,
 }
@@ -51,6 +57,7 @@ pub(crate) async fn run(args: DescribeArgs, session: &Session) -> Result<(), Fai
     let page = Page {
         versions: versions(&client, &name, &function).await?,
         invocations: recent(&client, &name.to_string(), SHOWN, false).await?,
+        budget: budget(&client, &name).await?,
         workers: workers(&client, &name).await?,
         function,
     };
@@ -58,9 +65,19 @@ pub(crate) async fn run(args: DescribeArgs, session: &Session) -> Result<(), Fai
         let workers = page.workers.as_ref().map(|workers| workers.iter().map(|w| &w.name).collect::<Vec<_>>());
         return session.output.json(&json!({
             "function": page.function, "versions": page.versions, "invocations": page.invocations, "workers": workers,
+            "budget": page.budget,
         }));
     }
     session.output.text(&text(&page, session.output))
+}
+
+/// What there is to warn of in the namespace's budget, where it has one.
+async fn budget(client: &Client, function: &FunctionRef) -> Result<Option<String>, Failure> {
+    let name = BudgetName { namespace: function.namespace.clone() }.to_string();
+    match answer(client.usage().get_budget(v1::GetBudgetRequest { name }).await) {
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+        found => Ok(BudgetView::from(found?).warning()),
+    }
 }
 
 /// The workers that hold the function, where this user may know.
@@ -123,6 +140,9 @@ fn facts(page: &Page) -> Vec<(&'static str, String)> {
         ("Updated", time(function.update_time)),
         ("UID", function.uid.clone()),
     ];
+    if let Some(warning) = &page.budget {
+        facts.push(("Budget", warning.clone()));
+    }
     if let Some(workers) = &page.workers {
         let names = workers.iter().map(|worker| worker.name.as_str()).collect::<Vec<_>>();
         let none = "none now; the next call starts it";

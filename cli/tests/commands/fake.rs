@@ -16,7 +16,7 @@ use dunlin_proto::{
         key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
         namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
         release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        token_service_server::TokenServiceServer, usage_service_server::UsageServiceServer,
     },
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -29,6 +29,7 @@ mod functions;
 mod plans;
 mod releases;
 mod routes;
+mod usage;
 mod watch;
 
 pub(crate) use audit::Log;
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub(crate) rollouts: BTreeMap<String, v1::Rollout>,
     pub(crate) aliases: BTreeMap<String, v1::Alias>,
     pub(crate) purged: Vec<v1::PurgeCacheRequest>,
+    pub(crate) usage: Vec<v1::ListUsageRequest>,
+    pub(crate) budget: Option<v1::Budget>,
     pub(crate) imported: Vec<v1::ImportRoutesRequest>,
     /// The audit log.
     pub(crate) audit: audit::Log,
@@ -90,6 +93,7 @@ impl Fake {
             .add_service(TokenServiceServer::with_interceptor(fake.clone(), check))
             .add_service(KeyServiceServer::with_interceptor(fake.clone(), check))
             .add_service(PlanServiceServer::with_interceptor(fake.clone(), check))
+            .add_service(UsageServiceServer::with_interceptor(fake.clone(), check))
             .add_service(ReleaseServiceServer::with_interceptor(fake.clone(), check))
             .add_service(RouteServiceServer::with_interceptor(fake.clone(), check))
             .add_service(DomainServiceServer::with_interceptor(fake.clone(), check))

@@ -14,4 +14,5 @@ mod local;
 mod releases;
 mod routes;
 mod up;
+mod usage;
 mod watch;

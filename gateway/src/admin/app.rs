@@ -18,6 +18,7 @@ mod releases;
 mod routes;
 mod tokens;
 mod upload;
+mod usage;
 mod why;
 
 use std::{fmt::Display, future::Future, str::FromStr, sync::Arc, time::Duration};

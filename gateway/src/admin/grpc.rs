@@ -14,6 +14,7 @@ mod namespaces;
 mod plans;
 mod releases;
 mod routes;
+mod usage;
 
 use std::{future::Future, sync::Arc};
 
@@ -26,7 +27,7 @@ use dunlin_proto::{
         key_service_server::KeyServiceServer, log_service_server::LogServiceServer,
         namespace_service_server::NamespaceServiceServer, plan_service_server::PlanServiceServer,
         release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
-        token_service_server::TokenServiceServer,
+        token_service_server::TokenServiceServer, usage_service_server::UsageServiceServer,
     },
 };
 use futures::FutureExt;
@@ -96,6 +97,7 @@ pub(super) fn routes(app: App) -> Routes {
         .add_service(TokenServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(PlanServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(UsageServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ReleaseServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(RouteServiceServer::new(api.clone()).max_decoding_message_size(MAX_IMPORT_MESSAGE))
         .add_service(DomainServiceServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE))
@@ -133,6 +135,7 @@ const SERVICES: &[&str] = &[
     TokenServiceServer::<Api>::NAME,
     KeyServiceServer::<Api>::NAME,
     PlanServiceServer::<Api>::NAME,
+    UsageServiceServer::<Api>::NAME,
     ReleaseServiceServer::<Api>::NAME,
     RouteServiceServer::<Api>::NAME,
     DomainServiceServer::<Api>::NAME,

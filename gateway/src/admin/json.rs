@@ -18,6 +18,7 @@ mod plans;
 mod releases;
 mod rollouts;
 mod routes;
+mod usage;
 mod versions;
 
 use axum::{Json, Router, routing::get};
@@ -60,6 +61,9 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(plans::get_key_usage))
             .routes(routes!(plans::list_plans))
             .routes(routes!(plans::put_plan, plans::delete_plan))
+            .routes(routes!(usage::list_usage))
+            .routes(routes!(usage::export_usage))
+            .routes(routes!(usage::get_budget, usage::set_budget, usage::delete_budget))
             .routes(routes!(releases::list_releases))
             .routes(routes!(releases::get_release))
             .routes(routes!(releases::diff_releases))

@@ -19,6 +19,7 @@ mod rollout;
 mod route;
 mod time;
 mod token_rule;
+mod usage;
 mod validation;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
@@ -29,13 +30,14 @@ pub(crate) use domain::{Domain, DomainList, DomainTls};
 pub(crate) use explanation::{Explanation, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
-pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit};
+pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
 pub(crate) use release::{Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease};
 pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
+pub(crate) use usage::{Budget, BudgetLimit, BudgetState, Usage, UsageList, csv};
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.
 pub(crate) fn id_in<'a>(name: &'a str, collection: &str) -> &'a str {

@@ -6,6 +6,7 @@
 mod actions;
 mod assets;
 mod audit;
+mod bars;
 mod chart;
 mod format;
 mod function;
@@ -20,6 +21,7 @@ mod shell;
 mod sign_in;
 mod stats;
 mod traffic;
+mod usage;
 mod view;
 mod worker;
 
@@ -55,6 +57,7 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}/releases", get(releases::list))
         .route("/namespaces/{namespace}/releases/{release}", get(releases::page))
         .route("/namespaces/{namespace}/releases/{release}/rollback", post(releases::rollback))
+        .route("/namespaces/{namespace}/usage", get(usage::page))
         .route("/namespaces/{namespace}/routes", get(routes::page))
         .route("/namespaces/{namespace}/cache/purge", post(routes::purge))
         .route("/namespaces/{namespace}/functions/{function}", get(function::page))

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Invocation, endpoint::Endpoint, outcome::CalledBy};
 use crate::{
+    metering::Meter,
     metrics::Calls,
     quota::Taken,
     records::{Choice, Receipt, Record, Records},
@@ -41,6 +42,7 @@ struct Open {
     stage: Stage,
     calls: Arc<Calls>,
     running: Running,
+    meter: Meter,
     _slot: Slot,
 }
 
@@ -49,6 +51,7 @@ impl Open {
     fn close(self) -> Record {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
         self.calls.ended(&self.record);
+        self.meter.count(&self.record);
         self.records.add(self.record.clone());
         self.record
     }
@@ -91,7 +94,7 @@ impl Ledger {
         invocation: &mut Invocation,
         gateway: &GatewayId,
         records: &Records,
-        (slot, calls): (Slot, Arc<Calls>),
+        (slot, calls, meter): (Slot, Arc<Calls>, Meter),
     ) -> Self {
         let demand = invocation.version.demand.clone();
         demand.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +119,7 @@ impl Ledger {
         let (records, accepted) = (records.clone(), invocation.accepted);
         let (running, called_by) = (Running(demand), invocation.called_by.take());
         let stage = Stage::Worker;
-        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, calls, running, _slot: slot })))
+        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, calls, meter, running, _slot: slot })))
     }
 
     /// The record of nothing.

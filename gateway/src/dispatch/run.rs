@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     config::DispatchConfig,
+    metering::Metering,
     metrics::Series,
     quota::Part,
     records::{Came, Choice, Records, Refusal},
@@ -65,6 +66,7 @@ struct Inner {
     activator: Activator,
     records: Records,
     series: Series,
+    metering: Metering,
     config: DispatchConfig,
     /// Invocations that run or wait.
     taken: Arc<AtomicUsize>,
@@ -77,12 +79,21 @@ impl Dispatcher {
         gateway: GatewayId,
         directory: Directory,
         activator: Activator,
-        (records, series): (Records, Series),
+        (records, series, metering): (Records, Series, Metering),
         config: DispatchConfig,
         shutdown: Shutdown,
     ) -> Self {
-        let taken = Arc::default();
-        Self(Arc::new(Inner { gateway, directory, activator, records, series, config, taken, shutdown }))
+        Self(Arc::new(Inner {
+            gateway,
+            directory,
+            activator,
+            records,
+            series,
+            metering,
+            config,
+            taken: Arc::default(),
+            shutdown,
+        }))
     }
 
     /// Whether this gateway has room for one more of a namespace, asked before anything is spent on it. What a tenant's own
@@ -117,7 +128,8 @@ pub(super) async fn invoke(
     let inner = &*dispatcher.0;
     let slot = inner.admit(&invocation).inspect_err(|error| inner.note(&mut invocation, error))?;
     let calls = inner.series.of(&invocation.function).clone();
-    let mut ledger = Ledger::begin(&mut invocation, &inner.gateway, &inner.records, (slot, calls));
+    let meter = inner.metering.meter(invocation.version.key, invocation.called_by.as_ref());
+    let mut ledger = Ledger::begin(&mut invocation, &inner.gateway, &inner.records, (slot, calls, meter));
     let mut course = Course::new(inner, invocation);
     match course.run(&mut ledger).await {
         Ok((head, call)) => course.answer(head, call, ledger).await,
@@ -200,6 +212,7 @@ impl Inner {
     /// A slot for a function's invocation, under all limits.
     fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
         self.has_room(function)?;
+        self.metering.check(&function.name)?;
         let placements = self.directory.load();
         // Without a limit it does not matter which part of it is this gateway's.
         let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };

@@ -51,9 +51,37 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
     );
     let diff = get("/api/v1/namespaces/shop/releases/2/diff?from=1").await;
     assert_eq!((&diff["from"], &diff["differences"][0]["after"]), (&json!(1), &json!("/pay")));
+    let usage = get("/api/v1/namespaces/shop/usage?by=hour,function").await;
+    let line = &usage["usage"][0];
+    assert_eq!((&line["hour"], &line["cpu_us"]), (&json!("2025-11-23T15:00:00.000Z"), &json!(5_600_000)));
+    assert_eq!((&line["key"], &line["invocations"]), (&Value::Null, &json!(1_234)));
+    let budget = get("/api/v1/namespaces/shop/budget").await;
+    assert_eq!((&budget["calls"]["state"], &budget["cpu_seconds"]), (&json!("warning"), &Value::Null));
     assert!(version["preview_urls"][0].as_str().unwrap().ends_with("/shop/checkout@2/"), "{version}");
     assert_eq!(get("/api/v1/identity").await["grants"], json!([{ "role": "operator" }]));
     assert_eq!(get("/api/v1/namespaces/shop/keys").await["keys"][0]["expire_time"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_a_table_for_other_programs_too() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |path: &str| world.get(path).bearer_auth(&token).send().await.unwrap();
+    let answer = get("/api/v1/namespaces/shop/usage.csv").await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"text/csv; charset=utf-8".parse().unwrap())
+    );
+    let text = answer.text().await.unwrap();
+    let rows: Vec<_> = text.lines().collect();
+    assert!(
+        rows[0].starts_with("hour,function,") && rows[1].starts_with("2025-11-23T15:00:00.000Z,checkout,"),
+        "{text}"
+    );
+    for wrong in ["by=day", "from=yesterday", "to=1", "page_size=0", "x=1"] {
+        let (status, error) = error(get(&format!("/api/v1/namespaces/shop/usage?{wrong}")).await).await;
+        assert_eq!((status, &error["code"]), (400, &json!("invalid_argument")), "{wrong}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

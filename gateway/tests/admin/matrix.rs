@@ -142,6 +142,8 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
     };
     let plan = v1::Plan { name: format!("{parent}/plans/none"), ..Default::default() };
     let plan = v1::PutPlanRequest { plan: Some(plan) };
+    let budget = v1::Budget { name: format!("{parent}/budget"), ..Default::default() };
+    let budget = v1::SetBudgetRequest { budget: Some(budget) };
     let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned(), tls: 0 };
     let version = format!("{function}/versions/1");
     let purge = v1::PurgeCacheRequest { parent: parent.clone(), what: Some(v1::purge_cache_request::What::All(true)) };
@@ -192,6 +194,10 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.PlanService/PutPlan", Need::Admin, plan.encode_to_vec()),
         ("dunlin.v1.PlanService/ListPlans", Need::Viewer, names(&parent)),
         ("dunlin.v1.PlanService/DeletePlan", Need::Admin, names(&format!("{parent}/plans/none"))),
+        ("dunlin.v1.UsageService/ListUsage", Need::Viewer, names(&parent)),
+        ("dunlin.v1.UsageService/SetBudget", Need::Admin, budget.encode_to_vec()),
+        ("dunlin.v1.UsageService/GetBudget", Need::Viewer, names(&format!("{parent}/budget"))),
+        ("dunlin.v1.UsageService/DeleteBudget", Need::Admin, names(&format!("{parent}/budget"))),
         ("dunlin.v1.ReleaseService/ListReleases", Need::Viewer, names(&parent)),
         ("dunlin.v1.ReleaseService/GetRelease", Need::Viewer, names(&format!("{parent}/releases/9"))),
         ("dunlin.v1.ReleaseService/DiffReleases", Need::Viewer, names(&format!("{parent}/releases/9"))),
@@ -349,6 +355,16 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/keys/{key}/usage", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/keys/{key}/rotate", Need::Admin, json!({})),
         ("delete", "/namespaces/{namespace}/keys/{key}/old-secret", Need::Admin, none.clone()),
+        ("get", "/namespaces/{namespace}/usage", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/usage.csv", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/budget", Need::Viewer, none.clone()),
+        (
+            "put",
+            "/namespaces/{namespace}/budget",
+            Need::Admin,
+            json!({ "calls": { "amount": 10, "period": "day" }, "enforce": true }),
+        ),
+        ("delete", "/namespaces/{namespace}/budget", Need::Admin, none.clone()),
         ("get", "/namespaces/{namespace}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations/{id}", Need::Viewer, none.clone()),

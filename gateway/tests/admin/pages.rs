@@ -25,6 +25,7 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/releases/2",
         "/namespaces/shop/audit?subject=%3Cscript%3Ealert(1)%3C/script%3E&action=route",
         "/audit",
+        "/namespaces/shop/usage?days=30",
         "/workers/worker-1",
     ]
     .into_iter()
@@ -241,6 +242,26 @@ async fn routes_are_shown_and_stored_answers_forgotten() {
     for wrong in [&[("what", "path"), ("value", "no path")][..], &[("what", "colour")], &[]] {
         assert_eq!(press(wrong).await.status(), 400, "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_shown_with_its_budget() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let text = world.page("/namespaces/shop/usage", &token).await.text().await.unwrap();
+    for part in [
+        "checkout",
+        "1234",
+        "5.6 s",
+        "17 of 20 calls this day",
+        "dunlin usage --since 24h --namespace shop",
+        "role=\"img\"",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    let month = world.page("/namespaces/shop/usage?days=30", &token).await.text().await.unwrap();
+    assert!(month.contains("Calls by day of UTC") && month.contains("--since 30d"));
+    assert_eq!(world.page("/namespaces/bank/usage", &token).await.status(), 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

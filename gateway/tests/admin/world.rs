@@ -9,6 +9,7 @@ mod releases;
 mod routes;
 mod scheduler;
 mod tokens;
+mod usage;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 

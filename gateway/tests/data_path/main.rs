@@ -10,6 +10,7 @@ mod configuration;
 mod connections;
 mod limits;
 mod lost;
+mod metering;
 mod routes;
 mod routing;
 mod smuggling;

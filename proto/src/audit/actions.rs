@@ -26,6 +26,10 @@ pub const ACTIONS: &[(&str, Option<&str>)] = &[
     ("ReleaseService/GetRelease", None),
     ("ReleaseService/DiffReleases", None),
     ("ReleaseService/RollbackRelease", Some("release.rollback")),
+    ("UsageService/ListUsage", None),
+    ("UsageService/GetBudget", None),
+    ("UsageService/SetBudget", Some("budget.set")),
+    ("UsageService/DeleteBudget", Some("budget.delete")),
     ("AuditService/ListAuditEntries", None),
     ("AuditService/GetAuditHead", None),
     // Calls have records, and change nothing of the platform's.

@@ -124,6 +124,7 @@ impl NamespaceService for Desk {
         let app = self.app()?;
         self.store(&request)?.namespace_delete(&target.namespace).await?;
         app.config_changed().await;
+        app.budgets.changed(&target.namespace).await;
         Ok(Response::new(v1::DeleteNamespaceResponse {}))
     }
 }

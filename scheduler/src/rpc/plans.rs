@@ -75,7 +75,7 @@ pub(super) fn plan_id(text: &str) -> Result<Option<PlanId>, ApiError> {
 }
 
 /// Seconds since 1970.
-pub(super) fn seconds_now() -> i64 {
+pub(crate) fn seconds_now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

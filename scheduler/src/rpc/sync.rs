@@ -4,6 +4,7 @@
 mod gateway;
 mod quota;
 mod report;
+mod usage;
 mod worker;
 
 use std::{future::Future, pin::Pin, time::Duration};
@@ -88,6 +89,15 @@ impl SyncService for Desk {
         let caller = permit(&request, &[Role::Gateway])?;
         let app = self.app()?;
         Ok(Response::new(quota::borrow(&app, &caller, request.into_inner()).await?))
+    }
+
+    async fn report_usage(
+        &self,
+        request: Request<wire::ReportUsageRequest>,
+    ) -> Result<Response<wire::ReportUsageResponse>, Status> {
+        let caller = permit(&request, &[Role::Gateway])?;
+        usage::report(&*self.app()?, &caller, request.into_inner()).await?;
+        Ok(Response::new(wire::ReportUsageResponse {}))
     }
 }
 

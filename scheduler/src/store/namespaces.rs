@@ -56,7 +56,7 @@ pub(super) fn missing(name: &Namespace) -> Error {
 }
 
 /// The namespace, where it is there.
-async fn namespace_find_in_tx(
+pub(super) async fn namespace_find_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {

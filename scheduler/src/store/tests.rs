@@ -14,6 +14,7 @@ mod releases;
 mod rollouts;
 mod routes;
 mod tenants;
+mod usage;
 
 use dunlin_proto::{
     ErrorCode,

@@ -95,6 +95,12 @@ async fn everything_is_asked_for(cluster: &Cluster) {
     cluster.keys().rotate_key(by(rotate)).await.unwrap();
     cluster.keys().revoke_key(by(v1::RevokeKeyRequest { name: key })).await.unwrap();
     cluster.plans().delete_plan(by(v1::DeletePlanRequest { name: named("plans/basic") })).await.unwrap();
+    let calls = Some(v1::BudgetLimit { amount: 100, period: v1::QuotaPeriod::Month.into() });
+    let budget = v1::Budget { name: named("budget"), calls, ..Default::default() };
+    let set = v1::SetBudgetRequest { budget: Some(budget) };
+    cluster.usage().set_budget(by(set)).await.unwrap();
+    let delete = v1::DeleteBudgetRequest { name: named("budget") };
+    cluster.usage().delete_budget(by(delete)).await.unwrap();
     let domain = v1::CreateDomainRequest { parent: SHOP.into(), domain: "shop.example".into(), tls: 2 };
     cluster.domains().create_domain(by(domain)).await.unwrap();
     let delete = v1::DeleteDomainRequest { name: named("domains/shop.example") };

@@ -18,6 +18,7 @@ use dunlin_proto::{
         namespace_service_client::NamespaceServiceClient, plan_service_client::PlanServiceClient,
         release_service_client::ReleaseServiceClient, route_service_client::RouteServiceClient,
         token_service_client::TokenServiceClient, upload_artifact_request::Part,
+        usage_service_client::UsageServiceClient,
     },
 };
 use dunlin_scheduler::{Config, Scheduler};
@@ -151,6 +152,10 @@ impl Cluster {
 
     pub(crate) fn plans(&self) -> PlanServiceClient<Link> {
         PlanServiceClient::new(self.link())
+    }
+
+    pub(crate) fn usage(&self) -> UsageServiceClient<Link> {
+        UsageServiceClient::new(self.link())
     }
 
     pub(crate) fn routes(&self) -> RouteServiceClient<Link> {

@@ -18,3 +18,4 @@ mod reuse;
 mod routes;
 mod sync;
 mod trust;
+mod usage;

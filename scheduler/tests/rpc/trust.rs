@@ -146,6 +146,7 @@ macro_rules! each_method {
             function_service_client::FunctionServiceClient, key_service_client::KeyServiceClient,
             namespace_service_client::NamespaceServiceClient, release_service_client::ReleaseServiceClient,
             route_service_client::RouteServiceClient, token_service_client::TokenServiceClient,
+            usage_service_client::UsageServiceClient,
         };
         let link = $link;
         macro_rules! say {
@@ -169,6 +170,8 @@ macro_rules! each_method {
         say!($gateways, ClusterServiceClient.create_join_token(v1::CreateJoinTokenRequest::default()));
         say!($gateways, AuditServiceClient.get_audit_head(v1::GetAuditHeadRequest {}));
         say!($gateways, AuditNoteServiceClient.note_attempts(internal::NoteAttemptsRequest::default()));
+        say!($gateways, UsageServiceClient.list_usage(v1::ListUsageRequest::default()));
+        say!($gateways, SyncServiceClient.report_usage(internal::ReportUsageRequest::default()));
         say!($gateways, SyncServiceClient.activate(internal::ActivateRequest::default()));
         say!($gateways, SyncServiceClient.sync_gateway(tokio_stream::iter(vec![])));
         say!($workers, SyncServiceClient.sync_worker(tokio_stream::iter(vec![])));

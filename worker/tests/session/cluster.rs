@@ -19,8 +19,8 @@ use dunlin_proto::{
     internal::v1::{
         ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, AssignedVersion, Assignment, AssignmentDelta,
         AssignmentVersion, BorrowQuotaRequest, BorrowQuotaResponse, CompiledCode, FetchCodeRequest, FetchCodeResponse,
-        InvocationPolicy, LoadState, SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
-        VersionLoad, WorkerHello, WorkerLoad, WorkerPeer, WorkerWelcome,
+        InvocationPolicy, LoadState, ReportUsageRequest, ReportUsageResponse, SyncGatewayRequest, SyncGatewayResponse,
+        SyncWorkerRequest, SyncWorkerResponse, VersionLoad, WorkerHello, WorkerLoad, WorkerPeer, WorkerWelcome,
         artifact_service_server::{ArtifactService, ArtifactServiceServer},
         sync_service_server::{SyncService, SyncServiceServer},
         sync_worker_request::Report,
@@ -150,6 +150,10 @@ impl SyncService for Scheduler {
         &self,
         _: Request<Streaming<SyncGatewayRequest>>,
     ) -> Result<Response<Self::SyncGatewayStream>, Status> {
+        Err(Status::unimplemented("no gateways here"))
+    }
+
+    async fn report_usage(&self, _: Request<ReportUsageRequest>) -> Result<Response<ReportUsageResponse>, Status> {
         Err(Status::unimplemented("no gateways here"))
     }
 

@@ -15,6 +15,7 @@ use super::{
     render, sentence,
     shell::{Section, Shell, namespaces},
     stats::Stats,
+    usage,
     view::{Badge, InvocationRow},
 };
 use crate::{
@@ -54,6 +55,8 @@ struct Overview {
     description: String,
     unreachable: Vec<String>,
     cluster_problem: Option<String>,
+    /// What there is to warn of.
+    budget: Vec<usage::Bound>,
     cluster: Option<ClusterView>,
     window: String,
     functions: Vec<FunctionRow>,
@@ -113,10 +116,11 @@ pub(super) async fn page(
     let of_namespace = v1::GetNamespaceRequest { name: name.clone() };
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
-    let (found, functions, calls, cluster, shell) = tokio::join!(
+    let (found, functions, calls, budget, cluster, shell) = tokio::join!(
         app.namespace_get(&who, of_namespace),
         app.function_list(&who, functions),
         app.invocation_list(&who, calls),
+        usage::budget(&app, &who, &namespace),
         cluster(&app, &who),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
@@ -131,6 +135,8 @@ pub(super) async fn page(
         description: found?.namespace.unwrap_or_default().description,
         unreachable: calls.unreachable,
         cluster_problem,
+        // A scheduler that is away has been said to be.
+        budget: budget.unwrap_or_default().into_iter().filter(usage::Bound::worries).collect(),
         cluster,
         window: window(calls.invocations.len()),
         functions: functions?

@@ -37,6 +37,8 @@ pub(super) enum Section {
     Routes,
     /// What callers got.
     Releases,
+    /// What was used.
+    Usage,
     /// Who may call.
     Keys,
     /// Who changed what.
@@ -84,6 +86,7 @@ impl Shell {
             (Section::Log, "Log", "/logs"),
             (Section::Routes, "Routes", "/routes"),
             (Section::Releases, "Releases", "/releases"),
+            (Section::Usage, "Usage", "/usage"),
             (Section::Keys, "Keys", "/keys"),
             (Section::Audit, "Audit", "/audit"),
         ];

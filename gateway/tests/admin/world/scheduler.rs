@@ -16,7 +16,7 @@ use dunlin_proto::{
         self, alias_service_server::AliasServiceServer, audit_service_server::AuditServiceServer,
         cluster_service_server::*, domain_service_server::*, function_service_server::*, key_service_server::*,
         namespace_service_server::*, plan_service_server::*, release_service_server::*, route_service_server::*,
-        token_service_server::*,
+        token_service_server::*, usage_service_server::*,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -52,6 +52,7 @@ impl Scheduler {
             .add_service(TokenServiceServer::with_interceptor(self.clone(), require()))
             .add_service(KeyServiceServer::with_interceptor(self.clone(), require()))
             .add_service(PlanServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(UsageServiceServer::with_interceptor(self.clone(), require()))
             .add_service(ReleaseServiceServer::with_interceptor(self.clone(), require()))
             .add_service(RouteServiceServer::with_interceptor(self.clone(), require()))
             .add_service(DomainServiceServer::with_interceptor(self.clone(), require()))
@@ -471,6 +472,13 @@ impl SyncService for Scheduler {
         // The stream lasts as long as the gateway's own.
         let up = request.into_inner().filter_map(|_| async { None });
         Ok(Response::new(stream::iter(updates).chain(up).boxed()))
+    }
+
+    async fn report_usage(
+        &self,
+        _: Request<internal::ReportUsageRequest>,
+    ) -> Result<Response<internal::ReportUsageResponse>, Status> {
+        Ok(Response::new(internal::ReportUsageResponse {}))
     }
 
     async fn borrow_quota(

@@ -13,7 +13,8 @@ use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::internal::v1::{
     ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, BorrowQuotaRequest, BorrowQuotaResponse,
     CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateDemand, RateLoan, RateLoans,
-    RateReport, SyncGatewayRequest, SyncGatewayResponse, SyncWorkerRequest, SyncWorkerResponse,
+    RateReport, ReportUsageRequest, ReportUsageResponse, SpentBudgets, SyncGatewayRequest, SyncGatewayResponse,
+    SyncWorkerRequest, SyncWorkerResponse,
     sync_gateway_request::Report,
     sync_gateway_response::Update,
     sync_service_server::{SyncService, SyncServiceServer},
@@ -34,6 +35,7 @@ pub(crate) struct Scheduler {
     pub(crate) placements: watch::Sender<Placements>,
     pub(crate) deltas: broadcast::Sender<ConfigDelta>,
     pub(crate) purges: broadcast::Sender<CachePurges>,
+    pub(crate) spent: broadcast::Sender<SpentBudgets>,
     pub(crate) seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -43,6 +45,7 @@ pub(crate) struct Scheduler {
 pub(crate) struct Seen {
     pub(crate) hellos: Mutex<Vec<GatewayHello>>,
     pub(crate) loads: Mutex<Vec<GatewayLoad>>,
+    pub(crate) usage: Mutex<Vec<ReportUsageRequest>>,
     pub(crate) activations: AtomicUsize,
     pub(crate) admissions: AtomicUsize,
 }
@@ -52,6 +55,7 @@ struct Service {
     placements: watch::Sender<Placements>,
     deltas: broadcast::Sender<ConfigDelta>,
     purges: broadcast::Sender<CachePurges>,
+    spent: broadcast::Sender<SpentBudgets>,
     seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -61,13 +65,14 @@ impl Scheduler {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (placements, deltas) = (watch::Sender::new(first), broadcast::Sender::new(16));
-        let purges = broadcast::Sender::new(16);
+        let (purges, spent) = (broadcast::Sender::new(16), broadcast::Sender::new(16));
         let (seen, shutdown) = (Arc::<Seen>::default(), Shutdown::default());
         let service = Service {
             config: config.clone(),
             placements: placements.clone(),
             deltas: deltas.clone(),
             purges: purges.clone(),
+            spent: spent.clone(),
             seen: seen.clone(),
             shutdown: shutdown.clone(),
         };
@@ -79,7 +84,7 @@ impl Scheduler {
                 () = ended.begun() => {}
             }
         });
-        Self { address, config, placements, deltas, purges, seen, shutdown }
+        Self { address, config, placements, deltas, purges, spent, seen, shutdown }
     }
 
     /// Goes away.
@@ -128,7 +133,7 @@ impl SyncService for Service {
         let (updates, stream) = mpsc::channel(16);
         let (config, seen, shutdown) = (self.config.clone(), self.seen.clone(), self.shutdown.clone());
         let (mut placements, mut deltas) = (self.placements.subscribe(), self.deltas.subscribe());
-        let mut purges = self.purges.subscribe();
+        let (mut purges, mut spent) = (self.purges.subscribe(), self.spent.subscribe());
         self.shutdown.spawn(async move {
             let update = |update| Ok(SyncGatewayResponse { update: Some(update) });
             updates.send(update(Update::Config(config))).await.ok()?;
@@ -139,6 +144,7 @@ impl SyncService for Service {
                     changed = placements.changed() => changed.ok()?,
                     delta = deltas.recv() => updates.send(update(Update::ConfigDelta(delta.ok()?))).await.ok()?,
                     these = purges.recv() => updates.send(update(Update::CachePurges(these.ok()?))).await.ok()?,
+                    these = spent.recv() => updates.send(update(Update::SpentBudgets(these.ok()?))).await.ok()?,
                     report = reports.next() => match report?.ok()?.report? {
                         Report::Hello(hello) => seen.hellos.lock().unwrap().push(hello),
                         Report::Load(load) => seen.loads.lock().unwrap().push(load),
@@ -154,6 +160,19 @@ impl SyncService for Service {
     async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {
         self.seen.activations.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(ActivateResponse {}))
+    }
+
+    /// Takes every report; the answer to the first is lost.
+    async fn report_usage(
+        &self,
+        request: Request<ReportUsageRequest>,
+    ) -> Result<Response<ReportUsageResponse>, Status> {
+        let mut usage = self.seen.usage.lock().unwrap();
+        usage.push(request.into_inner());
+        if usage.len() == 1 {
+            return Err(Status::unavailable("the answer was lost"));
+        }
+        Ok(Response::new(ReportUsageResponse {}))
     }
 
     async fn borrow_quota(&self, _: Request<BorrowQuotaRequest>) -> Result<Response<BorrowQuotaResponse>, Status> {

@@ -22,6 +22,7 @@ use super::{super::snapshot, Desk, Ends, first, over, read, report};
 use crate::{
     acme::{Challenge, Change, Published, Served},
     app::App,
+    budgets::SpentBudget,
     catalog::Catalog,
     cluster::Session,
     config::ChallengeKind,
@@ -43,6 +44,7 @@ pub(super) async fn open(
     let held = report::held_rates(&hello.held_rates);
     let purged = hello.purged.as_ref().map(position);
     let certified = hello.certificates.as_ref().map(certified_position);
+    let refuses = hello.budgets;
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
@@ -66,7 +68,7 @@ pub(super) async fn open(
     };
     read(desk, &ended, follow(app.clone(), gateway.clone(), session, reports), left);
     let lent = Lent { app: app.clone(), gateway, session, told };
-    Ok(updates(desk.clone(), &app, (has, purged, certified), ended, lent))
+    Ok(updates(desk.clone(), &app, (has, purged, certified, refuses), ended, lent))
 }
 
 /// What one stream says of limited rates.
@@ -136,7 +138,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
 fn updates(
     desk: Desk,
     app: &App,
-    (has, mut purged, certified): (u64, Option<Position>, Option<Position>),
+    (has, mut purged, certified, refuses): (u64, Option<Position>, Option<Position>, bool),
     ended: CancellationToken,
     lent: Lent,
 ) -> impl Stream<Item = Result<wire::SyncGatewayResponse, Status>> + Send + use<> {
@@ -145,6 +147,7 @@ fn updates(
     let mut purges = app.board.purges();
     let (mut published, mut told) = (app.board.certificates(), None);
     let (mut judged, mut watched) = (app.rollouts.watched(), None);
+    let (mut spent, mut refused) = (app.budgets.spent(), None);
     let token_keys = snapshot::token_keys(&desk.tokens);
     let say = |update| Ok(wire::SyncGatewayResponse { update: Some(update) });
     async_stream::stream! {
@@ -173,8 +176,12 @@ fn updates(
             if let Some(update) = to_watch(&mut judged, &mut watched) {
                 yield say(Update::Watched(update));
             }
+            if refuses && let Some(update) = to_refuse(&mut spent, &mut refused) {
+                yield say(Update::SpentBudgets(update));
+            }
             tokio::select! {
                 changed = judged.changed() => if changed.is_err() { return },
+                changed = spent.changed() => if changed.is_err() { return },
                 changed = published.changed() => if changed.is_err() { return },
                 changed = purges.changed() => if changed.is_err() { return },
                 changed = catalogs.changed() => if changed.is_err() { return },
@@ -223,6 +230,28 @@ fn to_watch(
     let versions = now.iter().map(|key| (*key).into()).collect();
     *told = Some(now);
     Some(wire::WatchedVersions { versions })
+}
+
+/// The budgets that are used up, where this stream has told nothing yet, or of others.
+fn to_refuse(
+    spent: &mut watch::Receiver<Arc<Vec<SpentBudget>>>,
+    told: &mut Option<Arc<Vec<SpentBudget>>>,
+) -> Option<wire::SpentBudgets> {
+    let now = spent.borrow_and_update().clone();
+    if told.as_ref().is_some_and(|told| *told == now) {
+        return None;
+    }
+    let budget = |spent: &SpentBudget| wire::SpentBudget {
+        namespace: spent.namespace.to_string(),
+        cpu: spent.cpu,
+        used: spent.used,
+        allowed: spent.allowed,
+        period_start: spent.period.0,
+        period_end: spent.period.1,
+    };
+    let budgets = now.iter().map(budget).collect();
+    *told = Some(now);
+    Some(wire::SpentBudgets { budgets })
 }
 
 /// The certificates and challenges that this stream has not told of, where the gateway has not said that it has them.

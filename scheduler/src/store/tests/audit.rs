@@ -184,6 +184,10 @@ async fn everything_is_done(store: &Store) {
     store.key_revoke(&name).await.unwrap();
     store.key_revoke(&name).await.unwrap();
     store.plan_delete(&plan.name).await.unwrap();
+    let calls = Some(dunlin_proto::model::BudgetLimit { amount: 100, period: dunlin_proto::model::QuotaPeriod::Month });
+    let budget = dunlin_proto::model::Budget { cpu: None, calls, warn_percent: 80, enforce: false };
+    store.budget_set(&shop, &budget).await.unwrap();
+    store.budget_delete(&shop).await.unwrap();
     let domain = "namespaces/shop/domains/shop.example".parse().unwrap();
     let domain = DomainRecord { name: domain, creator: String::new(), create_time: Time(1), tls: DomainTls::None };
     store.domain_create(&domain).await.unwrap();

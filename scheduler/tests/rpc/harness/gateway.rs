@@ -7,8 +7,8 @@ use std::{
 
 use dunlin_proto::internal::v1::{
     CachePurges, Certificates, CertificatesPosition, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad,
-    Placements, PurgePosition, RateLoan, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes,
-    VersionRef, WatchedVersions, sync_gateway_request::Report, sync_gateway_response::Update,
+    Placements, PurgePosition, RateLoan, SpentBudgets, SyncGatewayRequest, SyncGatewayResponse, VersionDemand,
+    VersionOutcomes, VersionRef, WatchedVersions, sync_gateway_request::Report, sync_gateway_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,6 +31,8 @@ pub(crate) struct Received {
     pub(crate) certificates: Vec<Certificates>,
     /// The versions that it was told to count the calls of, the newest last.
     pub(crate) watched: Vec<WatchedVersions>,
+    /// The budgets that it was told are used up, the newest last.
+    pub(crate) spent: Vec<SpentBudgets>,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -65,6 +67,7 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         held_rates: Vec::new(),
         purged: Some(PurgePosition::default()),
         certificates: Some(CertificatesPosition::default()),
+        budgets: true,
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -153,6 +156,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
         Update::CachePurges(purges) => received.purges.push(purges),
         Update::Certificates(certificates) => received.certificates.push(certificates),
         Update::Watched(watched) => received.watched.push(watched),
+        Update::SpentBudgets(spent) => received.spent.push(spent),
     }
 }
 
