@@ -202,6 +202,9 @@ mod tests {
                 ..Receipt::default()
             },
             request_id: String::new(),
+            weight: 1,
+            hint: String::new(),
+            came: crate::records::Came::default(),
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) enum Reason {
     NotFound,
     Rate,
     Quota,
+    Budget,
     Concurrency,
     Busy,
     Unavailable,
@@ -20,12 +21,13 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::Rate,
         Self::Quota,
+        Self::Budget,
         Self::Concurrency,
         Self::Busy,
         Self::Unavailable,
@@ -42,6 +44,7 @@ impl Reason {
             Self::NotFound => "not_found",
             Self::Rate => "rate",
             Self::Quota => "quota",
+            Self::Budget => "budget",
             Self::Concurrency => "concurrency",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
@@ -58,6 +61,7 @@ impl Reason {
             return Some(match exceeded.kind {
                 LimitKind::Rate { .. } => Self::Rate,
                 LimitKind::Quota { .. } => Self::Quota,
+                LimitKind::Budget { .. } => Self::Budget,
                 LimitKind::Concurrency => Self::Concurrency,
             });
         }

@@ -135,7 +135,8 @@ impl TryFrom<Words> for Caller {
         }
         // What its token let it do is not kept, and is not asked of a record.
         let (expires, grants) = (SystemTime::UNIX_EPOCH, Vec::new());
-        Ok(Self::Token(Arc::new(Principal { subject, issuer, expires, grants })))
+        let (token_id, origin) = (String::new(), crate::auth::Origin::default());
+        Ok(Self::Token(Arc::new(Principal { subject, issuer, expires, grants, token_id, origin })))
     }
 }
 
@@ -158,7 +159,9 @@ mod tests {
 
     fn token() -> Caller {
         let (subject, issuer) = ("zoe".to_owned(), "https://id.example".to_owned());
-        Caller::Token(Arc::new(Principal { subject, issuer, expires: SystemTime::UNIX_EPOCH, grants: Vec::new() }))
+        let (expires, grants, token_id) = (SystemTime::UNIX_EPOCH, Vec::new(), String::new());
+        let origin = crate::auth::Origin::default();
+        Caller::Token(Arc::new(Principal { subject, issuer, expires, grants, token_id, origin }))
     }
 
     #[test]

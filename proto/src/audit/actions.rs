@@ -110,7 +110,9 @@ mod tests {
     fn what_is_named_like_a_change_has_an_action() {
         for (method, action) in ACTIONS {
             let name = method.rsplit('/').next().unwrap();
-            let reads = ["Get", "List", "Read", "Export", "Invoke"].iter().any(|verb| name.starts_with(verb));
+            let reads = ["Get", "List", "Read", "Export", "Explain", "Diff", "Invoke"]
+                .iter()
+                .any(|verb| name.starts_with(verb));
             assert_eq!(action.is_none(), reads, "{method}");
         }
         assert_eq!(action_of("KeyService/RotateKey"), Some("key.rotate"));

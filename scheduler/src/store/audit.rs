@@ -95,7 +95,7 @@ async fn entry_insert_in_tx(tx: &mut Transaction<'static, Any>, entry: &Entry, h
 }
 
 /// What was sent is text of any kind; a database takes no NUL.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|letter| *letter != '\0').take(512).collect()
 }
 

@@ -11,7 +11,7 @@ use dunlin_proto::{
 use serde::Serialize;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 
-use super::{Store, aliases, functions, namespaces::namespace_fetch_in_tx, retried, routes, row};
+use super::{Store, aliases, audit::clean, functions, namespaces::namespace_fetch_in_tx, retried, routes, row};
 use crate::{
     error::Error,
     model::{AliasRecord, Time},
@@ -234,7 +234,8 @@ impl Store {
             part_write_in_tx(tx, namespace, number, ("route", name.as_str()), route).await?;
         }
         let sql = "INSERT INTO releases (namespace, number, cause, actor, create_time) VALUES ($1, $2, $3, $4, $5)";
-        let query = sqlx::query(sql).bind(namespace.as_str()).bind(number).bind(cause).bind(&*self.author.subject);
+        let query =
+            sqlx::query(sql).bind(namespace.as_str()).bind(number).bind(cause).bind(clean(&self.author.subject));
         query.bind(Time::now().0).execute(&mut **tx).await?;
         release_forget_in_tx(tx, namespace, number).await
     }
