@@ -6,6 +6,7 @@ mod adapt;
 mod check;
 mod cli;
 mod detect;
+mod names;
 mod offered;
 mod strip;
 

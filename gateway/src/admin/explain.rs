@@ -13,11 +13,10 @@ use std::{
 use dunlin_proto::{ids::InvocationId, v1};
 
 use super::model::id_in;
+use crate::dispatch::wire::FRAME;
 
 /// Frames of a backtrace that are shown.
 const MAX_FRAMES: usize = 32;
-/// How the frames begin in the words of a worker about a trap.
-const FRAME: &str = "\n  at ";
 
 /// The record that is meant by an id: the one that has it, otherwise the newest whose caller gave it.
 pub(super) fn of(found: Vec<v1::Invocation>, id: &str) -> Option<v1::Invocation> {

@@ -140,7 +140,7 @@ pub(super) async fn invoke(
             if let Some((call, reason)) = call {
                 call.cancel(reason, Some(ledger));
             }
-            Err(error)
+            Err(wire::for_caller(error))
         }
     }
 }
@@ -484,7 +484,7 @@ impl<'a> Course<'a> {
         body.gather().await;
         if let Some(error) = body.early_error() {
             body.answered(error.code.http_status());
-            return Err(error);
+            return Err(wire::for_caller(error));
         }
         Ok(response(status, wire::header_map(head.headers), body, &parts))
     }

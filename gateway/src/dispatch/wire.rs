@@ -11,6 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::records::Receipt;
 
+/// How each frame begins that a worker writes behind the words about a trap.
+pub(crate) const FRAME: &str = "\n  at ";
+
 /// A version as messages name it.
 pub(crate) fn version_ref(key: VersionKey) -> VersionRef {
     VersionRef { function_uid: key.function.to_string(), number: key.number.get() }
@@ -76,6 +79,14 @@ pub(super) fn end_error(end: &End) -> Option<ApiError> {
     })
 }
 
+/// The same error as callers may read it: where in the function it was is for its developers, who find it in the record.
+pub(super) fn for_caller(mut error: ApiError) -> ApiError {
+    if let Some(end) = error.message.find(FRAME) {
+        error.message.truncate(end);
+    }
+    error
+}
+
 /// What a refusal says.
 pub(super) fn refusal_error(refusal: Refusal) -> ApiError {
     let code = ErrorCode::from_text(&refusal.code).unwrap_or(ErrorCode::Unavailable);
@@ -103,6 +114,14 @@ mod tests {
         let map = header_map(sent);
         assert_eq!(map.len(), 2);
         assert_eq!(headers(&map).len(), 2);
+    }
+
+    #[test]
+    fn callers_learn_that_a_function_trapped_and_not_where() {
+        let error = ApiError::new(ErrorCode::FunctionFailed, "it trapped: unreachable\n  at card\n  at charge");
+        assert_eq!(for_caller(error).message, "it trapped: unreachable");
+        let plain = ApiError::new(ErrorCode::FunctionFailed, "it ended");
+        assert_eq!(for_caller(plain.clone()), plain);
     }
 
     #[test]
