@@ -1,12 +1,14 @@
 //! The course of one invocation: a session, a beginning, the answer's head; and another session where it is safe. What a
-//! single try can come to is in `attempt.rs`.
+//! single try can come to is in `attempt.rs`, whether it may begin in `run/admission.rs`.
+
+mod admission;
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use dunlin_process::shutdown::Shutdown;
@@ -15,7 +17,6 @@ use dunlin_proto::{
     ids::GatewayId,
     internal::v1::{Begin, Head},
     model::to_wire_duration,
-    names::FunctionRef,
 };
 use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until};
@@ -29,7 +30,7 @@ use super::{
     health::{Fault, most_out},
     pick::pick,
     placement::Directory,
-    record::{Ledger, Slot, Stage},
+    record::{Ledger, Stage},
     request::{BodyError, Pump, RequestBody},
     response::{accepts_trailers, response},
     session::Session,
@@ -40,8 +41,7 @@ use crate::{
     config::DispatchConfig,
     metering::Metering,
     metrics::Series,
-    quota::Part,
-    records::{Came, Choice, Records, Refusal},
+    records::{Choice, Records},
     routes::{Function, Version},
 };
 
@@ -168,58 +168,6 @@ struct Found {
     endpoint: Arc<Endpoint>,
     session: Arc<Session>,
     role: Role,
-}
-
-impl Inner {
-    /// Whether there is room for a function's invocation besides those of others.
-    fn has_room(&self, function: &Function) -> Result<(), ApiError> {
-        let (taken, most) = (self.taken.load(Ordering::Relaxed), self.config.in_flight);
-        if function.quota.leaves_room(taken, most) { Ok(()) } else { Err(saturated()) }
-    }
-
-    /// A slot for an invocation, under all limits and where workers have room.
-    fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
-        let slot = self.slot(&invocation.function)?;
-        // Workers had no room for the version lately.
-        let refusal = invocation.version.demand.throttle().refuses(rand::random(), Instant::now());
-        refusal.map_or(Ok(slot), Err)
-    }
-
-    /// Notes that an invocation is refused before it has a record.
-    fn note(&self, invocation: &mut Invocation, error: &ApiError) {
-        let Came { route, caller, .. } = std::mem::take(&mut invocation.came);
-        let FunctionRef { namespace, function } = invocation.function.name.clone();
-        let took = invocation.accepted.elapsed();
-        self.records.refuse(Refusal {
-            id: invocation.id,
-            namespace: Some(namespace),
-            function: Some(function),
-            route,
-            caller,
-            address: Some(invocation.remote_address),
-            start_time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
-            took,
-            method: invocation.request.method().to_string(),
-            path: format!("{}{}", invocation.base_path, invocation.request.uri().path()),
-            gateway: self.gateway.clone(),
-            code: error.code,
-            error: error.message.clone(),
-            hint: error.hint.clone().unwrap_or_default(),
-            request_id: invocation.request_id.clone(),
-        });
-    }
-
-    /// A slot for a function's invocation, under all limits.
-    fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
-        self.has_room(function)?;
-        self.metering.check(&function.name)?;
-        let placements = self.directory.load();
-        // Without a limit it does not matter which part of it is this gateway's.
-        let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };
-        let part = Part::of(gateways.iter().map(|peer| peer.gateway.as_str()), self.gateway.as_str());
-        let taken = function.quota.take(part, &function.name)?;
-        Slot::take(&self.taken, self.config.in_flight, taken).ok_or_else(saturated)
-    }
 }
 
 struct Course<'a> {

@@ -1,0 +1,67 @@
+//! Whether an invocation may begin: the gateway's own room, the limits of its function and namespace, and what workers said of
+//! the version lately. Who is refused here leaves a note. Rates and quotas of callers are `crate::limits`'s.
+
+use std::{sync::atomic::Ordering, time::SystemTime};
+
+use dunlin_proto::{ApiError, names::FunctionRef};
+use tokio::time::Instant;
+
+use super::{Inner, saturated};
+use crate::{
+    dispatch::{Invocation, record::Slot},
+    quota::Part,
+    records::{Came, Refusal},
+    routes::Function,
+};
+
+impl Inner {
+    /// Whether there is room for a function's invocation besides those of others.
+    pub(super) fn has_room(&self, function: &Function) -> Result<(), ApiError> {
+        let (taken, most) = (self.taken.load(Ordering::Relaxed), self.config.in_flight);
+        if function.quota.leaves_room(taken, most) { Ok(()) } else { Err(saturated()) }
+    }
+
+    /// A slot for an invocation, under all limits and where workers have room.
+    pub(super) fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
+        let slot = self.slot(&invocation.function)?;
+        // Workers had no room for the version lately.
+        let refusal = invocation.version.demand.throttle().refuses(rand::random(), Instant::now());
+        refusal.map_or(Ok(slot), Err)
+    }
+
+    /// Notes that an invocation is refused before it has a record.
+    pub(super) fn note(&self, invocation: &mut Invocation, error: &ApiError) {
+        let Came { route, caller, .. } = std::mem::take(&mut invocation.came);
+        let FunctionRef { namespace, function } = invocation.function.name.clone();
+        let took = invocation.accepted.elapsed();
+        self.records.refuse(Refusal {
+            id: invocation.id,
+            namespace: Some(namespace),
+            function: Some(function),
+            route,
+            caller,
+            address: Some(invocation.remote_address),
+            start_time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            took,
+            method: invocation.request.method().to_string(),
+            path: format!("{}{}", invocation.base_path, invocation.request.uri().path()),
+            gateway: self.gateway.clone(),
+            code: error.code,
+            error: error.message.clone(),
+            hint: error.hint.clone().unwrap_or_default(),
+            request_id: invocation.request_id.clone(),
+        });
+    }
+
+    /// A slot for a function's invocation, under all limits.
+    fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
+        self.has_room(function)?;
+        self.metering.check(&function.name)?;
+        let placements = self.directory.load();
+        // Without a limit it does not matter which part of it is this gateway's.
+        let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };
+        let part = Part::of(gateways.iter().map(|peer| peer.gateway.as_str()), self.gateway.as_str());
+        let taken = function.quota.take(part, &function.name)?;
+        Slot::take(&self.taken, self.config.in_flight, taken).ok_or_else(saturated)
+    }
+}
