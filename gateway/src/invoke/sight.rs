@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use dunlin_proto::{
     ApiError,
-    ids::{FunctionName, GatewayId, InvocationId, Namespace},
+    ids::{GatewayId, InvocationId, Namespace},
 };
 use http::{Method, Uri};
 use tokio::time::Instant;
@@ -87,7 +87,7 @@ impl Sight {
         Refusal {
             id: self.id,
             namespace: named.map(|name| name.namespace.clone()).or_else(|| self.namespace.clone()),
-            function: named.map(|name| -> FunctionName { name.function.clone() }),
+            function: named.map(|name| name.function.clone()),
             route: self.route.clone(),
             caller: self.caller.clone(),
             address: self.address,

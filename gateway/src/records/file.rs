@@ -189,7 +189,9 @@ pub(super) mod tests {
             serde_json::to_writer(&file, &record("shop", "pay")).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
         };
-        (write(1, 8), write(2, 6), write(3, 0));
+        for (number, days) in [(1, 8), (2, 6), (3, 0)] {
+            write(number, days);
+        }
         assert_eq!(read(folder.path(), &config).len(), 2);
     }
 
