@@ -253,7 +253,7 @@ async fn usage_is_shown_with_its_budget() {
         "checkout",
         "1234",
         "5.6 s",
-        "17 of 20 calls this day",
+        "17 of 20 calls today",
         "dunlin usage --since 24h --namespace shop",
         "role=\"img\"",
     ] {

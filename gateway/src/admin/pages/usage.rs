@@ -134,8 +134,8 @@ fn bounds(budget: &Budget) -> Vec<Bound> {
     let bounds = [(&budget.calls, "calls"), (&budget.cpu_seconds, "CPU seconds")];
     let bounds = bounds.into_iter().filter_map(|(bound, what)| Some((bound.as_ref()?, what)));
     let shown = bounds.map(|(bound, what)| {
-        let period = if bound.period == crate::admin::model::QuotaPeriod::Day { "day" } else { "month" };
-        let text = format!("{} of {} {what} this {period}", bound.used, bound.amount);
+        let when = if bound.period == crate::admin::model::QuotaPeriod::Day { "today" } else { "this month" };
+        let text = format!("{} of {} {what} {when}", bound.used, bound.amount);
         let (class, note) = match bound.state {
             BudgetState::Ok => ("ok", "within the budget"),
             BudgetState::Warning => ("warn", "much of it is used"),
