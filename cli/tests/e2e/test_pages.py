@@ -274,7 +274,7 @@ def test_pages_forbid_what_they_do_not_need(cluster):
     assert "no-store" in headers["cache-control"]
 
 
-PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations", "/routes", "/releases", "/usage", "/keys", "/audit"]
+PAGES = ["", "/functions/greeter", "/functions/greeter/logs", "/invocations", "/routes", "/releases", "/usage", "/usage?days=30", "/keys", "/audit"]
 
 
 def test_phone_width_needs_no_sideways_scrolling(visit, cluster, shop):
