@@ -14,7 +14,7 @@ pub(super) fn of(record: &v1::Invocation, trapped: bool) -> String {
     match code {
         ErrorCode::FunctionFailed if trapped => {
             format!(
-                "the guest trapped in the functions below, innermost first; what it wrote before: dunlin logs {function}"
+                "the guest trapped where its backtrace says, innermost function first; what it wrote before: dunlin logs {function}"
             )
         }
         ErrorCode::FunctionFailed => format!("the function's own log says more: dunlin logs {function}"),

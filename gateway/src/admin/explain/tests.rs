@@ -136,7 +136,7 @@ fn a_trap_has_its_backtrace_beside_its_words() {
 940 answer 502
 at charge
 at _start
-the guest trapped in the functions below, innermost first; what it wrote before: dunlin logs pay";
+the guest trapped where its backtrace says, innermost function first; what it wrote before: dunlin logs pay";
     assert_eq!(text(trapped, &[]), expected);
 }
 

@@ -20,12 +20,15 @@ use super::{
     shell::{Section, Shell},
     view::{Badge, InvocationRow, LineRow, visible},
 };
-use crate::admin::{
-    app::App,
-    fault::Fault,
-    model::{Explanation, ExplanationStep as Step, Invocation, InvocationList, LogLine},
-    params::Named,
-    session::Visitor,
+use crate::{
+    admin::{
+        app::App,
+        fault::Fault,
+        model::{Explanation, ExplanationStep as Step, Invocation, InvocationList, LogLine},
+        params::Named,
+        session::Visitor,
+    },
+    dispatch::wire::FRAME,
 };
 
 /// Which invocations a list shows.
@@ -177,7 +180,7 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         method: call.method,
         path: call.path,
         outcome: call.outcome,
-        error: visible(&call.error),
+        error: visible(call.error.split(FRAME).next().unwrap_or_default()),
         worker: call.worker,
         request_id: call.request_id,
     })
