@@ -115,13 +115,21 @@ pub(crate) fn response(error: &ApiError, request_id: &str) -> Response<Bytes> {
     if let Some(after) = error.retry_after.or(busy.then_some(Duration::from_secs(1))) {
         headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
     }
-    if let Some(scope) = &error.scope {
+    if let Some(scope) = needed_scope(error) {
         say_scope(headers, scope);
     }
     if let Some(exceeded) = &error.exceeded {
         say_limit(headers, exceeded, error.retry_after.unwrap_or_default());
     }
     response
+}
+
+/// The field of a violation that names the scopes which a token would need, with spaces between.
+pub(crate) const SCOPE: &str = "scope";
+
+fn needed_scope(error: &ApiError) -> Option<&str> {
+    let lacks = |violation: &&Violation| error.code == ErrorCode::PermissionDenied && violation.field == SCOPE;
+    error.violations.iter().find(lacks).map(|violation| violation.message.as_str())
 }
 
 /// Says which scopes a token would need (RFC 6750 3.1). They have no quotes and backslashes.

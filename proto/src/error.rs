@@ -149,8 +149,6 @@ pub struct ApiError {
     pub exceeded: Option<Box<Exceeded>>,
     /// Everything that is wrong with a caller's request. It does not travel between processes either.
     pub violations: Box<[Violation]>,
-    /// The scopes that a token would need (RFC 6749 3.3), with spaces between. It does not travel between processes either.
-    pub scope: Option<Box<str>>,
 }
 
 /// Something that is wrong with a request.
@@ -221,7 +219,6 @@ impl ApiError {
             retry_after: None,
             exceeded: None,
             violations: Box::default(),
-            scope: None,
         }
     }
 
@@ -267,12 +264,6 @@ impl ApiError {
         Self { violations: violations.into(), ..self }
     }
 
-    /// Says which scopes a token would need.
-    #[must_use]
-    pub fn scope(self, scope: impl Into<Box<str>>) -> Self {
-        Self { scope: Some(scope.into()), ..self }
-    }
-
     /// Whether somebody else may have more luck: nothing has run.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
@@ -307,7 +298,6 @@ impl From<Status> for ApiError {
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             exceeded: None,
             violations: Box::default(),
-            scope: None,
             message: status.message().to_owned(),
         }
     }

@@ -77,7 +77,7 @@ impl App {
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
         let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
         shutdown.spawn(acme.run(shutdown.clone()));
-        let rollouts = Arc::new(Rollouts::new(store.clone(), catalog.clone()));
+        let rollouts = Arc::new(Rollouts::new(&store, catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
         let budgets = Arc::new(Budgets::load(store.clone()).await?);
         shutdown.spawn(budgets.clone().run(shutdown.clone()));

@@ -81,7 +81,7 @@ struct Fresh {
 }
 
 impl Rollouts {
-    pub(crate) fn new(store: Store, catalog: Arc<CatalogKeeper>) -> Self {
+    pub(crate) fn new(store: &Store, catalog: Arc<CatalogKeeper>) -> Self {
         let (counted, watched) = (Counted::default(), watch::Sender::default());
         let store = store.acting(ACTOR);
         Self { store, catalog, counted, watched, state: Mutex::default() }

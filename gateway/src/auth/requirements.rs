@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_proto::{ApiError, ErrorCode, route::TokenRule};
+use dunlin_proto::{ApiError, ErrorCode, error::Violation, route::TokenRule};
 use serde_json::{Map, Value};
 
 use super::Verified;
+use crate::error::SCOPE;
 
 /// The names under which issuers put scopes: the standard's (RFC 8693 4.2, RFC 9068 2.2.3), and one that is as common.
 const SCOPES: [&str; 2] = ["scope", "scp"];
@@ -25,8 +26,10 @@ impl Verified {
             return denied("the route does not take tokens for this audience".to_owned());
         }
         if let Some(scope) = rule.scopes.iter().find(|scope| !has_scope(&self.claims, scope)) {
-            let needed = rule.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-            return denied(format!("the token lacks the scope {scope}")).map_err(|error| error.scope(needed));
+            let message = rule.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+            let needed = Violation { field: SCOPE.to_owned(), message };
+            return denied(format!("the token lacks the scope {scope}"))
+                .map_err(|error| error.violations(vec![needed]));
         }
         match rule.claims.iter().find(|(name, values)| !has_one(self.claims.get(name.as_str()), values)) {
             Some((name, _)) => {
@@ -108,7 +111,7 @@ mod tests {
         ] {
             let error = refused("i", bad.clone(), &both).unwrap();
             assert_eq!(error.code, ErrorCode::PermissionDenied);
-            assert_eq!(error.scope.as_deref(), Some("orders:read orders:write"), "{bad}");
+            assert_eq!(error.violations[0].message, "orders:read orders:write", "{bad}");
         }
     }
 
@@ -120,7 +123,7 @@ mod tests {
             assert_eq!(refused("i", with(good.clone()), &wanted), None, "{good}");
         }
         for bad in [json!("Sales"), json!([]), json!(null), json!([["sales"]]), json!({"sales": 1}), json!(7.5)] {
-            assert!(refused("i", with(bad.clone()), &wanted).unwrap().scope.is_none(), "{bad}");
+            assert!(refused("i", with(bad.clone()), &wanted).unwrap().violations.is_empty(), "{bad}");
         }
         assert!(refused("i", json!({"department": "sales"}), &wanted).is_some());
     }

@@ -182,7 +182,7 @@ pub(super) async fn page(
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),
         slider: slider(&function, &versions.versions).filter(|_| may_deploy),
-        rollout: rollout.map(|rollout| RolloutNote::new(rollout, now)),
+        rollout: rollout.as_ref().map(|rollout| RolloutNote::new(rollout, now)),
         aliases: alias_rows(aliases?),
         current: current(&function, &versions.versions),
         more_versions: !versions.next_page_token.is_empty(),

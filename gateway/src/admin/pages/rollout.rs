@@ -25,7 +25,7 @@ pub(super) struct RolloutNote {
 
 impl RolloutNote {
     /// The note about a rollout.
-    pub(super) fn new(rollout: Rollout, now: SystemTime) -> Self {
+    pub(super) fn new(rollout: &Rollout, now: SystemTime) -> Self {
         let running = rollout.state == RolloutState::Running;
         let at = usize::try_from(rollout.step).ok().and_then(|step| step.checked_sub(1));
         let percent = at.and_then(|at| rollout.steps.get(at)).copied().unwrap_or(100);

@@ -127,7 +127,7 @@ impl Judge {
     async fn new(bench: &Bench) -> Self {
         let catalog = Arc::new(CatalogKeeper::load(bench.store.clone()).await.unwrap());
         let function = bench.store.function_fetch(&function("shop", "till")).await.unwrap().uid;
-        Self { rollouts: Rollouts::new(bench.store.clone(), catalog.clone()), catalog, function }
+        Self { rollouts: Rollouts::new(&bench.store, catalog.clone()), catalog, function }
     }
 
     /// A gateway says how many calls the versions have had by now, of them so many failures, and of how many callers.
@@ -209,7 +209,7 @@ async fn a_fresh_version_is_noticed_between_two_looks(bench: &Bench) {
     deploy(bench, &function("shop", "other")).await;
     let till = function("shop", "till");
     let judge = Arc::new(CatalogKeeper::load(bench.store.clone()).await.unwrap());
-    let rollouts = Rollouts::new(bench.store.clone(), judge.clone());
+    let rollouts = Rollouts::new(&bench.store, judge.clone());
     rollouts.look(Instant::now()).await.unwrap();
     deploy(bench, &till).await;
     deploy(bench, &till).await;
