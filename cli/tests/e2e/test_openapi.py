@@ -40,6 +40,8 @@ def workers_taken_back(cluster):
             assert client.post(f"/api/v1/workers/{worker}/drain", json={"resume": True}).status_code == 200
 
 
+# It sets budgets that are used up at once.
+@pytest.mark.expects_log("a budget is used")
 @pytest.mark.timeout(240)
 def test_schemathesis_finds_no_difference(cluster, api, namespace, document, workers_taken_back, tmp_path):
     api.deploy(namespace, "fn", guests.LOG)
