@@ -55,7 +55,13 @@ def test_what_is_no_worse_gets_all_calls_step_by_step(cluster, namespace, deploy
     assert f"30 % of the calls of {namespace}/till go to version 2" in said.err
     path = f"/{namespace}/till/"
     assert {"old", "new"} == set(texts(cluster, path, 40)), "calls are divided as soon as the command has returned"
-    eventually(lambda: rollout(dunlin)["new_tally"]["calls"] > 0 or texts(cluster, path) and False, what="counts of the new version")
+
+    def counted():
+        texts(cluster, path)
+        found = rollout(dunlin)
+        return found["state"] != "running" or found["new_tally"]["calls"] > 0
+
+    eventually(counted, what="counts of the new version")
     found = until_over(cluster, path, dunlin)
     assert found["state"] == "promoted" and found["step"] == 3, found
     assert set(texts(cluster, path)) == {"new"}
