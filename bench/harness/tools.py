@@ -129,11 +129,11 @@ def quantiles(values):
     }
 
 
-def eventually(check, seconds, what):
-    """Waits until `check` gives something true, and returns it."""
+def eventually(check, seconds, what, every=0.02):
+    """Waits until `check` gives something true, looking `every` so many seconds, and returns it."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         if time.monotonic() > deadline:
             raise SystemExit(f"error: {what} was not so within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(every)
     return found

@@ -82,6 +82,9 @@ enum Command {
         /// Threads
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// NAME: VALUE of a header of each answer; may be repeated
+        #[arg(long = "header")]
+        headers: Vec<String>,
     },
     /// Starts a program, times its first answer, and reads its memory at rest
     Start {
@@ -148,7 +151,9 @@ fn run(command: Command) -> anyhow::Result<Value> {
             let requests = list.lines().map(|url| call.request(url)).collect::<anyhow::Result<_>>()?;
             load::once(Once { requests, in_flight: connections, processes: call.processes })
         }
-        Command::Serve { listen, bytes, threads } => serve::run(listen, bytes, threads).map(|()| Value::Null),
+        Command::Serve { listen, bytes, threads, headers } => {
+            serve::run(listen, bytes, threads, &headers).map(|()| Value::Null)
+        }
         Command::Start { url, rest, program, args } => process::start(&url, Duration::from_secs(rest), &program, &args),
     }
 }

@@ -4,9 +4,11 @@
 //! What may be stored and used is decided in `cache/rules.rs`, what an answer is for in `stored.rs`, who waits for whom in
 //! `flight.rs`. HTTP callers, credentials and workers are not known here: `invoke/cached.rs` asks on their behalf.
 
+mod change;
 mod conditional;
 mod directives;
 pub(crate) mod flight;
+mod journey;
 mod recorder;
 pub(crate) mod rules;
 mod status;
@@ -16,11 +18,7 @@ mod stored;
 mod tests;
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -30,18 +28,18 @@ use http::{HeaderMap, StatusCode};
 use moka::{ops::compute::Op, policy::EvictionPolicy};
 use tokio::time::Instant;
 
+pub(crate) use change::Change;
 pub(crate) use conditional::ask;
 pub(crate) use recorder::Recorder;
 pub(crate) use status::{CacheStatus, Fwd};
 pub(crate) use stored::{Owner, Stored, is_known, not_modified};
 
+use journey::{Journey, Journeys};
 use rules::{Terms, Wishes};
 use stored::Selecting;
 
 /// Answers that are kept of one address.
 const MOST_VARIANTS: usize = 16;
-/// Counters of what was forgotten; addresses share them.
-const COUNTERS: usize = 256;
 
 /// An address of a namespace as callers name it: scheme, host and port, the path that routes match, the query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,9 +75,7 @@ pub(crate) struct Cache(Arc<Inner>);
 struct Inner {
     answers: moka::sync::Cache<Address, Variants>,
     flights: flight::Flights,
-    /// How often something was forgotten, by address: what was on its way then is not stored.
-    forgotten: Vec<AtomicU64>,
-    hasher: RandomState,
+    journeys: Journeys,
 }
 
 /// What is found for a request.
@@ -96,8 +92,7 @@ pub(crate) enum Found {
 /// Everything about an answer that will be stored, but for its body.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    address: Address,
-    began: u64,
+    journey: Arc<Journey>,
     owner: Owner,
     selecting: Selecting,
     status: StatusCode,
@@ -108,9 +103,15 @@ pub(crate) struct Draft {
 /// Where an answer belongs, and since when it has been on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    pub(crate) address: Address,
     pub(crate) owner: Owner,
-    began: u64,
+    journey: Arc<Journey>,
+}
+
+impl Place {
+    /// Its address.
+    pub(crate) fn address(&self) -> &Address {
+        &self.journey.address
+    }
 }
 
 impl Draft {
@@ -125,8 +126,8 @@ impl Draft {
         let terms = rules::terms(wishes, credentialed, status, headers, now)?;
         let selecting = Selecting::of(request, headers)?;
         let headers = stored::lasting(headers.clone(), now);
-        let Place { address, owner, began } = place.clone();
-        Some(Self { address, began, owner, selecting, status, headers, terms })
+        let Place { owner, journey } = place.clone();
+        Some(Self { journey, owner, selecting, status, headers, terms })
     }
 
     /// Whether others will be answered with it.
@@ -153,8 +154,7 @@ impl Cache {
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
             .build();
-        let forgotten = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Inner { answers, flights: flight::Flights::default(), forgotten, hasher: RandomState::new() }))
+        Self(Arc::new(Inner { answers, flights: flight::Flights::default(), journeys: Journeys::default() }))
     }
 
     /// Addresses that something is stored for, and its weight in bytes; roughly, as the library counts at leisure.
@@ -173,10 +173,9 @@ impl Cache {
         }
     }
 
-    /// The place of an answer that is asked for now.
+    /// The place of an answer that the function will be asked for.
     pub(crate) fn place(&self, address: Address, owner: Owner) -> Place {
-        let began = self.forgotten(&address);
-        Place { address, owner, began }
+        Place { owner, journey: Arc::new(self.0.journeys.begin(address)) }
     }
 
     /// Joins those that want the same.
@@ -186,32 +185,30 @@ impl Cache {
 
     /// Stores an answer, unless its address has been forgotten while it was on its way.
     pub(crate) fn store(&self, draft: Draft, body: Bytes) -> Arc<Stored> {
-        let Draft { address, began, owner, selecting, status, headers, terms } = draft;
+        let Draft { journey, owner, selecting, status, headers, terms } = draft;
         let stored = Arc::new(Stored { owner, selecting, status, headers, body, terms, at: Instant::now() });
-        self.0.answers.entry(address.clone()).and_compute_with(|old| {
-            if self.forgotten(&address) != began {
+        self.0.answers.entry(journey.address.clone()).and_compute_with(|old| {
+            if !journey.is_current() {
                 return Op::Nop;
             }
             Op::Put(with(old.as_ref().map(moka::Entry::value), &stored))
         });
         // It may have been forgotten between the look and the deed.
-        if self.forgotten(&address) != began {
-            self.0.answers.invalidate(&address);
+        if !journey.is_current() {
+            self.0.answers.invalidate(&journey.address);
         }
         stored
     }
 
     /// Forgets what is stored for an address: it has been changed.
     pub(crate) fn forget(&self, address: &Address) {
-        if let Some(counter) = self.counter(address) {
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
+        self.0.journeys.forget(address);
         self.0.answers.invalidate(address);
     }
 
     /// Forgets what a purge is about, at once and for whatever is on its way.
     pub(crate) fn purge(&self, purge: Purge) {
-        self.forget_what_comes();
+        self.0.journeys.forget_all();
         let about = move |address: &Address, variants: &Variants| {
             let (namespace, path) = address.parts();
             purge.is_about(namespace, path, variants.iter().map(|stored| &stored.owner.rule.name.route))
@@ -224,23 +221,8 @@ impl Cache {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.forget_what_comes();
+        self.0.journeys.forget_all();
         self.0.answers.invalidate_all();
-    }
-
-    fn forget_what_comes(&self) {
-        for counter in &self.0.forgotten {
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn counter(&self, address: &Address) -> Option<&AtomicU64> {
-        let hash = usize::try_from(self.0.hasher.hash_one(address) % COUNTERS as u64).unwrap_or_default();
-        self.0.forgotten.get(hash)
-    }
-
-    fn forgotten(&self, address: &Address) -> u64 {
-        self.counter(address).map_or(0, |counter| counter.load(Ordering::SeqCst))
     }
 }
 

@@ -104,7 +104,7 @@ impl Functions {
                 response
             }
         };
-        headers::name_request(response.headers_mut(), &id.to_string(), &sight.request_id);
+        headers::name_request(response.headers_mut(), headers::value(id), &sight.request_id);
         if version == Version::HTTP_2 {
             response.headers_mut().remove(header::CONNECTION);
         }
@@ -225,9 +225,10 @@ impl Functions {
         admitted.inspect_err(|_| sight.known(identity))?;
         // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
-        let age = preview.then_some(context.config.preview_age);
         let Chosen { version, cookie } = choice.settle(&function, known)?;
-        preview::check(&version, &function.name, age, SystemTime::now())?;
+        if preview {
+            preview::check(&version, &function.name, context.config.preview_age, SystemTime::now())?;
+        }
         // Limits of the version, as far as the head tells, and what the route takes.
         if body.size_hint().lower() > version.request_body_bytes {
             return Err(too_large(version.request_body_bytes));

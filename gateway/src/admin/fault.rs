@@ -73,7 +73,8 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
 }
 
 fn with_id(mut response: Response, id: &str, own: &str) -> Response {
-    if let Ok(id) = HeaderValue::from_str(id) {
+    let id = HeaderValue::from_str(id).ok();
+    if let Some(id) = id.clone() {
         response.headers_mut().insert(error::REQUEST_ID, id);
     }
     name_request(response.headers_mut(), id, own);

@@ -16,8 +16,8 @@ pub(super) fn is_known(request: &HeaderMap, stored: &HeaderMap) -> bool {
         return values.flat_map(tags).any(|tag| tag == "*" || Some(tag) == own);
     }
     let time = |headers: &HeaderMap, name: HeaderName| headers.get(name).and_then(date);
-    let changed = time(stored, header::LAST_MODIFIED).or_else(|| time(stored, header::DATE));
-    time(request, header::IF_MODIFIED_SINCE).zip(changed).is_some_and(|(since, changed)| changed <= since)
+    let changed = || time(stored, header::LAST_MODIFIED).or_else(|| time(stored, header::DATE));
+    time(request, header::IF_MODIFIED_SINCE).is_some_and(|since| changed().is_some_and(|changed| changed <= since))
 }
 
 /// What tells two answers apart: weak tags are as good as strong ones here (RFC 9110 8.8.3.2).

@@ -89,7 +89,7 @@ pub(crate) fn terms(
     now: SystemTime,
 ) -> Option<Terms> {
     let has = |name| headers.contains_key(name);
-    if wishes.no_store || has(header::SET_COOKIE) || has(header::CONTENT_RANGE) || announces_trailers(headers) {
+    if wishes.no_store || has(header::SET_COOKIE) || announces_trailers(headers) {
         return None;
     }
     let said = Directives::of(headers);
@@ -119,7 +119,7 @@ fn fresh_for(
     if credentialed {
         request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::from_static("-"));
     }
-    *response.status_mut() = status;
+    *response.status_mut() = understood(said, status)?;
     let known = response.headers_mut();
     if headers.contains_key(header::CACHE_CONTROL) {
         known.insert(header::CACHE_CONTROL, HeaderValue::from_str(&said.plain(&FLAGS, &NUMBERS)).ok()?);
@@ -143,6 +143,17 @@ fn fresh_for(
     policy.is_storable().then(|| policy.time_to_live(now))
 }
 
+/// The status by which the library decides. It stores only what it knows; an answer that says itself how long it is fresh may
+/// be stored whatever its status is, if that is final and the function does not want it understood (RFC 9111 3, 5.2.2.3).
+/// A failure is not: what sets such headers on all answers of a function does not mean that one.
+fn understood(said: &Directives, status: StatusCode) -> Option<StatusCode> {
+    if matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational() {
+        return None;
+    }
+    let explicit = !status.is_server_error() && NUMBERS.iter().any(|name| said.has(name));
+    Some(if explicit && !said.has("must-understand") { StatusCode::OK } else { status })
+}
+
 /// A date of HTTP.
 pub(super) fn date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
@@ -150,7 +161,9 @@ pub(super) fn date(value: &HeaderValue) -> Option<SystemTime> {
 
 /// How old an answer is when it comes (RFC 9111 4.2.3).
 fn age(headers: &HeaderMap, now: SystemTime) -> Duration {
-    let said = headers.get(header::AGE).and_then(|value| value.to_str().ok()).map_or(Duration::ZERO, seconds);
+    // Of a list the first counts, and what is no number not at all (RFC 9111 5.1).
+    let first = headers.get(header::AGE).and_then(|value| value.to_str().ok()?.split(',').next());
+    let said = first.map_or(Duration::ZERO, |text| seconds(text.trim()));
     let made = headers.get(header::DATE).and_then(date);
     let apparent = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
     said.max(Duration::from_secs(apparent.as_secs()))

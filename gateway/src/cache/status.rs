@@ -1,10 +1,13 @@
 //! `Cache-Status` (RFC 9211): what became of a request at this cache.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Bytes that most take.
+const LONG: usize = 48;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,7 +64,10 @@ impl CacheStatus {
 
     /// Adds it behind what caches nearer to the function have said.
     pub(crate) fn append(&self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
+        let mut text = String::with_capacity(LONG);
+        // A string takes everything.
+        let _ = write!(text, "{self}");
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             headers.append(CACHE_STATUS, value);
         }
     }

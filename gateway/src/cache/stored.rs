@@ -28,9 +28,9 @@ const OF_ONE_ANSWER: [HeaderName; 5] = [
     header::AGE,
     header::CONTENT_LENGTH,
 ];
-/// What concerns a body stays as it was when the body came (RFC 9111 3.2).
+/// What says how a body is written stays as it was when the body came (RFC 9111 3.2).
 const OF_THE_BODY: [HeaderName; 4] =
-    [header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE, header::CONTENT_LENGTH];
+    [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::CONTENT_LENGTH, HeaderName::from_static("content-md5")];
 /// What an answer without a body leaves out (RFC 9110 15.4.5).
 const NOT_WITHOUT_BODY: [HeaderName; 5] =
     [header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_LANGUAGE, header::CONTENT_LENGTH, header::TRAILER];

@@ -115,7 +115,7 @@ async fn a_purge_forgets_what_it_is_about() {
         let is_there = |path: &&str| found(&cache, &address(path), &owned, &none) == "x";
         assert_eq!(["/a", "/a/b", "/b"].into_iter().filter(is_there).collect::<Vec<_>>(), left, "{what:?}");
         cache.store(draft(&late, &none, ""), "x".into());
-        assert_eq!(found(&cache, &late.address, &owned, &none), "nothing", "it was on its way");
+        assert_eq!(found(&cache, late.address(), &owned, &none), "nothing", "it was on its way");
         cache.clear();
         assert!(!["/a", "/a/b", "/b"].iter().any(is_there));
     }
@@ -163,7 +163,7 @@ async fn a_whole_body_alone_is_stored() {
         let body = StreamBody::new(futures::stream::iter(frames));
         let recorder = Recorder::new(body, cache.clone(), draft(&place, &none, ""), None);
         let _ = recorder.collect().await;
-        match cache.find(&place.address, &owned, &none) {
+        match cache.find(place.address(), &owned, &none) {
             Found::Answer(stored) => assert!(expected && stored.body().len() == size, "{path}"),
             Found::Others | Found::Nothing => assert!(!expected, "{path}"),
         }
@@ -173,5 +173,5 @@ async fn a_whole_body_alone_is_stored() {
     let mut recorder = Recorder::new(body, cache.clone(), draft(&place, &none, ""), None);
     let _ = recorder.frame().await;
     drop(recorder);
-    assert_eq!(found(&cache, &place.address, &owned, &none), "nothing", "its caller left");
+    assert_eq!(found(&cache, place.address(), &owned, &none), "nothing", "its caller left");
 }

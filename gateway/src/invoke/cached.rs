@@ -11,14 +11,14 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{InvocationId, VersionKey},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 
 use super::{AnswerBody, choice, routed::Routed};
 use crate::{
     cache::{
-        self, Address, Cache, CacheStatus, Draft, Found, Fwd, Owner, Place, Recorder, Stored,
+        self, Address, Cache, CacheStatus, Change, Draft, Found, Fwd, Owner, Place, Recorder, Stored,
         flight::{Lead, Next, Part},
         rules::{Verdict, Wishes},
     },
@@ -119,7 +119,7 @@ enum Purpose {
     /// The answer is for this caller alone.
     Pass,
     /// The request changes what is at an address.
-    Change(Address),
+    Change(Box<Change>),
     /// The answer may be for others, too.
     Store(Box<Storing>),
 }
@@ -162,7 +162,7 @@ async fn decide(asked: Asked<'_>) -> Plan {
     let stores = asked.routed.stores();
     let told = |fwd| stores.then(|| CacheStatus::forwarded(fwd));
     if !method.is_safe() && asked.routed.is_among_stored() {
-        let purpose = Purpose::Change(asked.address());
+        let purpose = Purpose::Change(Box::new(asked.change()));
         return asked.asking(purpose, told(Fwd::Method));
     }
     if !stores {
@@ -184,6 +184,18 @@ impl Asked<'_> {
         Address::new(namespace, self.scheme, self.authority, self.routed.path_of(uri.path()), uri.query())
     }
 
+    fn change(&self) -> Change {
+        let (path, query) = (self.parts.uri.path(), self.parts.uri.query());
+        Change {
+            namespace: self.routed.namespace().clone(),
+            scheme: self.scheme.to_owned(),
+            authority: self.authority.to_owned(),
+            base: self.routed.base_of(path).to_owned(),
+            path: self.routed.path_of(path).to_owned(),
+            query: query.map(str::to_owned),
+        }
+    }
+
     fn asking(&self, purpose: Purpose, status: Option<CacheStatus>) -> Plan {
         let ask = Ask { cache: self.cache.clone(), id: self.id, purpose, status };
         Plan { answer: None, ask: Some(ask) }
@@ -193,14 +205,14 @@ impl Asked<'_> {
     async fn look(self) -> Plan {
         let (headers, wishes) = (&self.parts.headers, Wishes::of(&self.parts.headers));
         let owner = Owner { version: self.version, rule: self.routed.rule().clone() };
-        let place = self.cache.place(self.address(), owner);
+        let address = self.address();
         let mut waited = None;
         let mut round = 0;
         loop {
-            let (fwd, known) = match self.cache.find(&place.address, &place.owner, headers) {
+            let (fwd, known) = match self.cache.find(&address, &owner, headers) {
                 Found::Answer(stored) => match stored.terms().verdict(stored.here(Instant::now()), &wishes) {
                     Verdict::Use => return self.answered(&stored, waited),
-                    Verdict::UseAndRefresh => return self.refreshing(place, wishes, stored),
+                    Verdict::UseAndRefresh => return self.refreshing((address, owner), wishes, stored),
                     Verdict::AskStale => (Fwd::Stale, Some(stored)),
                     Verdict::AskWanted => (Fwd::Request, Some(stored)),
                 },
@@ -215,28 +227,29 @@ impl Asked<'_> {
                 return self.asking(Purpose::Pass, status);
             }
             let credentialed = self.credentialed;
-            let storing = |place, wishes, lead| {
+            let storing = |address, owner, wishes, lead| {
+                let place = self.cache.place(address, owner);
                 let request = headers.clone();
                 Purpose::Store(Box::new(Storing { place, request, wishes, credentialed, known, lead }))
             };
             // Who wants it so, or what nobody else may get, is nothing to wait for.
             if fwd == Fwd::Request || wishes.no_cache || wishes.no_store || round == ROUNDS {
-                return self.asking(storing(place, wishes, None), status);
+                return self.asking(storing(address, owner, wishes, None), status);
             }
             round += 1;
-            match self.cache.join((place.address.clone(), self.version)) {
+            match self.cache.join((address.clone(), self.version)) {
                 Part::Follow(others) => match timeout_at(self.deadline, others.next()).await {
                     Ok(Next::Look) => waited = Some(fwd),
-                    Ok(Next::Go) | Err(_) => return self.asking(storing(place, wishes, None), status),
+                    Ok(Next::Go) | Err(_) => return self.asking(storing(address, owner, wishes, None), status),
                 },
                 // Another one may have come back just before.
-                Part::Lead(lead) => match self.cache.find(&place.address, &place.owner, headers) {
+                Part::Lead(lead) => match self.cache.find(&address, &owner, headers) {
                     Found::Answer(stored)
                         if stored.terms().verdict(stored.here(Instant::now()), &wishes) == Verdict::Use =>
                     {
                         return self.answered(&stored, Some(fwd));
                     }
-                    _ => return self.asking(storing(place, wishes, Some(lead)), status),
+                    _ => return self.asking(storing(address, owner, wishes, Some(lead)), status),
                 },
             }
         }
@@ -250,9 +263,10 @@ impl Asked<'_> {
     }
 
     /// Answers with what is stored, and asks for a new answer beside, unless somebody does so already.
-    fn refreshing(&self, place: Place, wishes: Wishes, stored: Arc<Stored>) -> Plan {
+    fn refreshing(&self, (address, owner): (Address, Owner), wishes: Wishes, stored: Arc<Stored>) -> Plan {
         let plan = self.answered(&stored, None);
-        let Part::Lead(lead) = self.cache.join((place.address.clone(), self.version)) else { return plan };
+        let Part::Lead(lead) = self.cache.join((address.clone(), self.version)) else { return plan };
+        let place = self.cache.place(address, owner);
         let request = self.parts.headers.clone();
         let credentialed = self.credentialed;
         let storing = Storing { place, request, wishes, credentialed, known: Some(stored), lead: Some(lead) };
@@ -272,7 +286,7 @@ fn answer(
     let mut response = stored.response(method, request, now).map(|body| AnswerBody::Own(Full::new(body)));
     let headers = response.headers_mut();
     CacheStatus { ttl: Some(stored.terms().ttl(stored.here(now))), ..status }.append(headers);
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+    if let Some(id) = super::headers::value(id) {
         headers.insert(REQUEST_ID, id);
     }
     response
@@ -315,10 +329,10 @@ impl Ask {
         let Self { cache, id, purpose, status } = self;
         match purpose {
             Purpose::Pass => Ok(said(answered?.map(function), status)),
-            Purpose::Change(address) => {
+            Purpose::Change(change) => {
                 let response = answered?;
                 if response.status().is_success() || response.status().is_redirection() {
-                    cache.forget(&address);
+                    change.forget(&cache, response.headers());
                 }
                 Ok(said(response.map(function), status))
             }
@@ -356,12 +370,12 @@ impl Storing {
             return Ok(answer(known, &Method::GET, &self.request, id, status));
         }
         let response = answered?;
-        match self.known.clone() {
+        Ok(match self.known.clone() {
             Some(known) if response.status() == StatusCode::NOT_MODIFIED && known.headers().is_some() => {
                 self.confirmed(&known, response.headers(), (cache, id, status))
             }
-            _ => Ok(self.brought(response, cache, status, shutdown)),
-        }
+            _ => self.brought(response, cache, status, shutdown),
+        })
     }
 
     /// The function says that what is stored has not changed.
@@ -370,19 +384,20 @@ impl Storing {
         known: &Stored,
         said: &HeaderMap,
         (cache, id, status): (&Cache, InvocationId, CacheStatus),
-    ) -> Result<Response<AnswerBody>, ApiError> {
+    ) -> Response<AnswerBody> {
         if !known.is_confirmed_by(said) {
-            cache.forget(&self.place.address);
-            let message = "the function confirms an answer (304) with another ETag than that answer has";
-            return Err(ApiError::new(ErrorCode::FunctionFailed, message));
+            // It was asked about this one and says that it is good, but of which one it speaks is not clear.
+            cache.forget(self.place.address());
+            let status = CacheStatus { fwd_status: Some(304), ..status };
+            return answer(known, &Method::GET, &self.request, id, status);
         }
         let draft = self.draft(known.status(), &known.renewed(said));
         let stored = draft.map(|draft| cache.store(draft, known.body()));
         if stored.is_none() {
-            cache.forget(&self.place.address);
+            cache.forget(self.place.address());
         }
         let status = CacheStatus { fwd_status: Some(304), stored: stored.is_some(), ..status };
-        Ok(answer(stored.as_deref().unwrap_or(known), &Method::GET, &self.request, id, status))
+        answer(stored.as_deref().unwrap_or(known), &Method::GET, &self.request, id, status)
     }
 
     /// The function has a new answer.
@@ -403,7 +418,7 @@ impl Storing {
             }
             None => {
                 if self.known.is_some() {
-                    cache.forget(&self.place.address);
+                    cache.forget(self.place.address());
                 }
                 if let Some(lead) = self.lead.take() {
                     lead.goes_alone();

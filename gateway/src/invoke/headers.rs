@@ -7,6 +7,7 @@
 
 use dunlin_proto::ids::InvocationId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use uuid::fmt::Hyphenated;
 
 use super::{origin::Origin, trace::Trace};
 use crate::{
@@ -45,8 +46,8 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// Says to a caller which request this was: by the platform's id, and by the caller's own where it has one.
-pub(crate) fn name_request(headers: &mut HeaderMap, id: &str, own: &str) {
-    if let Ok(id) = HeaderValue::from_str(id) {
+pub(crate) fn name_request(headers: &mut HeaderMap, id: Option<HeaderValue>, own: &str) {
+    if let Some(id) = id {
         headers.insert(DUNLIN_REQUEST_ID, id);
     }
     if !own.is_empty()
@@ -54,6 +55,11 @@ pub(crate) fn name_request(headers: &mut HeaderMap, id: &str, own: &str) {
     {
         headers.insert(REQUEST_ID, own);
     }
+}
+
+/// An id as the value of a header.
+pub(super) fn value(id: InvocationId) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(id.uuid().hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes()).ok()
 }
 
 /// What the function gets of a caller's headers.
@@ -138,7 +144,7 @@ pub(super) fn to_caller(
     if let Some(length) = length.filter(|length| length.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())) {
         headers.insert(header::CONTENT_LENGTH, length);
     }
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+    if let Some(id) = value(id) {
         headers.insert(REQUEST_ID, id);
     }
     if let Some(timing) = timing {

@@ -345,6 +345,11 @@ impl Routed {
         path.get(self.base..).filter(|path| !path.is_empty()).unwrap_or("/")
     }
 
+    /// The part before it.
+    pub(super) fn base_of<'p>(&self, path: &'p str) -> &'p str {
+        path.get(..self.base).unwrap_or(path)
+    }
+
     /// Whether answers are stored.
     pub(super) fn stores(&self) -> bool {
         self.rule.spec.cache

@@ -20,13 +20,30 @@ pub(crate) enum HostTarget<'a> {
 
 /// The host of an authority in canonical form: lower case, without port and trailing dot; nothing where it is malformed.
 pub(crate) fn canonical(authority: &str) -> Option<String> {
-    let parsed: http::uri::Authority = authority.parse().ok()?;
-    let has_port = parsed.host().len() < authority.len();
-    if authority.contains('@') || (has_port && parsed.port_u16().is_none()) {
-        return None;
+    if let Some(host) = plain(authority) {
+        return in_lower_case(host);
     }
-    let host = parsed.host().strip_suffix('.').unwrap_or(parsed.host());
+    let parsed: http::uri::Authority = authority.parse().ok()?;
+    let port = authority.strip_prefix(parsed.host())?;
+    let fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    fits.then(|| in_lower_case(parsed.host()))?
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+fn in_lower_case(host: &str) -> Option<String> {
+    let host = host.strip_suffix('.').unwrap_or(host);
     (!host.is_empty() && !host.ends_with('.')).then(|| host.to_ascii_lowercase())
+}
+
+/// The host of an authority that is written as nearly all are, which every request pays for: a name or an IPv4 address, and
+/// perhaps a port.
+fn plain(authority: &str) -> Option<&str> {
+    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+    let is_host = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+    (is_host && port.is_none_or(is_port)).then_some(host)
 }
 
 /// What a canonical host names under a domain.
@@ -59,6 +76,9 @@ mod tests {
             ("example.com:8080", Some("example.com")),
             ("example.com.", Some("example.com")),
             ("EXAMPLE.com.:443", Some("example.com")),
+            ("a_b.example.com:80", Some("a_b.example.com")),
+            ("example.com:+80", None),
+            ("example.com:65536", None),
             ("[::1]:8080", Some("[::1]")),
             ("127.0.0.1", Some("127.0.0.1")),
             ("", None),

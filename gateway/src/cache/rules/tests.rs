@@ -41,6 +41,10 @@ fn answers_are_stored_for_as_long_as_their_function_says() {
         (200, &[("cache-control", "max-age=60, proxy-revalidate")], Some(60)),
         (200, &[("cache-control", "max-age=60"), ("age", "20")], Some(40)),
         (200, &[("cache-control", "max-age=60"), ("age", "18446744073709551615")], None),
+        (200, &[("cache-control", "max-age=60"), ("age", "20, 59")], Some(40)),
+        (200, &[("cache-control", "max-age=60"), ("age", "90,0")], None),
+        (200, &[("cache-control", "max-age=60"), ("age", "ninety")], Some(60)),
+        (200, &[("cache-control", "max-age=60"), ("age", "-90")], Some(60)),
         (200, &[("cache-control", "max-age=60"), ("date", "Tue, 02 Jan 2024 11:59:30 GMT")], Some(30)),
         (200, &[("cache-control", "max-age=60"), ("date", "Tue, 02 Jan 2024 12:59:30 GMT")], Some(60)),
         (200, &[("cache-control", "max-age=60"), ("expires", "0")], Some(60)),
@@ -59,7 +63,14 @@ fn answers_are_stored_for_as_long_as_their_function_says() {
         (206, &[("cache-control", "max-age=60")], None),
         (304, &[("cache-control", "max-age=60")], None),
         (500, &[("cache-control", "max-age=60")], None),
-        (201, &[("cache-control", "max-age=60")], None),
+        (503, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], None),
+        (201, &[("cache-control", "max-age=60")], Some(60)),
+        (299, &[("cache-control", "s-maxage=60")], Some(60)),
+        (299, &[("cache-control", "max-age=60, must-understand")], None),
+        (404, &[("cache-control", "max-age=60, must-understand")], Some(60)),
+        (400, &[("cache-control", "max-age=60")], Some(60)),
+        (400, &[("expires", "Tue, 02 Jan 2024 12:01:00 GMT")], None),
+        (200, &[("cache-control", "max-age=60"), ("content-range", "x")], Some(60)),
     ];
     for (status, fields, expected) in cases {
         assert_eq!(stored(false, *status, fields), *expected, "{status} {fields:?}");

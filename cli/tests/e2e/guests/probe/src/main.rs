@@ -6,6 +6,7 @@
 //! `/trailers` echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is
 //! `?late`; anything else is echoed. Asked by a gateway who may call a route, it looks at the credential: `zoe`, `once` and `long` are
 //! let in, with the question as claims and the time as principal; `nobody`, `refused` and `unknown` are not; others have it fail.
+//! Deployed with `FORWARD_TO` in its environment, it does none of this but passes every request on to that origin.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -20,6 +21,9 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     if request.headers().contains_key("dunlin-authorizer-route") {
         return authorize(request).await;
+    }
+    if let Ok(origin) = std::env::var("FORWARD_TO") {
+        return forward(request, &origin).await;
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let number = |name: &str| parameter(&query, name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -72,6 +76,22 @@ async fn fetch(query: &str) -> Result<Response<Body>, Error> {
     let body = response.body_mut().contents().await?.to_vec();
     let text = String::from_utf8_lossy(&body).into_owned();
     Ok(Response::builder().header("x-upstream-status", response.status().as_u16()).body(text.into())?)
+}
+
+/// What another server answers to the same request: headers of the connection aside, nothing is changed.
+async fn forward(request: Request<Body>, origin: &str) -> Result<Response<Body>, Error> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    head.uri = format!("{origin}{path}").parse()?;
+    for name in ["host", "connection", "content-length", "transfer-encoding"] {
+        head.headers.remove(name);
+    }
+    let mut response = Client::new().send(Request::from_parts(head, body)).await?;
+    if response.status().as_u16() == 304 {
+        // A host holds functions to the length that they announce, and this one is another answer's.
+        response.headers_mut().remove("content-length");
+    }
+    Ok(response)
 }
 
 /// An answer that is another one each time, with the headers of the query.
