@@ -74,6 +74,7 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::MethodNotAllowed
             | ErrorCode::AlreadyExists
             | ErrorCode::FailedPrecondition
+            | ErrorCode::Changed
             | ErrorCode::PayloadTooLarge
             | ErrorCode::UriTooLong
             | ErrorCode::UnsupportedMediaType

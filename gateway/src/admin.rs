@@ -44,11 +44,13 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
         .merge(scrape::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(fault::panicked))
-        .with_state(app);
+        .with_state(app.clone());
+    let endpoints = json::Endpoints { app, plain: web.clone() };
     // From the outside in: gRPC leaves first, since its errors are no pages; headers are on every answer, errors
     // included; errors get their bodies. All of it is around the router, which says what it allows at its very end.
     Router::new()
         .fallback_service(web)
+        .layer(from_fn_with_state(endpoints, json::conditional))
         .layer(from_fn(fault::finish))
         .layer(from_fn(headers::add))
         .layer(from_fn_with_state(grpc, grpc_first))

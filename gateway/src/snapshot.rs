@@ -212,9 +212,13 @@ impl Sync {
             tokio::select! {
                 update = next(&mut updates) => {
                     *backoff = Backoff::default();
-                    self.take_in(update?)?;
-                    // Smaller parts are confirmed at once.
-                    rates::report(&self.sinks.routes.load(), &reports, false)?;
+                    let update = update?;
+                    let lent = matches!(update, Update::RateLoans(_));
+                    self.take_in(update)?;
+                    // Smaller parts are confirmed at once. With very many limits that is not done for nothing.
+                    if lent {
+                        rates::report(&self.sinks.routes.load(), &reports, false)?;
+                    }
                     // Whoever made a change waits for it to be served.
                     self.acknowledge(&reports)?;
                 }

@@ -61,6 +61,8 @@ codes! {
     AlreadyExists "already_exists" 409 AlreadyExists,
     /// The state does not allow it now.
     FailedPrecondition "failed_precondition" 409 FailedPrecondition,
+    /// It is not as the request wants it to be (RFC 9110 13), or has changed since the caller looked.
+    Changed "changed" 412 Aborted,
     /// It was there, and is for nobody any more.
     Gone "gone" 410 NotFound,
     /// A body or artifact is over its limit.

@@ -20,6 +20,7 @@ use crate::{
 const SECRET_KEY: &str = "dunlin-cluster-secret";
 const ACTOR_KEY: &str = "dunlin-actor-bin";
 const AUTHOR_KEY: &str = "dunlin-author-bin";
+const UNCHANGED_KEY: &str = "dunlin-unchanged-since";
 
 /// A cluster secret that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +166,17 @@ pub fn author<T>(request: &Request<T>) -> Author {
     bytes.map_or_else(|| Author { subject: actor(request), ..Author::default() }, |bytes| Author::from_bytes(&bytes))
 }
 
+/// Has a change made only if the audit log has not grown beyond this entry meanwhile.
+pub fn set_unchanged_since<T>(request: &mut Request<T>, sequence: u64) {
+    request.metadata_mut().insert(MetadataKey::from_static(UNCHANGED_KEY), sequence.into());
+}
+
+/// The entry of the audit log that has to be the last one still; nothing where it does not matter.
+#[must_use]
+pub fn unchanged_since<T>(request: &Request<T>) -> Option<u64> {
+    request.metadata().get(UNCHANGED_KEY)?.to_str().ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -210,5 +222,8 @@ mod tests {
         let full = Author { subject: "Zoë".into(), address: "192.0.2.7".into(), ..Author::default() };
         set_author(&mut request, &full);
         assert_eq!(author(&request), full);
+        assert_eq!(unchanged_since(&request), None);
+        set_unchanged_since(&mut request, u64::MAX);
+        assert_eq!(unchanged_since(&request), Some(u64::MAX));
     }
 }

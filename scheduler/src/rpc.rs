@@ -98,7 +98,7 @@ impl Desk {
     /// # Errors
     /// `Unavailable` before it is there.
     fn store<T>(&self, request: &Request<T>) -> Result<Store, ApiError> {
-        Ok(self.app()?.store.by(author(request)))
+        Ok(self.app()?.store.by(author(request)).unless_changed(metadata::unchanged_since(request)))
     }
 }
 

@@ -192,6 +192,8 @@ pub(crate) struct Store {
     database: Database,
     /// On whose behalf changes are made; by default the platform's own.
     author: Arc<Author>,
+    /// The entry of the audit log that has to be the last one still, where that matters.
+    unchanged_since: Option<u64>,
     /// Signs the end of the audit log. Absent in tests alone.
     auditor: Option<Arc<AuditSigner>>,
 }
@@ -206,12 +208,17 @@ impl Store {
             pool.close().await;
         }
         migrated?;
-        Ok(Self { pool, database: database.clone(), author: Arc::default(), auditor: None })
+        Ok(Self { pool, database: database.clone(), author: Arc::default(), unchanged_since: None, auditor: None })
     }
 
     /// The same store for changes of somebody who is known by name alone.
     pub(crate) fn acting(&self, subject: &str) -> Self {
         self.by(Author { subject: subject.to_owned(), ..Author::default() })
+    }
+
+    /// The same store for a change that is made only if nothing has changed since this entry of the audit log.
+    pub(crate) fn unless_changed(self, unchanged_since: Option<u64>) -> Self {
+        Self { unchanged_since, ..self }
     }
 
     /// The same store, whose audit log this key signs.
@@ -251,12 +258,14 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
-        Ok(self.pool.begin().await?)
+        let mut tx = self.pool.begin().await?;
+        self.check_unchanged_in_tx(&mut tx).await?;
+        Ok(tx)
     }
 
     /// A transaction whose statements all see one state.
     async fn begin_snapshot(&self) -> Result<Transaction<'static, Any>, Error> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.pool.begin().await?;
         if !self.database.is_sqlite() {
             tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         }

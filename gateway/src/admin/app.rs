@@ -74,6 +74,9 @@ fn on_behalf<T>(who: &Principal, message: T) -> Request<T> {
     let mut request = Request::new(message);
     metadata::set_actor(&mut request, &who.subject);
     metadata::set_author(&mut request, &who.author());
+    if let Some(sequence) = who.origin.unchanged_since {
+        metadata::set_unchanged_since(&mut request, sequence);
+    }
     request
 }
 

@@ -64,11 +64,9 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     if error.code == ErrorCode::Internal {
         tracing::error!(request_id = id, path, "answered with an internal error");
     }
-    let allow = response.headers().get(header::ALLOW).cloned();
+    let kept = [header::ALLOW, header::ETAG].map(|name| (response.headers().get(&name).cloned(), name));
     let mut answer = if api { error::response(&error, &id).map(Body::from) } else { pages::error(&error, &id) };
-    if let Some(allow) = allow {
-        answer.headers_mut().insert(header::ALLOW, allow);
-    }
+    answer.headers_mut().extend(kept.into_iter().filter_map(|(value, name)| Some((name, value?))));
     with_id(answer, &id, &own)
 }
 

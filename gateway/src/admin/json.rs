@@ -8,6 +8,7 @@ mod aliases;
 mod audit;
 mod body;
 mod cluster;
+mod conditional;
 mod doc;
 mod fields;
 mod functions;
@@ -27,6 +28,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{app::App, fault::Fault};
 
+pub(super) use conditional::{Endpoints, check as conditional};
 pub(super) use fields::{large, whole};
 pub(super) use logs::collect as collect_logs;
 
@@ -98,6 +100,7 @@ fn described() -> OpenApiRouter<App> {
 pub(super) fn document() -> openapi::OpenApi {
     let mut document = described().into_openapi();
     doc::close(&mut document);
+    doc::conditional(&mut document);
     document
 }
 

@@ -69,6 +69,10 @@ where
     }
 }
 
+/// The entry of the audit log that has to be the last one still when a change is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnchangedSince(pub(super) u64);
+
 /// Where a request comes from.
 pub(super) fn origin(app: &App, extensions: &Extensions) -> Origin {
     let address = extensions.get::<Peer>().map(|peer| peer.remote.ip().to_canonical().to_string());
@@ -77,6 +81,7 @@ pub(super) fn origin(app: &App, extensions: &Extensions) -> Origin {
         address: address.unwrap_or_default(),
         gateway: app.context().config.name.to_string(),
         request_id: id,
+        unchanged_since: extensions.get::<UnchangedSince>().map(|seen| seen.0),
         attempts: app.context().attempts.clone(),
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Origin {
     pub(crate) gateway: String,
     /// The request's id.
     pub(crate) request_id: String,
+    /// The entry of the audit log that has to be the last one still when a change is made, where that matters.
+    pub(crate) unchanged_since: Option<u64>,
     /// Who is told of refusals.
     pub(crate) attempts: Attempts,
 }

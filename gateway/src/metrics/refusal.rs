@@ -80,6 +80,7 @@ impl Reason {
             ErrorCode::RequestTimeout => Self::TooSlow,
             ErrorCode::AlreadyExists
             | ErrorCode::FailedPrecondition
+            | ErrorCode::Changed
             | ErrorCode::InvalidArtifact
             | ErrorCode::Internal
             | ErrorCode::NotImplemented

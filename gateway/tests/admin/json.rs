@@ -63,6 +63,43 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_an_answer_already_is_told_so_and_changes_depend_on_what_was_seen() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "admin")]);
+    let path = "/api/v1/namespaces/shop/functions/stock";
+    let first = world.get(path).bearer_auth(&token).send().await.unwrap();
+    let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+    assert!(tag.starts_with('"') && tag.len() > 20, "{tag}");
+    for (list, status) in
+        [(tag.clone(), 304), (format!("\"x\", {tag}"), 304), ("*".to_owned(), 304), ("\"x\"".to_owned(), 200)]
+    {
+        let answer = world.get(path).bearer_auth(&token).header("if-none-match", &list).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{list}");
+        assert_eq!(answer.headers()["etag"], tag.as_str());
+        assert_eq!(answer.bytes().await.unwrap().is_empty(), status == 304, "{list}");
+    }
+    let change = async |name: &str, value: &str, path: &str| {
+        let request = world.request("PATCH", path).bearer_auth(&token).header(name, value);
+        request.header("content-type", "application/json").body(r#"{"public":true}"#).send().await.unwrap()
+    };
+    let nowhere = "/api/v1/namespaces/shop/functions/nowhere";
+    for (name, value, path) in [("if-match", "\"x\"", path), ("if-none-match", "*", path), ("if-match", "*", nowhere)] {
+        let (status, error) = error(change(name, value, path).await).await;
+        assert_eq!((status, &error["code"]), (412, &json!("changed")), "{name}: {value}");
+    }
+    let unchanged = world.get(path).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(unchanged.headers()["etag"], tag.as_str(), "nothing was changed");
+    assert_eq!(change("if-match", &tag, path).await.status(), 200);
+    let (status, _) = error(change("if-match", &tag, path).await).await;
+    assert_eq!(status, 412, "it has been changed");
+    let nobody = world.request("PATCH", path).header("if-match", "*").send().await.unwrap();
+    assert_eq!(error(nobody).await.0, 401);
+    let stranger = world.tokens.with(&[("bank", "admin")]);
+    let answer = world.request("PATCH", path).bearer_auth(&stranger).header("if-match", "*").send().await.unwrap();
+    assert!(matches!(error(answer).await.0, 403 | 404 | 412));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn usage_is_a_table_for_other_programs_too() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);

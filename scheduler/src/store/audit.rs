@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use dunlin_proto::{
+    ApiError, ErrorCode,
     audit::{AuditSigner, Author, DISTRUST, Entry, Head, HeadKind},
     ids::Digest,
 };
@@ -143,6 +144,16 @@ impl Store {
         }
         let head = self.append_in_tx(tx, &head, entry_of(&self.author, change)).await?;
         end_write_in_tx(tx, HeadKind::Head, &head).await
+    }
+
+    /// Checks that nothing has changed since the caller looked, where that matters; then nothing does until the transaction ends,
+    /// so that a change which turns out to be none has seen the present, too.
+    pub(super) async fn check_unchanged_in_tx(&self, tx: &mut Transaction<'static, Any>) -> Result<(), Error> {
+        let Some(seen) = self.unchanged_since else { return Ok(()) };
+        if head_lock_in_tx(tx).await?.sequence == seen {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Changed, "something has changed since the caller looked").into())
     }
 
     /// Writes an entry behind an end; the new end.

@@ -33,6 +33,15 @@ impl App {
     ) -> Result<v1::GetAuditHeadResponse, ApiError> {
         let hint = "the chain goes through the entries of all namespaces, so that only an operator can verify it";
         Operation::GetAuditHead.allow(who).map_err(|error| error.hint(hint))?;
+        self.audit_end(who, request).await
+    }
+
+    /// The same for the gateway's own use.
+    pub(crate) async fn audit_end(
+        &self,
+        who: &Principal,
+        request: v1::GetAuditHeadRequest,
+    ) -> Result<v1::GetAuditHeadResponse, ApiError> {
         ask(self.audit().get_audit_head(on_behalf(who, request))).await
     }
 }

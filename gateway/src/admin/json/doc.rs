@@ -2,15 +2,16 @@
 
 use std::sync::LazyLock;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header;
 use serde::Serialize;
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
-        self, RefOr, Schema,
-        schema::AdditionalProperties,
+        self, Content, Header, ObjectBuilder, Ref, RefOr, Response, Schema,
+        path::{Operation, ParameterBuilder, ParameterIn},
+        schema::{AdditionalProperties, Type},
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -57,6 +58,38 @@ pub(super) fn close(document: &mut openapi::OpenApi) {
             }
         }
     }
+}
+
+/// What `conditional.rs` adds to every endpoint.
+pub(super) fn conditional(document: &mut openapi::OpenApi) {
+    for path in document.paths.paths.values_mut() {
+        if let Some(read) = &mut path.get {
+            depends_on(read, &["If-None-Match"]);
+            let unchanged = Response::new("The client has it already: it named its ETag");
+            read.responses.responses.insert("304".to_owned(), unchanged.into());
+            if let Some(RefOr::T(found)) = read.responses.responses.get_mut("200") {
+                found.headers.insert("ETag".to_owned(), Header::new(text()));
+            }
+        }
+        for change in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten() {
+            depends_on(change, &["If-Match", "If-None-Match"]);
+            let mut changed = Response::new("It is not as the request wants it to be");
+            changed.content.insert("application/json".to_owned(), Content::new(Some(Ref::from_schema_name("Error"))));
+            change.responses.responses.insert("412".to_owned(), changed.into());
+        }
+    }
+}
+
+fn text() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).build())
+}
+
+fn depends_on(operation: &mut Operation, headers: &[&str]) {
+    let parameter = |name: &&str| {
+        let named = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Header);
+        named.description(Some("ETags of what GET answers, or `*` (RFC 9110 13)")).schema(Some(text())).build()
+    };
+    operation.parameters.get_or_insert_default().extend(headers.iter().map(parameter));
 }
 
 /// An error.
@@ -140,6 +173,6 @@ static TEXT: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec(&super::docum
     security(()),
     responses((status = 200, description = "The OpenAPI document", content_type = "application/json", body = Object)),
 )]
-pub(super) async fn get_document() -> Response {
+pub(super) async fn get_document() -> axum::response::Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
 }

@@ -27,6 +27,7 @@ conformance!(
     what_was_changed_by_hand_is_found,
     an_end_that_somebody_else_wrote_is_not_signed_unseen,
     old_entries_go_and_the_rest_still_holds,
+    a_change_may_depend_on_nothing_having_changed,
 );
 
 fn signer() -> Arc<AuditSigner> {
@@ -46,6 +47,21 @@ async fn checked(store: &Store) -> Result<u64, Break> {
 
 async fn actions(store: &Store) -> Vec<String> {
     everything(store).await.into_iter().map(|(entry, _)| entry.action).collect()
+}
+
+async fn a_change_may_depend_on_nothing_having_changed(bench: &Bench) {
+    let store = bench.store.clone().audited(signer());
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let seen = store.audit_ends().await.unwrap().0.sequence;
+    let shop = "shop".parse().unwrap();
+    let said = |text: &str| NamespaceChange { description: Some(text.to_owned()), ..Default::default() };
+    let careful = store.clone().unless_changed(Some(seen));
+    careful.namespace_update(&shop, &said("first")).await.unwrap();
+    refused(careful.namespace_update(&shop, &said("late")).await, ErrorCode::Changed);
+    let now = store.namespace_list("", 10).await.unwrap();
+    assert_eq!(now.first().map(|it| it.description.as_str()), Some("first"), "nothing of a refused change stays");
+    assert_eq!(store.audit_ends().await.unwrap().0.sequence, seen + 1);
+    store.clone().unless_changed(Some(seen + 1)).namespace_update(&shop, &said("second")).await.unwrap();
 }
 
 async fn changes_at_once_make_one_chain(bench: &Bench) {
