@@ -57,6 +57,20 @@ impl Facts for FunctionRecord {
     }
 }
 
+/// A function with why it went back.
+impl Facts for (&FunctionRecord, &str) {
+    fn facts(&self) -> Value {
+        let (function, reason) = self;
+        let mut facts = function.facts();
+        if !reason.is_empty()
+            && let Some(fields) = facts.as_object_mut()
+        {
+            fields.insert("reason".to_owned(), json!(reason));
+        }
+        facts
+    }
+}
+
 impl Facts for RolloutRecord {
     fn facts(&self) -> Value {
         json!({

@@ -112,20 +112,25 @@ pub(super) async fn function_write_in_tx(
     Ok(written.rows_affected() == 1)
 }
 
+/// Whether there is such a version, within a transaction.
+pub(super) async fn version_is_there_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    number: VersionNumber,
+) -> Result<bool, Error> {
+    let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
+    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
+    Ok(query.fetch_optional(&mut **tx).await?.is_some())
+}
+
 /// Checks that a version can get traffic.
 pub(super) async fn version_exists_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &FunctionRecord,
     number: VersionNumber,
 ) -> Result<(), Error> {
-    let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
-    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
-    let name = function.reference().version(number);
-    query
-        .fetch_optional(&mut **tx)
-        .await?
-        .map(drop)
-        .ok_or_else(|| ApiError::not_found(format!("version {name}")).into())
+    let missing = || ApiError::not_found(format!("version {}", function.reference().version(number)));
+    version_is_there_in_tx(tx, function, number).await?.then_some(()).ok_or_else(|| missing().into())
 }
 
 impl Store {
@@ -210,15 +215,17 @@ impl Store {
         Ok(Some(function))
     }
 
-    /// Sends all traffic back to `version`, or to the last one before that had all of it.
+    /// Sends all traffic back to `version`, or to the last one before that had all of it. The reason is in
+    /// the audit log.
     pub(crate) async fn function_roll_back(
         &self,
         name: &FunctionRef,
         version: Option<VersionNumber>,
         request: Option<&RequestKey>,
+        reason: &str,
     ) -> Result<(FunctionRecord, VersionNumber), Error> {
         for _ in 0..ATTEMPTS {
-            let rolled: Result<_, Error> = retried!(self.function_roll_back_once(name, version, request));
+            let rolled: Result<_, Error> = retried!(self.function_roll_back_once(name, version, request, reason));
             if let Some(rolled) = rolled? {
                 return Ok(rolled);
             }
@@ -231,6 +238,7 @@ impl Store {
         name: &FunctionRef,
         version: Option<VersionNumber>,
         request: Option<&RequestKey>,
+        reason: &str,
     ) -> Result<Option<(FunctionRecord, VersionNumber)>, Error> {
         let mut tx = self.begin().await?;
         if let Some(request) = request
@@ -261,7 +269,8 @@ impl Store {
             format!("roll back {}@{target}", name.function),
         )
         .await?;
-        self.audit_in_tx(&mut tx, change("function.rollback", name).before(&before).after(&function)).await?;
+        let change = change("function.rollback", name).before(&before).after(&(&function, reason));
+        self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some((function, target)))
     }

@@ -7,7 +7,7 @@ use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     ATTEMPTS, Store, config_bump,
-    functions::{function_fetch_in_tx, function_write_in_tx, stale, version_exists_in_tx},
+    functions::{function_fetch_in_tx, function_write_in_tx, stale, version_exists_in_tx, version_is_there_in_tx},
     releases::Touched,
     retried, row,
 };
@@ -238,7 +238,7 @@ impl Store {
         let mut function = function_fetch_in_tx(&mut tx, name).await?;
         let Some(good) = function.previous().filter(|_| function.full() == Some(bad)) else { return Ok(Some(None)) };
         // It may have been collected.
-        if version_exists_in_tx(&mut tx, &function, good).await.is_err() {
+        if !version_is_there_in_tx(&mut tx, &function, good).await? {
             return Ok(Some(None));
         }
         function.roll_back(good);

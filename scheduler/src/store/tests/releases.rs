@@ -88,7 +88,7 @@ async fn every_change_of_what_callers_get_makes_one_release(bench: &Bench) {
     one!(async { Ok::<_, ()>(deploy(bench, &till).await) });
     one!(store.alias_set(&alias("live"), "", &shares(&[(1, 90), (2, 10)])));
     one!(store.alias_promote(&alias("live"), None, None));
-    one!(store.function_roll_back(&till, None, None));
+    one!(store.function_roll_back(&till, None, None, ""));
     one!(store.alias_set(&alias("beta"), "", &shares(&[(2, 100)])));
     let sticky = Sticky { header: None, cookie: true };
     one!(store.alias_set(&alias("beta"), "", &AliasChange { sticky: Some(sticky), ..shares(&[(2, 100)]) }));

@@ -18,6 +18,7 @@ conformance!(
     a_rollout_ends_where_somebody_divides_the_calls_otherwise,
     a_rollout_needs_two_versions_and_one_that_has_all_calls,
     a_version_is_taken_out_in_favour_of_the_one_before_it,
+    a_database_that_fails_is_no_answer_about_versions,
     what_is_worse_goes_back_and_what_is_not_goes_on,
     a_fresh_version_that_traps_is_quarantined,
     a_fresh_version_is_noticed_between_two_looks,
@@ -39,7 +40,7 @@ async fn two_versions(bench: &Bench) {
     let till = function("shop", "till");
     deploy(bench, &till).await;
     deploy(bench, &till).await;
-    bench.store.function_roll_back(&till, Some(number(1)), None).await.unwrap();
+    bench.store.function_roll_back(&till, Some(number(1)), None, "").await.unwrap();
 }
 
 async fn traffic(bench: &Bench) -> Vec<(u32, u32)> {
@@ -72,7 +73,7 @@ async fn a_rollout_goes_step_by_step(bench: &Bench) {
     assert_eq!((done.state, traffic(bench).await), (RolloutState::Promoted, vec![(2, 100)]));
     assert!(running(bench).await.is_none() && last(bench).await == done);
     // Whoever goes back after it gets what had everything before.
-    let (_, to) = store.function_roll_back(&function("shop", "till"), None, None).await.unwrap();
+    let (_, to) = store.function_roll_back(&function("shop", "till"), None, None, "").await.unwrap();
     assert_eq!(to, number(1));
     // The next one takes its place, and goes with its function.
     store.rollout_start(&new(Some(2))).await.unwrap();
@@ -114,6 +115,16 @@ async fn a_version_is_taken_out_in_favour_of_the_one_before_it(bench: &Bench) {
     assert_eq!((taken.state, taken.old, taken.new), (RolloutState::Quarantined, number(1), number(2)));
     assert_eq!((traffic(bench).await, last(bench).await), (vec![(1, 100)], taken));
     assert!(running(bench).await.is_none());
+}
+
+async fn a_database_that_fails_is_no_answer_about_versions(bench: &Bench) {
+    let (store, till) = (&bench.store, function("shop", "till"));
+    deploy(bench, &till).await;
+    deploy(bench, &till).await;
+    sqlx::query("ALTER TABLE versions RENAME TO elsewhere").execute(&store.pool).await.unwrap();
+    assert!(store.rollout_quarantine(&till, number(2), "it traps").await.is_err());
+    sqlx::query("ALTER TABLE elsewhere RENAME TO versions").execute(&store.pool).await.unwrap();
+    assert!(store.rollout_quarantine(&till, number(2), "it traps").await.unwrap().is_some(), "it is tried again");
 }
 
 /// Judges what it is told.

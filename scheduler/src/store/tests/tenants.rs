@@ -162,7 +162,7 @@ async fn t46_nothing_is_found_through_another_namespace(bench: &Bench) {
     refused(bench.store.version_fetch(&foreign.version(version.number)).await, ErrorCode::NotFound);
     refused(bench.store.version_list(&foreign, i64::MAX, 10).await, ErrorCode::NotFound);
     refused(bench.store.function_delete(&foreign, "").await, ErrorCode::NotFound);
-    refused(bench.store.function_roll_back(&foreign, Some(version.number), None).await, ErrorCode::NotFound);
+    refused(bench.store.function_roll_back(&foreign, Some(version.number), None, "").await, ErrorCode::NotFound);
     refused(bench.store.function_update(&foreign, "", &Default::default()).await, ErrorCode::NotFound);
     let found = bench.store.function_list(&"two".parse().unwrap(), "", 10).await.unwrap();
     assert_eq!(found.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["g"]);
