@@ -52,7 +52,7 @@ pub(crate) use self::{
     namespaces::NamespaceChange,
     plans::Settlement,
     requests::{RequestKey, Scope},
-    rollouts::{Move, NewRollout},
+    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Target},
     versions::NewVersion,
     workers::WorkerRecord,
 };

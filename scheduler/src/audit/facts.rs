@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     capabilities::Changes,
     model::{
-        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutRecord, RouteRecord,
-        Share, Time, VersionRecord,
+        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutPart, RolloutRecord,
+        RouteRecord, Share, Time, VersionRecord,
     },
     tokens::Purpose,
 };
@@ -71,16 +71,19 @@ impl Facts for (&FunctionRecord, &str) {
     }
 }
 
-impl Facts for RolloutRecord {
+/// A rollout, as far as it concerns one of its functions.
+impl Facts for (&RolloutRecord, &RolloutPart) {
     fn facts(&self) -> Value {
+        let (rollout, part) = self;
         json!({
-            "old_version": self.old.get(),
-            "new_version": self.new.get(),
-            "steps": self.steps,
-            "step": self.step,
-            "traffic": shares(&self.shares()),
-            "state": self.state.as_str(),
-            "reason": self.reason,
+            "rollout": rollout.id.to_string(),
+            "old_version": part.old.get(),
+            "new_version": part.new.get(),
+            "steps": rollout.steps,
+            "step": rollout.step,
+            "traffic": shares(&rollout.shares(part)),
+            "state": rollout.state.as_str(),
+            "reason": rollout.reason,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{FunctionUid, Namespace, VersionNumber},
+    ids::{FunctionUid, Namespace, RolloutId, VersionNumber},
     names::FunctionRef,
     route::RouteSpec,
 };
@@ -61,12 +61,17 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         traffic: row::json(row, "traffic")?,
         sticky: row::json(row, "sticky")?,
         division: row::number(row, "division")?,
+        seed: seed(row)?,
         history: row::json(row, "history")?,
         latest_version: row::count(row, "latest_version")?,
         revision: row::number(row, "revision")?,
         create_time: row::time(row, "create_time")?,
         update_time: row::time(row, "update_time")?,
     })
+}
+
+fn seed(row: &AnyRow) -> Result<Option<RolloutId>, Error> {
+    if row::text(row, "seed")?.is_empty() { Ok(None) } else { row::parsed(row, "seed").map(Some) }
 }
 
 fn change(action: &'static str, name: &FunctionRef) -> Change {
@@ -99,14 +104,15 @@ pub(super) async fn function_write_in_tx(
     function: &mut FunctionRecord,
 ) -> Result<bool, Error> {
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
-               update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10 \
-               WHERE namespace = $11 AND uid = $12 AND revision = $13";
+               update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10, seed = $11 \
+               WHERE namespace = $12 AND uid = $13 AND revision = $14";
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
     let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
     let query = query.bind(read.saturating_add(1)).bind(now.0).bind(i64::from(function.direct));
     let query = query.bind(i64::from(function.disabled)).bind(row::to_json(&function.sticky)?);
-    let query = query.bind(function.division).bind(function.namespace.as_str());
+    let query = query.bind(function.division).bind(function.seed.map(|seed| seed.to_string()).unwrap_or_default());
+    let query = query.bind(function.namespace.as_str());
     let written = query.bind(function.uid.to_string()).bind(read).execute(&mut **tx).await?;
     (function.revision, function.update_time) = (read.saturating_add(1), now);
     Ok(written.rows_affected() == 1)

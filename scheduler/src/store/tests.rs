@@ -4,6 +4,7 @@
 //! PostgreSQL half fails, unless `DUNLIN_TEST_SKIP_POSTGRES=1` says that it shall not run.
 
 mod aliases;
+mod apps;
 mod audit;
 mod catalog;
 mod certificates;

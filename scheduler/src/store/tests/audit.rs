@@ -153,8 +153,8 @@ async fn everything_is_done(store: &Store) {
     }
     store.function_roll_back(&checkout, None, None, "it lost orders").await.unwrap();
     let rollout = NewRollout {
-        function: checkout.clone(),
-        new: Some(number(2)),
+        namespace: shop.clone(),
+        targets: vec![(checkout.clone(), Some(number(2)))],
         steps: vec![10],
         step_time: Duration::from_secs(60),
         step_calls: 500,

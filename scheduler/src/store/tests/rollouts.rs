@@ -26,8 +26,8 @@ conformance!(
 
 fn new(version: Option<u32>) -> NewRollout {
     NewRollout {
-        function: function("shop", "till"),
-        new: version.map(number),
+        namespace: "shop".parse().unwrap(),
+        targets: vec![(function("shop", "till"), version.map(number))],
         steps: vec![10, 50],
         step_time: Duration::from_secs(60),
         step_calls: 500,
@@ -61,7 +61,8 @@ async fn a_rollout_goes_step_by_step(bench: &Bench) {
     let store = &bench.store;
     assert!(running(bench).await.is_none() && store.rollout_fetch(&function("shop", "till")).await.unwrap().is_none());
     let begun = store.rollout_start(&new(None)).await.unwrap();
-    assert_eq!((begun.old, begun.new, begun.state), (number(1), number(2), RolloutState::Running));
+    let part = &begun.parts[0];
+    assert_eq!((part.old, part.new, begun.state), (number(1), number(2), RolloutState::Running));
     assert_eq!(traffic(bench).await, [(1, 90), (2, 10)]);
     assert_eq!(running(bench).await.as_ref(), Some(&begun));
     refused(store.rollout_start(&new(None)).await, ErrorCode::FailedPrecondition);
@@ -112,7 +113,8 @@ async fn a_version_is_taken_out_in_favour_of_the_one_before_it(bench: &Bench) {
     deploy(bench, &till).await;
     assert_eq!(store.rollout_quarantine(&till, number(1), "it traps").await.unwrap(), None, "it has no calls");
     let taken = store.rollout_quarantine(&till, number(2), "it traps").await.unwrap().unwrap();
-    assert_eq!((taken.state, taken.old, taken.new), (RolloutState::Quarantined, number(1), number(2)));
+    let part = &taken.parts[0];
+    assert_eq!((taken.state, part.old, part.new), (RolloutState::Quarantined, number(1), number(2)));
     assert_eq!((traffic(bench).await, last(bench).await), (vec![(1, 100)], taken));
     assert!(running(bench).await.is_none());
 }
@@ -169,13 +171,13 @@ async fn what_is_worse_goes_back_and_what_is_not_goes_on(bench: &Bench) {
     judge.report(2, 509, 0, 0);
     let later = begin + Duration::from_secs(61);
     judge.look(later).await;
-    assert_eq!((traffic(bench).await, judge.rollouts.progress(&begun).1.calls), (vec![(1, 90), (2, 10)], 499));
+    assert_eq!((traffic(bench).await, judge.rollouts.progress(&begun)[0].1.calls), (vec![(1, 90), (2, 10)], 499));
     judge.report(2, 510, 0, 0);
     judge.look(later).await;
     assert_eq!(traffic(bench).await, [(1, 50), (2, 50)], "it goes on");
     judge.look(later).await;
     let second = last(bench).await;
-    assert_eq!(judge.rollouts.progress(&second).1, Tally::default(), "a step begins with nothing");
+    assert_eq!(judge.rollouts.progress(&second)[0].1, Tally::default(), "a step begins with nothing");
     judge.report(1, 5_110, 3, 0);
     judge.report(2, 610, 40, 1);
     judge.look(later + Duration::from_secs(2)).await;
