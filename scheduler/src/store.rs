@@ -16,6 +16,7 @@ mod changes;
 mod collection;
 mod domains;
 mod functions;
+mod garbage;
 mod holders;
 mod imports;
 mod keys;

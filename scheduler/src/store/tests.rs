@@ -9,6 +9,7 @@ mod audit;
 mod catalog;
 mod certificates;
 mod deploys;
+mod garbage;
 mod members;
 mod plans;
 mod releases;

@@ -338,7 +338,8 @@ async fn numbers(bench: &Bench) -> Vec<u32> {
     listed.iter().rev().map(|version| version.number.get()).collect()
 }
 
-const KEEPING: Keeping = Keeping { count: 2, age: Duration::from_secs(3600), usage: Duration::from_secs(3600) };
+const HOUR: Duration = Duration::from_secs(3600);
+const KEEPING: Keeping = Keeping { count: 2, age: HOUR, usage: HOUR, artifacts: HOUR };
 
 fn later() -> Time {
     Time::now().after(Duration::from_secs(7200))
