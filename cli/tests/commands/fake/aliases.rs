@@ -67,8 +67,8 @@ impl AliasService for Fake {
             function: target.function,
             old_version: 1,
             new_version: target.version.max(2),
-            old_tally: rollout.old_tally.clone(),
-            new_tally: rollout.new_tally.clone(),
+            old_tally: rollout.old_tally,
+            new_tally: rollout.new_tally,
         };
         rollout.functions = targets.map(part).collect();
         let mut state = self.state();

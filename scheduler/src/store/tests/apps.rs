@@ -76,7 +76,7 @@ async fn functions_move_together_in_one_release_each_step(bench: &Bench) {
     let names: Vec<_> = begun.parts.iter().map(|part| part.function.function.as_str()).collect();
     assert_eq!(names, ["mail", "till"]);
     assert_eq!((last(bench, "till").await, last(bench, "mail").await), (begun.clone(), begun.clone()));
-    assert_eq!(bench.store.rollout_running().await.unwrap(), [begun.clone()]);
+    assert_eq!(bench.store.rollout_running().await.unwrap(), std::slice::from_ref(&begun));
     let seeds = async || {
         let seed = async |name| bench.store.function_fetch(&function("shop", name)).await.unwrap().seed;
         (seed("till").await, seed("mail").await)
