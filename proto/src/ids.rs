@@ -192,6 +192,10 @@ uuid_id! {
     InvocationId, "invocation id"
 }
 uuid_id! {
+    /// One rollout of a function, or of several that move together.
+    RolloutId, "rollout id"
+}
+uuid_id! {
     /// What a client sends to make a repeated request harmless.
     RequestId, "request id"
 }

@@ -16,6 +16,7 @@ use crate::{
     config::RolloutConfig,
     deploy::Deploys,
     error::Error,
+    garbage::{Freed, Sweep},
     lending::Lending,
     members::Members,
     metrics::Probe,
@@ -28,6 +29,9 @@ use crate::{
 
 /// How often old request ids, lost workers and expired keys are looked for.
 const TIDY: Duration = Duration::from_secs(60);
+
+/// How often it is looked for artifacts that nothing needs.
+const SWEEP: Duration = Duration::from_secs(15 * 60);
 
 /// How long a request id makes repetition harmless.
 const REQUEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -49,6 +53,8 @@ pub(crate) struct App {
     pub(crate) rollout_config: RolloutConfig,
     pub(crate) probe: Probe,
     pub(crate) budgets: Arc<Budgets>,
+    /// What was deleted because nothing needed it.
+    pub(crate) freed: Freed,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -97,6 +103,7 @@ impl App {
             rollout_config,
             probe,
             budgets,
+            freed: Freed::default(),
             trials,
             keeping,
             audit_age,
@@ -104,6 +111,7 @@ impl App {
         });
         app.shutdown.spawn(app.clone().keep_fresh());
         app.shutdown.spawn(app.clone().keep_tidy());
+        app.shutdown.spawn(app.clone().keep_swept());
         app.shutdown.spawn(app.clone().keep_probing());
         tracing::info!(epoch, store = app.store.kind(), "the scheduler's state is open");
         Ok(app)
@@ -217,6 +225,28 @@ impl App {
         if let Err(error) = self.store.usage_forget(before).await {
             tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old usage can't be deleted");
         }
+    }
+
+    /// Deletes artifacts and code that no version needs, until the shutdown begins.
+    async fn keep_swept(self: Arc<Self>) {
+        loop {
+            let swept = tokio::select! {
+                swept = async {
+                    tokio::time::sleep(SWEEP).await;
+                    self.sweep().await
+                } => swept,
+                () = self.shutdown.begun() => return,
+            };
+            if let Err(error) = swept {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(cause, "artifacts that nothing needs can't be deleted for now");
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), Error> {
+        let (store, artifacts, freed) = (&self.store, &self.codes.workshop.artifacts, &self.freed);
+        Sweep { store, artifacts, grace: self.keeping.artifacts, now: Time::now(), freed }.run().await
     }
 
     async fn keep_tidy(self: Arc<Self>) {

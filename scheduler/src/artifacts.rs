@@ -15,16 +15,19 @@ use dunlin_process::data::DataDir;
 use dunlin_proto::{ApiError, ErrorCode, MAX_ARTIFACT_BYTES, MAX_CHUNK_BYTES, ids::Digest};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
-    ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart, aws::AmazonS3Builder, local::LocalFileSystem,
+    ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart, aws::AmazonS3Builder, local::LocalFileSystem,
     path::Path as Key,
 };
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Semaphore, SemaphorePermit},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit},
 };
 
-use crate::{error::Error, model::Code};
+use crate::{
+    error::Error,
+    model::{Code, Time},
+};
 
 /// Uploads that are received at once; others wait for them.
 const UPLOADS: usize = 16;
@@ -40,6 +43,28 @@ pub(crate) struct Artifacts {
     /// What is not whole yet; emptied at each start.
     unfinished: PathBuf,
     uploads: Semaphore,
+    /// Keeps deletions away from what is written and not yet known to the database.
+    deletions: RwLock<()>,
+}
+
+/// What an object is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Held {
+    /// An artifact, by its digest.
+    Artifact(Digest),
+    /// Compiled code, by its key.
+    Code(String),
+}
+
+/// An object as it was found.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) what: Held,
+    pub(crate) key: Key,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// When it was last written.
+    pub(crate) written: Time,
 }
 
 impl Artifacts {
@@ -57,7 +82,7 @@ impl Artifacts {
             Some(folder) => open_folder(Path::new(folder))?,
             None => open_folder(&data.folder("objects")?)?,
         };
-        Ok(Self { objects, prefix, unfinished, uploads: Semaphore::new(UPLOADS) })
+        Ok(Self { objects, prefix, unfinished, uploads: Semaphore::new(UPLOADS), deletions: RwLock::new(()) })
     }
 
     /// A folder for one piece of work, removed with the value.
@@ -72,6 +97,54 @@ impl Artifacts {
         let path = tempfile::NamedTempFile::new_in(&self.unfinished)?.into_temp_path();
         let file = File::create(&path).await?;
         Ok(Upload { file, path, hash: Hash::new(&SHA256), received: 0, digest, size, _permit: permit })
+    }
+
+    /// As long as this is held, nothing is deleted: whoever writes an object holds it until the database knows of it.
+    pub(crate) async fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.deletions.read().await
+    }
+
+    /// As long as this is held, nobody has written an object that the database does not know yet.
+    pub(crate) async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.deletions.write().await
+    }
+
+    /// All artifacts and all compiled code. What has another name than these have is not ours.
+    pub(crate) async fn list(&self) -> Result<Vec<Object>, Error> {
+        let mut found = Vec::new();
+        let artifact =
+            |name: &str| name.parse().ok().filter(|digest: &Digest| digest.hex() == name).map(Held::Artifact);
+        self.list_folder("artifacts", artifact, &mut found).await?;
+        self.list_folder("code", |name| Some(Held::Code(name.to_owned())), &mut found).await?;
+        Ok(found)
+    }
+
+    async fn list_folder(
+        &self,
+        folder: &str,
+        what: impl Fn(&str) -> Option<Held>,
+        found: &mut Vec<Object>,
+    ) -> Result<(), Error> {
+        let prefix = self.prefix.clone().join(folder);
+        let mut objects = self.objects.list(Some(&prefix));
+        while let Some(meta) = objects.next().await {
+            let meta = meta?;
+            if let Some(what) = meta.location.filename().and_then(&what) {
+                found.push(Object { what, written: written(&meta), size: meta.size, key: meta.location });
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes an object that has not been written since it was found; says whether it did.
+    pub(crate) async fn delete_unchanged(&self, object: &Object) -> Result<bool, Error> {
+        match self.objects.head(&object.key).await {
+            Ok(meta) if written(&meta) != object.written => return Ok(false),
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            found => found.map(drop)?,
+        }
+        self.objects.delete(&object.key).await?;
+        Ok(true)
     }
 
     fn artifact_key(&self, digest: &Digest) -> Key {
@@ -200,6 +273,10 @@ impl Upload<'_> {
         self.file.flush().await?;
         artifacts.put(&artifacts.artifact_key(&self.digest), &self.path).await
     }
+}
+
+fn written(meta: &ObjectMeta) -> Time {
+    Time(meta.last_modified.timestamp_micros())
 }
 
 fn check_size(size: u64) -> Result<(), ApiError> {

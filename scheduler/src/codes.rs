@@ -111,6 +111,7 @@ impl Codes {
             ended => ended?,
         };
         progress(Step::Storing);
+        let _held = self.workshop.artifacts.hold().await;
         let compiled = self.workshop.store(*artifact, report, workplace.path()).await?;
         self.store.code_put(&compiled).await?;
         Ok(compiled)
@@ -167,6 +168,7 @@ impl Codes {
             Err(Error::Lost(_)) => return Err(self.lost(&damaged.artifact).await?.into()),
             ended => ended?,
         };
+        let _held = self.workshop.artifacts.hold().await;
         let compiled = self.workshop.store(damaged.artifact, report, workplace.path()).await?;
         self.store.code_put(&compiled).await?;
         tracing::warn!(key = damaged.key, "compiled code was damaged in the store and has been compiled anew");

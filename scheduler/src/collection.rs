@@ -1,6 +1,7 @@
 //! Which old versions are deleted: those that are old, that many newer ones have followed, and that nobody can get any more.
 //!
-//! Pure: now is an argument. Artifacts and compiled code stay; another version may come to be made of them.
+//! Pure: now is an argument. Artifacts and compiled code stay for a while, since another version may come to be made of them; what
+//! becomes of them is in `garbage.rs`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,6 +22,8 @@ pub(crate) struct Keeping {
     pub(crate) age: Duration,
     /// What was used within this time.
     pub(crate) usage: Duration,
+    /// Artifacts that no version has been made of for no longer than that.
+    pub(crate) artifacts: Duration,
 }
 
 impl Keeping {
@@ -100,7 +103,7 @@ mod tests {
             version(5, 1, false),
         ];
         let surplus = |count, days| {
-            let found = Keeping { count, age: DAY * days, usage: DAY }.surplus(&versions, now);
+            let found = Keeping { count, age: DAY * days, usage: DAY, artifacts: DAY }.surplus(&versions, now);
             found.into_iter().map(VersionNumber::get).collect::<Vec<_>>()
         };
         for (count, days, expected) in [

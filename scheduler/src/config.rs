@@ -56,6 +56,8 @@ pub struct Config {
     /// How many days every version is kept. Older ones go, unless they are among the newest, have calls, or are in one of the last ten
     /// releases of their namespace. Default 30.
     pub keep_version_days: u32,
+    /// How many hours an artifact is kept, with the code compiled from it, that no version is made of (any more). Default 24.
+    pub keep_artifact_hours: u32,
     /// How long entries of the audit log are kept, in days. Default 400.
     pub audit_days: u32,
     /// How many days it is known what invocations used, by the hour. Default 400.
@@ -91,6 +93,7 @@ impl Default for Config {
             storage_key: None,
             keep_versions: 50,
             keep_version_days: 30,
+            keep_artifact_hours: 24,
             audit_days: 400,
             keep_usage_days: 400,
             acme: AcmeConfig::default(),
@@ -178,6 +181,8 @@ impl Config {
         let (count, days) = (self.keep_versions, self.keep_version_days);
         ensure!(count >= 1, "keep_versions is 0 but must be 1 at least: a function's newest version is kept");
         ensure!((1..=36_500).contains(&days), "keep_version_days is {days} but must lie between 1 and 36500");
+        let hours = self.keep_artifact_hours;
+        ensure!((1..=876_000).contains(&hours), "keep_artifact_hours is {hours} but must lie between 1 and 876000");
         let days = self.keep_usage_days;
         ensure!((32..=36_500).contains(&days), "keep_usage_days is {days} but must lie between 32 and 36500");
         self.acme.check()?;
@@ -189,7 +194,8 @@ impl Config {
     pub(crate) fn keeping(&self) -> Keeping {
         let age = Duration::from_secs(u64::from(self.keep_version_days) * 24 * 3600);
         let usage = Duration::from_secs(u64::from(self.keep_usage_days) * 24 * 3600);
-        Keeping { count: self.keep_versions, age, usage }
+        let artifacts = Duration::from_secs(u64::from(self.keep_artifact_hours) * 3600);
+        Keeping { count: self.keep_versions, age, usage, artifacts }
     }
 
     /// The database to use.

@@ -225,7 +225,7 @@ impl Deploys {
     async fn compile(&self, deploy: &Deploy, progress: &watch::Sender<Progress>) -> Result<NewVersion, Error> {
         let namespace = &deploy.function.namespace;
         self.codes.store.namespace_fetch(namespace).await?;
-        let Some(artifact_size) = self.codes.store.artifact_fetch(namespace, &deploy.artifact).await? else {
+        let Some(artifact_size) = self.codes.store.artifact_use(namespace, &deploy.artifact).await? else {
             let error = ApiError::not_found(format!("artifact {} in namespace {namespace}", deploy.artifact));
             return Err(error.hint("upload it first, with UploadArtifact or dunlin deploy").into());
         };

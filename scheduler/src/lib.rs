@@ -27,6 +27,7 @@ mod config;
 pub mod decide;
 mod deploy;
 mod error;
+mod garbage;
 mod keyring;
 mod keys;
 mod lending;

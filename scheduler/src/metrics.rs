@@ -111,6 +111,7 @@ fn write(page: &mut Page, app: &App) {
     let help = "Workers that the load of the cluster asks for.";
     page.gauge("dunlin_scheduler_workers_wanted", help, app.board.wanted_workers());
     View::of(&app.board.cluster(), now).write(page);
+    app.freed.write(page);
     let help = "Time that it took to decide where every version runs; the count is that of decisions.";
     page.histogram("dunlin_scheduler_placement_decision_duration_seconds", help, &app.board.decisions().read());
     let placements = app.board.placements().borrow().clone();

@@ -9,7 +9,7 @@ mod usage;
 use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
-    ids::{Digest, FunctionName, FunctionUid, Namespace, PlanId, VersionKey, VersionNumber},
+    ids::{Digest, FunctionName, FunctionUid, Namespace, PlanId, RolloutId, VersionKey, VersionNumber},
     model::{Quota, Rate, Sticky, VersionSpec},
     names::{DomainRef, FunctionRef, KeyId, PlanName, RouteName, VersionName},
     route::RouteSpec,
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
 pub(crate) use division::{AliasRecord, Share, full, newest, text, with_canary};
-pub(crate) use rollout::{RolloutRecord, RolloutState};
+pub(crate) use rollout::{RolloutPart, RolloutRecord, RolloutState};
 pub(crate) use usage::{Amounts, Grouping, HOUR, ReportId, UsageDelta, UsageSum, hour_of};
 
 /// A moment as the database keeps it: microseconds since 1970.
@@ -87,6 +87,8 @@ pub(crate) struct FunctionRecord {
     pub(crate) sticky: Sticky,
     /// Which division it is.
     pub(crate) division: i64,
+    /// The rollout that began it, where one did: callers have the same places in all its divisions.
+    pub(crate) seed: Option<RolloutId>,
     /// The versions that had all the traffic, the current one last.
     pub(crate) history: Vec<VersionNumber>,
     /// The highest version number, 0 before the first.
@@ -121,7 +123,9 @@ impl FunctionRecord {
 
     /// Divides the traffic anew, and remembers who has all of it.
     pub(crate) fn set_traffic(&mut self, traffic: Vec<Share>) {
+        let begins = self.traffic.len() <= 1;
         self.division = division::division(&self.traffic, self.division, self.revision);
+        self.seed = self.seed.filter(|_| !begins);
         self.traffic = traffic;
         if let Some(version) = self.full().filter(|version| self.history.last() != Some(version)) {
             self.history.push(version);
@@ -362,6 +366,7 @@ mod tests {
             traffic: vec![],
             sticky: Sticky::default(),
             division: 0,
+            seed: None,
             history: vec![],
             latest_version: 3,
             revision: 1,

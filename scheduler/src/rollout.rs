@@ -1,5 +1,5 @@
-//! Judges new versions by what gateways count: a rollout goes on step by step while the new version is no worse than the old one,
-//! and a version that traps as soon as it has all calls is taken out of traffic.
+//! Judges new versions by what gateways count: a rollout goes on step by step while no new version is worse than the old one of its
+//! function, and a version that traps as soon as it has all calls is taken out of traffic.
 //!
 //! Whether a version is worse is decided by pure functions (`rollout/judge.rs`, `rollout/quarantine.rs`), over what
 //! `rollout/tally.rs` has put together. What moves is the store's to write, in one transaction with the traffic. Where a step
@@ -17,7 +17,7 @@ use std::{
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
-    ids::{FunctionUid, GatewayId, VersionKey, VersionNumber},
+    ids::{FunctionUid, GatewayId, RolloutId, VersionKey, VersionNumber},
     names::FunctionRef,
 };
 use tokio::{sync::watch, time::Instant};
@@ -31,7 +31,7 @@ use self::{
 use crate::{
     catalog::{Catalog, CatalogFunction, CatalogKeeper},
     error::Error,
-    model::{RolloutRecord, RolloutState, Time},
+    model::{RolloutPart, RolloutRecord, RolloutState, Time},
     store::{Move, Store},
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Rollouts {
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
 struct State {
-    courses: BTreeMap<FunctionUid, Course>,
+    courses: BTreeMap<RolloutId, Course>,
     fresh: BTreeMap<FunctionUid, Fresh>,
     /// The version of the catalog in which fresh versions were looked for, and who had all calls in it.
     seen: Option<(u64, BTreeMap<FunctionUid, VersionNumber>)>,
@@ -63,12 +63,11 @@ struct State {
 /// A step of a rollout.
 #[derive(Debug)]
 struct Course {
-    /// Which rollout, and which of its steps.
-    of: (Time, usize),
+    /// Which one it is.
+    step: usize,
     began: Instant,
-    /// What had been counted by then.
-    old: Tally,
-    new: Tally,
+    /// What had been counted by then, of the old version and of the new one.
+    before: BTreeMap<FunctionUid, (Tally, Tally)>,
 }
 
 /// A version that got all calls lately.
@@ -102,12 +101,11 @@ impl Rollouts {
         self.counted.leave(gateway);
     }
 
-    /// What the old and the new version did since the step began.
-    pub(crate) fn progress(&self, rollout: &RolloutRecord) -> (Tally, Tally) {
-        let (old, new) = keys(rollout);
-        match self.state().courses.get(&rollout.uid).filter(|course| course.is_of(rollout)) {
-            Some(course) => (self.counted.of(&old).since(&course.old), self.counted.of(&new).since(&course.new)),
-            None => (Tally::default(), Tally::default()),
+    /// What the old and the new version of each function did since the step began.
+    pub(crate) fn progress(&self, rollout: &RolloutRecord) -> Vec<(Tally, Tally)> {
+        match self.state().courses.get(&rollout.id).filter(|course| course.step == rollout.step) {
+            Some(course) => course.since(rollout, &self.counted),
+            None => rollout.parts.iter().map(|_| (Tally::default(), Tally::default())).collect(),
         }
     }
 
@@ -154,21 +152,20 @@ impl Rollouts {
     /// Where each rollout goes that goes anywhere.
     fn judged<'r>(&self, running: &'r [RolloutRecord], now: Instant) -> Vec<(&'r RolloutRecord, Move)> {
         let mut state = self.state();
-        state.courses.retain(|uid, _| running.iter().any(|rollout| rollout.uid == *uid));
+        state.courses.retain(|id, _| running.iter().any(|rollout| rollout.id == *id));
         state.look_for_fresh(&self.catalog.current(), now);
         self.watch(state.watched(running));
         let catalog = self.catalog.current();
         let moves = running.iter().filter_map(|rollout| {
-            let (old, new) = keys(rollout);
-            let (old, new) = (self.counted.of(&old), self.counted.of(&new));
-            let course = state.courses.entry(rollout.uid).or_insert_with(|| Course::begin(rollout, &old, &new, now));
-            if !course.is_of(rollout) {
-                *course = Course::begin(rollout, &old, &new, now);
+            let begin = || Course::begin(rollout, &self.counted, now);
+            let course = state.courses.entry(rollout.id).or_insert_with(begin);
+            if course.step != rollout.step {
+                *course = begin();
             }
             let since = now.saturating_duration_since(course.began);
             let step = Step { time: rollout.step_time, calls: rollout.step_calls };
-            let verdict = judge::judge(&old.since(&course.old), &new.since(&course.new), since, step);
-            moved(verdict, is_superseded(rollout, &catalog)).map(|whither| (rollout, whither))
+            let verdict = judge::judge(&course.since(rollout, &self.counted), since, step);
+            moved(rollout, verdict, is_superseded(rollout, &catalog)).map(|whither| (rollout, whither))
         });
         moves.collect()
     }
@@ -176,7 +173,7 @@ impl Rollouts {
     /// The versions that have to go.
     fn trapping(&self, running: &[RolloutRecord], now: Instant) -> Vec<(FunctionRef, VersionNumber, String)> {
         let mut state = self.state();
-        state.fresh.retain(|uid, fresh| fresh.until > now && running.iter().all(|rollout| rollout.uid != *uid));
+        state.fresh.retain(|uid, fresh| fresh.until > now && running.iter().all(|rollout| !rollout.concerns(*uid)));
         let bad = state.fresh.iter_mut().filter_map(|(uid, fresh)| {
             let key = VersionKey { function: *uid, number: fresh.version };
             let recent = fresh.recent.look(&self.counted.of(&key), now);
@@ -232,40 +229,60 @@ impl State {
     /// The versions of which calls are counted.
     fn watched(&self, running: &[RolloutRecord]) -> BTreeSet<VersionKey> {
         let fresh = self.fresh.iter().map(|(uid, fresh)| VersionKey { function: *uid, number: fresh.version });
-        running.iter().flat_map(|rollout| <[_; 2]>::from(keys(rollout))).chain(fresh).collect()
+        let parts = running.iter().flat_map(|rollout| &rollout.parts);
+        parts.flat_map(|part| <[_; 2]>::from(keys(part))).chain(fresh).collect()
     }
 }
 
 impl Course {
-    fn begin(rollout: &RolloutRecord, old: &Tally, new: &Tally, now: Instant) -> Self {
-        Self { of: (rollout.create_time, rollout.step), began: now, old: old.clone(), new: new.clone() }
+    fn begin(rollout: &RolloutRecord, counted: &Counted, now: Instant) -> Self {
+        let before = rollout.parts.iter().map(|part| (part.uid, counts(part, counted))).collect();
+        Self { step: rollout.step, began: now, before }
     }
 
-    fn is_of(&self, rollout: &RolloutRecord) -> bool {
-        self.of == (rollout.create_time, rollout.step)
+    /// What has come since it began, in the order of the functions.
+    fn since(&self, rollout: &RolloutRecord, counted: &Counted) -> Vec<(Tally, Tally)> {
+        let since = |part: &RolloutPart| {
+            let (old, new) = counts(part, counted);
+            let (old_before, new_before) = self.before.get(&part.uid)?;
+            Some((old.since(old_before), new.since(new_before)))
+        };
+        rollout.parts.iter().map(|part| since(part).unwrap_or_default()).collect()
     }
 }
 
-fn keys(rollout: &RolloutRecord) -> (VersionKey, VersionKey) {
-    let key = |number| VersionKey { function: rollout.uid, number };
-    (key(rollout.old), key(rollout.new))
+fn keys(part: &RolloutPart) -> (VersionKey, VersionKey) {
+    let key = |number| VersionKey { function: part.uid, number };
+    (key(part.old), key(part.new))
 }
 
-/// Whether calls are divided in another way than the rollout has it. The store looks again.
+fn counts(part: &RolloutPart, counted: &Counted) -> (Tally, Tally) {
+    let (old, new) = keys(part);
+    (counted.of(&old), counted.of(&new))
+}
+
+/// Whether calls of one of its functions are divided in another way than the rollout has it. The store looks again.
 fn is_superseded(rollout: &RolloutRecord, catalog: &Catalog) -> bool {
-    catalog.functions.get(&rollout.uid).is_some_and(|function| function.record.traffic != rollout.shares())
+    rollout.parts.iter().any(|part| {
+        let known = catalog.functions.get(&part.uid);
+        known.is_some_and(|function| function.record.traffic != rollout.shares(part))
+    })
 }
 
-fn moved(verdict: Verdict, superseded: bool) -> Option<Move> {
+fn moved(rollout: &RolloutRecord, verdict: Verdict, superseded: bool) -> Option<Move> {
     match verdict {
-        Verdict::Back(worse) => Some(Move::Back(RolloutState::Back, worse.to_string())),
+        Verdict::Back(at, worse) => {
+            let reason = rollout.parts.get(at).map(|part| rollout.because_of(part, &worse.to_string()));
+            Some(Move::Back(RolloutState::Back, reason.unwrap_or_default()))
+        }
         Verdict::Advance => Some(Move::Advance),
         Verdict::Wait => superseded.then_some(Move::Look),
     }
 }
 
 fn say(rollout: &RolloutRecord) {
-    let RolloutRecord { function: FunctionRef { namespace, function }, old, new, state, reason, .. } = rollout;
-    let (old, new, state) = (old.get(), new.get(), state.as_str());
-    tracing::info!(%namespace, %function, old, new, state, reason, step = rollout.step, "a rollout has moved");
+    let RolloutRecord { namespace, parts, state, reason, .. } = rollout;
+    let functions: Vec<_> = parts.iter().map(|part| format!("{}@{}", part.function.function, part.new)).collect();
+    let (functions, state) = (functions.join(","), state.as_str());
+    tracing::info!(%namespace, functions, state, reason, step = rollout.step, "a rollout has moved");
 }

@@ -16,6 +16,7 @@ mod changes;
 mod collection;
 mod domains;
 mod functions;
+mod garbage;
 mod holders;
 mod imports;
 mod keys;
@@ -52,7 +53,7 @@ pub(crate) use self::{
     namespaces::NamespaceChange,
     plans::Settlement,
     requests::{RequestKey, Scope},
-    rollouts::{Move, NewRollout},
+    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Target},
     versions::NewVersion,
     workers::WorkerRecord,
 };

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Millis, Time, age, or_dash, part};
 
-/// How the calls of a function move from one version to another.
+/// How the calls of a function move from one version to another, alone or with those of others.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RolloutView {
     pub(crate) namespace: String,
@@ -23,9 +23,33 @@ pub(crate) struct RolloutView {
     pub(crate) update_time: Option<Time>,
     pub(crate) old_tally: Option<TallyView>,
     pub(crate) new_tally: Option<TallyView>,
+    /// All functions that move together, this one among them.
+    pub(crate) functions: Vec<RolloutFunctionView>,
     /// Gateways that do not serve a change yet; only after one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lagging_gateways: Option<Vec<String>>,
+}
+
+/// A function of a rollout.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RolloutFunctionView {
+    pub(crate) function: String,
+    pub(crate) old_version: u32,
+    pub(crate) new_version: u32,
+    pub(crate) old_tally: Option<TallyView>,
+    pub(crate) new_tally: Option<TallyView>,
+}
+
+impl From<v1::RolloutFunction> for RolloutFunctionView {
+    fn from(wire: v1::RolloutFunction) -> Self {
+        Self {
+            function: part(&wire.function, "functions"),
+            old_version: wire.old_version,
+            new_version: wire.new_version,
+            old_tally: wire.old_tally.map(TallyView::from),
+            new_tally: wire.new_tally.map(TallyView::from),
+        }
+    }
 }
 
 /// What a version did since the step began.
@@ -61,6 +85,7 @@ impl From<v1::Rollout> for RolloutView {
             update_time: Time::from_wire(rollout.update_time),
             old_tally: rollout.old_tally.map(TallyView::from),
             new_tally: rollout.new_tally.map(TallyView::from),
+            functions: rollout.functions.into_iter().map(RolloutFunctionView::from).collect(),
             lagging_gateways: None,
         }
     }
@@ -93,7 +118,15 @@ impl RolloutView {
     /// All of it, in a few words.
     pub(crate) fn summary(&self) -> String {
         let Self { namespace, function, old_version, new_version, state, reason, .. } = self;
-        match self.percent().filter(|_| *state == "running") {
+        let percent = self.percent().filter(|_| *state == "running");
+        if self.functions.len() > 1 {
+            let moves = self.moves();
+            return match percent {
+                Some(percent) => format!("{percent} % of the calls go to the new versions in {namespace}: {moves}"),
+                None => format!("the rollout in {namespace} of {moves}: {state}, {reason}"),
+            };
+        }
+        match percent {
             Some(percent) => format!(
                 "{percent} % of the calls of {namespace}/{function} go to version {new_version}, the others to version {old_version}"
             ),
@@ -101,6 +134,12 @@ impl RolloutView {
                 "the rollout of {namespace}/{function} from version {old_version} to {new_version}: {state}, {reason}"
             ),
         }
+    }
+
+    /// Which functions move from where to where: `pay v1 to v2, till v4 to v7`.
+    fn moves(&self) -> String {
+        let one = |it: &RolloutFunctionView| format!("{} v{} to v{}", it.function, it.old_version, it.new_version);
+        self.functions.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
     /// What it is, line by line.
@@ -125,7 +164,18 @@ impl RolloutView {
         ];
         let tallies = [("Old version", &self.old_tally), ("New version", &self.new_tally)];
         pairs.extend(tallies.into_iter().filter_map(|(name, tally)| Some((name, tally.as_ref()?.text()))));
+        let others = self.functions.iter().filter(|other| other.function != self.function);
+        pairs.extend(others.map(|other| ("Together with", other.text())));
         pairs
+    }
+}
+
+impl RolloutFunctionView {
+    fn text(&self) -> String {
+        let moves = format!("{} v{} to v{}", self.function, self.old_version, self.new_version);
+        let tallies = [("old", &self.old_tally), ("new", &self.new_tally)].into_iter();
+        let tallies = tallies.filter_map(|(which, tally)| Some(format!("; {which}: {}", tally.as_ref()?.text())));
+        tallies.fold(moves, |text, tally| text + &tally)
     }
 }
 

@@ -65,6 +65,22 @@ async fn a_canary_and_a_called_alias_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn functions_move_together() {
+    let user = User::signed_in().await;
+    let begun = user.run("rollout start hello=3 till --steps 5,50").await.ok();
+    assert_eq!(begun.err, "5 % of the calls go to the new versions in default: hello v1 to v3, till v1 to v2\n");
+    let shown = user.run("rollout show hello").await.ok().out;
+    assert!(shown.contains("till v1 to v2; old: 1900 calls in this step, 2 failed"), "{shown}");
+    let json = user.run("rollout show hello -o json").await.ok().json();
+    assert_eq!((&json["functions"][0]["new_version"], &json["functions"][1]["function"]), (&3.into(), &"till".into()));
+    user.run("rollout start --all").await.ok();
+    assert!(user.fake.state().rollouts.contains_key("namespaces/default/functions/all"));
+    for bad in ["rollout start", "rollout start hello --all", "rollout start hello=x", "rollout start hello 2 till"] {
+        assert_eq!(user.run(bad).await.code, 2, "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_begins_is_shown_and_ends() {
     let user = User::signed_in().await;
     user.fake.state().lagging = vec!["gateway-2".to_owned()];

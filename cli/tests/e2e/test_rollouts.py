@@ -94,6 +94,80 @@ def test_traffic_that_somebody_divides_ends_a_rollout(cluster, namespace, deploy
     assert set(texts(cluster, f"/{namespace}/till/")) == {"old"}
 
 
+@pytest.fixture
+def app(api, namespace, dunlin):
+    """Deploys two functions of a shop that tell callers apart by the same header, and then their next versions without calls."""
+    def deploy(**wasm):
+        for name in wasm:
+            api.deploy(namespace, name, guests.answer("old"))
+            dunlin("alias", "set", name, "live", "1", "--sticky", "header:X-User")
+        for name, code in wasm.items():
+            api.deploy(namespace, name, code, hold_traffic=True)
+    return deploy
+
+
+def sides(cluster, namespace, users, path="/"):
+    """What each caller gets of both functions, from gateways in turn."""
+    found = {}
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            for user in users:
+                texts = [client.get(f"/{namespace}/{name}{path}", headers={"X-User": user}).text for name in ("till", "mail")]
+                found.setdefault(user, set()).update(texts)
+    return found
+
+
+def test_functions_move_together_and_a_caller_gets_the_new_ones_of_all_or_of_none(cluster, namespace, api, dunlin, app):
+    app(till=guests.answer("new"), mail=guests.answer("new"))
+    users = [f"user-{number}" for number in range(100)]
+    said = dunlin("rollout", "start", "till", "mail=2", "--steps", "30,70", "--step-time", "1s", "--step-calls", "100000")
+    assert f"30 % of the calls go to the new versions in {namespace}: mail v1 to v2, till v1 to v2" in said.err
+    first = sides(cluster, namespace, users)
+    assert all(len(texts) == 1 for texts in first.values()), "a caller has one side, of all functions and at both gateways"
+    moved = [user for user in users if first[user] == {"new"}]
+    assert 10 < len(moved) < 60, len(moved)
+    found = rollout(dunlin)
+    assert [part["function"] for part in found["functions"]] == ["mail", "till"] and found["function"] == "till"
+    before = dunlin("release", "list", "-o", "json").json
+    stopped = dunlin("rollout", "stop", "mail", "--promote", "-o", "json").json
+    assert stopped["state"] == "stopped"
+    assert all(texts == {"new"} for texts in sides(cluster, namespace, users[:10]).values())
+    after = dunlin("release", "list", "-o", "json").json
+    assert after[0]["number"] == before[0]["number"] + 1, "all functions were promoted in one release"
+
+
+def test_one_function_that_is_worse_takes_all_back(cluster, namespace, dunlin, app):
+    app(till=guests.answer("new"), mail=TRAP)
+    dunlin("rollout", "start", "--all", "--steps", "50", "--step-time", "1s", "--step-calls", "50")
+    users = [f"user-{number}" for number in range(40)]
+
+    def over():
+        sides(cluster, namespace, users)
+        return rollout(dunlin)["state"] != "running"
+
+    eventually(over, seconds=60, what="the end of the rollout")
+    found = rollout(dunlin)
+    assert found["state"] == "back" and found["reason"].startswith("mail: "), found
+    assert dunlin("rollout", "show", "mail", "-o", "json").json["reason"] == found["reason"]
+    assert eventually(lambda: all(texts == {"old"} for texts in sides(cluster, namespace, users[:5]).values()), what="old versions of both")
+
+
+def test_functions_that_are_no_worse_are_promoted_together(cluster, namespace, dunlin, app):
+    app(till=guests.answer("new"), mail=guests.answer("new"))
+    dunlin("rollout", "start", "--all", "--steps", "40", "--step-time", "1s", "--step-calls", "50")
+    users = [f"user-{number}" for number in range(50)]
+
+    def over():
+        sides(cluster, namespace, users)
+        return rollout(dunlin)["state"] != "running"
+
+    eventually(over, seconds=60, what="the end of the rollout")
+    assert rollout(dunlin)["state"] == "promoted"
+    assert all(texts == {"new"} for texts in sides(cluster, namespace, users[:10]).values())
+    newest = dunlin("release", "list", "-o", "json").json[0]
+    assert newest["cause"] == "promote mail@2, till@2", newest
+
+
 @pytest.mark.parametrize("arguments, said", [(("--steps", "50,10"), "each higher"), (("--step-calls", "1"), "50 calls at least"), (("--step-time", "100ms"), "1s at least")])
 def test_steps_that_make_no_sense_are_refused(cli, namespace, deploy, arguments, said):
     deploy(guests.answer("old"))

@@ -84,6 +84,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(aliases::set_alias, aliases::delete_alias))
             .routes(routes!(aliases::promote_alias))
             .routes(routes!(rollouts::get_rollout, rollouts::start_rollout))
+            .routes(routes!(rollouts::start_rollouts))
             .routes(routes!(rollouts::stop_rollout))
             .routes(routes!(versions::list_versions))
             .routes(routes!(versions::get_version))

@@ -1,6 +1,7 @@
 //! Which version a caller gets where calls are divided: a pure function, the same on every gateway.
 //!
-//! Each caller has a place among 10,000, which depends on the division and on nothing else. The newest version takes the first
+//! Each caller has a place among 10,000, which depends on the division, or on the rollout that divides several functions' calls, and
+//! on nothing else. The newest version takes the first
 //! places, the next one those after it. So a higher weight of a newer version moves callers to it and none away, and a caller
 //! stays where it is as long as the weights do. Who a caller is, is found out in `invoke/choice.rs`.
 
@@ -74,6 +75,11 @@ impl Split {
         let ends = ends.collect();
         let seed = [function.uuid().as_bytes().as_slice(), &division.to_be_bytes(), alias.as_bytes()].concat();
         Self { ends, seed, sticky }
+    }
+
+    /// The same division with the places of callers that all divisions with this text have, whatever their function.
+    pub(crate) fn with_seed(self, text: &str) -> Self {
+        Self { seed: [b"seed ".as_slice(), text.as_bytes()].concat(), ..self }
     }
 
     /// The version that gets all calls, where one does: then nothing has to be found out about callers.

@@ -177,7 +177,12 @@ fn split(
     let header = sticky.map(|wire| &wire.header).filter(|header| !header.is_empty());
     let header = header.map(|header| header.parse()).transpose().context("read the header that tells callers apart")?;
     let by = Sticky { header, cookie: sticky.is_some_and(|wire| wire.cookie) };
-    Ok(Split::new(function, alias, sticky.map_or(0, |wire| wire.division), shares, by))
+    let split = Split::new(function, alias, sticky.map_or(0, |wire| wire.division), shares, by);
+    let seed = sticky.map(|wire| wire.seed.as_str()).filter(|seed| !seed.is_empty());
+    Ok(match seed {
+        Some(seed) => split.with_seed(seed),
+        None => split,
+    })
 }
 
 /// The placements of a message.

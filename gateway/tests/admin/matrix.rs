@@ -341,6 +341,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/functions/{function}/rollout", Need::Viewer, none.clone()),
         ("put", "/namespaces/{namespace}/functions/{function}/rollout", Need::Developer, json!({})),
         ("post", "/namespaces/{namespace}/functions/{function}/rollout/stop", Need::Developer, json!({})),
+        ("put", "/namespaces/{namespace}/rollout", Need::Developer, json!({ "functions": [{ "function": "none" }] })),
         ("get", "/namespaces/{namespace}/functions/{function}/versions", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/versions/{number}", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/plans", Need::Viewer, none.clone()),

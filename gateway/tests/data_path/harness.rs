@@ -243,7 +243,8 @@ fn snapshot(uid: FunctionUid, timeout: Duration, token_key: &[u8]) -> ConfigSnap
         version.standbys = if version.number == 1 { 2 } else { 0 };
     }
     let mut sticky = function("sticky", true, uid.to_string());
-    sticky.sticky = Some(StickyConfig { division: 3, header: "x-user".into(), cookie: true });
+    sticky.sticky =
+        Some(StickyConfig { division: 3, header: "x-user".into(), cookie: true, ..StickyConfig::default() });
     let key = |id: &str, namespace: &str, functions: &[&str]| KeyConfig {
         id: id.into(),
         namespace: namespace.into(),

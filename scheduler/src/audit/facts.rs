@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     capabilities::Changes,
     model::{
-        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutRecord, RouteRecord,
-        Share, Time, VersionRecord,
+        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutPart, RolloutRecord,
+        RouteRecord, Share, Time, VersionRecord,
     },
     tokens::Purpose,
 };
@@ -57,16 +57,33 @@ impl Facts for FunctionRecord {
     }
 }
 
-impl Facts for RolloutRecord {
+/// A function with why it went back.
+impl Facts for (&FunctionRecord, &str) {
     fn facts(&self) -> Value {
+        let (function, reason) = self;
+        let mut facts = function.facts();
+        if !reason.is_empty()
+            && let Some(fields) = facts.as_object_mut()
+        {
+            fields.insert("reason".to_owned(), json!(reason));
+        }
+        facts
+    }
+}
+
+/// A rollout, as far as it concerns one of its functions.
+impl Facts for (&RolloutRecord, &RolloutPart) {
+    fn facts(&self) -> Value {
+        let (rollout, part) = self;
         json!({
-            "old_version": self.old.get(),
-            "new_version": self.new.get(),
-            "steps": self.steps,
-            "step": self.step,
-            "traffic": shares(&self.shares()),
-            "state": self.state.as_str(),
-            "reason": self.reason,
+            "rollout": rollout.id.to_string(),
+            "old_version": part.old.get(),
+            "new_version": part.new.get(),
+            "steps": rollout.steps,
+            "step": rollout.step,
+            "traffic": shares(&rollout.shares(part)),
+            "state": rollout.state.as_str(),
+            "reason": rollout.reason,
         })
     }
 }

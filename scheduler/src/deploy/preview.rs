@@ -128,6 +128,7 @@ mod tests {
             traffic: vec![Share(3.try_into().unwrap(), 100)],
             sticky: Sticky::default(),
             division: 0,
+            seed: None,
             history: vec![],
             latest_version: 4,
             revision: 1,

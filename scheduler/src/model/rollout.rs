@@ -1,32 +1,30 @@
-//! A rollout as the store keeps it: how the calls of a function move from one version to another, and what came of it.
+//! A rollout as the store keeps it: how the calls of functions move from one version to another, and what came of it.
 
 use std::{str::FromStr, time::Duration};
 
 use dunlin_proto::{
-    ids::{FunctionUid, VersionNumber},
+    ids::{FunctionUid, Namespace, RolloutId, VersionNumber},
     names::FunctionRef,
 };
 
 use super::{Share, Time};
 
-/// The last rollout of a function.
+/// A rollout of one function, or of several that move together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutRecord {
-    /// Whose it is, by name.
-    pub(crate) function: FunctionRef,
-    /// Whose it is, for ever.
-    pub(crate) uid: FunctionUid,
-    /// The version that had all calls.
-    pub(crate) old: VersionNumber,
-    /// The version that is to have them.
-    pub(crate) new: VersionNumber,
-    /// The percentages that the new one gets, one after another; after the last one, everything.
+    /// Which one it is; callers have the same places in all its divisions.
+    pub(crate) id: RolloutId,
+    /// Where its functions are.
+    pub(crate) namespace: Namespace,
+    /// What moves, in the order of the functions' names; never empty.
+    pub(crate) parts: Vec<RolloutPart>,
+    /// The percentages that the new versions get, one after another; after the last one, everything.
     pub(crate) steps: Vec<u32>,
-    /// Which of them it has, from 0.
+    /// Which of them they have, from 0.
     pub(crate) step: usize,
     /// How long a step takes at least.
     pub(crate) step_time: Duration,
-    /// How many calls the new version has in a step at least.
+    /// How many calls the new versions have together in a step at least.
     pub(crate) step_calls: u64,
     /// What has become of it.
     pub(crate) state: RolloutState,
@@ -38,6 +36,19 @@ pub(crate) struct RolloutRecord {
     pub(crate) create_time: Time,
     /// When it moved last.
     pub(crate) update_time: Time,
+}
+
+/// A function of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RolloutPart {
+    /// Which one it is, by name.
+    pub(crate) function: FunctionRef,
+    /// Which one it is, for ever.
+    pub(crate) uid: FunctionUid,
+    /// The version that had all calls.
+    pub(crate) old: VersionNumber,
+    /// The version that is to have them.
+    pub(crate) new: VersionNumber,
 }
 
 /// What has become of a rollout.
@@ -83,16 +94,21 @@ impl FromStr for RolloutState {
 }
 
 impl RolloutRecord {
-    /// How calls divide in this step.
-    pub(crate) fn shares(&self) -> Vec<Share> {
-        self.shares_at(self.step)
+    /// How the calls of one of its functions divide in this step; everything is the new version's after the last one.
+    pub(crate) fn shares(&self, part: &RolloutPart) -> Vec<Share> {
+        match self.steps.get(self.step) {
+            Some(percent) => vec![Share(part.old, 100_u32.saturating_sub(*percent)), Share(part.new, *percent)],
+            None => vec![Share(part.new, 100)],
+        }
     }
 
-    /// How they divide in a step; everything is the new version's after the last one.
-    pub(crate) fn shares_at(&self, step: usize) -> Vec<Share> {
-        match self.steps.get(step) {
-            Some(percent) => vec![Share(self.old, 100_u32.saturating_sub(*percent)), Share(self.new, *percent)],
-            None => vec![Share(self.new, 100)],
-        }
+    /// Whether a function is one of its own.
+    pub(crate) fn concerns(&self, function: FunctionUid) -> bool {
+        self.parts.iter().any(|part| part.uid == function)
+    }
+
+    /// Why it moves, where a reason concerns one of its functions: which one it is said of is clear where there are no others.
+    pub(crate) fn because_of(&self, part: &RolloutPart, reason: &str) -> String {
+        if self.parts.len() > 1 { format!("{}: {reason}", part.function.function) } else { reason.to_owned() }
     }
 }

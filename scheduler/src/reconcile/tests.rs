@@ -33,6 +33,7 @@ fn catalog(min_workers: u32) -> Catalog {
         traffic: vec![Share(key().number, 100)],
         sticky: dunlin_proto::model::Sticky::default(),
         division: 0,
+        seed: None,
         history: vec![],
         latest_version: 1,
         revision: 1,

@@ -1,5 +1,8 @@
-//! Whether a new version is worse than the old one, and whether it has been tried for long enough. Pure: it is given what
-//! both did since the step began, and how long ago that was.
+//! Whether new versions are worse than the old ones, and whether they have been tried for long enough. Pure: it is given what
+//! they did since the step began, and how long ago that was.
+//!
+//! Functions that move together are each judged by their own calls, and go on together: a step ends when they have had calls
+//! enough in sum, and the first one that is worse ends it for all. One that nobody calls holds nothing up.
 //!
 //! Shares of failures are compared by Newcombe's interval for the difference of two proportions (Statistics in Medicine 17,
 //! 1998, method 10), which holds for few failures and few calls as well; durations by the ranks between which the 99th
@@ -17,6 +20,8 @@ const SURE: f64 = 1.645;
 const SURE_EARLY: f64 = 3.72;
 /// Calls of the new version without which nothing is decided before a step's end.
 const EARLY_CALLS: u64 = 50;
+/// Failures of the new version without which fewer calls than that say nothing at a step's end.
+const FEW_FAILURES: u64 = 3;
 /// How much slower the slowest in a hundred calls may be: by this factor, and by this time.
 const SLOWER: (f64, Duration) = (1.5, Duration::from_millis(20));
 /// Timed calls of each version without which durations are not compared.
@@ -27,7 +32,7 @@ const TIMED: u64 = 100;
 pub(crate) struct Step {
     /// Not before so much time has passed.
     pub(crate) time: Duration,
-    /// Nor before the new version has had so many calls.
+    /// Nor before the new versions have had so many calls together.
     pub(crate) calls: u64,
 }
 
@@ -38,8 +43,8 @@ pub(crate) enum Verdict {
     Wait,
     /// The next step.
     Advance,
-    /// All calls go back to the old version.
-    Back(Worse),
+    /// All calls go back to the old versions, because of the function at this place.
+    Back(usize, Worse),
 }
 
 /// What is worse about the new version.
@@ -68,18 +73,28 @@ impl fmt::Display for Worse {
     }
 }
 
-/// Judges a new version beside an old one.
-pub(crate) fn judge(old: &Tally, new: &Tally, since: Duration, step: Step) -> Verdict {
-    let over = since >= step.time && new.calls >= step.calls;
-    let sure = if over { SURE } else { SURE_EARLY };
-    if (over || new.calls >= EARLY_CALLS) && fails_more(old, new, sure) {
-        let worse = Worse::Failures { new: (new.failures, new.calls), old: (old.failures, old.calls) };
-        return Verdict::Back(worse);
+/// Judges the new version of each function beside its old one.
+pub(crate) fn judge(parts: &[(Tally, Tally)], since: Duration, step: Step) -> Verdict {
+    let calls = parts.iter().fold(0_u64, |sum, (_, new)| sum.saturating_add(new.calls));
+    let over = since >= step.time && calls >= step.calls;
+    let worse = parts.iter().enumerate().find_map(|(at, (old, new))| Some((at, worse(old, new, over)?)));
+    match worse {
+        Some((at, worse)) => Verdict::Back(at, worse),
+        None if over => Verdict::Advance,
+        None => Verdict::Wait,
     }
-    if !over {
-        return Verdict::Wait;
+}
+
+/// What is worse about a new version; at the end of a step, less is enough to be sure.
+fn worse(old: &Tally, new: &Tally, over: bool) -> Option<Worse> {
+    // In a step of several functions, one of them may have had few calls: of those, chance makes much.
+    let many = new.calls >= EARLY_CALLS;
+    let sure = if over && many { SURE } else { SURE_EARLY };
+    let enough = many || (over && new.failures >= FEW_FAILURES);
+    if enough && fails_more(old, new, sure) {
+        return Some(Worse::Failures { new: (new.failures, new.calls), old: (old.failures, old.calls) });
     }
-    slower(old, new).map_or(Verdict::Advance, Verdict::Back)
+    slower(old, new).filter(|_| over)
 }
 
 /// A count as a number with fractions.
@@ -140,6 +155,11 @@ mod tests {
     const STEP: Step = Step { time: Duration::from_secs(60), calls: 500 };
     const LATE: Duration = Duration::from_secs(60);
 
+    /// Judges the only function of a rollout.
+    fn judge(old: &Tally, new: &Tally, since: Duration, step: Step) -> Verdict {
+        super::judge(&[(old.clone(), new.clone())], since, step)
+    }
+
     fn failing(calls: u64, failures: u64) -> Tally {
         tally(calls, failures, 0, &[(10, calls)])
     }
@@ -173,7 +193,11 @@ mod tests {
             ((0, 0), (500, 500), false),
         ] {
             let verdict = judge(&failing(old.0, old.1), &failing(new.0, new.1), LATE, STEP);
-            assert_eq!(matches!(verdict, Verdict::Back(Worse::Failures { .. })), back, "{old:?} {new:?} {verdict:?}");
+            assert_eq!(
+                matches!(verdict, Verdict::Back(0, Worse::Failures { .. })),
+                back,
+                "{old:?} {new:?} {verdict:?}"
+            );
         }
     }
 
@@ -232,5 +256,30 @@ mod tests {
         };
         let (same, worse) = (backs(0.02), backs(0.08));
         assert!(same <= 8 && worse >= 360, "{same} of 400 as good ones went back, {worse} of 400 worse ones");
+    }
+
+    #[test]
+    fn functions_go_on_together_and_back_together() {
+        let (good, bad) = (failing(5_000, 5), failing(500, 60));
+        let part = |calls: u64, failures| (good.clone(), failing(calls, failures));
+        let back =
+            |at, (calls, failures)| Verdict::Back(at, Worse::Failures { new: (failures, calls), old: (5, 5_000) });
+        for (parts, seconds, verdict) in [
+            // Calls count together, and time for all.
+            (vec![part(300, 0), part(200, 0)], 60, Verdict::Advance),
+            (vec![part(300, 0), part(199, 0)], 60, Verdict::Wait),
+            (vec![part(300, 0), part(300, 0)], 59, Verdict::Wait),
+            // What nobody calls holds nothing up.
+            (vec![part(500, 0), (Tally::default(), Tally::default())], 60, Verdict::Advance),
+            // One is enough to go back, at the end and before it, however good the others are.
+            (vec![part(5_000, 0), (good.clone(), bad.clone())], 60, back(1, (500, 60))),
+            (vec![(good.clone(), bad.clone()), part(5_000, 0)], 2, back(0, (500, 60))),
+            // Of few calls, chance makes much: one of three that fails is no reason, ten of ten are.
+            (vec![part(500, 0), part(3, 1)], 60, Verdict::Advance),
+            (vec![part(500, 0), part(10, 10)], 60, back(1, (10, 10))),
+            (vec![part(490, 0), part(10, 10)], 2, Verdict::Wait),
+        ] {
+            assert_eq!(super::judge(&parts, Duration::from_secs(seconds), STEP), verdict, "{parts:?}");
+        }
     }
 }

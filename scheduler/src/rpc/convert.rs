@@ -12,7 +12,7 @@ use crate::{
     keys,
     model::{
         AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
-        PlanRecord, RolloutRecord, RolloutState, RouteRecord, Share, Time, VersionRecord,
+        PlanRecord, RolloutPart, RolloutRecord, RolloutState, RouteRecord, Share, Time, VersionRecord,
     },
     releases::Difference,
     rollout::Tally,
@@ -65,30 +65,48 @@ pub(super) fn alias(function: &FunctionRef, record: &AliasRecord) -> v1::Alias {
     }
 }
 
-/// A rollout with what both versions did since its step began.
-pub(super) fn rollout(record: &RolloutRecord, (old, new): &(Tally, Tally)) -> v1::Rollout {
-    let state = match record.state {
+/// A rollout with what the versions of its functions did since its step began; a function of its own first.
+pub(super) fn rollout(record: &RolloutRecord, of: &FunctionRef, progress: &[(Tally, Tally)]) -> v1::Rollout {
+    let parts = record.parts.iter().zip(progress);
+    let functions: Vec<_> = parts.map(|(part, progress)| rollout_part(record, part, progress)).collect();
+    let name = of.to_string();
+    let own = functions.iter().find(|part| part.function == name).or(functions.first()).cloned().unwrap_or_default();
+    v1::Rollout {
+        function: own.function,
+        old_version: own.old_version,
+        new_version: own.new_version,
+        steps: record.steps.clone(),
+        step: u32::try_from(record.step.saturating_add(1)).unwrap_or(u32::MAX),
+        step_time: Some(to_wire_duration(record.step_time)),
+        step_calls: record.step_calls,
+        state: rollout_state(record.state).into(),
+        reason: record.reason.clone(),
+        creator: record.creator.clone(),
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+        old_tally: own.old_tally,
+        new_tally: own.new_tally,
+        functions,
+    }
+}
+
+fn rollout_state(state: RolloutState) -> v1::RolloutState {
+    match state {
         RolloutState::Running => v1::RolloutState::Running,
         RolloutState::Promoted => v1::RolloutState::Promoted,
         RolloutState::Back => v1::RolloutState::Back,
         RolloutState::Stopped => v1::RolloutState::Stopped,
         RolloutState::Superseded => v1::RolloutState::Superseded,
         RolloutState::Quarantined => v1::RolloutState::Quarantined,
-    };
+    }
+}
+
+fn rollout_part(record: &RolloutRecord, part: &RolloutPart, (old, new): &(Tally, Tally)) -> v1::RolloutFunction {
     let running = record.state == RolloutState::Running;
-    v1::Rollout {
-        function: record.function.to_string(),
-        old_version: record.old.get(),
-        new_version: record.new.get(),
-        steps: record.steps.clone(),
-        step: u32::try_from(record.step.saturating_add(1)).unwrap_or(u32::MAX),
-        step_time: Some(to_wire_duration(record.step_time)),
-        step_calls: record.step_calls,
-        state: state.into(),
-        reason: record.reason.clone(),
-        creator: record.creator.clone(),
-        create_time: Some(timestamp(record.create_time)),
-        update_time: Some(timestamp(record.update_time)),
+    v1::RolloutFunction {
+        function: part.function.to_string(),
+        old_version: part.old.get(),
+        new_version: part.new.get(),
         old_tally: running.then(|| tally(old)),
         new_tally: running.then(|| tally(new)),
     }

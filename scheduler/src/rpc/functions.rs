@@ -95,7 +95,7 @@ impl FunctionService for Desk {
         let scope = Scope::Namespace(function.namespace.clone());
         let key = request_id(&id)?.map(|id| RequestKey { scope, method: "RollbackFunction", id, payload });
         let app = self.app()?;
-        let (rolled, version) = store.function_roll_back(&function, version, key.as_ref()).await?;
+        let (rolled, version) = store.function_roll_back(&function, version, key.as_ref(), &reason).await?;
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %function.namespace, function = %function.function, version = version.get(), actor, reason, "rolled back");
         let function = Some(convert::function(&rolled));

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use dunlin_proto::{ApiError, ErrorCode, ids::VersionNumber, names::FunctionRef, v1};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::{Namespace, VersionNumber},
+    names::{FunctionRef, NamespaceRef},
+    v1,
+};
 use tonic::Status;
 
 use super::{convert, name};
@@ -10,7 +15,7 @@ use crate::{
     app::App,
     config::RolloutConfig,
     model::{RolloutRecord, RolloutState},
-    store::{Move, NewRollout, Store},
+    store::{MOST_ROLLOUT_FUNCTIONS as MOST_FUNCTIONS, Move, NewRollout, Store, Target},
 };
 
 /// The steps where none are said, in percent.
@@ -24,8 +29,14 @@ fn missing(function: &FunctionRef) -> ApiError {
     error.hint("begin one: dunlin rollout start")
 }
 
-fn shown(app: &App, rollout: &RolloutRecord) -> v1::Rollout {
-    convert::rollout(rollout, &app.rollouts.progress(rollout))
+/// A rollout as the one of one of its functions.
+fn shown(app: &App, rollout: &RolloutRecord, of: &FunctionRef) -> v1::Rollout {
+    convert::rollout(rollout, of, &app.rollouts.progress(rollout))
+}
+
+/// The first of its functions.
+fn first(rollout: &RolloutRecord) -> Result<&FunctionRef, ApiError> {
+    rollout.parts.first().map(|part| &part.function).ok_or_else(ApiError::internal)
 }
 
 pub(super) async fn start(
@@ -37,14 +48,16 @@ pub(super) async fn start(
     let new = read(&app.rollout_config, creator, request)?;
     let rollout = store.rollout_start(&new).await?;
     let lagging_gateways = app.config_acknowledged().await;
-    tracing::info!(function = %new.function, old = rollout.old.get(), new = rollout.new.get(), actor = new.creator, "a rollout has begun");
-    Ok(v1::StartRolloutResponse { rollout: Some(shown(app, &rollout)), lagging_gateways })
+    let of = new.targets.first().map_or_else(|| first(&rollout), |(function, _)| Ok(function))?;
+    let versions: Vec<_> = rollout.parts.iter().map(|part| part.function.version(part.new).to_string()).collect();
+    tracing::info!(versions = versions.join(","), actor = new.creator, "a rollout has begun");
+    Ok(v1::StartRolloutResponse { rollout: Some(shown(app, &rollout, of)), lagging_gateways })
 }
 
 pub(super) async fn get(app: &App, request: &v1::GetRolloutRequest) -> Result<v1::GetRolloutResponse, Status> {
     let function: FunctionRef = name("function", &request.function)?;
     let found = app.store.rollout_fetch(&function).await?.ok_or_else(|| missing(&function))?;
-    Ok(v1::GetRolloutResponse { rollout: Some(shown(app, &found)) })
+    Ok(v1::GetRolloutResponse { rollout: Some(shown(app, &found, &function)) })
 }
 
 pub(super) async fn stop(
@@ -77,12 +90,12 @@ pub(super) async fn stop(
         return Err(over(moved.state).into());
     }
     tracing::info!(%function, promote = request.promote, actor, "a rollout was ended");
-    Ok(v1::StopRolloutResponse { rollout: Some(shown(app, &moved)), lagging_gateways })
+    Ok(v1::StopRolloutResponse { rollout: Some(shown(app, &moved, &function)), lagging_gateways })
 }
 
 fn read(least: &RolloutConfig, creator: String, request: v1::StartRolloutRequest) -> Result<NewRollout, ApiError> {
-    let v1::StartRolloutRequest { function, version, steps, step_time, step_calls } = request;
-    let version = (version > 0).then(|| VersionNumber::try_from(version)).transpose();
+    let (namespace, targets) = targets(&request)?;
+    let v1::StartRolloutRequest { steps, step_time, step_calls, .. } = request;
     let time = step_time.map_or(Ok(least.min_step()), Duration::try_from);
     let time = time.ok().filter(|time| (least.min_step()..=MOST_TIME).contains(time)).ok_or_else(|| {
         let (least, most) = (humantime::format_duration(least.min_step()), humantime::format_duration(MOST_TIME));
@@ -93,14 +106,49 @@ fn read(least: &RolloutConfig, creator: String, request: v1::StartRolloutRequest
         let message = format!("a step has {} calls at least: fewer say too little", least.min_step_calls);
         return Err(ApiError::invalid("step_calls", message));
     }
-    Ok(NewRollout {
-        function: name("function", &function)?,
-        new: version.map_err(|error| ApiError::invalid("version", error))?,
-        steps: checked(steps)?,
-        step_time: time,
-        step_calls: calls,
-        creator,
-    })
+    Ok(NewRollout { namespace, targets, steps: checked(steps)?, step_time: time, step_calls: calls, creator })
+}
+
+fn version_of(field: &str, version: u32) -> Result<Option<VersionNumber>, ApiError> {
+    let version = (version > 0).then(|| VersionNumber::try_from(version)).transpose();
+    version.map_err(|error| ApiError::invalid(field, error))
+}
+
+/// The functions that are to move, none where all of the namespace are.
+fn targets(request: &v1::StartRolloutRequest) -> Result<(Namespace, Vec<Target>), ApiError> {
+    let v1::StartRolloutRequest { function, version, others, parent, .. } = request;
+    if !parent.is_empty() {
+        if !function.is_empty() || !others.is_empty() {
+            return Err(ApiError::invalid(
+                "parent",
+                "name functions, or a namespace for all of its functions, not both",
+            ));
+        }
+        return Ok((name::<NamespaceRef>("parent", parent)?.namespace, Vec::new()));
+    }
+    let first: FunctionRef = name("function", function)?;
+    let namespace = first.namespace.clone();
+    let mut targets = vec![(first, version_of("version", *version)?)];
+    for other in others {
+        let target = (name("others.function", &other.function)?, version_of("others.version", other.version)?);
+        check_other(&targets, &target.0)?;
+        targets.push(target);
+    }
+    Ok((namespace, targets))
+}
+
+fn check_other(known: &[Target], function: &FunctionRef) -> Result<(), ApiError> {
+    let wrong = |message| Err(ApiError::invalid("others", message));
+    if known.len() >= MOST_FUNCTIONS {
+        return wrong(format!("a rollout moves {MOST_FUNCTIONS} functions at most"));
+    }
+    if known.iter().any(|(known, _)| known == function) {
+        return wrong(format!("{function} is named twice"));
+    }
+    if known.iter().any(|(known, _)| known.namespace != function.namespace) {
+        return wrong(format!("{function} is in another namespace: functions of one namespace move together"));
+    }
+    Ok(())
 }
 
 fn checked(steps: Vec<u32>) -> Result<Vec<u32>, ApiError> {
@@ -132,6 +180,15 @@ mod tests {
         let read = |request| read(&config, "zoe".to_owned(), request);
         let new = read(good()).unwrap();
         assert_eq!((new.steps, new.step_time, new.step_calls), (vec![5, 25, 50], Duration::from_secs(60), 500));
+        assert_eq!(new.targets.len(), 1);
+        let all = v1::StartRolloutRequest { function: String::new(), parent: "namespaces/shop".into(), ..good() };
+        assert!(read(all).unwrap().targets.is_empty());
+        let others = |names: &[&str]| {
+            let other = |name: &&str| v1::RolloutTarget { function: (*name).to_owned(), version: 0 };
+            names.iter().map(other).collect::<Vec<_>>()
+        };
+        let many: Vec<_> = (0..100).map(|n| format!("namespaces/shop/functions/f{n}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
         let time = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         for (request, field) in [
             (v1::StartRolloutRequest { function: "pay".into(), ..good() }, "function"),
@@ -144,6 +201,13 @@ mod tests {
             (v1::StartRolloutRequest { step_time: time(-1), ..good() }, "step_time"),
             (v1::StartRolloutRequest { step_time: time(86_401), ..good() }, "step_time"),
             (v1::StartRolloutRequest { step_calls: 499, ..good() }, "step_calls"),
+            (v1::StartRolloutRequest { others: others(&["pay"]), ..good() }, "others.function"),
+            (v1::StartRolloutRequest { others: others(&[&good().function]), ..good() }, "others"),
+            (v1::StartRolloutRequest { others: others(&["namespaces/bank/functions/mail"]), ..good() }, "others"),
+            (v1::StartRolloutRequest { others: others(&many), ..good() }, "others"),
+            (v1::StartRolloutRequest { parent: "namespaces/shop".into(), ..good() }, "parent"),
+            (v1::StartRolloutRequest { parent: "shop".into(), function: String::new(), ..good() }, "parent"),
+            (v1::StartRolloutRequest { function: String::new(), ..good() }, "function"),
         ] {
             assert_eq!(read(request.clone()).unwrap_err().field.as_deref(), Some(field), "{request:?}");
         }

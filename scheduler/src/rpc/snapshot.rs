@@ -149,7 +149,10 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         direct: record.direct,
         disabled: record.disabled,
         traffic: shares(&record.traffic),
-        sticky: Some(sticky(&record.sticky, record.division)),
+        sticky: Some(wire::StickyConfig {
+            seed: record.seed.map(|seed| seed.to_string()).unwrap_or_default(),
+            ..sticky(&record.sticky, record.division)
+        }),
         aliases: function.aliases.iter().map(alias).collect(),
         versions: function.versions.values().map(|record| version(record, function.standbys(record))).collect(),
         max_concurrency: leading.and_then(|spec| spec.scaling.max_concurrency),
@@ -167,6 +170,7 @@ fn sticky(sticky: &Sticky, division: i64) -> wire::StickyConfig {
         division: u64::try_from(division).unwrap_or_default(),
         header: sticky.header.clone().unwrap_or_default(),
         cookie: sticky.cookie,
+        seed: String::new(),
     }
 }
 

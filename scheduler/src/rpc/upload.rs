@@ -34,7 +34,7 @@ pub(super) async fn receive(
         size_bytes,
         already_present,
     };
-    if let Some(size) = app.store.artifact_fetch(&namespace, &digest).await? {
+    if let Some(size) = app.store.artifact_use(&namespace, &digest).await? {
         return Ok(answer(size, true));
     }
     let artifacts = &app.codes.workshop.artifacts;
@@ -45,6 +45,7 @@ pub(super) async fn receive(
         };
         upload.write(&chunk).await?;
     }
+    let _held = artifacts.hold().await;
     upload.finish(artifacts).await?;
     store.artifact_create(&namespace, &digest, size_bytes).await?;
     Ok(answer(size_bytes, false))

@@ -27,9 +27,10 @@ pub(super) fn read(row: &AnyRow) -> Result<Compiled, Error> {
 }
 
 impl Store {
-    /// The size of an artifact that the namespace has uploaded.
-    pub(crate) async fn artifact_fetch(&self, namespace: &Namespace, digest: &Digest) -> Result<Option<u64>, Error> {
-        let query = sqlx::query("SELECT size FROM artifacts WHERE namespace = $1 AND digest = $2");
+    /// The size of an artifact that the namespace has uploaded and is about to use: the time after which it may go begins anew.
+    pub(crate) async fn artifact_use(&self, namespace: &Namespace, digest: &Digest) -> Result<Option<u64>, Error> {
+        let sql = "UPDATE artifacts SET unused_since = NULL WHERE namespace = $1 AND digest = $2 RETURNING size";
+        let query = sqlx::query(sql);
         let found = query.bind(namespace.as_str()).bind(digest.hex()).fetch_optional(&self.pool).await?;
         found.as_ref().map(|row| row::count(row, "size")).transpose()
     }

@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{FunctionUid, Namespace, VersionNumber},
+    ids::{FunctionUid, Namespace, RolloutId, VersionNumber},
     names::FunctionRef,
     route::RouteSpec,
 };
@@ -61,12 +61,17 @@ pub(super) fn read(row: &AnyRow) -> Result<FunctionRecord, Error> {
         traffic: row::json(row, "traffic")?,
         sticky: row::json(row, "sticky")?,
         division: row::number(row, "division")?,
+        seed: seed(row)?,
         history: row::json(row, "history")?,
         latest_version: row::count(row, "latest_version")?,
         revision: row::number(row, "revision")?,
         create_time: row::time(row, "create_time")?,
         update_time: row::time(row, "update_time")?,
     })
+}
+
+fn seed(row: &AnyRow) -> Result<Option<RolloutId>, Error> {
+    if row::text(row, "seed")?.is_empty() { Ok(None) } else { row::parsed(row, "seed").map(Some) }
 }
 
 fn change(action: &'static str, name: &FunctionRef) -> Change {
@@ -99,17 +104,29 @@ pub(super) async fn function_write_in_tx(
     function: &mut FunctionRecord,
 ) -> Result<bool, Error> {
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
-               update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10 \
-               WHERE namespace = $11 AND uid = $12 AND revision = $13";
+               update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10, seed = $11 \
+               WHERE namespace = $12 AND uid = $13 AND revision = $14";
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
     let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
     let query = query.bind(read.saturating_add(1)).bind(now.0).bind(i64::from(function.direct));
     let query = query.bind(i64::from(function.disabled)).bind(row::to_json(&function.sticky)?);
-    let query = query.bind(function.division).bind(function.namespace.as_str());
+    let query = query.bind(function.division).bind(function.seed.map(|seed| seed.to_string()).unwrap_or_default());
+    let query = query.bind(function.namespace.as_str());
     let written = query.bind(function.uid.to_string()).bind(read).execute(&mut **tx).await?;
     (function.revision, function.update_time) = (read.saturating_add(1), now);
     Ok(written.rows_affected() == 1)
+}
+
+/// Whether there is such a version, within a transaction.
+pub(super) async fn version_is_there_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    number: VersionNumber,
+) -> Result<bool, Error> {
+    let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
+    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
+    Ok(query.fetch_optional(&mut **tx).await?.is_some())
 }
 
 /// Checks that a version can get traffic.
@@ -118,14 +135,8 @@ pub(super) async fn version_exists_in_tx(
     function: &FunctionRecord,
     number: VersionNumber,
 ) -> Result<(), Error> {
-    let query = sqlx::query("SELECT number FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3");
-    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string()).bind(i64::from(number.get()));
-    let name = function.reference().version(number);
-    query
-        .fetch_optional(&mut **tx)
-        .await?
-        .map(drop)
-        .ok_or_else(|| ApiError::not_found(format!("version {name}")).into())
+    let missing = || ApiError::not_found(format!("version {}", function.reference().version(number)));
+    version_is_there_in_tx(tx, function, number).await?.then_some(()).ok_or_else(|| missing().into())
 }
 
 impl Store {
@@ -210,15 +221,17 @@ impl Store {
         Ok(Some(function))
     }
 
-    /// Sends all traffic back to `version`, or to the last one before that had all of it.
+    /// Sends all traffic back to `version`, or to the last one before that had all of it. The reason is in
+    /// the audit log.
     pub(crate) async fn function_roll_back(
         &self,
         name: &FunctionRef,
         version: Option<VersionNumber>,
         request: Option<&RequestKey>,
+        reason: &str,
     ) -> Result<(FunctionRecord, VersionNumber), Error> {
         for _ in 0..ATTEMPTS {
-            let rolled: Result<_, Error> = retried!(self.function_roll_back_once(name, version, request));
+            let rolled: Result<_, Error> = retried!(self.function_roll_back_once(name, version, request, reason));
             if let Some(rolled) = rolled? {
                 return Ok(rolled);
             }
@@ -231,6 +244,7 @@ impl Store {
         name: &FunctionRef,
         version: Option<VersionNumber>,
         request: Option<&RequestKey>,
+        reason: &str,
     ) -> Result<Option<(FunctionRecord, VersionNumber)>, Error> {
         let mut tx = self.begin().await?;
         if let Some(request) = request
@@ -261,7 +275,8 @@ impl Store {
             format!("roll back {}@{target}", name.function),
         )
         .await?;
-        self.audit_in_tx(&mut tx, change("function.rollback", name).before(&before).after(&function)).await?;
+        let change = change("function.rollback", name).before(&before).after(&(&function, reason));
+        self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some((function, target)))
     }

@@ -4,10 +4,12 @@
 //! PostgreSQL half fails, unless `DUNLIN_TEST_SKIP_POSTGRES=1` says that it shall not run.
 
 mod aliases;
+mod apps;
 mod audit;
 mod catalog;
 mod certificates;
 mod deploys;
+mod garbage;
 mod members;
 mod plans;
 mod releases;
@@ -222,7 +224,7 @@ async fn workers_are_remembered(bench: &Bench) {
 async fn old_requests_are_forgotten(bench: &Bench) {
     deploy(bench, &function("shop", "checkout")).await;
     let key = request("shop", "a");
-    bench.store.function_roll_back(&function("shop", "checkout"), Some(number(1)), Some(&key)).await.unwrap();
+    bench.store.function_roll_back(&function("shop", "checkout"), Some(number(1)), Some(&key), "").await.unwrap();
     let day = Duration::from_secs(24 * 3600);
     assert_eq!(bench.store.request_expire(day, Time::now()).await.unwrap(), 0);
     assert!(bench.store.request_find::<VersionNumber>(&key).await.unwrap().is_some());

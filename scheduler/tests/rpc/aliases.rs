@@ -23,9 +23,13 @@ fn set(alias: &str, shares: &[(u32, u32)], sticky: Option<v1::Sticky>) -> v1::Se
 
 /// Two versions, of which the first has the traffic.
 async fn with_versions(cluster: &Cluster) {
-    cluster.deployed(TILL, "one").await;
+    with_versions_of(cluster, TILL).await;
+}
+
+async fn with_versions_of(cluster: &Cluster, function: &str) {
+    cluster.deployed(function, "one").await;
     let digest = cluster.upload("default", "two").await;
-    let held = v1::CreateVersionRequest { hold_traffic: true, ..create(TILL, digest) };
+    let held = v1::CreateVersionRequest { hold_traffic: true, ..create(function, digest) };
     cluster.deploy(held).await.1.unwrap();
 }
 
@@ -145,4 +149,47 @@ async fn a_rollout_is_judged_by_what_gateways_count() {
     assert!(state().await.reason.starts_with("60 of 100 calls"), "{}", state().await.reason);
     let served = |gateway: &SimGateway| gateway.received().config.functions[0].traffic.len() == 1;
     gateway.eventually(&cluster, "the old version has all calls", served).await;
+}
+
+#[tokio::test]
+async fn functions_move_together_at_every_gateway() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    let mail = "namespaces/default/functions/mail";
+    with_versions(&cluster).await;
+    with_versions_of(&cluster, mail).await;
+    let other = |function: &str| vec![v1::RolloutTarget { function: function.into(), version: 0 }];
+    let start = |others| v1::StartRolloutRequest { function: TILL.into(), others, ..Default::default() };
+    for (wrong, code) in
+        [("namespaces/shop/functions/mail", ErrorCode::InvalidArgument), (TILL, ErrorCode::InvalidArgument)]
+    {
+        refused(cluster.aliases().start_rollout(start(other(wrong))).await, code);
+    }
+    let begun = cluster.aliases().start_rollout(start(other(mail))).await.unwrap().into_inner();
+    let rollout = begun.rollout.unwrap();
+    assert_eq!((rollout.function.as_str(), begun.lagging_gateways.len()), (TILL, 0));
+    assert_eq!(rollout.functions.iter().map(|it| it.function.as_str()).collect::<Vec<_>>(), [mail, TILL]);
+    let config = gateway.received().config;
+    let seeds: Vec<_> = config.functions.iter().map(|it| it.sticky.clone().unwrap().seed).collect();
+    assert!(
+        seeds.len() == 2 && seeds[0] == seeds[1] && !seeds[0].is_empty(),
+        "callers have the same places: {seeds:?}"
+    );
+    assert!(config.functions.iter().all(|function| function.traffic.len() == 2));
+    let get = v1::GetRolloutRequest { function: mail.into() };
+    let found = cluster.aliases().get_rollout(get).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!((found.function.as_str(), found.functions.len(), found.old_version), (mail, 2, 1));
+    let stop = v1::StopRolloutRequest { function: mail.into(), promote: true };
+    cluster.aliases().stop_rollout(stop).await.unwrap();
+    let config = gateway.received().config;
+    assert!(config.functions.iter().all(|it| it.traffic.len() == 1 && it.traffic[0].version == 2), "{config:?}");
+    let all = v1::StartRolloutRequest { parent: "namespaces/default".into(), ..Default::default() };
+    refused(cluster.aliases().start_rollout(all.clone()).await, ErrorCode::FailedPrecondition);
+    for function in [TILL, mail] {
+        let digest = cluster.upload("default", "three").await;
+        let held = v1::CreateVersionRequest { hold_traffic: true, ..create(function, digest) };
+        cluster.deploy(held).await.1.unwrap();
+    }
+    let begun = cluster.aliases().start_rollout(all).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(begun.functions.iter().map(|it| it.new_version).collect::<Vec<_>>(), [3, 3]);
 }

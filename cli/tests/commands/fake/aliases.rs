@@ -43,7 +43,10 @@ impl AliasService for Fake {
     }
 
     async fn start_rollout(&self, request: Request<v1::StartRolloutRequest>) -> Answer<v1::StartRolloutResponse> {
-        let v1::StartRolloutRequest { function, version, steps, step_time, step_calls } = request.into_inner();
+        let request = request.into_inner();
+        let function =
+            if request.parent.is_empty() { request.function } else { format!("{}/functions/all", request.parent) };
+        let v1::StartRolloutRequest { version, steps, step_time, step_calls, others, .. } = request;
         let mut rollout = v1::Rollout {
             function: function.clone(),
             old_version: 1,
@@ -59,6 +62,15 @@ impl AliasService for Fake {
         rollout.old_tally = Some(v1::VersionTally { calls: 1_900, failures: 2, ..Default::default() });
         let p99 = Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 });
         rollout.new_tally = Some(v1::VersionTally { calls: 100, failures: 3, traps: 1, p99 });
+        let targets = [v1::RolloutTarget { function: function.clone(), version }].into_iter().chain(others);
+        let part = |target: v1::RolloutTarget| v1::RolloutFunction {
+            function: target.function,
+            old_version: 1,
+            new_version: target.version.max(2),
+            old_tally: rollout.old_tally,
+            new_tally: rollout.new_tally,
+        };
+        rollout.functions = targets.map(part).collect();
         let mut state = self.state();
         state.rollouts.insert(function, rollout.clone());
         let lagging_gateways = state.lagging.clone();

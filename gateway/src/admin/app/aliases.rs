@@ -2,13 +2,34 @@
 
 use dunlin_proto::{
     ApiError,
+    ids::Namespace,
     model::Sticky,
-    names::{AliasName, FunctionRef},
+    names::{AliasName, FunctionRef, NamespaceRef},
     v1,
 };
 
 use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
+
+/// The one namespace that a rollout concerns.
+fn of_rollout(request: &v1::StartRolloutRequest) -> Result<Namespace, ApiError> {
+    let namespace = if request.parent.is_empty() || !request.function.is_empty() {
+        name::<FunctionRef>("function", &request.function)?.namespace
+    } else {
+        name::<NamespaceRef>("parent", &request.parent)?.namespace
+    };
+    for other in &request.others {
+        let other: FunctionRef = name("others.function", &other.function)?;
+        if other.namespace != namespace {
+            let message = format!("{other} is not in namespace {namespace}: functions of one namespace move together");
+            return Err(ApiError::invalid("others", message));
+        }
+    }
+    if !request.parent.is_empty() && name::<NamespaceRef>("parent", &request.parent)?.namespace != namespace {
+        return Err(ApiError::invalid("parent", "parent is another namespace than that of function"));
+    }
+    Ok(namespace)
+}
 
 impl App {
     fn aliases(&self) -> v1::alias_service_client::AliasServiceClient<crate::upstream::Secured> {
@@ -62,7 +83,7 @@ impl App {
         who: &Principal,
         request: v1::StartRolloutRequest,
     ) -> Result<v1::StartRolloutResponse, ApiError> {
-        let FunctionRef { namespace, .. } = name("function", &request.function)?;
+        let namespace = of_rollout(&request)?;
         Operation::StartRollout.allow_in(who, &namespace)?;
         ask(self.aliases().start_rollout(on_behalf(who, request))).await
     }
@@ -85,5 +106,37 @@ impl App {
         let FunctionRef { namespace, .. } = name("function", &request.function)?;
         Operation::StopRollout.allow_in(who, &namespace)?;
         ask(self.aliases().stop_rollout(on_behalf(who, request))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_concerns_one_namespace() {
+        let of = |function: &str, others: &[&str], parent: &str| {
+            let other = |name: &&str| v1::RolloutTarget { function: (*name).to_owned(), version: 0 };
+            let (function, parent) = (function.to_owned(), parent.to_owned());
+            let others = others.iter().map(other).collect();
+            let request = v1::StartRolloutRequest { function, others, parent, ..Default::default() };
+            of_rollout(&request).map(|namespace| namespace.to_string()).map_err(|error| error.field.unwrap_or_default())
+        };
+        let (till, mail, foreign) =
+            ("namespaces/shop/functions/till", "namespaces/shop/functions/mail", "namespaces/bank/functions/till");
+        for (function, others, parent, expected) in [
+            (till, &[][..], "", Ok("shop")),
+            (till, &[mail], "", Ok("shop")),
+            ("", &[], "namespaces/bank", Ok("bank")),
+            (till, &[mail, foreign], "", Err("others")),
+            (till, &["mail"], "", Err("others.function")),
+            (till, &[], "namespaces/bank", Err("parent")),
+            ("", &[till], "namespaces/bank", Err("others")),
+            ("", &[], "bank", Err("parent")),
+            ("", &[], "", Err("function")),
+        ] {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(of(function, others, parent), expected, "{function} {others:?} {parent}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Rollouts as JSON.
 
 use axum::{Json, extract::State};
-use dunlin_proto::{ApiError, ErrorCode, names::FunctionRef, v1};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    names::{FunctionRef, NamespaceRef},
+    v1,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -9,12 +13,12 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{maybe_whole, there},
+    fields::{items, maybe_whole, there},
 };
 use crate::admin::{
     app::App,
     model::{ChangedRollout, Rollout},
-    params::{FunctionIds, Named},
+    params::{FunctionIds, Named, NamespaceIds},
     session::Caller,
 };
 
@@ -73,16 +77,98 @@ pub(super) async fn start_rollout(
     Named(function): Named<FunctionRef>,
     Body(body): Body<StartRollout>,
 ) -> Answer<ChangedRollout> {
-    let seconds = |seconds: u32| prost_types::Duration { seconds: seconds.into(), nanos: 0 };
     let request = v1::StartRolloutRequest {
         function: function.to_string(),
         version: body.version.unwrap_or_default(),
-        steps: body.steps.unwrap_or_default(),
-        step_time: body.step_seconds.map(seconds),
-        step_calls: body.step_calls.unwrap_or_default().into(),
+        ..steps(body.steps, body.step_seconds, body.step_calls)
     };
     let v1::StartRolloutResponse { rollout, lagging_gateways } = app.rollout_start(&who, request).await?;
     Ok(Json(ChangedRollout { rollout: rollout.map(Rollout::from), lagging_gateways }))
+}
+
+/// A request with the steps of a rollout, which does not say yet what shall move.
+fn steps(steps: Option<Vec<u32>>, seconds: Option<u32>, calls: Option<u32>) -> v1::StartRolloutRequest {
+    let time = |seconds: u32| prost_types::Duration { seconds: seconds.into(), nanos: 0 };
+    v1::StartRolloutRequest {
+        steps: steps.unwrap_or_default(),
+        step_time: seconds.map(time),
+        step_calls: calls.unwrap_or_default().into(),
+        ..Default::default()
+    }
+}
+
+/// A function that shall move.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RolloutTarget {
+    /// The function's bare name.
+    #[schema(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 32, example = "checkout")]
+    function: String,
+    /// The version that is to have all its calls; left out, its newest.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
+    version: Option<u32>,
+}
+
+/// How the calls of several functions shall move together.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartRollouts {
+    /// The functions, each once; left out or empty, all whose newest version is newer than the one that has their calls.
+    #[serde(default, deserialize_with = "items::<_, _, 0, 100>")]
+    #[schema(max_items = 100, required = false)]
+    functions: Vec<RolloutTarget>,
+    /// The percentages that the new versions get, one after another, each higher than the one before; left out, 5, 25, 50.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = Vec<u32>, max_items = 20, required = false)]
+    steps: Option<Vec<u32>>,
+    /// How long a step takes at least, in seconds; left out, 60.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, 86_400>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 86_400, required = false)]
+    step_seconds: Option<u32>,
+    /// How many calls the new versions have together in a step at least; left out, 500.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
+    step_calls: Option<u32>,
+}
+
+/// Moves the calls of several functions together, step by step to other versions, as long as none of these is worse.
+#[utoipa::path(
+    put,
+    path = "/namespaces/{namespace}/rollout",
+    tag = "functions",
+    params(NamespaceIds),
+    request_body = StartRollouts,
+    responses((status = 200, body = ChangedRollout, description = "It has begun"), Refused, Unchanged),
+)]
+pub(super) async fn start_rollouts(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<NamespaceRef>,
+    Body(body): Body<StartRollouts>,
+) -> Answer<ChangedRollout> {
+    let request = named(&parent, body.functions, steps(body.steps, body.step_seconds, body.step_calls));
+    let v1::StartRolloutResponse { rollout, lagging_gateways } = app.rollout_start(&who, request).await?;
+    Ok(Json(ChangedRollout { rollout: rollout.map(Rollout::from), lagging_gateways }))
+}
+
+/// The request about these functions, or about all of the namespace.
+fn named(
+    parent: &NamespaceRef,
+    functions: Vec<RolloutTarget>,
+    request: v1::StartRolloutRequest,
+) -> v1::StartRolloutRequest {
+    let target = |RolloutTarget { function, version }| v1::RolloutTarget {
+        function: format!("{parent}/functions/{function}"),
+        version: version.unwrap_or_default(),
+    };
+    let mut targets = functions.into_iter().map(target);
+    match targets.next() {
+        Some(v1::RolloutTarget { function, version }) => {
+            v1::StartRolloutRequest { function, version, others: targets.collect(), ..request }
+        }
+        None => v1::StartRolloutRequest { parent: parent.to_string(), ..request },
+    }
 }
 
 /// How a rollout shall end.
@@ -95,7 +181,7 @@ pub(super) struct StopRollout {
     promote: bool,
 }
 
-/// Ends a rollout at once.
+/// Ends a rollout at once, for all functions that move together.
 #[utoipa::path(
     post,
     path = "/namespaces/{namespace}/functions/{function}/rollout/stop",

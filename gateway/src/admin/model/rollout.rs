@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Time, id_in};
 
-/// How the calls of a function move from one version to another.
+/// How the calls of a function move from one version to another, alone or together with those of other functions.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Rollout {
     /// The namespace's bare name.
@@ -39,6 +39,35 @@ pub(crate) struct Rollout {
     pub(crate) old_tally: Option<VersionTally>,
     /// What the new version did since then.
     pub(crate) new_tally: Option<VersionTally>,
+    /// All functions that move together, this one among them, in the order of their names.
+    pub(crate) functions: Vec<RolloutFunction>,
+}
+
+/// A function of a rollout.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct RolloutFunction {
+    /// The function's bare name.
+    pub(crate) function: String,
+    /// The version that had all its calls.
+    pub(crate) old_version: u32,
+    /// The version that is to have them.
+    pub(crate) new_version: u32,
+    /// What the old version did since the step began; null once it has ended.
+    pub(crate) old_tally: Option<VersionTally>,
+    /// What the new version did since then.
+    pub(crate) new_tally: Option<VersionTally>,
+}
+
+impl From<v1::RolloutFunction> for RolloutFunction {
+    fn from(wire: v1::RolloutFunction) -> Self {
+        Self {
+            function: id_in(&wire.function, "functions").to_owned(),
+            old_version: wire.old_version,
+            new_version: wire.new_version,
+            old_tally: wire.old_tally.map(VersionTally::from),
+            new_tally: wire.new_tally.map(VersionTally::from),
+        }
+    }
 }
 
 /// What has become of a rollout.
@@ -113,6 +142,7 @@ impl From<v1::Rollout> for Rollout {
             update_time: wire.update_time.map(Time::from),
             old_tally: wire.old_tally.map(VersionTally::from),
             new_tally: wire.new_tally.map(VersionTally::from),
+            functions: wire.functions.into_iter().map(RolloutFunction::from).collect(),
         }
     }
 }

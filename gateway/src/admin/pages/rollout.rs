@@ -16,6 +16,8 @@ pub(super) struct RolloutNote {
     pub(super) to: u32,
     /// Where it is, or why it ended.
     pub(super) text: String,
+    /// The other functions that move with it; empty where there are none.
+    pub(super) together: String,
     pub(super) when: Option<When>,
     /// What both versions did since the step began, while it goes on.
     pub(super) tallies: Vec<(u32, String)>,
@@ -38,11 +40,20 @@ impl RolloutNote {
             from: rollout.old_version,
             to: rollout.new_version,
             text: if running { step } else { visible(&rollout.reason) },
+            together: together(rollout),
             when: rollout.update_time.map(|time| When::new(time, now)),
             tallies: tallies.collect(),
             command: format!("dunlin rollout {verb} {} --namespace {}", rollout.function, rollout.namespace),
         }
     }
+}
+
+fn together(rollout: &Rollout) -> String {
+    let others = rollout.functions.iter().filter(|other| other.function != rollout.function);
+    others
+        .map(|other| format!("{} v{} → v{}", other.function, other.old_version, other.new_version))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn badge(state: RolloutState) -> Badge {

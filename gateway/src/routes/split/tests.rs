@@ -95,6 +95,20 @@ fn another_division_and_another_alias_give_other_places() {
 }
 
 #[test]
+fn functions_of_one_rollout_have_the_same_callers_on_the_same_side() {
+    let part = |id, [old, new]: [u32; 2], percent, seed| {
+        let shares = [(number(old), 100 - percent), (number(new), percent)];
+        Split::new(uid(id), "", u64::from(old), shares, Sticky::default()).with_seed(seed)
+    };
+    let new_ones = |split: &Split, new| (0..1_000).filter(|n| of(split, &n.to_string()) == new).collect::<Vec<_>>();
+    let (till, mail) = (part(1, [1, 2], 30, "a"), part(2, [7, 9], 30, "a"));
+    assert_eq!(new_ones(&till, 2), new_ones(&mail, 9));
+    let later = new_ones(&part(2, [7, 9], 60, "a"), 9);
+    assert!(new_ones(&till, 2).iter().all(|caller| later.contains(caller)), "a step moves nobody back");
+    assert_ne!(new_ones(&till, 2), new_ones(&part(1, [1, 2], 30, "b"), 2), "another rollout is another draw");
+}
+
+#[test]
 fn what_is_no_whole_goes_to_the_oldest_and_nothing_goes_nowhere() {
     assert!(split(1, 1, &[]).is_empty() && split(1, 1, &[]).choose(Who::Cookie(b"")).is_none());
     assert!(split(1, 1, &[(1, 0)]).is_empty());

@@ -62,9 +62,11 @@ impl AliasService for Scheduler {
         &self,
         request: Request<v1::StartRolloutRequest>,
     ) -> Result<Response<v1::StartRolloutResponse>, Status> {
-        let v1::StartRolloutRequest { function, .. } = self.open("StartRollout", request);
+        let v1::StartRolloutRequest { function, others, .. } = self.open("StartRollout", request);
         self.function_of(&function)?;
-        let rollout = v1::Rollout { function, ..Default::default() };
+        let names = [function.clone()].into_iter().chain(others.into_iter().map(|other| other.function));
+        let part = |function| v1::RolloutFunction { function, old_version: 1, new_version: 2, ..Default::default() };
+        let rollout = v1::Rollout { function, functions: names.map(part).collect(), ..Default::default() };
         Ok(Response::new(v1::StartRolloutResponse { rollout: Some(rollout), ..Default::default() }))
     }
 
@@ -77,6 +79,9 @@ impl AliasService for Scheduler {
         let mut rollout =
             v1::Rollout { function, old_version: 1, new_version: 2, steps: vec![5, 50], ..Default::default() };
         (rollout.step, rollout.step_calls) = (1, 500);
+        rollout.functions = [rollout.function.clone(), "namespaces/shop/functions/mail".to_owned()]
+            .map(|function| v1::RolloutFunction { function, old_version: 1, new_version: 2, ..Default::default() })
+            .to_vec();
         rollout.set_state(v1::RolloutState::Running);
         let p99 = Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 });
         rollout.new_tally = Some(v1::VersionTally { calls: 100, failures: 3, traps: 1, p99 });

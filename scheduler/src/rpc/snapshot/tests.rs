@@ -38,6 +38,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             traffic: (*versions > 0).then(|| Share(number(*versions), 100)).into_iter().collect(),
             sticky: dunlin_proto::model::Sticky::default(),
             division: 0,
+            seed: None,
             history: vec![],
             latest_version: *versions,
             revision: 1,

@@ -74,7 +74,7 @@ async fn the_alias_that_every_function_has_is_its_traffic(bench: &Bench) {
     assert_eq!((&record.traffic, &record.sticky), (&divided.shares, &sticky));
     assert_eq!(store.alias_list(&till).await.unwrap()[0].shares, divided.shares);
     // A rollback from divided traffic goes to what had all of it.
-    let (rolled, to) = store.function_roll_back(&till, None, None).await.unwrap();
+    let (rolled, to) = store.function_roll_back(&till, None, None, "").await.unwrap();
     assert_eq!((rolled.full(), to), (Some(number(2)), number(2)));
     assert!(store.catalog_load(Time(0)).await.unwrap().core.aliases.is_empty());
 }
@@ -138,7 +138,7 @@ async fn promoting_takes_the_newest_and_repeats_harmlessly(bench: &Bench) {
     assert!(message.contains("version 3 already"), "{message}");
     let (_, version) = store.alias_promote(&alias("live"), Some(number(1)), None).await.unwrap();
     assert_eq!(version, number(1));
-    let (rolled, _) = store.function_roll_back(&function("shop", "till"), None, None).await.unwrap();
+    let (rolled, _) = store.function_roll_back(&function("shop", "till"), None, None, "").await.unwrap();
     assert_eq!(rolled.full(), Some(number(3)), "what was promoted can be rolled back");
 }
 

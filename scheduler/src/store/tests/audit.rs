@@ -167,10 +167,10 @@ async fn everything_is_done(store: &Store) {
         let version = store.version_create(&new, None).await.unwrap();
         store.version_activate(&version.name()).await.unwrap();
     }
-    store.function_roll_back(&checkout, None, None).await.unwrap();
+    store.function_roll_back(&checkout, None, None, "it lost orders").await.unwrap();
     let rollout = NewRollout {
-        function: checkout.clone(),
-        new: Some(number(2)),
+        namespace: shop.clone(),
+        targets: vec![(checkout.clone(), Some(number(2)))],
         steps: vec![10],
         step_time: Duration::from_secs(60),
         step_calls: 500,
@@ -243,6 +243,7 @@ async fn every_action_of_the_database_is_noted_without_secrets(bench: &Bench) {
     for secret in ["canary-in", &Digest::of(b"canary").hex(), &Digest::of(b"canary 2").hex(), "99,97,110,97,114,121"] {
         assert!(!stored.contains(secret), "{secret}: {stored}");
     }
+    assert!(stored.contains("it lost orders"), "the reason of a rollback: {stored}");
     assert!(stored.contains("DATABASE_PASSWORD") && stored.contains("(redacted)"), "{stored}");
     assert_eq!(checked(&store).await, Ok(found.len() as u64));
 }

@@ -132,20 +132,20 @@ async fn updates_at_once_all_happen(bench: &Bench) {
 async fn rollbacks_go_back_and_repeat_harmlessly(bench: &Bench) {
     let name = function("shop", "checkout");
     deploy(bench, &name).await;
-    let message = refused(bench.store.function_roll_back(&name, None, None).await, ErrorCode::FailedPrecondition);
+    let message = refused(bench.store.function_roll_back(&name, None, None, "").await, ErrorCode::FailedPrecondition);
     assert!(message.contains("no earlier version"), "{message}");
     deploy(bench, &name).await;
     deploy(bench, &name).await;
     let key = request("shop", "back");
     for _ in 0..2 {
-        let (function, version) = bench.store.function_roll_back(&name, None, Some(&key)).await.unwrap();
+        let (function, version) = bench.store.function_roll_back(&name, None, Some(&key), "").await.unwrap();
         assert_eq!((function.full(), version), (Some(number(2)), number(2)));
     }
-    let (_, version) = bench.store.function_roll_back(&name, None, None).await.unwrap();
+    let (_, version) = bench.store.function_roll_back(&name, None, None, "").await.unwrap();
     assert_eq!(version, number(1));
-    let (function, _) = bench.store.function_roll_back(&name, Some(number(3)), None).await.unwrap();
+    let (function, _) = bench.store.function_roll_back(&name, Some(number(3)), None, "").await.unwrap();
     assert_eq!(function.full(), Some(number(3)));
-    refused(bench.store.function_roll_back(&name, Some(number(7)), None).await, ErrorCode::NotFound);
+    refused(bench.store.function_roll_back(&name, Some(number(7)), None, "").await, ErrorCode::NotFound);
 }
 
 async fn a_deleted_function_leaves_nothing(bench: &Bench) {

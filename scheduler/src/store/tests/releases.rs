@@ -88,7 +88,7 @@ async fn every_change_of_what_callers_get_makes_one_release(bench: &Bench) {
     one!(async { Ok::<_, ()>(deploy(bench, &till).await) });
     one!(store.alias_set(&alias("live"), "", &shares(&[(1, 90), (2, 10)])));
     one!(store.alias_promote(&alias("live"), None, None));
-    one!(store.function_roll_back(&till, None, None));
+    one!(store.function_roll_back(&till, None, None, ""));
     one!(store.alias_set(&alias("beta"), "", &shares(&[(2, 100)])));
     let sticky = Sticky { header: None, cookie: true };
     one!(store.alias_set(&alias("beta"), "", &AliasChange { sticky: Some(sticky), ..shares(&[(2, 100)]) }));
@@ -338,7 +338,8 @@ async fn numbers(bench: &Bench) -> Vec<u32> {
     listed.iter().rev().map(|version| version.number.get()).collect()
 }
 
-const KEEPING: Keeping = Keeping { count: 2, age: Duration::from_secs(3600), usage: Duration::from_secs(3600) };
+const HOUR: Duration = Duration::from_secs(3600);
+const KEEPING: Keeping = Keeping { count: 2, age: HOUR, usage: HOUR, artifacts: HOUR };
 
 fn later() -> Time {
     Time::now().after(Duration::from_secs(7200))

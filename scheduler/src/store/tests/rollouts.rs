@@ -18,6 +18,7 @@ conformance!(
     a_rollout_ends_where_somebody_divides_the_calls_otherwise,
     a_rollout_needs_two_versions_and_one_that_has_all_calls,
     a_version_is_taken_out_in_favour_of_the_one_before_it,
+    a_database_that_fails_is_no_answer_about_versions,
     what_is_worse_goes_back_and_what_is_not_goes_on,
     a_fresh_version_that_traps_is_quarantined,
     a_fresh_version_is_noticed_between_two_looks,
@@ -25,8 +26,8 @@ conformance!(
 
 fn new(version: Option<u32>) -> NewRollout {
     NewRollout {
-        function: function("shop", "till"),
-        new: version.map(number),
+        namespace: "shop".parse().unwrap(),
+        targets: vec![(function("shop", "till"), version.map(number))],
         steps: vec![10, 50],
         step_time: Duration::from_secs(60),
         step_calls: 500,
@@ -39,7 +40,7 @@ async fn two_versions(bench: &Bench) {
     let till = function("shop", "till");
     deploy(bench, &till).await;
     deploy(bench, &till).await;
-    bench.store.function_roll_back(&till, Some(number(1)), None).await.unwrap();
+    bench.store.function_roll_back(&till, Some(number(1)), None, "").await.unwrap();
 }
 
 async fn traffic(bench: &Bench) -> Vec<(u32, u32)> {
@@ -60,7 +61,8 @@ async fn a_rollout_goes_step_by_step(bench: &Bench) {
     let store = &bench.store;
     assert!(running(bench).await.is_none() && store.rollout_fetch(&function("shop", "till")).await.unwrap().is_none());
     let begun = store.rollout_start(&new(None)).await.unwrap();
-    assert_eq!((begun.old, begun.new, begun.state), (number(1), number(2), RolloutState::Running));
+    let part = &begun.parts[0];
+    assert_eq!((part.old, part.new, begun.state), (number(1), number(2), RolloutState::Running));
     assert_eq!(traffic(bench).await, [(1, 90), (2, 10)]);
     assert_eq!(running(bench).await.as_ref(), Some(&begun));
     refused(store.rollout_start(&new(None)).await, ErrorCode::FailedPrecondition);
@@ -72,7 +74,7 @@ async fn a_rollout_goes_step_by_step(bench: &Bench) {
     assert_eq!((done.state, traffic(bench).await), (RolloutState::Promoted, vec![(2, 100)]));
     assert!(running(bench).await.is_none() && last(bench).await == done);
     // Whoever goes back after it gets what had everything before.
-    let (_, to) = store.function_roll_back(&function("shop", "till"), None, None).await.unwrap();
+    let (_, to) = store.function_roll_back(&function("shop", "till"), None, None, "").await.unwrap();
     assert_eq!(to, number(1));
     // The next one takes its place, and goes with its function.
     store.rollout_start(&new(Some(2))).await.unwrap();
@@ -111,9 +113,20 @@ async fn a_version_is_taken_out_in_favour_of_the_one_before_it(bench: &Bench) {
     deploy(bench, &till).await;
     assert_eq!(store.rollout_quarantine(&till, number(1), "it traps").await.unwrap(), None, "it has no calls");
     let taken = store.rollout_quarantine(&till, number(2), "it traps").await.unwrap().unwrap();
-    assert_eq!((taken.state, taken.old, taken.new), (RolloutState::Quarantined, number(1), number(2)));
+    let part = &taken.parts[0];
+    assert_eq!((taken.state, part.old, part.new), (RolloutState::Quarantined, number(1), number(2)));
     assert_eq!((traffic(bench).await, last(bench).await), (vec![(1, 100)], taken));
     assert!(running(bench).await.is_none());
+}
+
+async fn a_database_that_fails_is_no_answer_about_versions(bench: &Bench) {
+    let (store, till) = (&bench.store, function("shop", "till"));
+    deploy(bench, &till).await;
+    deploy(bench, &till).await;
+    sqlx::query("ALTER TABLE versions RENAME TO elsewhere").execute(&store.pool).await.unwrap();
+    assert!(store.rollout_quarantine(&till, number(2), "it traps").await.is_err());
+    sqlx::query("ALTER TABLE elsewhere RENAME TO versions").execute(&store.pool).await.unwrap();
+    assert!(store.rollout_quarantine(&till, number(2), "it traps").await.unwrap().is_some(), "it is tried again");
 }
 
 /// Judges what it is told.
@@ -158,13 +171,13 @@ async fn what_is_worse_goes_back_and_what_is_not_goes_on(bench: &Bench) {
     judge.report(2, 509, 0, 0);
     let later = begin + Duration::from_secs(61);
     judge.look(later).await;
-    assert_eq!((traffic(bench).await, judge.rollouts.progress(&begun).1.calls), (vec![(1, 90), (2, 10)], 499));
+    assert_eq!((traffic(bench).await, judge.rollouts.progress(&begun)[0].1.calls), (vec![(1, 90), (2, 10)], 499));
     judge.report(2, 510, 0, 0);
     judge.look(later).await;
     assert_eq!(traffic(bench).await, [(1, 50), (2, 50)], "it goes on");
     judge.look(later).await;
     let second = last(bench).await;
-    assert_eq!(judge.rollouts.progress(&second).1, Tally::default(), "a step begins with nothing");
+    assert_eq!(judge.rollouts.progress(&second)[0].1, Tally::default(), "a step begins with nothing");
     judge.report(1, 5_110, 3, 0);
     judge.report(2, 610, 40, 1);
     judge.look(later + Duration::from_secs(2)).await;

@@ -136,7 +136,7 @@ async fn a_namespace_with_functions_stays(bench: &Bench) {
     refused(bench.store.namespace_delete(&name.namespace).await, ErrorCode::FailedPrecondition);
     bench.store.function_delete(&name, "").await.unwrap();
     bench.store.namespace_delete(&name.namespace).await.unwrap();
-    assert_eq!(bench.store.artifact_fetch(&name.namespace, &Digest::of(b"a")).await.unwrap(), None);
+    assert_eq!(bench.store.artifact_use(&name.namespace, &Digest::of(b"a")).await.unwrap(), None);
     refused(bench.store.artifact_create(&name.namespace, &Digest::of(b"a"), 1).await, ErrorCode::NotFound);
     refused(bench.store.version_create(&super::new_version(&name), None).await, ErrorCode::NotFound);
 }
@@ -147,11 +147,11 @@ async fn t46_artifacts_belong_to_who_uploaded_them(bench: &Bench) {
     bench.store.namespace_create(&two, None).await.unwrap();
     bench.store.artifact_create(&one.name, &digest, 4).await.unwrap();
     bench.store.artifact_create(&one.name, &digest, 4).await.unwrap();
-    assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), Some(4));
-    assert_eq!(bench.store.artifact_fetch(&two.name, &digest).await.unwrap(), None);
+    assert_eq!(bench.store.artifact_use(&one.name, &digest).await.unwrap(), Some(4));
+    assert_eq!(bench.store.artifact_use(&two.name, &digest).await.unwrap(), None);
     assert!(bench.store.artifact_forget(&digest).await.unwrap());
     assert!(!bench.store.artifact_forget(&digest).await.unwrap(), "it was not known any more");
-    assert_eq!(bench.store.artifact_fetch(&one.name, &digest).await.unwrap(), None);
+    assert_eq!(bench.store.artifact_use(&one.name, &digest).await.unwrap(), None);
 }
 
 async fn t46_nothing_is_found_through_another_namespace(bench: &Bench) {
@@ -162,7 +162,7 @@ async fn t46_nothing_is_found_through_another_namespace(bench: &Bench) {
     refused(bench.store.version_fetch(&foreign.version(version.number)).await, ErrorCode::NotFound);
     refused(bench.store.version_list(&foreign, i64::MAX, 10).await, ErrorCode::NotFound);
     refused(bench.store.function_delete(&foreign, "").await, ErrorCode::NotFound);
-    refused(bench.store.function_roll_back(&foreign, Some(version.number), None).await, ErrorCode::NotFound);
+    refused(bench.store.function_roll_back(&foreign, Some(version.number), None, "").await, ErrorCode::NotFound);
     refused(bench.store.function_update(&foreign, "", &Default::default()).await, ErrorCode::NotFound);
     let found = bench.store.function_list(&"two".parse().unwrap(), "", 10).await.unwrap();
     assert_eq!(found.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["g"]);
