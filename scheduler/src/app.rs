@@ -7,9 +7,10 @@ use dunlin_proto::ids::{GatewayId, WorkerId};
 use tokio::time::Instant;
 
 use crate::{
-    acme::{Acme, Setup},
+    acme::Acme,
     budgets::Budgets,
     catalog::CatalogKeeper,
+    claims::Claims,
     cluster::Cluster,
     codes::{Codes, Workshop},
     collection::Keeping,
@@ -22,6 +23,7 @@ use crate::{
     model::Time,
     reconcile::{self, Board},
     rollout::Rollouts,
+    server::Setups,
     store::Store,
     trials::Trials,
 };
@@ -49,6 +51,7 @@ pub(crate) struct App {
     pub(crate) rollout_config: RolloutConfig,
     pub(crate) probe: Probe,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) claims: Arc<Claims>,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -61,7 +64,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        (setup, keeping, rollout_config): (&Setup, Keeping, RolloutConfig),
+        ((setup, prover), keeping, rollout_config): (&Setups, Keeping, RolloutConfig),
         audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
@@ -77,6 +80,8 @@ impl App {
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
         let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
         shutdown.spawn(acme.run(shutdown.clone()));
+        let claims = Arc::new(Claims::new(prover.clone(), &store, catalog.clone()));
+        shutdown.spawn(claims.clone().run(shutdown.clone()));
         let rollouts = Arc::new(Rollouts::new(&store, catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
         let budgets = Arc::new(Budgets::load(store.clone()).await?);
@@ -97,6 +102,7 @@ impl App {
             rollout_config,
             probe,
             budgets,
+            claims,
             trials,
             keeping,
             audit_age,

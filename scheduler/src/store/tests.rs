@@ -7,6 +7,7 @@ mod aliases;
 mod audit;
 mod catalog;
 mod certificates;
+mod claims;
 mod deploys;
 mod members;
 mod plans;
