@@ -189,7 +189,7 @@ impl Gateway {
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.validate()?;
         let issued = tls::Issued::default();
-        let tls = tls::Tls::open(&config.tls.certificates, issued.clone()).context("set up TLS towards callers")?;
+        let tls = tls::Tls::open(&config.tls, issued.clone()).context("set up TLS towards callers")?;
         let data = DataDir::open(&config.data_dir)?;
         let vault = Arc::new(Vault::open(config.storage_key.as_deref(), data.path())?);
         let trust = enrol(&config, &Home::new(data.path(), vault.clone())).await?;

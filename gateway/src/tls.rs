@@ -3,6 +3,7 @@
 //!
 //! How the cluster's processes know each other is not decided here (`dunlin_proto::trust`), nor what a request means.
 
+mod accept;
 mod certificates;
 mod encrypted;
 mod issued;
@@ -20,9 +21,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
-use crate::config::CertificateConfig;
+use crate::config::{CertificateConfig, TlsConfig};
 use certificates::Certificates;
 pub(crate) use issued::Issued;
 use names::Names;
@@ -68,33 +69,36 @@ impl Tls {
     ///
     /// # Errors
     /// A file can't be read or used, or a key is not that of its certificate.
-    pub(crate) fn open(files: &[CertificateConfig], issued: Issued) -> Result<Option<Self>, TlsError> {
-        if files.is_empty() {
+    pub(crate) fn open(config: &TlsConfig, issued: Issued) -> Result<Option<Self>, TlsError> {
+        let files = &config.certificates;
+        if !config.is_on() {
             return Ok(None);
         }
         let pairs = Pair::read_all(files)?;
         let current = ArcSwap::from_pointee(Current::new(&pairs, issued.clone())?);
-        Ok(Some(Self(Arc::new(Inner { files: files.to_vec(), issued, opened: Pair::digest(&pairs), current }))))
+        Ok(Some(Self(Arc::new(Inner { files: files.clone(), issued, opened: Pair::digest(&pairs), current }))))
     }
 
-    /// The first name of the first certificate; nothing where it has only wildcards and addresses.
+    /// The first name of the first certificate; nothing where it has only wildcards and addresses, or there is
+    /// none.
     pub(crate) fn name(&self) -> Option<String> {
-        self.0.current.load().certificates.choose(None).names().first().map(str::to_owned)
+        self.0.current.load().certificates.choose(None)?.names().first().map(str::to_owned)
     }
 
     /// Takes a connection. The caller limits the time.
     ///
     /// # Errors
-    /// The client and this side find no common way, or it speaks something else.
+    /// The client and this side find no common way, it asks for a name that has no certificate, or it speaks something else.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Session)> {
         let current = self.0.current.load_full();
-        let mut stream = TlsAcceptor::from(current.server.clone()).accept(stream).await?;
+        let mut stream = accept::accept(&current, stream).await?;
         if stream.get_ref().1.alpn_protocol() == Some(ACME) {
             stream.shutdown().await?;
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an authority has been answered"));
         }
         let asked = stream.get_ref().1.server_name().map(str::to_owned);
-        let names = current.certificates.choose(asked.as_deref()).names();
+        let unnamed = || io::Error::other("the certificate has gone");
+        let names = current.certificates.choose(asked.as_deref()).ok_or_else(unnamed)?.names();
         Ok((stream, Session { asked, names }))
     }
 }

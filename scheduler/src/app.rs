@@ -7,9 +7,10 @@ use dunlin_proto::ids::{GatewayId, WorkerId};
 use tokio::time::Instant;
 
 use crate::{
-    acme::{Acme, Setup},
+    acme::Acme,
     budgets::Budgets,
     catalog::CatalogKeeper,
+    claims::Claims,
     cluster::Cluster,
     codes::{Codes, Workshop},
     collection::Keeping,
@@ -23,6 +24,7 @@ use crate::{
     model::Time,
     reconcile::{self, Board},
     rollout::Rollouts,
+    server::Setups,
     store::Store,
     trials::Trials,
 };
@@ -55,6 +57,7 @@ pub(crate) struct App {
     pub(crate) budgets: Arc<Budgets>,
     /// What was deleted because nothing needed it.
     pub(crate) freed: Freed,
+    pub(crate) claims: Arc<Claims>,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -67,7 +70,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        (setup, keeping, rollout_config): (&Setup, Keeping, RolloutConfig),
+        ((setup, prover), keeping, rollout_config): (&Setups, Keeping, RolloutConfig),
         audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
@@ -83,6 +86,8 @@ impl App {
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
         let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
         shutdown.spawn(acme.run(shutdown.clone()));
+        let claims = Arc::new(Claims::new(prover.clone(), &store, catalog.clone()));
+        shutdown.spawn(claims.clone().run(shutdown.clone()));
         let rollouts = Arc::new(Rollouts::new(&store, catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
         let budgets = Arc::new(Budgets::load(store.clone()).await?);
@@ -104,6 +109,7 @@ impl App {
             probe,
             budgets,
             freed: Freed::default(),
+            claims,
             trials,
             keeping,
             audit_age,

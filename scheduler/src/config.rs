@@ -1,6 +1,7 @@
 //! The scheduler's configuration: defaults, then a TOML file, then `DUNLIN_SCHEDULER_*`, then flags.
 
 mod acme;
+mod domains;
 mod rollout;
 
 use std::{
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     acme::{AcmeConfig, ChallengeKind},
+    domains::{DomainsConfig, ProofRule},
     rollout::RolloutConfig,
 };
 use crate::{collection::Keeping, store::Database};
@@ -64,6 +66,8 @@ pub struct Config {
     pub keep_usage_days: u32,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
+    /// How namespaces prove that domains are theirs.
+    pub domains: DomainsConfig,
     /// How short steps of rollouts may be.
     pub rollout: RolloutConfig,
     /// `text` or `json`. Default `text`.
@@ -97,6 +101,7 @@ impl Default for Config {
             audit_days: 400,
             keep_usage_days: 400,
             acme: AcmeConfig::default(),
+            domains: DomainsConfig::default(),
             rollout: RolloutConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),

@@ -6,7 +6,7 @@
 //! `autoscale`; `codes` brings `artifacts`, `compiler` and `signing` together; `catalog` is the durable state in memory;
 //! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
 //! forget; `releases` is what callers get, numbered; `audit` is what the audit log says of changes; `budgets` finds which namespaces have used theirs
-//! up; `acme` gets certificates for domains;
+//! up; `acme` gets certificates for domains, `claims` finds out whose they are;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
@@ -18,6 +18,7 @@ mod autoscale;
 mod budgets;
 mod capabilities;
 mod catalog;
+mod claims;
 mod cluster;
 mod codes;
 mod collection;
@@ -48,7 +49,7 @@ mod trials;
 
 pub use self::{
     command::{JoinTokenArgs, SchedulerCommand},
-    config::{AcmeConfig, ChallengeKind, Config, RolloutConfig, SchedulerArgs},
+    config::{AcmeConfig, ChallengeKind, Config, DomainsConfig, ProofRule, RolloutConfig, SchedulerArgs},
     server::{Addresses, Scheduler, join_token, operator_token},
     tokens::MAX_LIFETIME,
 };

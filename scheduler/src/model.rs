@@ -2,6 +2,7 @@
 //! them into messages. No generated type and no SQL is in here.
 
 mod certificate;
+mod claim;
 mod division;
 mod rollout;
 mod usage;
@@ -17,6 +18,7 @@ use dunlin_proto::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use certificate::{CertificateRecord, DomainTls, Issued};
+pub(crate) use claim::{ClaimRecord, Held, ProofKind};
 pub(crate) use division::{AliasRecord, Share, full, newest, text, with_canary};
 pub(crate) use rollout::{RolloutPart, RolloutRecord, RolloutState};
 pub(crate) use usage::{Amounts, Grouping, HOUR, ReportId, UsageDelta, UsageSum, hour_of};
@@ -344,6 +346,8 @@ pub(crate) struct DomainRecord {
     pub(crate) create_time: Time,
     /// Whether the cluster gets a certificate for it.
     pub(crate) tls: DomainTls,
+    /// How it was proved.
+    pub(crate) proof: ProofKind,
 }
 
 #[cfg(test)]

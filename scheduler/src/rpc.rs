@@ -8,6 +8,7 @@ mod audit;
 mod cluster;
 mod code;
 mod convert;
+mod domains;
 mod functions;
 mod membership;
 mod namespaces;

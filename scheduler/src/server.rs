@@ -21,6 +21,7 @@ use crate::{
     artifacts::Artifacts,
     audit::Ledger,
     authority::Authority,
+    claims::Prover,
     codes::Workshop,
     collection::Keeping,
     compiler::{ChildLimits, Compiler, Queue},
@@ -32,6 +33,9 @@ use crate::{
     store::{Database, OpenError, Store},
     tokens::{Grant, MAX_LIFETIME, Purpose, TokenSigner},
 };
+
+/// What is set up before the database is there: how certificates are got, and how domains are proved.
+pub(crate) type Setups = (Setup, Arc<Prover>);
 
 /// How long running work may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -57,6 +61,7 @@ pub struct Scheduler {
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     setup: Setup,
+    prover: Arc<Prover>,
     rollout: RolloutConfig,
     keeping: Keeping,
     ledger: Ledger,
@@ -78,6 +83,7 @@ impl Scheduler {
         let keys = data.folder("keys")?;
         let keys = Keyring::open(&keys, config.storage_key.as_deref())?;
         let setup = Setup::new(&config.acme, keys.vault().clone())?;
+        let prover = Arc::new(Prover::new(&config.domains, &keys.key("domains.pk8")?)?);
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -113,6 +119,7 @@ impl Scheduler {
             workshop,
             tokens,
             setup,
+            prover,
             rollout,
             keeping,
             ledger,
@@ -178,7 +185,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let made = (self.workshop, self.ledger, (self.setup, self.keeping, self.rollout));
+        let made = (self.workshop, self.ledger, ((self.setup, self.prover), self.keeping, self.rollout));
         let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
@@ -214,7 +221,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, ledger, (setup, keeping, rollout)): (Arc<Workshop>, Ledger, (Setup, Keeping, RolloutConfig)),
+    (workshop, ledger, (setup, keeping, rollout)): (Arc<Workshop>, Ledger, (Setups, Keeping, RolloutConfig)),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -246,7 +253,7 @@ async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
     ledger: &Ledger,
-    rules: (&Setup, Keeping, RolloutConfig),
+    rules: (&Setups, Keeping, RolloutConfig),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?.audited(ledger.signer.clone());

@@ -1,7 +1,7 @@
 //! The only place with SQL, and the only owner of durable state; methods are named noun first.
 //!
 //! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
-//! routes, releases, the domains on which they are served with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
+//! routes, releases, the domains on which they are served or shall be, with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
 //! members or drained, who has changed what, usage by the hour, budgets, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
@@ -13,6 +13,7 @@ mod budgets;
 mod catalog;
 mod certificates;
 mod changes;
+mod claims;
 mod collection;
 mod domains;
 mod functions;

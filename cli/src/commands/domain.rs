@@ -16,7 +16,8 @@ use crate::{
 /// What to do with domains.
 #[derive(Subcommand)]
 pub(crate) enum DomainCommand {
-    /// Take a domain, with every name below it, for the namespace; the first that asks gets it
+    /// Ask for a domain, with every name below it, for the namespace, or look for its proof again: it belongs to the namespace
+    /// once the DNS has the record that is shown
     Add {
         /// Its name, such as example.com
         #[arg(value_parser = name)]
@@ -24,8 +25,11 @@ pub(crate) enum DomainCommand {
         /// How it gets a certificate, for this name alone: by ACME where the operator has set up an authority, or none
         #[arg(long, value_enum, default_value_t = Tls::Acme)]
         tls: Tls,
+        /// Give it without proof, as an operator
+        #[arg(long)]
+        vouch: bool,
     },
-    /// Show a domain and what has become of its certificate
+    /// Show a domain, its proof and what has become of its certificate
     Show {
         /// Its name
         domain: DomainName,
@@ -68,25 +72,37 @@ fn name(text: &str) -> Result<DomainName, String> {
 pub(crate) async fn run(command: DomainCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        DomainCommand::Add { domain, tls } => add(&client, session, &domain, tls).await,
+        DomainCommand::Add { domain, tls, vouch } => add(&client, session, &domain, (tls, vouch)).await,
         DomainCommand::Show { domain } => show(&client, session, &domain).await,
         DomainCommand::List => list(&client, session).await,
         DomainCommand::Remove { domain, yes } => remove(&client, session, domain, yes).await,
     }
 }
 
-async fn add(client: &Client, session: &Session, domain: &DomainName, tls: Tls) -> Result<(), Failure> {
+async fn add(
+    client: &Client,
+    session: &Session,
+    domain: &DomainName,
+    (tls, vouch): (Tls, bool),
+) -> Result<(), Failure> {
     let tls = match tls {
         Tls::Acme => v1::DomainTls::Acme,
         Tls::None => v1::DomainTls::None,
     };
     let (parent, domain_name) = (namespace_name(client.target()), domain.to_string());
-    let request = v1::CreateDomainRequest { parent, domain: domain_name, tls: tls.into() };
+    let request = v1::CreateDomainRequest { parent, domain: domain_name, tls: tls.into(), vouch };
     let given = DomainView::from(answer(client.domains().create_domain(request).await)?.domain.unwrap_or_default());
     if session.output.is_json() {
         return session.output.json(&given);
     }
     let namespace = &client.target().namespace;
+    if let Some(record) = given.proof.wanted() {
+        session
+            .output
+            .note(format!("{domain} belongs to namespace {namespace} once the DNS has this record:\n\n  {record}\n"));
+        session.output.note(format!("it is looked for until then, and may stay; see: dunlin domain show {domain}"));
+        return Ok(());
+    }
     session.output.note(format!("{domain} belongs to namespace {namespace}; its routes are served there from / on"));
     Ok(())
 }

@@ -22,6 +22,78 @@ pub(crate) struct DomainView {
     /// `acme` or `none`.
     pub(crate) tls: &'static str,
     pub(crate) certificate: Option<CertificateView>,
+    pub(crate) proof: ProofView,
+}
+
+/// Whether it is proved that it is the namespace's.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ProofView {
+    /// `proved`, `pending` or `expired`.
+    pub(crate) state: &'static str,
+    /// `dns`, `vouched`, `parent` or nothing.
+    pub(crate) kind: &'static str,
+    pub(crate) record_name: String,
+    pub(crate) record_text: String,
+    pub(crate) attempts: u32,
+    pub(crate) next_attempt_time: Option<Time>,
+    pub(crate) expire_time: Option<Time>,
+    pub(crate) error: String,
+    pub(crate) hint: String,
+}
+
+impl From<v1::DomainProof> for ProofView {
+    fn from(proof: v1::DomainProof) -> Self {
+        Self {
+            state: match proof.state() {
+                v1::DomainProofState::Pending => "pending",
+                v1::DomainProofState::Expired => "expired",
+                v1::DomainProofState::Proved | v1::DomainProofState::Unspecified => "proved",
+            },
+            kind: match proof.kind() {
+                v1::DomainProofKind::Dns => "dns",
+                v1::DomainProofKind::Vouched => "vouched",
+                v1::DomainProofKind::Parent => "parent",
+                v1::DomainProofKind::Unspecified => "",
+            },
+            record_name: proof.record_name,
+            record_text: proof.record_text,
+            attempts: proof.attempts,
+            next_attempt_time: Time::from_wire(proof.next_attempt_time),
+            expire_time: Time::from_wire(proof.expire_time),
+            error: proof.error,
+            hint: proof.hint,
+        }
+    }
+}
+
+impl ProofView {
+    /// The record that is to be made, as zone files have it; nothing where it is proved.
+    pub(crate) fn wanted(&self) -> Option<String> {
+        let record = || format!("{}. IN TXT \"{}\"", self.record_name, self.record_text);
+        (self.state != "proved").then(record)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let time = |time: Option<Time>| time.map_or_else(|| "-".to_owned(), Time::text);
+        let Some(record) = self.wanted() else {
+            return vec![("Proof", format!("{} ({})", self.state, or_dash(self.kind)))];
+        };
+        vec![
+            ("Proof", self.state.to_owned()),
+            ("Record", record),
+            (
+                "Looked for",
+                format!(
+                    "{} times, next {}, until {}",
+                    self.attempts,
+                    time(self.next_attempt_time),
+                    time(self.expire_time)
+                ),
+            ),
+            ("Last look", or_dash(&self.error)),
+            ("What to do", or_dash(&self.hint)),
+        ]
+    }
 }
 
 /// What has become of its certificate.
@@ -46,6 +118,7 @@ impl From<v1::Domain> for DomainView {
             creator: domain.creator,
             create_time: Time::from_wire(domain.create_time),
             certificate: domain.certificate.map(CertificateView::from),
+            proof: domain.proof.unwrap_or_default().into(),
         }
     }
 }
@@ -100,6 +173,7 @@ impl DomainView {
             ("Added", format!("{} by {}", time(self.create_time), or_dash(&self.creator))),
             ("Certificate", self.text(SystemTime::now())),
         ];
+        facts.extend(self.proof.facts());
         if let Some(certificate) = &self.certificate {
             facts.extend([
                 ("Issuer", or_dash(&certificate.issuer)),
@@ -125,6 +199,7 @@ impl DomainView {
 /// The columns of a list of domains.
 pub(crate) const DOMAINS: &[Column<DomainView>] = &[
     Column::new("DOMAIN", |domain| domain.domain.clone()),
+    Column::new("PROOF", |domain| domain.proof.state.to_owned()),
     Column::new("CERTIFICATE", |domain| domain.text(SystemTime::now())),
     Column::new("ADDED", |domain| age(domain.create_time)),
     Column::new("BY", |domain| or_dash(&domain.creator)),

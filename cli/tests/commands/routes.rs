@@ -119,11 +119,17 @@ async fn every_flag_of_a_route_arrives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn domains_are_taken_listed_and_given_back() {
     let user = User::signed_in().await;
-    let added = user.run("domain add shop.example").await.ok();
+    let asked = user.run("domain add shop.example").await.ok();
+    let record = "_dunlin-challenge.shop.example. IN TXT \"text\"";
+    assert!(asked.err.contains(record) && !asked.err.contains("belongs to"), "{asked:?}");
+    assert!(user.run("domain ls").await.ok().out.contains("shop.example  pending"));
+    let shown = user.run("domain show shop.example").await.ok().out;
+    assert!(shown.contains(record) && shown.contains("pending"), "{shown}");
+    let added = user.run("domain add shop.example --vouch").await.ok();
     assert!(added.err.contains("shop.example belongs to namespace default"), "{added:?}");
     assert_eq!(
         user.run("domain ls").await.ok().out,
-        "DOMAIN        CERTIFICATE  ADDED  BY\nshop.example  -            5m     zoe\n"
+        "DOMAIN        PROOF   CERTIFICATE  ADDED  BY\nshop.example  proved  -            5m     zoe\n"
     );
     assert_eq!(user.run("domain list -o json").await.ok().json()[0]["domain"], "shop.example");
     assert!(user.run("domain show shop.example").await.ok().out.contains("Certificate:  -"));

@@ -124,14 +124,7 @@ class World:
 
     def __init__(self, folder, authority, names):
         self.folder, self.names = folder, names
-        certificate, key = authority.pair("*.fn.localhost", "files.example")
-        (folder / "files.pem").write_bytes(certificate)
-        # A key that a passphrase opens.
-        key = load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
-        for name, content in (("files.key", key), ("files.passphrase", b"open sesame\n")):
-            (folder / name).write_bytes(content)
-            (folder / name).chmod(0o600)
-        (folder / "gateway.toml").write_text(GATEWAY.format(folder=folder))
+        (folder / "gateway.toml").write_text(self.gateway_config(authority))
         self.cluster = None
         self.http, self.tls = Balancer(self.plain_ports), Balancer(self.tls_ports)
         self.pebble = Pebble(folder, authority, names, free_ports(2))
@@ -139,6 +132,16 @@ class World:
         (folder / "scheduler.toml").write_text(SCHEDULER.format(port=self.pebble.port, ca=authority.file))
         self.cluster = Cluster(folder / "cluster", f"--gateway-arg=--config={folder / 'gateway.toml'}", f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--workers", 1)
         self.cli = Cli(folder, self.cluster.admin, self.cluster.token)
+
+    def gateway_config(self, authority):
+        certificate, key = authority.pair("*.fn.localhost", "files.example")
+        (self.folder / "files.pem").write_bytes(certificate)
+        # A key that a passphrase opens.
+        key = load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+        for name, content in (("files.key", key), ("files.passphrase", b"open sesame\n")):
+            (self.folder / name).write_bytes(content)
+            (self.folder / name).chmod(0o600)
+        return GATEWAY.format(folder=self.folder)
 
     def tls_ports(self):
         return [int(gateway["functions"].rpartition(":")[2]) for gateway in self.cluster.gateways]
@@ -151,7 +154,7 @@ class World:
     def domain(self, name, *options):
         """A new domain that leads to the gateways, with a route that answers."""
         self.names.addresses[name] = [["127.0.0.1"]]
-        self.cli.ok("domain", "add", name, *options)
+        self.cli.ok("domain", "add", name, "--vouch", *options)
         route = {"name": f"namespaces/default/routes/{name.replace('.', '-')}", "path": "/", "host": name, "response": {"status": 200, "body": base64.b64encode(b"served").decode()}}
         self.cluster.api().call("RouteService.PutRoute", route=route, replace=True)
 
@@ -331,3 +334,55 @@ def test_no_private_key_lies_in_the_clear(world):
     for file in (path for path in world.cluster.folder.rglob("*") if path.is_file()):
         kept = file.read_bytes()
         assert b"BEGIN PRIVATE KEY" not in kept and b"\x06\x03\x2b\x65\x70\x04\x22\x04\x20" not in kept, file
+
+
+ALONE = """
+path_addressing = true
+domain = "fn.localhost"
+
+[tls]
+acme = true
+redirect = "127.0.0.1:0"
+"""
+
+
+class Alone(World):
+    """The same without any certificate from a file."""
+
+    def gateway_config(self, authority):
+        return ALONE
+
+
+@pytest.fixture
+def alone(tmp_path_factory, authority, names):
+    made = Alone(tmp_path_factory.mktemp("acme-alone"), authority, names)
+    yield made
+    made.stop()
+
+
+def refused_name(world, name, gateway):
+    """What a gateway says to whoever asks for a name that has no certificate."""
+    with pytest.raises(ssl.SSLError) as refused:
+        world.shown(name, gateway)
+    return refused.value.reason
+
+
+def test_gateways_without_any_file_get_their_certificates_by_either_way(alone):
+    for gateway in (0, 1):
+        assert "UNRECOGNIZED_NAME" in refused_name(alone, "fifth.example", gateway)
+    alone.domain("fifth.example")
+    eventually(lambda: all(served(alone, "fifth.example", gateway) for gateway in (0, 1)), seconds=60, what="the certificate by HTTP")
+    assert alone.http.connections > 0
+    alone.http.open = False
+    alone.domain("sixth.example")
+    eventually(lambda: all(served(alone, "sixth.example", gateway) for gateway in (0, 1)), seconds=60, what="the certificate by TLS")
+    assert alone.tls.connections > 0
+    for gateway in (0, 1):
+        assert "UNRECOGNIZED_NAME" in refused_name(alone, "nobody.example", gateway)
+
+
+def served(world, name, gateway):
+    try:
+        return world.is_for(name, gateway) and world.call(name, gateway).endswith(b"served")
+    except ssl.SSLError:
+        return False

@@ -112,7 +112,7 @@ def test_changes_of_routes_reach_every_gateway_within_a_second_and_drop_no_reque
 
 def test_a_domain_belongs_to_the_namespace_that_asks_first(cluster, api, namespace, dunlin, cli):
     domain = f"{uuid.uuid4().hex[:12]}.example"
-    dunlin("domain", "add", domain)
+    dunlin("domain", "add", domain, "--vouch")
     dunlin("route", "add", "root", "/", "--respond", "the shop", "--cors-origin", "*")
     dunlin("route", "add", "api", "/v/{path+}", "--redirect", "https://api.example.com/{path}", "--host", f"*.{domain}")
     everywhere(cluster, "/", lambda answer: answer.text == "the shop", host=domain)
@@ -123,17 +123,17 @@ def test_a_domain_belongs_to_the_namespace_that_asks_first(cluster, api, namespa
     other = "t-" + uuid.uuid4().hex[:8]
     api.call("NamespaceService.CreateNamespace", namespace_id=other)
     for wanted in (domain, f"www.{domain}"):
-        ran = cli("-n", other, "domain", "add", wanted)
+        ran = cli("-n", other, "domain", "add", wanted, "--vouch")
         assert ran.code == 7 and "belongs to another namespace" in ran.err and namespace not in ran.err, ran
     for wanted in ("fn.localhost", "probe--shop.fn.localhost"):
-        ran = cli("-n", other, "domain", "add", wanted)
+        ran = cli("-n", other, "domain", "add", wanted, "--vouch")
         assert ran.code == 7 and "all namespaces share" in ran.err, ran
     ran = cli("-n", namespace, "domain", "remove", domain, "-y")
     assert ran.code == 7 and "named by the routes api" in ran.err, ran
     dunlin("route", "remove", "api", "-y")
     dunlin("domain", "remove", domain, "-y")
     everywhere(cluster, "/", lambda answer: answer.status_code in (404, 421), host=domain)
-    cli.ok("-n", other, "domain", "add", domain)
+    cli.ok("-n", other, "domain", "add", domain, "--vouch")
 
 
 def test_only_an_operator_gives_domains_where_any_host_leads_to_every_namespace(cluster, api, namespace):

@@ -26,7 +26,9 @@ pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use audit::{AuditEntry, AuditHead, AuditList, AuditOutcome};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
-pub(crate) use domain::{Domain, DomainList, DomainTls};
+pub(crate) use domain::{
+    Domain, DomainCertificate, DomainList, DomainProof, DomainProofKind, DomainProofState, DomainTls,
+};
 pub(crate) use explanation::{Explanation, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};

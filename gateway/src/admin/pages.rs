@@ -8,6 +8,7 @@ mod assets;
 mod audit;
 mod bars;
 mod chart;
+mod domains;
 mod format;
 mod function;
 mod invocation;

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// TLS towards callers and administration. It is on where there are certificates.
+/// TLS towards callers and administration. It is on where there are certificates, or where `acme` says that there will be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
+    /// Whether functions are served by TLS also without a certificate from a file, with those alone that the cluster gets for
+    /// domains: who asks for another name is refused. Default false.
+    pub acme: bool,
     /// Whether administration speaks TLS, too. Default: beyond loopback only.
     pub admin: Option<bool>,
     /// Where plain HTTP is answered with a redirect to HTTPS. Default none.
@@ -45,6 +48,7 @@ pub struct CertificateConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         Self {
+            acme: false,
             admin: None,
             redirect: None,
             port: None,
@@ -59,13 +63,18 @@ impl TlsConfig {
     /// Whether functions are served by TLS.
     #[must_use]
     pub fn is_on(&self) -> bool {
+        self.acme || self.has_files()
+    }
+
+    /// Whether there is a certificate from a file, which anybody can be shown.
+    fn has_files(&self) -> bool {
         !self.certificates.is_empty()
     }
 
-    /// Whether an administration listener at this address speaks TLS.
+    /// Whether an administration listener at this address speaks TLS: domains' certificates are not for it.
     #[must_use]
     pub fn is_on_for_admin(&self, admin: SocketAddr) -> bool {
-        self.is_on() && self.admin.unwrap_or(!admin.ip().is_loopback())
+        self.has_files() && self.admin.unwrap_or(!admin.ip().is_loopback())
     }
 
     /// What the address of a function begins with.
@@ -84,17 +93,23 @@ impl TlsConfig {
     /// # Errors
     /// Administration beyond loopback without TLS, a setting without the certificates that it needs, an interval of zero.
     pub(super) fn validate(&self, admin: SocketAddr) -> anyhow::Result<()> {
+        ensure!(
+            self.has_files() || self.admin != Some(true),
+            "tls.admin needs a certificate from a file: --tls-cert FILE --tls-key FILE"
+        );
         for (field, set) in [
-            ("tls.admin", self.admin == Some(true)),
             ("tls.redirect", self.redirect.is_some()),
             ("tls.port", self.port.is_some()),
             ("tls.hsts", self.hsts.is_some()),
         ] {
-            ensure!(self.is_on() || !set, "{field} needs a certificate: --tls-cert FILE --tls-key FILE");
+            ensure!(
+                self.is_on() || !set,
+                "{field} needs a certificate, --tls-cert FILE --tls-key FILE, or tls.acme = true"
+            );
         }
         ensure!(!self.reload.is_zero(), "tls.reload must be longer than nothing, such as 10s");
         ensure!(self.port != Some(0), "tls.port must be 1 at least");
-        let missing = if self.is_on() {
+        let missing = if self.has_files() {
             "remove tls.admin = false"
         } else {
             "give it a certificate with --tls-cert FILE --tls-key FILE"
@@ -126,6 +141,11 @@ mod tests {
             (certified(), far, Ok(true)),
             (TlsConfig { admin: Some(true), ..certified() }, near, Ok(true)),
             (TlsConfig { admin: Some(false), ..certified() }, far, Err("tls.admin = false")),
+            // Nobody could be shown a certificate there.
+            (TlsConfig { acme: true, ..TlsConfig::default() }, near, Ok(false)),
+            (TlsConfig { acme: true, ..TlsConfig::default() }, far, Err("--tls-cert")),
+            (TlsConfig { acme: true, admin: Some(true), ..TlsConfig::default() }, near, Err("--tls-cert")),
+            (TlsConfig { acme: true, ..certified() }, far, Ok(true)),
         ] {
             match (tls.validate(admin), expected) {
                 (Ok(()), Ok(on)) => assert_eq!(tls.is_on_for_admin(admin), on, "{admin}"),
@@ -152,6 +172,9 @@ mod tests {
             let error = bare.validate(admin).unwrap_err().to_string();
             assert!(error.starts_with(field) && error.contains("--tls-cert"), "{error}");
             good.validate(admin).unwrap();
+            let mut issued = TlsConfig { acme: true, ..TlsConfig::default() };
+            change(&mut issued);
+            assert_eq!(issued.validate(admin).is_ok(), field != "tls.admin", "{field}");
         }
     }
 }

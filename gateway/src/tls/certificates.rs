@@ -3,7 +3,8 @@
 //! One that names its host to the letter goes before one with a wildcard, and among equals the one that is configured
 //! first; those that the cluster got for domains come after the files. Who asks for a name that none has, or for no name, is shown the first of all: the handshake goes on, as RFC 6066 3
 //! allows, because the client then finds out, and can say, whose certificate it got. Whether a request may follow is
-//! decided when it is there ([`super::Session::is_for`]).
+//! decided when it is there ([`super::Session::is_for`]). Where no file has a certificate, there is none to be shown, and the
+//! handshake ends (`accept.rs`).
 
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub(super) struct Certificate {
 /// All certificates.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    first: Certificate,
+    /// Nothing where there are no files.
+    first: Option<Certificate>,
     others: Vec<Certificate>,
     issued: Issued,
 }
@@ -55,32 +57,43 @@ impl Certificates {
     /// Those of these pairs, and behind them what the cluster got.
     ///
     /// # Errors
-    /// There are no pairs, or one of them can't be used.
+    /// One of them can't be used.
     pub(super) fn new(pairs: &[Pair], issued: Issued, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let mut read = pairs.iter().map(|pair| Certificate::new(pair, provider));
-        let none = || rustls::Error::General("there is no certificate".to_owned());
-        let first = read.next().ok_or_else(none)??;
+        let first = read.next().transpose()?;
         Ok(Self { first, others: read.collect::<Result<_, _>>()?, issued })
     }
 
-    /// The one for a client that asks for this name, in lower case.
-    pub(super) fn choose(&self, asked: Option<&str>) -> Certificate {
-        let all = || std::iter::once(&self.first).chain(&self.others);
+    /// The one for a client that asks for this name, in lower case; nothing where nobody has it and there are no files.
+    pub(super) fn choose(&self, asked: Option<&str>) -> Option<Certificate> {
+        let all = || self.first.iter().chain(&self.others);
         let found = asked.and_then(|name| {
             let exact = all().find(|certificate| certificate.names.has(name));
             let found = exact.or_else(|| all().find(|certificate| certificate.names.has_wildcard(name)));
             found.cloned().or_else(|| self.issued.certificate(name))
         });
-        found.unwrap_or_else(|| self.first.clone())
+        found.or_else(|| self.first.clone())
+    }
+}
+
+impl Certificates {
+    /// Whether whoever asks is shown something.
+    pub(super) fn answers_all(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// What a client is shown.
+    pub(super) fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // An authority asks in no other protocol (RFC 8737 3), and is shown nothing else.
+        if hello.alpn().is_some_and(|mut asked| asked.next() == Some(ACME) && asked.next().is_none()) {
+            return self.issued.challenge(hello.server_name()?);
+        }
+        self.choose(hello.server_name()).map(|certificate| certificate.key)
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // An authority asks in no other protocol (RFC 8737 3), and is shown nothing else.
-        if hello.alpn().is_some_and(|mut asked| asked.next() == Some(ACME) && asked.next().is_none()) {
-            return self.issued.challenge(hello.server_name()?);
-        }
-        Some(self.choose(hello.server_name()).key)
+        self.answer(&hello)
     }
 }

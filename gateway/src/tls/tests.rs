@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dunlin_proto::internal::v1::{AcmeChallenge, AcmeChallengeKind, Certificates as Told, DomainCertificate};
 use rcgen::{CertificateParams, KeyPair};
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
     watch::{Look, Watcher},
@@ -40,13 +42,17 @@ impl Folder {
     }
 }
 
+fn opened(files: &[CertificateConfig]) -> Result<Option<Tls>, TlsError> {
+    Tls::open(&TlsConfig { certificates: files.to_vec(), ..TlsConfig::default() }, Issued::default())
+}
+
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
 #[test]
 fn without_certificates_there_is_no_tls() {
-    assert!(Tls::open(&[], Issued::default()).unwrap().is_none());
+    assert!(opened(&[]).unwrap().is_none());
 }
 
 #[test]
@@ -70,7 +76,7 @@ fn t34_what_is_wrong_with_a_file_is_said_with_its_name() {
         (&nameless.certificate, &nameless.key, ["names no host", &shown(&nameless.certificate)]),
     ] {
         let bad = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
-        let error = Tls::open(&[b.clone(), bad], Issued::default()).unwrap_err().to_string();
+        let error = opened(&[b.clone(), bad]).unwrap_err().to_string();
         assert!(words.iter().all(|words| error.contains(words)), "{error}");
     }
 }
@@ -84,13 +90,13 @@ fn t34_a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
         folder.pair("exact", &["a.example"]),
         folder.pair("again", &["a.example"]),
     ];
-    let tls = Tls::open(&files, Issued::default()).unwrap().unwrap();
+    let tls = opened(&files).unwrap().unwrap();
     let current = tls.0.current.load();
     let index = |asked: Option<&str>| {
-        let found = current.certificates.choose(asked).names();
+        let found = current.certificates.choose(asked).unwrap().names();
         let names = |file: &CertificateConfig| {
-            let alone = Tls::open(std::slice::from_ref(file), Issued::default()).unwrap().unwrap();
-            alone.0.current.load().certificates.choose(None).names()
+            let alone = opened(std::slice::from_ref(file)).unwrap().unwrap();
+            alone.0.current.load().certificates.choose(None).unwrap().names()
         };
         files.iter().position(|file| names(file) == found)
     };
@@ -110,10 +116,8 @@ fn t34_a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 #[test]
 fn t34_a_connection_is_for_what_was_asked_and_what_was_shown() {
     let folder = Folder::new();
-    let tls = Tls::open(&[folder.pair("a", &["a.example", "*.fn.example", "192.0.2.7"])], Issued::default())
-        .unwrap()
-        .unwrap();
-    let names = tls.0.current.load().certificates.choose(None).names();
+    let tls = opened(&[folder.pair("a", &["a.example", "*.fn.example", "192.0.2.7"])]).unwrap().unwrap();
+    let names = tls.0.current.load().certificates.choose(None).unwrap().names();
     for (asked, host, expected) in [
         (Some("a.example"), "a.example", true),
         (Some("a.example"), "x.fn.example", true),
@@ -134,8 +138,8 @@ fn t34_a_connection_is_for_what_was_asked_and_what_was_shown() {
 fn files_that_change_replace_what_is_shown_and_broken_ones_do_not() {
     let folder = Folder::new();
     let files = folder.pair("a", &["a.example"]);
-    let tls = Tls::open(std::slice::from_ref(&files), Issued::default()).unwrap().unwrap();
-    let has = |name: &str| tls.0.current.load().certificates.choose(None).names().has(name);
+    let tls = opened(std::slice::from_ref(&files)).unwrap().unwrap();
+    let has = |name: &str| tls.0.current.load().certificates.choose(None).unwrap().names().has(name);
     let mut watcher = Watcher::new(tls.clone());
     assert_eq!(watcher.look(), Look::Unchanged);
     // One file of two: the other belongs to the old one.
@@ -157,7 +161,7 @@ fn files_that_change_replace_what_is_shown_and_broken_ones_do_not() {
 async fn files_are_looked_at_now_and_then() {
     let folder = Folder::new();
     let files = folder.pair("a", &["a.example"]);
-    let tls = Tls::open(std::slice::from_ref(&files), Issued::default()).unwrap().unwrap();
+    let tls = opened(std::slice::from_ref(&files)).unwrap().unwrap();
     let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
     let shutdown = dunlin_process::shutdown::Shutdown::default();
     let interval = std::time::Duration::from_secs(10);
@@ -165,7 +169,7 @@ async fn files_are_looked_at_now_and_then() {
     let next = folder.pair("b", &["b.example"]);
     fs::copy(&next.certificate, &files.certificate).unwrap();
     fs::copy(&next.key, &files.key).unwrap();
-    let has = |name: &str| tls.0.current.load().certificates.choose(None).names().has(name);
+    let has = |name: &str| tls.0.current.load().certificates.choose(None).unwrap().names().has(name);
     assert!(has("a.example"));
     let begun = tokio::time::Instant::now();
     while !has("b.example") {
@@ -174,4 +178,73 @@ async fn files_are_looked_at_now_and_then() {
     }
     shutdown.begin();
     assert!(shutdown.finish(interval).await);
+}
+
+/// The first flight of a client that asks for a name.
+fn hello(name: Option<&str>, protocol: Option<&[u8]>) -> Vec<u8> {
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
+    let name = name.unwrap_or("192.0.2.7").to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut flight = Vec::new();
+    client.write_tls(&mut flight).unwrap();
+    flight
+}
+
+#[tokio::test]
+async fn without_files_who_asks_for_a_name_without_certificate_is_told_so() {
+    let issued = Issued::default();
+    let key = KeyPair::generate().unwrap();
+    let chain = CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let certificate = DomainCertificate { domain: "a.example".into(), chain, key: key.serialize_der().into() };
+    let challenge = AcmeChallenge {
+        domain: "b.example".into(),
+        kind: AcmeChallengeKind::TlsAlpn01.into(),
+        token: "token".into(),
+        key_authorization: "token.thumb".into(),
+    };
+    let tls = Tls::open(&TlsConfig { acme: true, ..TlsConfig::default() }, issued.clone()).unwrap().unwrap();
+    assert_eq!(tls.name(), None);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // The type and the body of the first record of the answer.
+    let asked = async |name: Option<&str>, protocol: Option<&[u8]>| {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(&hello(name, protocol)).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let answer = async {
+            let mut head = [0; 5];
+            client.read_exact(&mut head).await.unwrap();
+            let mut body = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            client.read_exact(&mut body).await.unwrap();
+            drop(client);
+            (head[0], body)
+        };
+        let (accepted, answer) = tokio::join!(tls.accept(server), answer);
+        assert!(accepted.is_err(), "nobody goes on");
+        answer
+    };
+    let (alert, unrecognized) = (21, vec![2, 112]);
+    assert_eq!(asked(Some("a.example"), None).await, (alert, unrecognized.clone()), "nothing is there yet");
+    issued.apply(&Told {
+        whole: true,
+        certificates: vec![certificate],
+        challenges: vec![challenge],
+        ..Told::default()
+    });
+    for (name, protocol) in [
+        (Some("c.example"), None),
+        (Some("b.example"), None),
+        (None, None),
+        (Some("c.example"), Some(ACME)),
+        (Some("a.example"), Some(ACME)),
+    ] {
+        assert_eq!(asked(name, protocol).await, (alert, unrecognized.clone()), "{name:?} {protocol:?}");
+    }
+    // A handshake begins with a record of type 22.
+    assert_eq!(asked(Some("a.example"), None).await.0, 22);
+    assert_eq!(asked(Some("b.example"), Some(ACME)).await.0, 22);
 }

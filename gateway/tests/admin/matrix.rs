@@ -144,7 +144,8 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
     let plan = v1::PutPlanRequest { plan: Some(plan) };
     let budget = v1::Budget { name: format!("{parent}/budget"), ..Default::default() };
     let budget = v1::SetBudgetRequest { budget: Some(budget) };
-    let wanted = v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned(), tls: 0 };
+    let wanted =
+        v1::CreateDomainRequest { parent: parent.clone(), domain: "example.org".to_owned(), ..Default::default() };
     let version = format!("{function}/versions/1");
     let purge = v1::PurgeCacheRequest { parent: parent.clone(), what: Some(v1::purge_cache_request::What::All(true)) };
     let alias = format!("{function}/aliases/none");

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     capabilities::Changes,
     model::{
-        AliasRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutPart, RolloutRecord,
-        RouteRecord, Share, Time, VersionRecord,
+        AliasRecord, ClaimRecord, DomainRecord, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RolloutPart,
+        RolloutRecord, RouteRecord, Share, Time, VersionRecord,
     },
     tokens::Purpose,
 };
@@ -125,7 +125,13 @@ impl Facts for RouteRecord {
 
 impl Facts for DomainRecord {
     fn facts(&self) -> Value {
-        json!({ "tls": self.tls.as_str() })
+        json!({ "tls": self.tls.as_str(), "proof": self.proof.as_str() })
+    }
+}
+
+impl Facts for ClaimRecord {
+    fn facts(&self) -> Value {
+        json!({ "tls": self.tls.as_str(), "proof": "pending" })
     }
 }
 

@@ -8,11 +8,13 @@ use dunlin_proto::{
 use prost_types::Timestamp;
 
 use crate::{
+    claims::Prover,
     deploy::Preview,
     keys,
     model::{
-        AliasRecord, CertificateRecord, DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord,
-        PlanRecord, RolloutPart, RolloutRecord, RolloutState, RouteRecord, Share, Time, VersionRecord,
+        AliasRecord, CertificateRecord, ClaimRecord, DomainRecord, DomainTls, FunctionRecord, Held, KeyRecord, Kind,
+        NamespaceRecord, PlanRecord, ProofKind, RolloutPart, RolloutRecord, RolloutState, RouteRecord, Share, Time,
+        VersionRecord,
     },
     releases::Difference,
     rollout::Tally,
@@ -203,18 +205,52 @@ pub(super) fn preview(preview: Preview) -> v1::DeployPreview {
     }
 }
 
-/// A domain with what has become of its certificate.
-pub(super) fn domain(record: &DomainRecord, certificate: Option<&CertificateRecord>) -> v1::Domain {
-    let tls = match record.tls {
+/// A domain with what has become of its proof and certificate.
+pub(super) fn domain(held: &Held, certificate: Option<&CertificateRecord>, prover: &Prover) -> v1::Domain {
+    let (creator, create_time, tls, proof) = match held {
+        Held::Owned(record) => (&record.creator, record.create_time, record.tls, proved(record)),
+        Held::Claimed(record) => (&record.creator, record.create_time, record.tls, pending(record)),
+    };
+    let tls = match tls {
         DomainTls::Acme => v1::DomainTls::Acme,
         DomainTls::None => v1::DomainTls::None,
     };
+    let name = held.name();
+    let proof = v1::DomainProof {
+        record_name: Prover::record_name(&name.domain),
+        record_text: prover.record_text(name),
+        ..proof
+    };
     v1::Domain {
-        name: record.name.to_string(),
-        create_time: Some(timestamp(record.create_time)),
-        creator: record.creator.clone(),
+        name: name.to_string(),
+        create_time: Some(timestamp(create_time)),
+        creator: creator.clone(),
         tls: tls.into(),
         certificate: certificate.map(certificate_state),
+        proof: Some(proof),
+    }
+}
+
+fn proved(record: &DomainRecord) -> v1::DomainProof {
+    let kind = match record.proof {
+        ProofKind::Dns => v1::DomainProofKind::Dns,
+        ProofKind::Vouched => v1::DomainProofKind::Vouched,
+        ProofKind::Parent => v1::DomainProofKind::Parent,
+    };
+    v1::DomainProof { state: v1::DomainProofState::Proved.into(), kind: kind.into(), ..Default::default() }
+}
+
+fn pending(record: &ClaimRecord) -> v1::DomainProof {
+    let waits = record.attempt.is_some();
+    let state = if waits { v1::DomainProofState::Pending } else { v1::DomainProofState::Expired };
+    v1::DomainProof {
+        state: state.into(),
+        attempts: record.attempts,
+        next_attempt_time: record.attempt.map(timestamp),
+        expire_time: Some(timestamp(record.expire)),
+        error: record.error.clone(),
+        hint: record.hint.clone(),
+        ..Default::default()
     }
 }
 

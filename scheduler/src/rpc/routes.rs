@@ -1,13 +1,13 @@
-//! `RouteService` and `DomainService`.
+//! `RouteService`.
 
 use dunlin_openapi::Checker;
 use dunlin_proto::{
     ApiError,
-    ids::{DomainName, RouteId},
+    ids::RouteId,
     metadata,
-    names::{DomainRef, NamespaceRef, RouteName},
+    names::{NamespaceRef, RouteName},
     route::{Purge, Purged, RouteSpec},
-    v1::{self, domain_service_server::DomainService, route_service_server::RouteService},
+    v1::{self, route_service_server::RouteService},
 };
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{Desk, convert, functions::beyond, name, page};
 use crate::{
     audit::Change,
-    model::{DomainRecord, DomainTls, RouteRecord, Time},
+    model::{RouteRecord, Time},
     store::Import,
 };
 
@@ -32,7 +32,9 @@ impl RouteService for Desk {
         let put = store.route_put(&new, replace).await?;
         app.config_changed().await;
         tracing::info!(namespace = %put.name.namespace, route = %put.name.route, spec = %put.spec, actor = put.creator, "a route has been put");
-        Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)) }))
+        let pending_domain = app.store.claim_holding(&put).await?.map(|claim| claim.name.domain.to_string());
+        let pending_domain = pending_domain.unwrap_or_default();
+        Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)), pending_domain }))
     }
 
     async fn get_route(&self, request: Request<v1::GetRouteRequest>) -> Result<Response<v1::GetRouteResponse>, Status> {
@@ -167,57 +169,4 @@ fn import(request: v1::ImportRoutesRequest, creator: String) -> Result<Import, A
         });
     }
     Ok(Import { namespace, api, routes: records, prune, validate_only, creator })
-}
-
-#[tonic::async_trait]
-impl DomainService for Desk {
-    async fn create_domain(
-        &self,
-        request: Request<v1::CreateDomainRequest>,
-    ) -> Result<Response<v1::CreateDomainResponse>, Status> {
-        let (creator, store) = (metadata::actor(&request), self.store(&request)?);
-        let request = request.into_inner();
-        let NamespaceRef { namespace } = name("parent", &request.parent)?;
-        let domain: DomainName = name("domain", &request.domain)?;
-        let tls = match request.tls() {
-            v1::DomainTls::Unspecified | v1::DomainTls::Acme => DomainTls::Acme,
-            v1::DomainTls::None => DomainTls::None,
-        };
-        let new = DomainRecord { name: DomainRef { namespace, domain }, creator, create_time: Time::now(), tls };
-        let app = self.app()?;
-        store.domain_create(&new).await?;
-        app.config_changed().await;
-        tracing::info!(namespace = %new.name.namespace, domain = %new.name.domain, actor = new.creator, "a domain has been given");
-        Ok(Response::new(v1::CreateDomainResponse { domain: Some(convert::domain(&new, None)) }))
-    }
-
-    async fn list_domains(
-        &self,
-        request: Request<v1::ListDomainsRequest>,
-    ) -> Result<Response<v1::ListDomainsResponse>, Status> {
-        let request = request.into_inner();
-        let namespace = name::<NamespaceRef>("parent", &request.parent)?.namespace;
-        let (size, list) = (page::size(request.page_size)?, format!("domains/{namespace}"));
-        let after: String = page::read(&list, &request.page_token)?.unwrap_or_default();
-        let app = self.app()?;
-        let found = app.store.domain_list(&namespace, &after, beyond(size)).await?;
-        let certificates = app.store.certificate_list(&namespace).await?;
-        let (found, next_page_token) = page::cut(&list, found, size, |domain| domain.name.domain.to_string());
-        let certificate = |record: &DomainRecord| certificates.iter().find(|it| it.domain == record.name.domain);
-        let domains = found.iter().map(|record| convert::domain(record, certificate(record))).collect();
-        Ok(Response::new(v1::ListDomainsResponse { domains, next_page_token }))
-    }
-
-    async fn delete_domain(
-        &self,
-        request: Request<v1::DeleteDomainRequest>,
-    ) -> Result<Response<v1::DeleteDomainResponse>, Status> {
-        let actor = metadata::actor(&request);
-        let target: DomainRef = name("name", &request.get_ref().name)?;
-        let app = self.app()?;
-        self.store(&request)?.domain_delete(&target).await?;
-        app.config_changed().await;
-        tracing::info!(namespace = %target.namespace, domain = %target.domain, actor, "a domain has been taken away");
-        Ok(Response::new(v1::DeleteDomainResponse {}))
-    }
 }

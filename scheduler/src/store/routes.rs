@@ -13,6 +13,7 @@ use super::{
     Store,
     aliases::alias_exists_in_tx,
     changes::{Changed, config_note},
+    claims::claim_list_in_tx,
     domains::domain_list_in_tx,
     functions::function_fetch_in_tx,
     namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
@@ -91,12 +92,16 @@ pub(super) fn check_others(new: &RouteRecord, others: &[RouteRecord]) -> Result<
     Ok(())
 }
 
-/// Checks that a route's host lies on a domain of its namespace.
+/// Checks that a route's host lies on a domain of its namespace, or on one that it asks for: then it is served later.
 pub(super) async fn check_host_in_tx(tx: &mut Transaction<'static, Any>, new: &RouteRecord) -> Result<(), Error> {
     let Some(host) = &new.spec.host else { return Ok(()) };
     let namespace = &new.name.namespace;
     let owned = domain_list_in_tx(tx, namespace).await?;
     if owned.iter().any(|domain| domain.name.domain.holds(host.domain().as_str())) {
+        return Ok(());
+    }
+    let claims = claim_list_in_tx(tx, namespace).await?;
+    if claims.iter().any(|claim| claim.name.domain.holds(host.domain().as_str())) {
         return Ok(());
     }
     let message = format!("the host {host} is on no domain of namespace {namespace}");

@@ -8,6 +8,7 @@ mod apps;
 mod audit;
 mod catalog;
 mod certificates;
+mod claims;
 mod deploys;
 mod garbage;
 mod members;

@@ -101,7 +101,7 @@ async fn everything_is_asked_for(cluster: &Cluster) {
     cluster.usage().set_budget(by(set)).await.unwrap();
     let delete = v1::DeleteBudgetRequest { name: named("budget") };
     cluster.usage().delete_budget(by(delete)).await.unwrap();
-    let domain = v1::CreateDomainRequest { parent: SHOP.into(), domain: "shop.example".into(), tls: 2 };
+    let domain = v1::CreateDomainRequest { parent: SHOP.into(), domain: "shop.example".into(), tls: 2, vouch: true };
     cluster.domains().create_domain(by(domain)).await.unwrap();
     let delete = v1::DeleteDomainRequest { name: named("domains/shop.example") };
     cluster.domains().delete_domain(by(delete)).await.unwrap();

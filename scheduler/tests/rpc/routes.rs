@@ -39,6 +39,7 @@ async fn gateways_hear_of_routes_and_domains_within_a_second() {
     let wanted = v1::CreateDomainRequest {
         parent: "namespaces/default".into(),
         domain: "till.example".into(),
+        vouch: true,
         ..Default::default()
     };
     cluster.domains().create_domain(wanted).await.unwrap();
@@ -62,6 +63,7 @@ async fn routes_and_domains_are_listed_in_pages_and_bad_ones_are_refused_by_fiel
         let wanted = v1::CreateDomainRequest {
             parent: "namespaces/default".into(),
             domain: format!("{name}.example"),
+            vouch: true,
             ..Default::default()
         };
         cluster.domains().create_domain(wanted).await.unwrap();
@@ -156,4 +158,36 @@ async fn schemas_are_checked_before_a_route_gets_in_and_come_out_as_a_document()
     assert!(document.contains(r#""openapi":"3.1.0""#) && document.contains(r#"{"type":"object"}"#), "{document}");
     let nowhere = v1::ExportRoutesRequest { parent: "namespaces/nowhere".into() };
     refused(cluster.routes().export_routes(nowhere).await, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_shows_its_record_and_is_no_gateways_business() {
+    let nowhere = |config: &mut dunlin_scheduler::Config| config.domains.dns_servers = vec![([127, 0, 0, 1], 9).into()];
+    let cluster = Cluster::start_with(nowhere).await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    let wanted = |vouch| v1::CreateDomainRequest {
+        parent: "namespaces/default".into(),
+        domain: "till.example".into(),
+        vouch,
+        ..Default::default()
+    };
+    let create =
+        async |vouch| cluster.domains().create_domain(wanted(vouch)).await.unwrap().into_inner().domain.unwrap();
+    let proof = create(false).await.proof.unwrap();
+    assert_eq!((proof.state(), &*proof.record_name), (v1::DomainProofState::Pending, "_dunlin-challenge.till.example"));
+    let again = create(false).await.proof.unwrap();
+    assert_eq!((again.record_text.len(), &again.record_text), (43, &proof.record_text));
+    let mut route = put("pay", "/pay", fixed());
+    route.route.as_mut().unwrap().host = "till.example".into();
+    let put =
+        cluster.routes().put_route(v1::PutRouteRequest { replace: true, ..route.clone() }).await.unwrap().into_inner();
+    assert_eq!(put.pending_domain, "till.example");
+    let routes = |g: &SimGateway| g.received().config.routes.len();
+    gateway.eventually(&cluster, "the route", |g| routes(g) == 1).await;
+    assert!(gateway.received().config.domains.unwrap_or_default().domains.is_empty());
+    assert_eq!(create(true).await.proof.unwrap().kind(), v1::DomainProofKind::Vouched);
+    let owned = |g: &SimGateway| g.received().config.domains.unwrap_or_default().domains;
+    gateway.eventually(&cluster, "the domain", |g| owned(g).len() == 1).await;
+    let put = cluster.routes().put_route(v1::PutRouteRequest { replace: true, ..route }).await.unwrap().into_inner();
+    assert_eq!(put.pending_domain, "");
 }

@@ -222,11 +222,16 @@ pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Re
     let name = route_name(client, args.name.clone()).to_string();
     let replace = args.replace;
     let request = v1::PutRouteRequest { route: Some(route(name, args)), replace };
-    let made = RouteView::from(answer(client.routes().put_route(request).await)?.route.unwrap_or_default());
+    let v1::PutRouteResponse { route, pending_domain } = answer(client.routes().put_route(request).await)?;
+    let made = RouteView::from(route.unwrap_or_default());
     if session.output.is_json() {
         return session.output.json(&made);
     }
     session.output.note(format!("route {}: {}", made.name, printable(&made.summary())));
+    if !pending_domain.is_empty() {
+        let see = format!("dunlin domain show {pending_domain}");
+        session.output.note(format!("it is served once the domain {pending_domain} is proved; see: {see}"));
+    }
     Ok(())
 }
 

@@ -19,7 +19,7 @@ impl RouteService for Fake {
             return Err(ApiError::new(ErrorCode::AlreadyExists, "the route exists already").into());
         }
         self.state().routes.insert(route.name.clone(), route.clone());
-        Ok(Response::new(v1::PutRouteResponse { route: Some(route) }))
+        Ok(Response::new(v1::PutRouteResponse { route: Some(route), ..Default::default() }))
     }
 
     async fn get_route(&self, _: Request<v1::GetRouteRequest>) -> Answer<v1::GetRouteResponse> {
@@ -60,10 +60,23 @@ impl RouteService for Fake {
 #[tonic::async_trait]
 impl DomainService for Fake {
     async fn create_domain(&self, request: Request<v1::CreateDomainRequest>) -> Answer<v1::CreateDomainResponse> {
-        let v1::CreateDomainRequest { parent, domain, tls } = request.into_inner();
+        let v1::CreateDomainRequest { parent, domain, tls, vouch } = request.into_inner();
         let name = format!("{parent}/domains/{domain}");
-        let domain =
-            v1::Domain { name: name.clone(), create_time: ago(300), creator: "zoe".into(), tls, certificate: None };
+        let state = if vouch { v1::DomainProofState::Proved } else { v1::DomainProofState::Pending };
+        let proof = v1::DomainProof {
+            state: state.into(),
+            record_name: format!("_dunlin-challenge.{domain}"),
+            record_text: "text".into(),
+            ..Default::default()
+        };
+        let domain = v1::Domain {
+            name: name.clone(),
+            create_time: ago(300),
+            creator: "zoe".into(),
+            tls,
+            certificate: None,
+            proof: Some(proof),
+        };
         self.state().domains.insert(name, domain.clone());
         Ok(Response::new(v1::CreateDomainResponse { domain: Some(domain) }))
     }

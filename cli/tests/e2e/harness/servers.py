@@ -89,10 +89,11 @@ class Authority:
 
 
 class NameServer:
-    """Answers A queries over UDP. A name's addresses are a list of lists: the first answer, the second, and then the last for ever."""
+    """Answers A and TXT queries over UDP. A name's addresses are a list of lists: the first answer, the second, and then the last for ever.
+    A name's texts are a list of texts, or a name that it is an alias of, or a number, which is an error."""
 
     def __init__(self):
-        self.addresses, self.asked = {}, []
+        self.addresses, self.texts, self.asked = {}, {}, []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.address = "127.0.0.1:{}".format(self._socket.getsockname()[1])
@@ -114,6 +115,8 @@ class NameServer:
             at += 1 + query[at]
         name, kind = ".".join(labels).lower(), struct.unpack(">H", query[at + 1:at + 3])[0]
         question = query[12:at + 5]
+        if kind == 16 and name in self.texts:
+            return self._texts(query[:2], question, self.texts[name])
         found = []
         if kind == 1 and name in self.addresses:
             answers = self.addresses[name]
@@ -122,6 +125,20 @@ class NameServer:
         flags = 0x8180 if name in self.addresses else 0x8183
         records = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(address) for address in found)
         return query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + question + records
+
+    def _texts(self, ident, question, texts):
+        flags, name, records = 0x8180, b"\xc0\x0c", []
+        if isinstance(texts, int):
+            flags, texts = flags | texts, []
+        if isinstance(texts, str):
+            alias = b"".join(bytes([len(label)]) + label.encode() for label in texts.split(".")) + b"\0"
+            records.append(name + struct.pack(">HHIH", 5, 1, 0, len(alias)) + alias)
+            name, texts = alias, self.texts[texts]
+        for text in texts:
+            pieces = [text[at:at + 255].encode() for at in range(0, len(text), 255)]
+            data = b"".join(bytes([len(piece)]) + piece for piece in pieces)
+            records.append(name + struct.pack(">HHIH", 16, 1, 0, len(data)) + data)
+        return ident + struct.pack(">HHHHH", flags, 1, len(records), 0, 0) + question + b"".join(records)
 
     def close(self):
         self._socket.close()

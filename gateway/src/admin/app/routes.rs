@@ -102,6 +102,10 @@ impl App {
     ) -> Result<v1::CreateDomainResponse, ApiError> {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::CreateDomain.allow_in(who, &namespace)?;
+        if request.vouch {
+            // Without proof, it could be anybody's.
+            who.require_operator().inspect_err(|_| who.note("domain.create", Some(&namespace), true))?;
+        }
         let domain: DomainName = name("domain", &request.domain.to_ascii_lowercase())?;
         check_domain(&self.context.config, who, &domain).inspect_err(|error| {
             if error.code == ErrorCode::PermissionDenied {

@@ -162,9 +162,13 @@ pub(super) struct CreateDomain {
     /// Whether the cluster gets a certificate for it. Default `acme`.
     #[serde(default)]
     tls: DomainTls,
+    /// Give it without proof, which operators alone may. Default false.
+    #[serde(default)]
+    vouch: bool,
 }
 
-/// Gives a domain, with every name below it, to a namespace, unless another one has it.
+/// Asks for a domain, with every name below it, for a namespace. It is the namespace's once the record of its `proof` is found, or at
+/// once where an operator vouches. Asked again before that, the record is looked for at once.
 #[utoipa::path(
     post,
     path = "/namespaces/{namespace}/domains",
@@ -180,7 +184,7 @@ pub(super) async fn create_domain(
     Body(body): Body<CreateDomain>,
 ) -> Result<(StatusCode, Json<Domain>), Fault> {
     let tls = v1::DomainTls::from(body.tls).into();
-    let request = v1::CreateDomainRequest { parent: parent.to_string(), domain: body.domain, tls };
+    let request = v1::CreateDomainRequest { parent: parent.to_string(), domain: body.domain, tls, vouch: body.vouch };
     let given = app.domain_create(&who, request).await?.domain.unwrap_or_default();
     Ok((StatusCode::CREATED, Json(given.into())))
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Time, id_in};
 
-/// A domain that a namespace owns.
+/// A domain that a namespace owns or asks for.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Domain {
     /// `namespaces/{namespace}/domains/{domain}`.
@@ -23,6 +23,82 @@ pub(crate) struct Domain {
     pub(crate) tls: DomainTls,
     /// What has become of that; absent where it gets none, or has not begun.
     pub(crate) certificate: Option<DomainCertificate>,
+    /// Whether it is proved that it is the namespace's; nothing is served on it before.
+    pub(crate) proof: DomainProof,
+}
+
+/// Whether it is proved that a domain is its namespace's.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DomainProof {
+    /// Where that stands.
+    pub(crate) state: DomainProofState,
+    /// What proved it; absent where nothing has yet.
+    pub(crate) kind: Option<DomainProofKind>,
+    /// Name of the TXT record that proves it.
+    pub(crate) record_name: String,
+    /// Text of that record.
+    pub(crate) record_text: String,
+    /// How often it was looked for.
+    pub(crate) attempts: u32,
+    /// When it is looked for next.
+    pub(crate) next_attempt_time: Option<Time>,
+    /// When it is not looked for any more.
+    pub(crate) expire_time: Option<Time>,
+    /// Why the last look proved nothing; empty where there was none.
+    pub(crate) error: String,
+    /// What to do about it; may be empty.
+    pub(crate) hint: String,
+}
+
+/// Where the proof of a domain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DomainProofState {
+    /// The domain is the namespace's.
+    Proved,
+    /// The record is looked for.
+    Pending,
+    /// It was not there in time.
+    Expired,
+}
+
+/// What proves that a domain is its namespace's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DomainProofKind {
+    /// The record.
+    Dns,
+    /// An operator.
+    Vouched,
+    /// That it lies below a domain of the namespace.
+    Parent,
+}
+
+impl From<v1::DomainProof> for DomainProof {
+    fn from(wire: v1::DomainProof) -> Self {
+        let state = match wire.state() {
+            v1::DomainProofState::Pending => DomainProofState::Pending,
+            v1::DomainProofState::Expired => DomainProofState::Expired,
+            v1::DomainProofState::Proved | v1::DomainProofState::Unspecified => DomainProofState::Proved,
+        };
+        let kind = match wire.kind() {
+            v1::DomainProofKind::Dns => Some(DomainProofKind::Dns),
+            v1::DomainProofKind::Vouched => Some(DomainProofKind::Vouched),
+            v1::DomainProofKind::Parent => Some(DomainProofKind::Parent),
+            v1::DomainProofKind::Unspecified => None,
+        };
+        Self {
+            state,
+            kind,
+            record_name: wire.record_name,
+            record_text: wire.record_text,
+            attempts: wire.attempts,
+            next_attempt_time: wire.next_attempt_time.map(Time::from),
+            expire_time: wire.expire_time.map(Time::from),
+            error: wire.error,
+            hint: wire.hint,
+        }
+    }
 }
 
 /// Whether the cluster gets a certificate for a domain.
@@ -74,6 +150,7 @@ impl From<v1::Domain> for Domain {
             create_time: wire.create_time.map(Time::from),
             creator: wire.creator,
             certificate: wire.certificate.map(DomainCertificate::from),
+            proof: wire.proof.unwrap_or_default().into(),
         }
     }
 }

@@ -13,7 +13,9 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page, escaped,
+    Page,
+    domains::DomainRow,
+    escaped,
     format::When,
     render,
     shell::{Section, Shell, may},
@@ -62,13 +64,6 @@ struct RouteRow {
     creator: String,
 }
 
-#[derive(Debug)]
-struct DomainRow {
-    domain: String,
-    made: Option<When>,
-    creator: String,
-}
-
 /// What was done just before.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -108,11 +103,6 @@ pub(super) async fn page(
     let (routes, domains) = (RouteList::from(routes?), DomainList::from(domains?));
     let now = std::time::SystemTime::now();
     let when = |time: crate::admin::model::Time| When::new(time, now);
-    let domain = |found: crate::admin::model::Domain| DomainRow {
-        made: found.create_time.map(when),
-        creator: visible(&found.creator),
-        domain: found.domain,
-    };
     render(&RoutesPage {
         shell,
         purge_command: format!("dunlin cache purge --path /users/7 --namespace {namespace}"),
@@ -122,7 +112,7 @@ pub(super) async fn page(
         more: !routes.next_page_token.is_empty(),
         stores: routes.routes.iter().any(|route| route.spec.cache),
         routes: routes.routes.into_iter().map(|route| RouteRow::new(route, when)).collect(),
-        domains: domains.domains.into_iter().map(domain).collect(),
+        domains: domains.domains.into_iter().map(|found| DomainRow::new(found, when)).collect(),
     })
 }
 

@@ -10,7 +10,7 @@ impl RouteService for Scheduler {
     async fn put_route(&self, request: Request<v1::PutRouteRequest>) -> Result<Response<v1::PutRouteResponse>, Status> {
         let route = self.open("PutRoute", request).route.unwrap_or_default();
         self.state().routes.insert(route.name.clone(), route.clone());
-        Ok(Response::new(v1::PutRouteResponse { route: Some(route) }))
+        Ok(Response::new(v1::PutRouteResponse { route: Some(route), ..Default::default() }))
     }
 
     async fn get_route(&self, request: Request<v1::GetRouteRequest>) -> Result<Response<v1::GetRouteResponse>, Status> {

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     model::{
-        DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, RouteRecord, Share, Time,
+        DomainRecord, DomainTls, FunctionRecord, KeyRecord, Kind, NamespaceRecord, PlanRecord, ProofKind, RouteRecord,
+        Share, Time,
     },
     store::CatalogRows,
 };
@@ -113,7 +114,7 @@ fn route(id: u8, number: usize) -> RouteRecord {
 
 fn domain(id: u8) -> DomainRecord {
     let name = format!("namespaces/shop/domains/d{id}.example").parse().unwrap();
-    DomainRecord { name, creator: String::new(), create_time: Time(0), tls: DomainTls::None }
+    DomainRecord { name, creator: String::new(), create_time: Time(0), tls: DomainTls::None, proof: ProofKind::Vouched }
 }
 
 /// What a gateway does with a change.

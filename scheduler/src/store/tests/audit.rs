@@ -14,7 +14,7 @@ use super::{Bench, conformance, function, namespace, new_version, number, refuse
 use crate::{
     audit::Change,
     keys::Rotation,
-    model::{DomainRecord, DomainTls, KeyRecord, PlanRecord, RolloutState, RouteRecord, Share, Time},
+    model::{DomainRecord, DomainTls, KeyRecord, PlanRecord, ProofKind, RolloutState, RouteRecord, Share, Time},
     store::{AliasChange, AuditFilter, FunctionChange, Hashed, Import, Move, NamespaceChange, NewRollout, Store},
 };
 
@@ -205,7 +205,13 @@ async fn everything_is_done(store: &Store) {
     store.budget_set(&shop, &budget).await.unwrap();
     store.budget_delete(&shop).await.unwrap();
     let domain = "namespaces/shop/domains/shop.example".parse().unwrap();
-    let domain = DomainRecord { name: domain, creator: String::new(), create_time: Time(1), tls: DomainTls::None };
+    let domain = DomainRecord {
+        name: domain,
+        creator: String::new(),
+        create_time: Time(1),
+        tls: DomainTls::None,
+        proof: ProofKind::Vouched,
+    };
     store.domain_create(&domain).await.unwrap();
     store.domain_delete(&domain.name).await.unwrap();
     store.route_put(&route("a", "/a"), false).await.unwrap();

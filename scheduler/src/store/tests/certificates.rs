@@ -3,7 +3,7 @@
 use dunlin_proto::ids::DomainName;
 
 use super::{Bench, conformance, namespace};
-use crate::model::{CertificateRecord, DomainRecord, DomainTls, Issued, Time};
+use crate::model::{CertificateRecord, DomainRecord, DomainTls, Issued, ProofKind, Time};
 
 conformance!(
     a_certificate_is_remembered_with_its_failures_and_goes_with_its_domain,
@@ -12,7 +12,7 @@ conformance!(
 
 fn domain(domain: &str, tls: DomainTls) -> DomainRecord {
     let name = format!("namespaces/shop/domains/{domain}").parse().unwrap();
-    DomainRecord { name, creator: "zoe".into(), create_time: Time(1), tls }
+    DomainRecord { name, creator: "zoe".into(), create_time: Time(1), tls, proof: ProofKind::Vouched }
 }
 
 fn issued(end: i64) -> Issued {

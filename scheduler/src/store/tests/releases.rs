@@ -12,7 +12,7 @@ use dunlin_proto::{
 use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused, request};
 use crate::{
     collection::Keeping,
-    model::{DomainRecord, DomainTls, RouteRecord, Share, Time},
+    model::{DomainRecord, DomainTls, ProofKind, RouteRecord, Share, Time},
     releases::Contents,
     store::{AliasChange, FunctionChange, Import, NewVersion, Store},
 };
@@ -301,7 +301,13 @@ async fn what_is_gone_does_not_come_back_and_nothing_is_half_done(bench: &Bench)
     let (store, till) = (&bench.store, function("shop", "till"));
     deploy(bench, &till).await;
     let name = "namespaces/shop/domains/shop.example".parse().unwrap();
-    let domain = DomainRecord { name, creator: "zoe".into(), create_time: Time(1), tls: DomainTls::None };
+    let domain = DomainRecord {
+        name,
+        creator: "zoe".into(),
+        create_time: Time(1),
+        tls: DomainTls::None,
+        proof: ProofKind::Vouched,
+    };
     store.domain_create(&domain).await.unwrap();
     let hosted = route("a", "/a", |wire| wire.host = "shop.example".into());
     store.route_put(&hosted, false).await.unwrap();

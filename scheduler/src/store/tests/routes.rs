@@ -4,7 +4,7 @@ use dunlin_proto::{ErrorCode, v1};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused};
 use crate::{
-    model::{DomainRecord, DomainTls, RouteRecord, Time},
+    model::{DomainRecord, DomainTls, ProofKind, RouteRecord, Time},
     store::{FunctionChange, Import},
 };
 
@@ -41,7 +41,7 @@ fn calling(function: &str) -> Option<v1::route::Target> {
 
 fn domain(namespace: &str, domain: &str) -> DomainRecord {
     let name = format!("namespaces/{namespace}/domains/{domain}").parse().unwrap();
-    DomainRecord { name, creator: "zoe".into(), create_time: Time(1), tls: DomainTls::Acme }
+    DomainRecord { name, creator: "zoe".into(), create_time: Time(1), tls: DomainTls::Acme, proof: ProofKind::Vouched }
 }
 
 async fn routes_are_made_replaced_listed_and_deleted(bench: &Bench) {

@@ -1,0 +1,212 @@
+//! The record by which a namespace proves that a domain is its own, and the look for it in the DNS: `_dunlin-challenge.DOMAIN`, a
+//! TXT record (RFC 1035 3.3.14) with a text that only this cluster makes, for this namespace and domain. Aliases (CNAME) on the
+//! way are followed by the DNS server that is asked.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use dunlin_proto::{ids::DomainName, names::DomainRef};
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::rr::{RData, RecordType},
+};
+
+use crate::config::{DomainsConfig, ProofRule};
+
+/// A look takes no longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Records that are looked at.
+const MOST: usize = 64;
+/// Characters of a wrong record that are repeated.
+const SHOWN: usize = 64;
+
+/// Knows the records, and looks for them.
+pub(crate) struct Prover {
+    rule: ProofRule,
+    key: hmac::Key,
+    /// Nothing on a machine without DNS servers.
+    dns: Option<TokioResolver>,
+}
+
+impl fmt::Debug for Prover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prover").field("rule", &self.rule).finish_non_exhaustive()
+    }
+}
+
+/// Why a look proved nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) error: String,
+    pub(super) hint: String,
+}
+
+impl Failure {
+    fn new(error: impl Into<String>, hint: &str) -> Self {
+        Self { error: error.into(), hint: hint.to_owned() }
+    }
+
+    /// Another namespace was faster.
+    pub(super) fn taken() -> Self {
+        let error = "the domain, a part of it, or what it is a part of belongs to another namespace";
+        Self::new(error, "an operator can take it away from there")
+    }
+}
+
+impl Prover {
+    /// With a key that is the cluster's alone.
+    ///
+    /// # Errors
+    /// The DNS client can't be made.
+    pub(crate) fn new(config: &DomainsConfig, key: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self { rule: config.proof, key: hmac::Key::new(hmac::HMAC_SHA256, key), dns: client(&config.dns_servers)? })
+    }
+
+    /// Whether domains have to be proved.
+    pub(crate) fn is_on(&self) -> bool {
+        self.rule == ProofRule::Dns
+    }
+
+    /// The name of a domain's record.
+    pub(crate) fn record_name(domain: &DomainName) -> String {
+        format!("_dunlin-challenge.{domain}")
+    }
+
+    /// The text of the record by which a namespace proves a domain.
+    pub(crate) fn record_text(&self, name: &DomainRef) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, name.to_string().as_bytes()))
+    }
+
+    /// Looks for the record.
+    pub(super) async fn look(&self, name: &DomainRef) -> Result<(), Failure> {
+        let servers = "see domains.dns_servers in the scheduler's configuration";
+        let dns = self.dns.as_ref().ok_or_else(|| Failure::new("this machine has no DNS server", servers))?;
+        let record = Self::record_name(&name.domain);
+        // The final dot keeps the system's search domains out.
+        let asked = tokio::time::timeout(PATIENCE, dns.lookup(format!("{record}."), RecordType::TXT)).await;
+        let answer = asked
+            .map_err(|_| Failure::new(format!("the DNS did not tell the TXT record {record} in time"), servers))?;
+        let answer = answer.map_err(|error| unanswered(&record, &error))?;
+        let texts = answer.answers().iter().filter_map(|record| match &record.data {
+            RData::TXT(text) => Some(text.txt_data.concat()),
+            _ => None,
+        });
+        judge(&record, texts, &self.record_text(name))
+    }
+}
+
+fn unanswered(record: &str, error: &NetError) -> Failure {
+    if error.is_no_records_found() {
+        return Failure::new(
+            format!("there is no TXT record {record}"),
+            "make it; it may take a while until it is seen",
+        );
+    }
+    Failure::new(
+        format!("the DNS does not tell the TXT record {record}: {error}"),
+        "see whether the domain's name servers answer",
+    )
+}
+
+/// Whether the text is among those that were found.
+fn judge(record: &str, texts: impl Iterator<Item = Vec<u8>>, wanted: &str) -> Result<(), Failure> {
+    let texts: Vec<_> = texts.take(MOST).collect();
+    if texts.iter().any(|text| text.trim_ascii() == wanted.as_bytes()) {
+        return Ok(());
+    }
+    let Some(other) = texts.first() else {
+        return Err(Failure::new(
+            format!("there is no TXT record {record}"),
+            "make it; it may take a while until it is seen",
+        ));
+    };
+    let shown: String = String::from_utf8_lossy(other).chars().take(SHOWN).collect();
+    let error = format!("the TXT record {record} has another text: {shown:?}");
+    Err(Failure::new(
+        error,
+        "its text must be the one of this namespace; there may be several records beside each other",
+    ))
+}
+
+/// The client of the configured servers, else of the system's.
+fn client(servers: &[SocketAddr]) -> anyhow::Result<Option<TokioResolver>> {
+    let mut builder = if servers.is_empty() {
+        match TokioResolver::builder_tokio() {
+            Ok(builder) => builder,
+            Err(error) => {
+                tracing::warn!(%error, "no DNS configuration on this machine; domains can only be vouched for");
+                return Ok(None);
+            }
+        }
+    } else {
+        let servers = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
+        TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = PATIENCE / 2;
+    options.attempts = 1;
+    // Who has just made a record wants it to be seen.
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    Ok(Some(builder.build()?))
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prover(key: &[u8]) -> Prover {
+        let dns_servers = vec!["127.0.0.1:9".parse().unwrap()];
+        Prover::new(&DomainsConfig { dns_servers, ..DomainsConfig::default() }, key).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_of_one_cluster_one_namespace_and_one_domain() {
+        let name = |namespace: &str, domain: &str| format!("namespaces/{namespace}/domains/{domain}").parse().unwrap();
+        let (one, other) = (prover(b"one"), prover(b"other"));
+        let text = one.record_text(&name("shop", "a.example"));
+        assert_eq!((text.len(), one.record_text(&name("shop", "a.example"))), (43, text.clone()), "it may stay");
+        for different in [
+            one.record_text(&name("bank", "a.example")),
+            one.record_text(&name("shop", "b.example")),
+            other.record_text(&name("shop", "a.example")),
+        ] {
+            assert_ne!(different, text);
+        }
+        assert_eq!(Prover::record_name(&"a.example".parse().unwrap()), "_dunlin-challenge.a.example");
+    }
+
+    #[test]
+    fn the_text_must_be_there_to_the_letter() {
+        let judged = |texts: &[&[u8]]| {
+            judge("r", texts.iter().map(|text| text.to_vec()), "abc").map_err(|failure| failure.error)
+        };
+        for good in [&[&b"abc"[..]][..], &[b"x", b"abc"], &[b" abc\n"]] {
+            assert_eq!(judged(good), Ok(()));
+        }
+        for (bad, words) in [
+            (&[][..], "there is no TXT record r"),
+            (&[&b"ABC"[..]][..], r#"another text: "ABC""#),
+            (&[b"abcd"], r#"another text: "abcd""#),
+            (&[b"\x1b[2J\xff"], r#"another text: "\u{1b}[2J"#),
+        ] {
+            let error = judged(bad).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        let long = vec![b'x'; 65_000];
+        assert!(judged(&[&long]).unwrap_err().len() < 200, "no answer fills the database");
+        let many = vec![&b"x"[..]; MOST];
+        assert!(judged(&[many, vec![&b"abc"[..]]].concat()).is_err());
+    }
+}
