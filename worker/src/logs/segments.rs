@@ -53,14 +53,14 @@ impl Segments {
         if full || !self.continues {
             self.begin();
         }
-        let last = self.files.back().map_or(1, |file| file.number);
+        let (last, length) = self.files.back().map_or((1, 0), |file| (file.number, file.bytes));
         let file = match &mut self.open {
             Some(file) => file,
             closed => closed.insert(create(&self.folder, last)?),
         };
         if let Err(error) = file.write_all(lines) {
-            // Half a line may be there.
-            self.continues = false;
+            // What was written of it is not to be read later: it counts as lost.
+            self.continues = file.set_len(length).is_ok();
             return Err(error);
         }
         if let Some(file) = self.files.back_mut() {

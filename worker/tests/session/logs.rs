@@ -18,12 +18,16 @@ use crate::{
 async fn read(cluster: &Cluster, query: ReadLogsRequest) -> Result<Streaming<ReadWorkerLogsResponse>, Status> {
     let channel = Endpoint::from_shared(format!("http://{}", cluster.address)).unwrap().connect().await.unwrap();
     let mut client = WorkerLogServiceClient::with_interceptor(channel, secret().attach());
-    Ok(client.read_worker_logs(ReadWorkerLogsRequest { query: Some(query) }).await?.into_inner())
+    Ok(client.read_worker_logs(ReadWorkerLogsRequest { query: Some(query), after: None }).await?.into_inner())
 }
 
 async fn next(lines: &mut Streaming<ReadWorkerLogsResponse>) -> Option<LogLine> {
-    let line = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap();
-    line.map(|line| line.line.unwrap())
+    loop {
+        let next = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap()?;
+        if next.line.is_some() {
+            return next.line;
+        }
+    }
 }
 
 /// All lines that are there, as soon as there are so many.

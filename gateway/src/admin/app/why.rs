@@ -138,7 +138,7 @@ impl App {
             match response.event {
                 Some(Event::Line(line)) if line.invocation == id => lines.push(line),
                 Some(Event::UnreachableWorker(worker)) => unreachable.push(worker),
-                Some(Event::Line(_)) | None => {}
+                Some(Event::Line(_) | Event::Gap(_)) | None => {}
             }
         }
         Ok(lines)
