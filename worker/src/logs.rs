@@ -23,6 +23,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -43,6 +44,8 @@ pub(crate) struct LogLimits {
     pub(crate) namespace_bytes: u64,
     /// What one namespace may write in a second, in bytes.
     pub(crate) rate_bytes: u64,
+    /// How long a line is kept at the most.
+    pub(crate) max_age: Duration,
 }
 
 /// The logs of this worker.

@@ -43,6 +43,9 @@ pub(crate) struct LogsArgs {
     /// Only lines of this version
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     version: Option<u32>,
+    /// Only lines of calls that ended with this status, such as 404, or of this class, such as 5xx, as far as they are recorded
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "follow")]
+    status: String,
     /// Only lines that this worker wrote
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     worker: String,
@@ -67,6 +70,7 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
         search: args.search,
         version: args.version.unwrap_or_default(),
         worker: args.worker,
+        status: args.status,
         cursor: args.cursor,
     };
     let mut seen = Seen::default();

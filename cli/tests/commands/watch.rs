@@ -109,10 +109,12 @@ async fn invocations_are_listed_and_missing_ones_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_filter_of_invocations_is_asked_for() {
     let user = User::signed_in().await;
-    let all = "invocations --status 5xx --since 10m --slower 500ms --key abcDEF123456 --version 7 --failed";
+    let all =
+        "invocations --status 5xx --since 10m --slower 500ms --key abcDEF123456 --version 7 --failed --search pay";
     user.run(all).await.ok();
     let asked = user.fake.state().listed.pop().unwrap();
     assert_eq!((asked.status.as_str(), asked.key.as_str(), asked.version), ("5xx", "abcDEF123456", 7));
+    assert_eq!(asked.search, "pay");
     assert_eq!(asked.min_duration, Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
     assert!(asked.failed_only && asked.since.is_some() && asked.until.is_none());
 }

@@ -193,7 +193,7 @@ def test_lines_are_found_by_what_they_are_of(cluster, api, cli, namespace, call_
     api.deploy(namespace, "print", PRINT)
     path = f"/{namespace}/print/"
     call_when_ready(path, "POST", content=b"of one\n", headers={"X-Request-Id": "order-1"})
-    api.deploy(namespace, "print", PRINT, env=[{"name": "B", "value": "2"}])
+    api.deploy(namespace, "print", PRINT, description="the second")
     with cluster.rest() as client:
         def of(**params):
             return client.get(f"/api/v1/namespaces/{namespace}/logs", params=params).json()["lines"]

@@ -2,13 +2,14 @@
 //! bounded by what a namespace may keep, the memory by one file.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ApiError, names::Scope, v1};
+use dunlin_proto::{ApiError, ids::InvocationId, names::Scope, v1};
 
 use super::{
     line::{Entry, Line, Position, micros},
@@ -19,6 +20,8 @@ use super::{
 const DEFAULT_LINES: u32 = 100;
 const MAX_LINES: u32 = 10_000;
 const MAX_TEXT: usize = 1024;
+/// Invocations that may be asked for at once.
+const MAX_INVOCATIONS: usize = 1_000;
 /// More than an entry has in a file, in bytes: a line of control characters grows sixfold.
 const MAX_ENTRY: u64 = 256 << 10;
 
@@ -33,6 +36,8 @@ pub(super) struct Query {
     pub(super) search: String,
     /// 0 for all.
     pub(super) version: u32,
+    /// Empty for all.
+    pub(super) invocations: HashSet<InvocationId>,
 }
 
 impl TryFrom<v1::ReadLogsRequest> for Query {
@@ -57,7 +62,25 @@ impl TryFrom<v1::ReadLogsRequest> for Query {
             request_id: wire.request_id,
             search: wire.search,
             version: wire.version,
+            invocations: HashSet::new(),
         })
+    }
+}
+
+impl Query {
+    /// Only lines of these invocations, where there are any.
+    pub(super) fn of(self, invocations: &[String]) -> Result<Self, ApiError> {
+        if invocations.len() > MAX_INVOCATIONS {
+            let message = format!("invocations may be {MAX_INVOCATIONS} at most");
+            return Err(ApiError::invalid("invocations", message));
+        }
+        let ids = invocations.iter().map(|id| id.parse()).collect::<Result<_, _>>();
+        Ok(Self { invocations: ids.map_err(|error| ApiError::invalid("invocations", error))?, ..self })
+    }
+
+    /// Nothing that is older than lines are kept.
+    pub(super) fn not_before(self, oldest: SystemTime) -> Self {
+        Self { since: self.since.max(micros(oldest)), ..self }
     }
 }
 
@@ -73,13 +96,14 @@ impl Query {
         line.time >= self.since
             && self.scope.function.as_ref().is_none_or(|function| *function == line.function)
             && (id.is_empty() || *id == line.request_id || *id == line.invocation.to_string())
+            && (self.invocations.is_empty() || self.invocations.contains(&line.invocation))
             && (self.version == 0 || self.version == line.version.get())
             && line.text.contains(&self.search)
     }
 
     /// Whether it is about no calls and no text in particular.
     fn wants_all(&self) -> bool {
-        self.request_id.is_empty() && self.search.is_empty() && self.version == 0
+        self.request_id.is_empty() && self.search.is_empty() && self.version == 0 && self.invocations.is_empty()
     }
 
     fn wants(&self, item: &Item) -> bool {

@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Files of a namespace, whatever their size.
@@ -82,6 +83,22 @@ impl Segments {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(true),
         }
+    }
+
+    /// Removes files that were last written too long ago.
+    pub(super) fn forget_old(&mut self, max_age: Duration) -> io::Result<()> {
+        while let Some(oldest) = self.files.front() {
+            let written = match fs::metadata(path(&self.folder, oldest.number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                metadata => Some(metadata?.modified()?),
+            };
+            // A clock that was set back makes nothing old.
+            if written.is_some_and(|written| !written.elapsed().is_ok_and(|age| age > max_age)) {
+                return Ok(());
+            }
+            self.remove_oldest()?;
+        }
+        Ok(())
     }
 
     /// Closes the file until there is something to write again.

@@ -1,7 +1,7 @@
 //! `WorkerLogService`: unpacks the question, streams the lines, follows on. Whoever asks may read the namespace: the gateway
 //! has checked.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::SystemTime};
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
@@ -56,8 +56,13 @@ impl WorkerLogService for LogService {
         &self,
         request: Request<ReadWorkerLogsRequest>,
     ) -> Result<Response<Self::ReadWorkerLogsStream>, Status> {
-        let ReadWorkerLogsRequest { query, after } = request.into_inner();
-        let query = Query::try_from(query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?;
+        let ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
+        let query =
+            Query::try_from(query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?.of(&invocations)?;
+        let query = match SystemTime::now().checked_sub(self.logs.limits.max_age) {
+            Some(oldest) => query.not_before(oldest),
+            None => query,
+        };
         // Before the files are read, so that no line falls between.
         let live = query.follow.then(|| self.logs.tenant(&query.scope.namespace).follow());
         let limit = (after.is_some() && !query.follow).then_some(query.lines);

@@ -14,7 +14,12 @@ use super::{
 };
 use crate::sandbox::{LogRecord, LogStream};
 
-const LIMITS: LogLimits = LogLimits { total_bytes: 1 << 20, namespace_bytes: 256 << 10, rate_bytes: 64 << 10 };
+const LIMITS: LogLimits = LogLimits {
+    total_bytes: 1 << 20,
+    namespace_bytes: 256 << 10,
+    rate_bytes: 64 << 10,
+    max_age: Duration::from_secs(3_600),
+};
 
 fn open(folder: &Path, limits: LogLimits) -> Logs {
     Logs::open(folder.to_owned(), limits).unwrap()
@@ -164,7 +169,7 @@ async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
 #[tokio::test]
 async fn the_total_is_kept_by_whoever_has_most() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = LogLimits { total_bytes: 100 << 10, namespace_bytes: 80 << 10, rate_bytes: 1 << 20 };
+    let limits = LogLimits { total_bytes: 100 << 10, namespace_bytes: 80 << 10, rate_bytes: 1 << 20, ..LIMITS };
     let logs = open(folder.path(), limits);
     for (namespace, lines) in [("small", 5), ("large", 100), ("larger", 100)] {
         for _ in 0..lines {
@@ -236,4 +241,20 @@ async fn what_the_disk_does_not_take_is_counted_and_marked() {
     assert_eq!(texts(&read(folder.path(), "namespaces/shop", |_| {})), ["written"]);
     let Item::Gap(gap) = &items(folder.path(), "namespaces/shop", |query| query.lines = 2)[0] else { panic!() };
     assert_eq!((gap.lines, gap.sequence, gap.why), (3, 3, Why::Disk));
+}
+
+#[tokio::test]
+async fn lines_go_with_their_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LIMITS);
+    for namespace in ["shop", "bank"] {
+        tenant(&logs, namespace).offer(&source("f"), record("old"));
+    }
+    logs.close().await;
+    let (_, old) = segments::list(&folder.path().join("shop")).unwrap().pop().unwrap();
+    let hours = SystemTime::now() - Duration::from_secs(2 * 3_600);
+    std::fs::File::options().append(true).open(old).unwrap().set_modified(hours).unwrap();
+    open(folder.path(), LIMITS).close().await;
+    assert!(segments::list(&folder.path().join("shop")).unwrap().is_empty());
+    assert_eq!(texts(&read(folder.path(), "namespaces/bank", |_| {})), ["old"]);
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dunlin_proto::ids::Namespace;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     LogLimits,
@@ -22,6 +22,8 @@ use super::{
 /// How long the writer rests between batches, at the most. While it rests, a line wakes nobody: a wake-up for each line would
 /// cost more than writing it.
 const REST: Duration = Duration::from_millis(20);
+/// How often it is looked for files that are too old.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 /// Files that stay open.
 const OPEN_FILES: usize = 64;
 
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     tenants: HashMap<Namespace, Arc<Tenant>>,
     /// What could not be written and is still to be marked.
     missing: HashMap<Namespace, Mark>,
+    /// When it was last looked for files that are too old.
+    looked: Option<Instant>,
     /// The last attempt to write failed, and that has been said.
     failing: bool,
 }
@@ -60,7 +64,7 @@ impl Writer {
             namespaces.insert(namespace, Segments::open(entry.path(), limits.namespace_bytes)?);
         }
         let (tenants, missing) = (HashMap::new(), HashMap::new());
-        let mut writer = Self { folder, limits, namespaces, tenants, missing, failing: false };
+        let mut writer = Self { folder, limits, namespaces, tenants, missing, looked: None, failing: false };
         writer.make_room()?;
         Ok(writer)
     }
@@ -164,8 +168,14 @@ impl Writer {
         }
     }
 
-    /// Takes from whoever has most, so that nobody pays for another.
+    /// Removes what is too old, and takes from whoever has most, so that nobody pays for another.
     fn make_room(&mut self) -> io::Result<()> {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_OLD) {
+            self.looked = Some(Instant::now());
+            for segments in self.namespaces.values_mut() {
+                segments.forget_old(self.limits.max_age)?;
+            }
+        }
         while self.namespaces.values().map(Segments::bytes).sum::<u64>() > self.limits.total_bytes {
             let largest = self.namespaces.values_mut().max_by_key(|segments| segments.bytes());
             if !largest.map_or(Ok(false), Segments::remove_oldest)? {

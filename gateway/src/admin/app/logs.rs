@@ -6,6 +6,7 @@
 mod cursor;
 mod merge;
 mod reader;
+mod records;
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +14,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ApiError, ErrorCode, internal::v1::LogPosition, names::Scope, v1};
-use futures::Stream;
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    internal::v1::{LogPosition, ReadWorkerLogsRequest},
+    names::Scope,
+    v1,
+};
+use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use self::{
@@ -46,8 +52,12 @@ impl App {
         Operation::ReadLogs.allow_in(who, &namespace)?;
         let request = checked(request)?;
         let begin = Begin::of(&request, SystemTime::now())?;
+        let (invocations, silent) = self.invocations_with_status(&request).await?;
+        let silent = silent.into_iter().map(unreachable).map(Ok);
+        let Some(invocations) = invocations else { return Ok(Box::pin(futures::stream::iter(silent))) };
         let workers = self.workers_known(who).await?;
-        Ok(Box::pin(self.clone().log_stream(who.clone(), request, begin, workers)))
+        let lines = self.clone().log_stream(who.clone(), Asked { request, invocations }, begin, workers);
+        Ok(Box::pin(futures::stream::iter(silent).chain(lines)))
     }
 
     /// The workers that may hold lines: name and address. Without the scheduler, those that are placed.
@@ -77,7 +87,7 @@ impl App {
     fn log_stream(
         self,
         who: Principal,
-        request: v1::ReadLogsRequest,
+        asked: Asked,
         begin: Begin,
         workers: BTreeMap<String, String>,
     ) -> impl Stream<Item = Result<v1::ReadLogsResponse, ApiError>> + Send {
@@ -86,7 +96,7 @@ impl App {
             tokio::pin!(expiry);
             let (send, mut events) = mpsc::channel(WAITING);
             let mut merge = Merge::new(begin.keep, begin.cursor.clone());
-            let mut readers = Readers::new(&self, &request, begin, send);
+            let mut readers = Readers::new(&self, &asked, begin, send);
             readers.open_all(workers);
             let until = Instant::now() + HISTORY;
             while readers.are_behind() && !merge.is_full() {
@@ -101,7 +111,7 @@ impl App {
                 yield Ok(response);
             }
             yield Ok(merge.place());
-            if !request.follow {
+            if !asked.request.follow {
                 return;
             }
             merge.unbound();
@@ -121,6 +131,8 @@ impl App {
                     _ = look.tick() => if let Ok(workers) = self.workers_known(&who).await {
                         readers.open_all(workers);
                     },
+                    // Whoever follows goes on at another gateway, or at the next start of this one.
+                    () = self.context.shutdown.begun() => return,
                     () = &mut expiry => {
                         yield Err(expired());
                         return;
@@ -129,6 +141,20 @@ impl App {
             }
         }
     }
+}
+
+/// What every worker is asked.
+#[derive(Debug)]
+struct Asked {
+    request: v1::ReadLogsRequest,
+    /// Only lines of these; empty for all.
+    invocations: Vec<String>,
+}
+
+/// Says who did not answer.
+fn unreachable(process: String) -> v1::ReadLogsResponse {
+    let event = Some(v1::read_logs_response::Event::UnreachableWorker(process));
+    v1::ReadLogsResponse { event, cursor: String::new() }
 }
 
 /// What a follower hears whose token was good when it came.
@@ -162,7 +188,7 @@ impl Begin {
 /// The readers of one stream.
 struct Readers<'a> {
     app: &'a App,
-    request: &'a v1::ReadLogsRequest,
+    asked: &'a Asked,
     /// Where the stream began.
     begin: Begin,
     /// What there was has been handed out: whoever comes now is read from the stream's beginning on.
@@ -184,15 +210,15 @@ struct State {
 }
 
 impl<'a> Readers<'a> {
-    fn new(app: &'a App, request: &'a v1::ReadLogsRequest, begin: Begin, send: mpsc::Sender<Event>) -> Self {
-        Self { app, request, begin, is_late: false, send, tasks: JoinSet::new(), open: BTreeMap::new() }
+    fn new(app: &'a App, asked: &'a Asked, begin: Begin, send: mpsc::Sender<Event>) -> Self {
+        Self { app, asked, begin, is_late: false, send, tasks: JoinSet::new(), open: BTreeMap::new() }
     }
 
     /// Reads the workers that are asked for and not being read.
     fn open_all(&mut self, workers: BTreeMap<String, String>) {
-        let asked = &self.request.worker;
-        let asked = workers.into_iter().filter(|(worker, _)| asked.is_empty() || asked == worker);
-        asked.for_each(|(worker, address)| self.open(worker, &address));
+        let wanted = &self.asked.request.worker;
+        let wanted = workers.into_iter().filter(|(worker, _)| wanted.is_empty() || wanted == worker);
+        wanted.for_each(|(worker, address)| self.open(worker, &address));
     }
 
     fn open(&mut self, worker: String, address: &str) {
@@ -201,7 +227,7 @@ impl<'a> Readers<'a> {
             return;
         }
         let known = state.place.or_else(|| self.begin.cursor.place(&worker));
-        let mut request = self.request.clone();
+        let mut request = self.asked.request.clone();
         request.cursor.clear();
         let after = known.or((self.begin.resumes || self.is_late).then(LogPosition::default));
         if known.is_some() {
@@ -211,7 +237,9 @@ impl<'a> Readers<'a> {
             request.since = since.map(prost_types::Timestamp::from);
         }
         let client = self.app.context.workers.logs(&worker, address);
-        let reader = Reader { worker, request, after, report_failure: !state.is_away, send: self.send.clone() };
+        let invocations = self.asked.invocations.clone();
+        let question = ReadWorkerLogsRequest { query: Some(request), after, invocations };
+        let reader = Reader { worker, question, report_failure: !state.is_away, send: self.send.clone() };
         self.tasks.spawn(reader.run(client));
     }
 
@@ -245,7 +273,7 @@ impl<'a> Readers<'a> {
 
     /// Those workers, as far as something of theirs is missing: a follower gets what they are still sending.
     fn silent(&mut self) -> Vec<String> {
-        let follow = self.request.follow;
+        let follow = self.asked.request.follow;
         let silent = self.open.iter_mut().filter(|(_, state)| !state.caught_up && !(follow && state.place.is_some()));
         silent
             .map(|(worker, state)| {

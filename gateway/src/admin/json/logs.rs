@@ -20,7 +20,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, doc::Refused};
+use super::{Answer, doc::Refused, invocations::version};
 use crate::admin::{
     app::App,
     fault::Fault,
@@ -47,8 +47,12 @@ pub(super) struct Filter {
     #[param(max_length = 256)]
     search: Option<String>,
     /// Only lines of this version.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 4_294_967_295_u32)]
     version: Option<u32>,
+    /// Only lines of calls with this status, such as `404`, or of this class, such as `5xx`, as far as they are recorded. Can't be
+    /// followed.
+    #[param(pattern = "^([1-5][0-9][0-9]|[1-5]xx|0)$", example = "5xx")]
+    status: Option<String>,
     /// Only lines that this worker wrote.
     #[param(max_length = 128, pattern = "^[!-~]*$")]
     worker: Option<String>,
@@ -70,8 +74,9 @@ impl Filter {
             lines: self.lines.unwrap_or_default().into(),
             request_id: visible("request_id", self.request_id)?,
             search: at_most("search", self.search, 256)?,
-            version: self.version.unwrap_or_default(),
+            version: version(self.version)?,
             worker: visible("worker", self.worker)?,
+            status: visible("status", self.status)?,
             cursor: self.cursor.unwrap_or_default(),
         })
     }

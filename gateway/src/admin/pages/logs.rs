@@ -32,11 +32,13 @@ pub(super) struct Filter {
     /// A number; empty for all.
     version: String,
     worker: String,
+    /// Such as `5xx`; such lines are shown and not followed.
+    status: String,
 }
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        [&self.search, &self.request_id, &self.version, &self.worker].into_iter().all(String::is_empty)
+        [&self.search, &self.request_id, &self.version, &self.worker, &self.status].into_iter().all(String::is_empty)
     }
 }
 
@@ -85,7 +87,7 @@ async fn page(
         None => format!("namespaces/{namespace}"),
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),
     };
-    for field in [&mut filter.request_id, &mut filter.version, &mut filter.worker] {
+    for field in [&mut filter.request_id, &mut filter.version, &mut filter.worker, &mut filter.status] {
         *field = field.trim().to_owned();
     }
     let version = Some(&filter.version).filter(|text| !text.is_empty()).map(|text| text.parse());
@@ -98,6 +100,7 @@ async fn page(
         request_id: filter.request_id.clone(),
         version: version.unwrap_or_default(),
         worker: filter.worker.clone(),
+        status: filter.status.clone(),
         ..Default::default()
     };
     let list = collect_logs(app, &Caller(who.clone()), request).await?;
@@ -113,10 +116,13 @@ async fn page(
     })
 }
 
-/// The address of what follows the last line shown.
+/// The address of what follows the last line shown; empty where nothing does.
 fn stream(parent: &str, filter: &Filter, cursor: &str) -> String {
+    if !filter.status.is_empty() {
+        return String::new();
+    }
     let mut address = format!("/api/v1/{parent}/logs/stream?lines=1000");
-    let Filter { search, request_id, version, worker } = filter;
+    let Filter { search, request_id, version, worker, .. } = filter;
     let values =
         [("cursor", cursor), ("search", search), ("request_id", request_id), ("version", version), ("worker", worker)];
     for (name, value) in values {

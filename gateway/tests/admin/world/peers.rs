@@ -153,13 +153,15 @@ impl WorkerLogService for Peers {
         &self,
         request: Request<internal::ReadWorkerLogsRequest>,
     ) -> Result<Response<Self::ReadWorkerLogsStream>, Status> {
-        let internal::ReadWorkerLogsRequest { query, after } = request.into_inner();
+        let internal::ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
         let query = query.unwrap();
         let mut lines = self.lines.lock().unwrap().clone();
         let news = self.news.subscribe();
         let last = internal::LogPosition { boot: 1, sequence: lines.len() as u64 };
         lines.retain(|line| {
-            wanted(&query, line) && after.is_none_or(|after| (line.boot, line.sequence) > (after.boot, after.sequence))
+            wanted(&query, line)
+                && (invocations.is_empty() || invocations.contains(&line.invocation))
+                && after.is_none_or(|after| (line.boot, line.sequence) > (after.boot, after.sequence))
         });
         let cut = if after.is_none() { lines.len().saturating_sub(query.lines as usize) } else { 0 };
         let old = lines.split_off(cut).into_iter().map(of_line);
@@ -185,13 +187,14 @@ impl InvocationRecordService for Peers {
         &self,
         request: Request<internal::ListRecordsRequest>,
     ) -> Result<Response<internal::ListRecordsResponse>, Status> {
-        let internal::ListRecordsRequest { query, id } = request.into_inner();
+        let internal::ListRecordsRequest { query, id, ids } = request.into_inner();
         let query = query.unwrap();
         let size = if id.is_empty() { query.page_size as usize } else { usize::MAX };
         let of = |record: &&v1::Invocation| {
             let own = record.name.rsplit('/').next().unwrap();
             record.name.starts_with(&format!("{}/", query.parent))
                 && (id.is_empty() || own == id)
+                && (ids.is_empty() || ids.iter().any(|id| id == own))
                 && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
                 && !query.refused
                 && (!query.failed_only || record.outcome != "ok")

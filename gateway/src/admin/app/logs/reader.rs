@@ -32,9 +32,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) worker: String,
-    pub(super) request: v1::ReadLogsRequest,
-    /// Everything after this place, rather than the last lines.
-    pub(super) after: Option<LogPosition>,
+    pub(super) question: ReadWorkerLogsRequest,
     /// Whether to say that it can't be reached; a follower says it once each time.
     pub(super) report_failure: bool,
     pub(super) send: mpsc::Sender<Event>,
@@ -56,9 +54,8 @@ impl Reader {
     }
 
     async fn read(&self, client: Result<WorkerLogServiceClient<Secured>, ApiError>) -> Result<(), ApiError> {
-        let query = ReadWorkerLogsRequest { query: Some(self.request.clone()), after: self.after };
         let mut client = client?;
-        let opened = tokio::time::timeout(PATIENCE, client.read_worker_logs(query)).await;
+        let opened = tokio::time::timeout(PATIENCE, client.read_worker_logs(self.question.clone())).await;
         let mut responses = opened.map_err(|_| ApiError::internal())??.into_inner();
         while self.pass(&mut responses).await? {}
         Ok(())
