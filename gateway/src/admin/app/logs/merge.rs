@@ -67,6 +67,13 @@ impl Item {
         LogPosition { boot: *boot, sequence: *sequence }
     }
 
+    /// The place before it.
+    fn before(&self) -> LogPosition {
+        let LogPosition { boot, sequence } = self.place();
+        let lines = if let Self::Gap(gap) = self { gap.lines } else { 1 };
+        LogPosition { boot, sequence: sequence.saturating_sub(lines) }
+    }
+
     fn is_line(&self) -> bool {
         matches!(self, Self::Line(_))
     }
@@ -151,6 +158,7 @@ impl Merge {
         (self.bytes, self.lines) = (0, 0);
         let news: Vec<_> = self.news.drain(..).map(read_logs_response::Event::UnreachableWorker).collect();
         let mut responses: Vec<_> = news.into_iter().map(|event| self.response(event)).collect();
+        self.place_all();
         for item in std::mem::take(&mut self.items) {
             self.cursor.advance(item.worker(), item.place());
             responses.push(self.response(match item {
@@ -167,6 +175,20 @@ impl Merge {
             last.cursor = self.cursor.text();
         }
         responses
+    }
+
+    /// Places all workers that are new before what they tell, so that each response's cursor knows of lines that come after it.
+    fn place_all(&mut self) {
+        for item in &self.items {
+            if self.cursor.place(item.worker()).is_none() {
+                self.cursor.advance(item.worker(), item.before());
+            }
+        }
+        for (worker, position) in &self.reached {
+            if self.cursor.place(worker).is_none() && !self.cut.contains(worker) {
+                self.cursor.advance(worker, *position);
+            }
+        }
     }
 
     fn response(&self, event: read_logs_response::Event) -> ReadLogsResponse {

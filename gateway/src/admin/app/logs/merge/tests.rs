@@ -63,7 +63,7 @@ fn each_response_says_where_to_go_on() {
     merge.push(of("w2", 8, 2, "b"));
     merge.push(Event::Position("w1".to_owned(), LogPosition { boot: 1, sequence: 6 }));
     let responses = merge.flush();
-    assert_eq!((place(&responses[0].cursor, "w1"), place(&responses[0].cursor, "w2")), (Some((1, 3)), None));
+    assert_eq!((place(&responses[0].cursor, "w1"), place(&responses[0].cursor, "w2")), (Some((1, 3)), Some((1, 7))));
     assert_eq!(
         place(&responses[1].cursor, "w1"),
         Some((1, 6)),
