@@ -152,6 +152,7 @@
   const source = new EventSource(log.dataset.stream);
   source.addEventListener("open", draw);
   source.addEventListener("line", (event) => add(row(JSON.parse(event.data))));
+  source.addEventListener("gap", (event) => add(element("li", "news", visible(JSON.parse(event.data).text))));
   source.addEventListener("unreachable", (event) => {
     add(element("li", "news", `Worker ${JSON.parse(event.data)} does not answer; its lines are missing here.`));
   });

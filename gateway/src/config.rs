@@ -138,10 +138,12 @@ pub struct CacheConfig {
 pub struct RecordsConfig {
     /// Records of each namespace in memory. Default 1000.
     pub per_namespace: usize,
-    /// Size at which a file of records is closed and the next begun, in bytes. Default 8388608.
+    /// Size at which a namespace's file of records is closed and the next begun, in bytes. Default 2097152.
     pub file_bytes: u64,
-    /// Files kept. Default 8.
+    /// Files kept of each namespace. Default 8.
     pub files: usize,
+    /// Records kept of all namespaces together, in bytes; beyond that, whoever has most loses the oldest. Default 536870912.
+    pub total_bytes: u64,
     /// How long records are kept at the most. Default `7d`.
     #[serde(with = "duration")]
     pub max_age: Duration,
@@ -211,7 +213,13 @@ impl Default for CacheConfig {
 
 impl Default for RecordsConfig {
     fn default() -> Self {
-        Self { per_namespace: 1_000, file_bytes: 8 << 20, files: 8, max_age: Duration::from_secs(7 * 24 * 3600) }
+        Self {
+            per_namespace: 1_000,
+            file_bytes: 2 << 20,
+            files: 8,
+            total_bytes: 512 << 20,
+            max_age: Duration::from_secs(7 * 24 * 3600),
+        }
     }
 }
 

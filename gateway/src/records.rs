@@ -7,6 +7,7 @@ mod refused;
 mod ring;
 mod sample;
 pub(crate) mod service;
+mod shelves;
 mod wanted;
 
 use std::{
@@ -150,7 +151,7 @@ pub(crate) struct Records {
     refused: Arc<refused::Refused>,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
-    /// Those that were added, and those of them that were dropped.
+    /// Those that were added, and those of them that were dropped or not written.
     counted: Arc<Counters<2>>,
 }
 
@@ -159,7 +160,7 @@ impl Records {
     pub(crate) fn open(folder: std::path::PathBuf, config: &RecordsConfig) -> anyhow::Result<(Self, Keeper)> {
         let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
         let recent = Arc::<ring::Recent>::default();
-        let files = file::Files::open(folder, config, |record| rings.push(Arc::new(record)))?;
+        let files = shelves::Shelves::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
         let sampler = sample::Sampler::default();
         let records = Self {
@@ -169,7 +170,8 @@ impl Records {
             backlog,
             counted: Arc::default(),
         };
-        Ok((records, Keeper { rings, recent, sampler, waiting, files }))
+        let counted = records.counted.clone();
+        Ok((records, Keeper { rings, recent, sampler, waiting, files, counted }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -234,7 +236,8 @@ pub(crate) struct Keeper {
     recent: Arc<ring::Recent>,
     sampler: sample::Sampler,
     waiting: mpsc::Receiver<Arc<Record>>,
-    files: file::Files,
+    files: shelves::Shelves,
+    counted: Arc<Counters<2>>,
 }
 
 impl Keeper {
@@ -264,11 +267,14 @@ impl Keeper {
             let full = self.sampled(&mut batch);
             let mut files = self.files;
             let written = tokio::task::spawn_blocking(move || {
-                files.append(&full);
-                files
+                let lost = files.append(&full);
+                (files, lost)
             });
             match written.await {
-                Ok(files) => self.files = files,
+                Ok((files, lost)) => {
+                    self.counted.add(1, lost);
+                    self.files = files;
+                }
                 // Only a shutdown of the runtime ends it.
                 Err(_) => return,
             }

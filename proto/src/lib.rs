@@ -9,6 +9,7 @@ pub mod error;
 pub mod ids;
 pub mod limit;
 pub mod local;
+pub mod log;
 pub mod metadata;
 pub mod model;
 pub mod names;

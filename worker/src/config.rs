@@ -60,6 +60,9 @@ pub struct Config {
     pub log_bytes_per_namespace: u64,
     /// Guests' logs that one namespace may write, in bytes a second. Default 256 KiB.
     pub log_rate_bytes: u64,
+    /// How long guests' logs are kept at the most. Default 7d.
+    #[serde(with = "duration")]
+    pub log_max_age: Duration,
     /// Format of the worker's own log: `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What the worker itself logs, in the syntax of `RUST_LOG`. Default `info`.
@@ -91,6 +94,7 @@ impl Default for Config {
             log_bytes: 1 << 30,
             log_bytes_per_namespace: 16 << 20,
             log_rate_bytes: 256 << 10,
+            log_max_age: Duration::from_secs(7 * 24 * 3600),
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
             metrics: MetricsConfig::default(),

@@ -156,6 +156,7 @@ impl Worker {
             total_bytes: config.log_bytes,
             namespace_bytes: config.log_bytes_per_namespace,
             rate_bytes: config.log_rate_bytes,
+            max_age: config.log_max_age,
         };
         let logs = Arc::new(Logs::open(data.folder("logs")?, limits)?);
         let scheduler = scheduler(&trust, &config.scheduler)?;

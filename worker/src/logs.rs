@@ -3,13 +3,19 @@
 //! Lines never wait on a disk: they go into a bounded queue of their tenant, within that tenant's rate, and a thread of its own
 //! writes them (`writer.rs`) and tells followers. What a tenant writes too fast is dropped and counted; it can neither slow an
 //! invocation nor push out another tenant's lines. Readers (`read.rs`) look at the files alone.
+//!
+//! Each line has the number of the process's start (`boot.rs`) and its own number in its namespace since then, without holes:
+//! what is missing is marked. So a reader can go on anywhere, and knows what it missed (`track.rs`). Numbers are counted by
+//! namespace, since a tenant must not see how much others write.
 
+mod boot;
 mod bucket;
 mod line;
 mod read;
 mod segments;
 pub(crate) mod service;
 mod tenant;
+mod track;
 mod writer;
 
 use std::{
@@ -17,6 +23,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -37,6 +44,8 @@ pub(crate) struct LogLimits {
     pub(crate) namespace_bytes: u64,
     /// What one namespace may write in a second, in bytes.
     pub(crate) rate_bytes: u64,
+    /// How long a line is kept at the most.
+    pub(crate) max_age: Duration,
 }
 
 /// The logs of this worker.
@@ -44,6 +53,8 @@ pub(crate) struct LogLimits {
 pub(crate) struct Logs {
     folder: PathBuf,
     limits: LogLimits,
+    /// The number of this start.
+    boot: u64,
     tenants: Mutex<HashMap<Namespace, Arc<Tenant>>>,
     orders: mpsc::Sender<Order>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -60,18 +71,20 @@ impl Logs {
     /// # Errors
     /// The folder can't be read, or there is no thread for the writer.
     pub(crate) fn open(folder: PathBuf, limits: LogLimits) -> anyhow::Result<Self> {
+        let boot = boot::next(&folder).context("number the start of the logs")?;
         let (orders, received) = mpsc::channel(WAITING_TENANTS);
         let writer = Writer::open(folder.clone(), limits).context("open the logs")?;
         let thread = std::thread::Builder::new().name("dunlin-logs".to_owned());
         let thread = thread.spawn(move || writer.run(received)).context("start the thread that writes logs")?;
         let (tenants, writer, counted) = (Mutex::default(), Mutex::new(Some(thread)), Arc::default());
-        Ok(Self { folder, limits, tenants, orders, writer, counted })
+        Ok(Self { folder, limits, boot, tenants, orders, writer, counted })
     }
 
     /// Where the lines of a namespace go.
     pub(crate) fn tenant(&self, namespace: &Namespace) -> Arc<Tenant> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Tenant::new(namespace.clone(), self.limits, self.orders.clone(), self.counted.clone()));
+        let (orders, counted) = (self.orders.clone(), self.counted.clone());
+        let new = || Arc::new(Tenant::new(namespace.clone(), self.limits, self.boot, orders, counted));
         tenants.entry(namespace.clone()).or_insert_with(new).clone()
     }
 

@@ -52,6 +52,9 @@ pub(crate) struct InvocationsArgs {
     /// Only requests that were refused before any function ran, of which a few a second of each kind are kept
     #[arg(long)]
     refused: bool,
+    /// Only those that wrote a line with this text, of the newest 1,000 such lines; upper and lower case are told apart
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    search: String,
 }
 
 fn moment(text: &str) -> Result<SystemTime, String> {
@@ -72,6 +75,7 @@ pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), 
         min_duration: args.slower.map(to_wire_duration),
         key: args.key,
         refused: args.refused,
+        search: args.search,
         ..v1::ListInvocationsRequest::default()
     };
     let (calls, unreachable) = newest(&client, wanted, args.lines as usize).await?;

@@ -1,6 +1,9 @@
 //! `dunlin logs`: what functions wrote to their standard output and error, and with `-f` what they go on to write.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use clap::Args;
 use dunlin_proto::v1::{self, read_logs_response::Event};
@@ -11,7 +14,7 @@ use crate::{
     output::{Format, Output, Style, printable},
     session::{FunctionArg, Session, scope_name},
     units,
-    view::invocation::LogLineView,
+    view::invocation::{LogGapView, LogLineView},
 };
 
 /// How long to wait before following again, when the connection broke.
@@ -37,6 +40,18 @@ pub(crate) struct LogsArgs {
     /// Only lines that contain this text
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     search: String,
+    /// Only lines of this version
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
+    /// Only lines of calls that ended with this status, such as 404, or of this class, such as 5xx, as far as they are recorded
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "follow")]
+    status: String,
+    /// Only lines that this worker wrote
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    worker: String,
+    /// Go on after the line that had this cursor in -o json
+    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "since")]
+    cursor: String,
 }
 
 fn since(text: &str) -> Result<SystemTime, String> {
@@ -53,47 +68,66 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
         lines: args.lines,
         request_id: args.request_id,
         search: args.search,
+        version: args.version.unwrap_or_default(),
+        worker: args.worker,
+        status: args.status,
+        cursor: args.cursor,
     };
+    let mut seen = Seen::default();
     let printer = Printer { output: session.output, style: Style::of_stdout(), named: args.name.is_some() };
     loop {
-        let mut last = None;
-        match read(&client, &request, &printer, &mut last).await {
+        match read(&client, &mut request, &printer, &mut seen).await {
             Err(failure) if args.follow && failure.exit == Exit::Unreachable => {
                 session.output.note("the connection broke; following again");
             }
             Ok(()) if args.follow => {}
             ended => return ended,
         }
-        // Begin right after the last line that was shown, so that none comes twice.
-        if let Some(time) = last.and_then(|time: SystemTime| time.checked_add(Duration::from_nanos(1))) {
-            request.since = Some(time.into());
-        }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-/// Prints lines until the stream ends; `last` is the time of the newest line printed.
+/// Prints lines until the stream ends; `request` then goes on after them.
 async fn read(
     client: &Client,
-    request: &v1::ReadLogsRequest,
+    request: &mut v1::ReadLogsRequest,
     printer: &Printer,
-    last: &mut Option<SystemTime>,
+    seen: &mut Seen,
 ) -> Result<(), Failure> {
     let mut stream = answer(client.logs().read_logs(request.clone()).await)?;
-    while let Some(message) = stream.message().await.map_err(failure)? {
-        match message.event {
-            Some(Event::Line(line)) => {
-                let line = LogLineView::from(line);
-                *last = (*last).max(line.time.map(|time| time.0));
-                printer.line(&line)?;
+    while let Some(v1::ReadLogsResponse { event, cursor }) = stream.message().await.map_err(failure)? {
+        if !cursor.is_empty() {
+            request.cursor.clone_from(&cursor);
+            request.since = None;
+        }
+        match event {
+            Some(Event::Line(line)) if seen.is_new(&line.worker, (line.boot, line.sequence)) => {
+                printer.line(&LogLineView { cursor, ..LogLineView::from(line) })?;
+            }
+            Some(Event::Gap(gap)) if seen.is_new(&gap.worker, (gap.boot, gap.sequence)) => {
+                printer.gap(&LogGapView::new(gap, cursor))?;
             }
             Some(Event::UnreachableWorker(worker)) => printer
                 .output
                 .warn(format!("warning: {} did not answer; its lines are missing here", printable(&worker))),
-            None => {}
+            Some(Event::Line(_) | Event::Gap(_)) | None => {}
         }
     }
     Ok(())
+}
+
+/// What was printed: the last line of each worker. Not every response has a cursor, so that a few lines may come again.
+#[derive(Debug, Default)]
+struct Seen(HashMap<String, (u64, u64)>);
+
+impl Seen {
+    /// Whether what a worker tells is new; a worker that does not number its lines tells nothing old.
+    fn is_new(&mut self, worker: &str, place: (u64, u64)) -> bool {
+        let last = self.0.entry(worker.to_owned()).or_default();
+        let new = place == (0, 0) || place > *last;
+        *last = place.max(*last);
+        new
+    }
 }
 
 /// How lines are printed.
@@ -110,6 +144,15 @@ impl Printer {
             return self.output.json_line(line);
         }
         self.output.text(&text(line, self.style, self.named, self.output.format == Format::Wide))
+    }
+
+    fn gap(&self, gap: &LogGapView) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return self.output.json_line(gap);
+        }
+        let time = gap.time.map(crate::view::Time::text).unwrap_or_default();
+        let text = format!("[{}]", printable(&gap.text));
+        self.output.text(&format!("{} {}\n", self.style.faint(&time), self.style.caution(&text)))
     }
 }
 
@@ -145,7 +188,20 @@ mod tests {
             text: "hi\x1b[2J".into(),
             worker: "w1".into(),
             dropped_bytes: 0,
+            boot: 7,
+            sequence: 1,
+            fields: None,
+            level: None,
+            cursor: String::new(),
         }
+    }
+
+    #[test]
+    fn what_was_printed_is_not_printed_again() {
+        let mut seen = Seen::default();
+        let places = [(1, 1), (1, 2), (1, 2), (1, 1), (2, 0), (2, 1), (2, 1), (0, 0)];
+        assert_eq!(places.map(|place| seen.is_new("w1", place)), [true, true, false, false, true, true, false, true]);
+        assert!(seen.is_new("w2", (1, 1)));
     }
 
     #[test]

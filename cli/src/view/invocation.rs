@@ -1,6 +1,6 @@
 //! Invocations, receipts and log lines, as shown.
 
-use dunlin_proto::v1;
+use dunlin_proto::{log, v1};
 use serde::Serialize;
 
 use super::{Millis, Time, age, or_dash, part};
@@ -181,6 +181,47 @@ pub(crate) struct LogLineView {
     pub(crate) text: String,
     pub(crate) worker: String,
     pub(crate) dropped_bytes: u64,
+    pub(crate) boot: u64,
+    pub(crate) sequence: u64,
+    /// What it says where its text is a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fields: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<String>,
+    /// Goes on after this line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+}
+
+/// Lines that are missing.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct LogGapView {
+    pub(crate) gap: &'static str,
+    pub(crate) time: Option<Time>,
+    pub(crate) worker: String,
+    /// How many; null where nobody knows.
+    pub(crate) lines: Option<u64>,
+    pub(crate) text: String,
+    pub(crate) boot: u64,
+    pub(crate) sequence: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+}
+
+impl LogGapView {
+    /// A gap, and where to go on after it.
+    pub(crate) fn new(gap: v1::LogGap, cursor: String) -> Self {
+        Self {
+            gap: log::reason(&gap),
+            text: log::missing(&gap),
+            time: Time::from_wire(gap.time),
+            worker: gap.worker,
+            lines: Some(gap.lines).filter(|lines| *lines > 0),
+            boot: gap.boot,
+            sequence: gap.sequence,
+            cursor,
+        }
+    }
 }
 
 impl From<v1::LogLine> for LogLineView {
@@ -190,7 +231,13 @@ impl From<v1::LogLine> for LogLineView {
             v1::LogStream::Stderr => "stderr",
             v1::LogStream::Unspecified => "unknown",
         };
+        let fields = log::fields(&line.text);
         Self {
+            boot: line.boot,
+            sequence: line.sequence,
+            level: fields.as_ref().and_then(log::level),
+            fields,
+            cursor: String::new(),
             time: Time::from_wire(line.time),
             namespace: part(&line.function, "namespaces"),
             function: part(&line.function, "functions"),

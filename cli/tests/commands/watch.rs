@@ -18,20 +18,27 @@ fn line(second: u64, text: &str) -> v1::ReadLogsResponse {
         text: text.into(),
         worker: "w1".into(),
         dropped_bytes: 0,
+        boot: 4,
+        sequence: second,
     };
-    v1::ReadLogsResponse { event: Some(Event::Line(line)) }
+    v1::ReadLogsResponse { event: Some(Event::Line(line)), cursor: format!("after-{second}") }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_are_lines_of_text_or_of_json() {
     let user = User::signed_in().await;
-    let lost = v1::ReadLogsResponse { event: Some(Event::UnreachableWorker("w2".into())) };
-    user.fake.state().logs = vec![line(1, "one"), lost, line(2, "two\x1b[2J\ttab")];
+    let lost = v1::ReadLogsResponse { event: Some(Event::UnreachableWorker("w2".into())), cursor: String::new() };
+    let gap = v1::LogGap { lines: 3, worker: "w1".into(), reason: 2, boot: 4, sequence: 1, ..Default::default() };
+    let gap = v1::ReadLogsResponse { event: Some(Event::Gap(gap)), cursor: String::new() };
+    user.fake.state().logs =
+        vec![gap, line(2, "one"), lost, line(3, "two\x1b[2J\ttab"), line(4, r#"{"level":"WARN"}"#)];
     let ran = user.run("logs hello --since 1970-01-01T00:00:01Z --lines 7 --request-id r --search s").await.ok();
     assert_eq!(
         ran.out,
-        "1970-01-01T00:00:01.000Z v3 3f1f6d1c1a2b one\n\
-         1970-01-01T00:00:02.000Z v3 3f1f6d1c1a2b two\\u{1b}[2J\ttab\n"
+        " [3 lines are missing here: worker w1 could not write to its disk]\n\
+         1970-01-01T00:00:02.000Z v3 3f1f6d1c1a2b one\n\
+         1970-01-01T00:00:03.000Z v3 3f1f6d1c1a2b two\\u{1b}[2J\ttab\n\
+         1970-01-01T00:00:04.000Z v3 3f1f6d1c1a2b {\"level\":\"WARN\"}\n"
     );
     assert_eq!(ran.err, "warning: w2 did not answer; its lines are missing here\n");
     let asked = user.fake.state().log_requests.remove(0);
@@ -39,13 +46,15 @@ async fn logs_are_lines_of_text_or_of_json() {
     assert_eq!((asked.request_id.as_str(), asked.search.as_str(), asked.since.unwrap().seconds), ("r", "s", 1));
     let ran = user.run("tail -o json").await.ok();
     let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 4);
+    assert_eq!((&lines[0]["gap"], &lines[0]["lines"]), (&json!("disk"), &json!(3)));
+    assert_eq!((&lines[3]["level"], &lines[3]["fields"]), (&json!("warn"), &json!({"level": "WARN"})));
     assert_eq!(
-        lines[1],
+        lines[2],
         json!({
-            "time": "1970-01-01T00:00:02.000Z", "namespace": "default", "function": "hello", "version": 3,
+            "time": "1970-01-01T00:00:03.000Z", "namespace": "default", "function": "hello", "version": 3,
             "invocation": "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b", "stream": "stderr", "text": "two\u{1b}[2J\ttab",
-            "worker": "w1", "dropped_bytes": 0,
+            "worker": "w1", "dropped_bytes": 0, "boot": 4, "sequence": 3, "cursor": "after-3",
         })
     );
     assert_eq!(user.run("logs hello --since soon").await.code, 2);
@@ -67,8 +76,10 @@ async fn following_survives_a_broken_connection_without_repeating_lines() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), asked_again).await.unwrap();
-    let since = user.fake.state().log_requests[1].since.unwrap();
-    assert_eq!((since.seconds, since.nanos), (2, 1));
+    let again = user.fake.state().log_requests[1].clone();
+    assert_eq!((again.cursor.as_str(), again.since), ("after-2", None));
+    user.fake.state().logs.push(line(3, "three"));
+    assert!(lines.next_line().await.unwrap().unwrap().ends_with("three"), "what comes twice is shown once");
     child.kill().await.unwrap();
 }
 
@@ -98,10 +109,12 @@ async fn invocations_are_listed_and_missing_ones_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_filter_of_invocations_is_asked_for() {
     let user = User::signed_in().await;
-    let all = "invocations --status 5xx --since 10m --slower 500ms --key abcDEF123456 --version 7 --failed";
+    let all =
+        "invocations --status 5xx --since 10m --slower 500ms --key abcDEF123456 --version 7 --failed --search pay";
     user.run(all).await.ok();
     let asked = user.fake.state().listed.pop().unwrap();
     assert_eq!((asked.status.as_str(), asked.key.as_str(), asked.version), ("5xx", "abcDEF123456", 7));
+    assert_eq!(asked.search, "pay");
     assert_eq!(asked.min_duration, Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
     assert!(asked.failed_only && asked.since.is_some() && asked.until.is_none());
 }

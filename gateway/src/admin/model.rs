@@ -31,7 +31,7 @@ pub(crate) use domain::{
 };
 pub(crate) use explanation::{Explanation, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
-pub(crate) use invocation::{Invocation, InvocationList, LogLine, LogList, LogStream};
+pub(crate) use invocation::{Invocation, InvocationList, LogGap, LogLine, LogList, LogStream};
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;

@@ -1,11 +1,12 @@
-//! Records on disk: JSON lines in a few files of bounded size, the oldest of which makes room. A damaged line is skipped.
+//! Records of one namespace on disk: JSON lines in a few files of bounded size, the oldest of which makes room. A damaged line
+//! is skipped.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Files {
     number: u64,
     current: Option<File>,
     written: u64,
+    /// Bytes of each file.
+    sizes: BTreeMap<u64, u64>,
 }
 
 impl Files {
@@ -40,36 +43,52 @@ impl Files {
             number: 0,
             current: None,
             written: 0,
+            sizes: BTreeMap::new(),
         };
         let numbers = files.numbers().with_context(|| format!("read folder {}", files.folder.display()))?;
         files.forget_old(&numbers).with_context(|| format!("clear folder {}", files.folder.display()))?;
-        let numbers = files.numbers()?;
-        for number in &numbers {
-            files.read(*number, &mut found).with_context(|| format!("read {}", files.path(*number).display()))?;
+        for number in files.numbers()? {
+            files.read(number, &mut found).with_context(|| format!("read {}", files.path(number).display()))?;
+            files.sizes.insert(number, fs::metadata(files.path(number))?.len());
         }
-        files.number = numbers.last().map_or(1, |last| last + 1);
+        files.number = files.sizes.last_key_value().map_or(1, |(last, _)| last + 1);
         Ok(files)
     }
 
-    /// Appends records; a disk that refuses costs records, not invocations.
-    pub(super) fn append(&mut self, records: &[Arc<Record>]) {
+    /// Size of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.sizes.values().sum()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Closes the file until there is something to write again.
+    pub(super) fn close(&mut self) {
+        self.current = None;
+    }
+
+    /// Appends records.
+    ///
+    /// # Errors
+    /// The disk refuses. None of them counts as written.
+    pub(super) fn append<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) -> io::Result<()> {
         let mut text = Vec::new();
         for record in records {
-            if serde_json::to_writer(&mut text, record).is_ok() {
-                text.push(b'\n');
-            }
+            serde_json::to_writer(&mut text, record)?;
+            text.push(b'\n');
         }
-        if let Err(error) = self.write(&text) {
-            tracing::warn!(%error, count = records.len(), "cannot write records of invocations");
+        let written = self.write(&text);
+        if written.is_err() {
             self.current = None;
         }
+        written
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         if self.written > 0 && self.written + text.len() as u64 > self.file_bytes {
-            self.number += 1;
-            self.current = None;
-            self.written = 0;
+            self.next();
         }
         let mut file = match self.current.take() {
             Some(file) => file,
@@ -77,16 +96,37 @@ impl Files {
         };
         file.write_all(text)?;
         self.written += text.len() as u64;
+        self.sizes.insert(self.number, self.written);
         self.current = Some(file);
         Ok(())
     }
 
-    fn begin(&self) -> io::Result<File> {
-        let numbers = self.numbers()?;
-        for old in numbers.iter().rev().skip(self.kept.saturating_sub(1)) {
-            fs::remove_file(self.path(*old))?;
+    fn next(&mut self) {
+        self.number += 1;
+        (self.current, self.written) = (None, 0);
+    }
+
+    /// Removes the oldest file; says whether there was one.
+    pub(super) fn remove_oldest(&mut self) -> io::Result<bool> {
+        let Some((oldest, _)) = self.sizes.pop_first() else { return Ok(false) };
+        if oldest == self.number {
+            self.next();
+        }
+        match fs::remove_file(self.path(oldest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let others = |files: &Self| files.sizes.keys().filter(|number| **number != files.number).count();
+        while others(self) > self.kept.saturating_sub(1) {
+            self.remove_oldest()?;
         }
         self.forget_old(&self.numbers()?)?;
+        let there = self.numbers()?;
+        self.sizes.retain(|number, _| there.contains(number));
         OpenOptions::new().create(true).append(true).mode(0o600).open(self.path(self.number))
     }
 
@@ -118,7 +158,11 @@ impl Files {
     /// The numbers of the files there are, ascending.
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+            entries => entries?,
+        };
+        for entry in entries {
             let name = entry?.file_name();
             let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
             numbers.extend(number);
@@ -174,7 +218,7 @@ pub(super) mod tests {
         let config = RecordsConfig::default();
         let records = [record("shop", "pay"), record("shop", "cart")];
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
-        files.append(&records.clone().map(Arc::new));
+        files.append(&records).unwrap();
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
@@ -210,11 +254,16 @@ pub(super) mod tests {
         let config = RecordsConfig { file_bytes: 1_000, files: 3, ..RecordsConfig::default() };
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
         for _ in 0..100 {
-            files.append(&[Arc::new(record("shop", "pay"))]);
+            files.append(&[record("shop", "pay")]).unwrap();
         }
         let sizes: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
         assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
+        assert_eq!(files.bytes(), sizes.iter().sum::<u64>());
         assert!(!read(folder.path(), &config).is_empty());
+        while files.remove_oldest().unwrap() {}
+        assert_eq!((files.bytes(), fs::read_dir(folder.path()).unwrap().count()), (0, 0));
+        files.append(&[record("shop", "pay")]).unwrap();
+        assert_eq!(read(folder.path(), &config).len(), 1);
     }
 }

@@ -141,7 +141,9 @@ fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsRe
     let limit = usize::try_from(query.page_size).ok().filter(|size| (1..=1_000).contains(size)).unwrap_or(100);
     // One id is looked up among all that are kept.
     let limit = if wanted.is_some() { usize::MAX } else { limit };
-    let filter = Wanted::try_from(&query)?;
+    let ids = request.ids.iter().map(|id| id.parse::<InvocationId>()).collect::<Result<_, _>>();
+    let ids = ids.map_err(|error| ApiError::invalid("ids", error))?;
+    let filter = Wanted { ids: Some(ids).filter(|_| !request.ids.is_empty()), ..Wanted::try_from(&query)? };
     let refusals = records.refusal_counts(&scope, &filter);
     let found = records.matching(&scope, &filter, before, limit);
     let named = wanted.map(|id| format!("/invocations/{id}"));

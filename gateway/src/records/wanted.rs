@@ -1,6 +1,7 @@
 //! Which records somebody looks for, in a namespace or of a function. Pure.
 
 use std::{
+    collections::HashSet,
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
@@ -35,12 +36,15 @@ pub(crate) struct Wanted {
     pub(super) key: String,
     /// Only those that were refused before any function ran.
     pub(crate) refused: bool,
+    /// Only those with these ids; nothing means all.
+    pub(crate) ids: Option<HashSet<InvocationId>>,
 }
 
 impl Wanted {
     /// Whether a record is wanted.
     pub(super) fn holds(&self, record: &Record) -> bool {
         !self.refused
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&record.id))
             && (!self.failed_only || record.failed())
             && self.names(record.id, &record.request_id)
             && (self.version == 0 || self.version == record.version.get())
@@ -54,6 +58,8 @@ impl Wanted {
     /// any.
     pub(super) fn holds_refusal(&self, refusal: &Refusal) -> bool {
         (self.refused || !self.request_id.is_empty())
+            // Who was refused had no function write anything.
+            && self.ids.is_none()
             && self.names(refusal.id, &refusal.request_id)
             && self.version == 0
             && self.status.as_ref().is_none_or(|range| range.contains(&refusal.code.http_status()))
@@ -90,6 +96,7 @@ impl TryFrom<&v1::ListInvocationsRequest> for Wanted {
             min_duration: from_wire_duration(request.min_duration),
             key: request.key.clone(),
             refused: request.refused,
+            ids: None,
         })
     }
 }
@@ -158,6 +165,8 @@ mod tests {
         for (request, expected) in cases {
             assert_eq!(Wanted::try_from(&request).unwrap().holds(&record), expected, "{request:?}");
         }
+        let only = |id| Wanted { ids: Some(HashSet::from([id])), ..Wanted::default() };
+        assert!(only(record.id).holds(&record) && !only(InvocationId::new()).holds(&record));
         let long = v1::ListInvocationsRequest { request_id: "x".repeat(129), ..all() };
         assert!(Wanted::try_from(&long).is_err());
     }

@@ -49,9 +49,10 @@ async fn a_follower_gets_what_there_is_and_then_what_comes() {
             world.peers.write(line(0, "new 1"));
             world.peers.write(line(0, "new 2"));
         }
-        match events.message().await.unwrap().unwrap().event.unwrap() {
-            Event::Line(line) => texts.push(line.text),
-            Event::UnreachableWorker(worker) => away.push(worker),
+        match events.message().await.unwrap().unwrap().event {
+            Some(Event::Line(line)) => texts.push(line.text),
+            Some(Event::UnreachableWorker(worker)) => away.push(worker),
+            Some(Event::Gap(_)) | None => {}
         }
     }
     assert_eq!(texts, ["order 7303: 1 item, 9.90 EUR", "order 7303: paid", "new 1", "new 2"]);
@@ -83,4 +84,49 @@ async fn browsers_follow_by_events_and_come_back_where_they_were() {
         text.push_str(&String::from_utf8_lossy(&again.chunk().await.unwrap().unwrap()));
     }
     assert_eq!(text.matches("event: line").count(), 1, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_goes_on_after_what_was_read_page_by_page() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |query: String| -> Value {
+        let path = format!("/api/v1/namespaces/shop/logs?lines=2{query}");
+        world.get(&path).bearer_auth(&token).send().await.unwrap().json().await.unwrap()
+    };
+    let texts = |page: &Value| -> Vec<String> {
+        page["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let last = get(String::new()).await;
+    for text in ["a", "b", "c"] {
+        world.peers.write(line(0, text));
+    }
+    let next = get(format!("&cursor={}", last["cursor"].as_str().unwrap())).await;
+    assert_eq!(texts(&next), ["a", "b"]);
+    let end = get(format!("&cursor={}", next["cursor"].as_str().unwrap())).await;
+    assert_eq!(texts(&end), ["c"]);
+    assert!(texts(&get(format!("&cursor={}", end["cursor"].as_str().unwrap())).await).is_empty());
+    assert_eq!(get("&cursor=here".to_owned()).await["error"]["field"], "cursor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_found_by_the_status_of_their_call_and_calls_by_their_lines() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |query: &str| -> Value {
+        let answer = world.get(&format!("/api/v1/namespaces/shop{query}")).bearer_auth(&token).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let name = world.peers.records.lock().unwrap().iter().find(|call| call.status == 502).unwrap().name.clone();
+    let id = name.rsplit('/').next().unwrap().to_owned();
+    world.peers.write(v1::LogLine { invocation: id.clone(), ..line(0, "{\"level\":\"ERROR\",\"what\":\"no stock\"}") });
+    let of = get("/logs?status=502").await;
+    assert_eq!((&of["lines"][0]["level"], &of["lines"][0]["fields"]["what"]), (&"error".into(), &"no stock".into()));
+    assert_eq!(of["lines"].as_array().unwrap().len(), 1);
+    assert_eq!(get("/logs?status=404").await["lines"].as_array().unwrap().len(), 0);
+    let calls = get("/invocations?search=no%20stock").await;
+    assert_eq!((calls["invocations"].as_array().unwrap().len(), &calls["invocations"][0]["id"]), (1, &id.into()));
+    assert_eq!(get("/invocations?search=nobody%20wrote%20this").await["invocations"].as_array().unwrap().len(), 0);
+    let followed = get("/logs/stream?status=5xx").await;
+    assert_eq!(followed["error"]["field"], "status");
 }

@@ -174,7 +174,7 @@ impl Cluster {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.addresses.peer)).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let query = v1::ListInvocationsRequest { parent: "namespaces/shop".into(), ..Default::default() };
-        let request = ListRecordsRequest { query: Some(query), id: String::new() };
+        let request = ListRecordsRequest { query: Some(query), ..Default::default() };
         let mut client = InvocationRecordServiceClient::with_interceptor(channel, secret().attach());
         client.list_records(request).await.unwrap().into_inner().invocations
     }

@@ -256,7 +256,7 @@ async fn records_say_what_became_of_calls() {
     let endpoint = Endpoint::from_shared(format!("http://{}", cluster.addresses.peer)).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let query = v1::ListInvocationsRequest { parent: "namespaces/shop".into(), ..Default::default() };
-    let request = ListRecordsRequest { query: Some(query), id: String::new() };
+    let request = ListRecordsRequest { query: Some(query), ..Default::default() };
     let refused = InvocationRecordServiceClient::new(channel.clone()).list_records(request.clone()).await;
     assert_eq!(refused.unwrap_err().code(), tonic::Code::Unauthenticated);
     let mut client = InvocationRecordServiceClient::with_interceptor(channel, secret().attach());

@@ -1,9 +1,10 @@
-//! A line as it lies in a file: one JSON object. Its tenant is the folder that it lies in.
+//! What lies in a file, one JSON object a line: lines of guests, and marks that say what is missing. The tenant is the folder.
 
 use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
     ids::{FunctionName, InvocationId, Namespace, VersionNumber},
+    internal::v1 as internal,
     names::FunctionRef,
     v1,
 };
@@ -21,11 +22,122 @@ pub(crate) struct Source {
     pub(crate) request_id: String,
 }
 
+/// A place in a namespace's log: after this many lines of this start. Later places are greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) boot: u64,
+    pub(super) sequence: u64,
+}
+
+impl From<internal::LogPosition> for Position {
+    fn from(internal::LogPosition { boot, sequence }: internal::LogPosition) -> Self {
+        Self { boot, sequence }
+    }
+}
+
+impl From<Position> for internal::LogPosition {
+    fn from(Position { boot, sequence }: Position) -> Self {
+        Self { boot, sequence }
+    }
+}
+
+/// Something in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Entry {
+    Line(Line),
+    Mark(Mark),
+}
+
+impl Entry {
+    /// Nothing where it is neither, such as the torn end of a process that died.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        let line = serde_json::from_slice(json).map(Self::Line);
+        line.or_else(|_| serde_json::from_slice(json).map(Self::Mark)).ok()
+    }
+
+    /// The place after it.
+    pub(super) fn position(&self) -> Position {
+        match self {
+            Self::Line(Line { boot, sequence, .. }) | Self::Mark(Mark { boot, sequence, .. }) => {
+                Position { boot: *boot, sequence: *sequence }
+            }
+        }
+    }
+
+    /// How many lines it is or stands for.
+    pub(super) fn lines(&self) -> u64 {
+        match self {
+            Self::Line(_) => 1,
+            Self::Mark(mark) => mark.lines,
+        }
+    }
+
+    pub(super) fn time(&self) -> u64 {
+        match self {
+            Self::Line(Line { time, .. }) | Self::Mark(Mark { time, .. }) => *time,
+        }
+    }
+}
+
+/// Why lines are missing, or that none are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Why {
+    /// They came too fast.
+    Rate,
+    /// They could not be written.
+    Disk,
+    /// The process ended before they were written, if there were any. Never in a file: it follows from what is there.
+    Restart,
+    /// They were removed to make room. Never in a file.
+    Removed,
+    /// The process closed its log: there are no more.
+    End,
+}
+
+/// Says that lines are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) time: u64,
+    pub(super) boot: u64,
+    /// The number of the last of them.
+    pub(super) sequence: u64,
+    /// How many; 0 where nobody knows.
+    pub(super) lines: u64,
+    pub(super) why: Why,
+}
+
+impl Mark {
+    /// The gap as the API has it.
+    pub(super) fn to_wire(&self, worker: &str) -> v1::LogGap {
+        let reason = match self.why {
+            Why::Rate => v1::LogGapReason::Rate,
+            Why::Disk => v1::LogGapReason::Disk,
+            Why::Restart => v1::LogGapReason::Restart,
+            Why::Removed => v1::LogGapReason::Removed,
+            Why::End => v1::LogGapReason::Unspecified,
+        };
+        v1::LogGap {
+            time: Some(moment(self.time).into()),
+            worker: worker.to_owned(),
+            lines: self.lines,
+            reason: reason.into(),
+            boot: self.boot,
+            sequence: self.sequence,
+        }
+    }
+}
+
 /// A line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
-    /// When, in microseconds since 1970; grows from line to line of a namespace, so that it also names the line.
+    /// When, in microseconds since 1970; never less than the line before has.
     pub(super) time: u64,
+    /// The start of the log.
+    pub(super) boot: u64,
+    /// Its number in its namespace since then.
+    pub(super) sequence: u64,
     pub(super) function: FunctionName,
     pub(super) version: VersionNumber,
     pub(super) invocation: InvocationId,
@@ -34,7 +146,7 @@ pub(super) struct Line {
     /// Written to standard error rather than to standard output.
     pub(super) stderr: bool,
     pub(super) text: String,
-    /// Bytes that were dropped just before.
+    /// Bytes of the same call that were dropped with it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) dropped_bytes: u64,
 }
@@ -45,9 +157,11 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Line {
-    pub(super) fn new(source: &Source, record: LogRecord, time: u64) -> Self {
+    pub(super) fn new(source: &Source, record: LogRecord, time: u64, Position { boot, sequence }: Position) -> Self {
         Self {
             time,
+            boot,
+            sequence,
             function: source.function.clone(),
             version: source.version,
             invocation: source.invocation,
@@ -63,7 +177,7 @@ impl Line {
         let function = FunctionRef { namespace: namespace.clone(), function: self.function.clone() };
         let stream = if self.stderr { v1::LogStream::Stderr } else { v1::LogStream::Stdout };
         v1::LogLine {
-            time: Some((SystemTime::UNIX_EPOCH + Duration::from_micros(self.time)).into()),
+            time: Some(moment(self.time).into()),
             function: function.to_string(),
             version: self.version.get(),
             invocation: self.invocation.to_string(),
@@ -71,8 +185,16 @@ impl Line {
             text: self.text.clone(),
             worker: worker.to_owned(),
             dropped_bytes: self.dropped_bytes,
+            boot: self.boot,
+            sequence: self.sequence,
         }
     }
+}
+
+/// The moment so many microseconds after 1970.
+fn moment(micros: u64) -> SystemTime {
+    // A file may hold any number.
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Microseconds since 1970.

@@ -1,22 +1,29 @@
-//! Finds lines in a namespace's files, the newest first, and no more than asked for. Blocking; the effort is bounded by what a
-//! namespace may keep.
+//! Finds lines in a namespace's files: where the last ones begin, and from a place on file by file. Blocking; the effort is
+//! bounded by what a namespace may keep, the memory by one file.
 
 use std::{
-    fs, io,
-    path::Path,
+    collections::HashSet,
+    fs,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ApiError, names::Scope, v1};
+use dunlin_proto::{ApiError, ids::InvocationId, names::Scope, v1};
 
 use super::{
-    line::{Line, micros},
+    line::{Entry, Line, Position, micros},
     segments,
+    track::{Item, Track},
 };
 
 const DEFAULT_LINES: u32 = 100;
 const MAX_LINES: u32 = 10_000;
 const MAX_TEXT: usize = 1024;
+/// Invocations that may be asked for at once.
+const MAX_INVOCATIONS: usize = 1_000;
+/// More than an entry has in a file, in bytes: a line of control characters grows sixfold.
+const MAX_ENTRY: u64 = 256 << 10;
 
 /// Which lines are asked for.
 #[derive(Debug, Clone)]
@@ -27,6 +34,10 @@ pub(super) struct Query {
     pub(super) lines: usize,
     pub(super) request_id: String,
     pub(super) search: String,
+    /// 0 for all.
+    pub(super) version: u32,
+    /// Empty for all.
+    pub(super) invocations: HashSet<InvocationId>,
 }
 
 impl TryFrom<v1::ReadLogsRequest> for Query {
@@ -50,7 +61,26 @@ impl TryFrom<v1::ReadLogsRequest> for Query {
             lines: if wire.lines == 0 { DEFAULT_LINES } else { wire.lines } as usize,
             request_id: wire.request_id,
             search: wire.search,
+            version: wire.version,
+            invocations: HashSet::new(),
         })
+    }
+}
+
+impl Query {
+    /// Only lines of these invocations, where there are any.
+    pub(super) fn of(self, invocations: &[String]) -> Result<Self, ApiError> {
+        if invocations.len() > MAX_INVOCATIONS {
+            let message = format!("invocations may be {MAX_INVOCATIONS} at most");
+            return Err(ApiError::invalid("invocations", message));
+        }
+        let ids = invocations.iter().map(|id| id.parse()).collect::<Result<_, _>>();
+        Ok(Self { invocations: ids.map_err(|error| ApiError::invalid("invocations", error))?, ..self })
+    }
+
+    /// Nothing that is older than lines are kept.
+    pub(super) fn not_before(self, oldest: SystemTime) -> Self {
+        Self { since: self.since.max(micros(oldest)), ..self }
     }
 }
 
@@ -66,50 +96,149 @@ impl Query {
         line.time >= self.since
             && self.scope.function.as_ref().is_none_or(|function| *function == line.function)
             && (id.is_empty() || *id == line.request_id || *id == line.invocation.to_string())
+            && (self.invocations.is_empty() || self.invocations.contains(&line.invocation))
+            && (self.version == 0 || self.version == line.version.get())
             && line.text.contains(&self.search)
     }
+
+    /// Whether it is about no calls and no text in particular.
+    fn wants_all(&self) -> bool {
+        self.request_id.is_empty() && self.search.is_empty() && self.version == 0 && self.invocations.is_empty()
+    }
+
+    fn wants(&self, item: &Item) -> bool {
+        match item {
+            Item::Line(line) => self.matches(line),
+            Item::Gap(gap) => gap.time >= self.since,
+        }
+    }
 }
 
-/// What the files hold now.
+/// A reader of a namespace's files.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    folder: PathBuf,
+    pub(super) query: Query,
+    /// The number of this start of the log.
+    boot: u64,
+    track: Track,
+    /// The last file that was read.
+    file: Option<u64>,
+}
+
+/// What a reader found in one file.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The last lines that match, the oldest first.
-    pub(super) lines: Vec<Line>,
-    /// The time of the last line of all, whether it matches or not.
-    pub(super) last: u64,
+pub(super) struct Chunk {
+    pub(super) items: Vec<Item>,
+    /// Whether there are more files.
+    pub(super) more: bool,
 }
 
-/// Reads the files in `logs`, the folder of all namespaces.
-pub(super) fn find(logs: &Path, query: &Query) -> io::Result<Found> {
-    // A validated name: it can't lead to another tenant's folder.
-    let folder = logs.join(query.scope.namespace.as_str());
-    let mut found = Found::default();
-    for (_, path) in segments::list(&folder)?.into_iter().rev() {
-        let bytes = match fs::read(path) {
-            // The writer has just removed it: everything older is gone too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            bytes => bytes?,
+impl Reading {
+    /// A reader of the files in `logs`, the folder of all namespaces, that goes on after a place.
+    pub(super) fn after(logs: &Path, query: Query, boot: u64, place: Position) -> Self {
+        // A validated name: it can't lead to another tenant's folder.
+        let folder = logs.join(query.scope.namespace.as_str());
+        Self { folder, query, boot, track: Track::after(place), file: None }
+    }
+
+    /// A reader of the last lines that match, and of what comes after them.
+    pub(super) fn last(logs: &Path, query: Query, boot: u64) -> io::Result<Self> {
+        let mut reading = Self::after(logs, query, boot, Position::default());
+        reading.track = Track::after(reading.begin()?.unwrap_or_default());
+        Ok(reading)
+    }
+
+    /// Before the first of the last lines that match; without any, before the end. What is missing before them matters only to
+    /// whoever wants all lines.
+    fn begin(&self) -> io::Result<Option<Position>> {
+        let (mut found, mut begin, all) = (0, None, self.query.wants_all());
+        for (_, path) in segments::list(&self.folder)?.into_iter().rev() {
+            for entry in read(&path)?.rsplit(|byte| *byte == b'\n').filter_map(Entry::parse) {
+                if found >= self.query.lines || entry.time() < self.query.since {
+                    return Ok(begin);
+                }
+                let matches = matches!(&entry, Entry::Line(line) if self.query.matches(line));
+                if matches || all || begin.is_none() {
+                    found += usize::from(matches);
+                    begin = Some(before(&entry));
+                }
+            }
+        }
+        Ok(begin)
+    }
+
+    /// What the next file holds.
+    pub(super) fn chunk(&mut self) -> io::Result<Chunk> {
+        let mut chunk = Chunk::default();
+        let files = segments::list(&self.folder)?;
+        let next = match self.file {
+            Some(read) => files.iter().position(|(number, _)| *number > read),
+            None => self.first(&files)?,
         };
-        if !search(&bytes, query, &mut found) {
-            break;
+        let Some((number, path)) = next.and_then(|next| files.get(next)) else { return Ok(chunk) };
+        let bytes = read(path)?;
+        for entry in bytes.split(|byte| *byte == b'\n').filter_map(Entry::parse) {
+            chunk.items.extend(self.step(&entry));
         }
+        self.file = Some(*number);
+        chunk.more = files.last().is_some_and(|(last, _)| last > number);
+        Ok(chunk)
     }
-    found.lines.reverse();
-    Ok(found)
+
+    /// The file that holds the place, or else the first one.
+    fn first(&self, files: &[(u64, PathBuf)]) -> io::Result<Option<usize>> {
+        let Some(at) = self.track.at() else { return Ok(Some(0)) };
+        for (index, (_, path)) in files.iter().enumerate().rev() {
+            let begins = begins(path)?;
+            if begins.is_some_and(|begins| begins <= at) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(Some(0))
+    }
+
+    /// What an entry tells of what is asked for.
+    pub(super) fn step(&mut self, entry: &Entry) -> Vec<Item> {
+        let mut items = Vec::new();
+        self.track.step(entry, |item| items.push(item));
+        items.retain(|item| self.query.wants(item));
+        items
+    }
+
+    /// There is no more in the files for now; from here on they may be read again.
+    pub(super) fn settle(&mut self) -> Vec<Item> {
+        self.file = None;
+        let mut items = Vec::new();
+        self.track.settle(self.boot, micros(SystemTime::now()), |item| items.push(item));
+        items
+    }
+
+    /// Up to where it has read.
+    pub(super) fn position(&self) -> Position {
+        self.track.at().unwrap_or_default()
+    }
 }
 
-/// Collects matches of one file, the newest first; says whether older files matter.
-fn search(bytes: &[u8], query: &Query, found: &mut Found) -> bool {
-    for text in bytes.rsplit(|byte| *byte == b'\n') {
-        // A torn line, at the end of a process that died.
-        let Ok(line) = serde_json::from_slice::<Line>(text) else { continue };
-        found.last = found.last.max(line.time);
-        if line.time < query.since || found.lines.len() >= query.lines {
-            return false;
-        }
-        if query.matches(&line) {
-            found.lines.push(line);
-        }
+fn before(entry: &Entry) -> Position {
+    let Position { boot, sequence } = entry.position();
+    Position { boot, sequence: sequence.saturating_sub(entry.lines()) }
+}
+
+/// The place of a file's first entry.
+fn begins(path: &Path) -> io::Result<Option<Position>> {
+    let mut first = Vec::new();
+    match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => BufReader::new(file?).take(MAX_ENTRY).read_until(b'\n', &mut first)?,
+    };
+    Ok(Entry::parse(&first).map(|entry| entry.position()))
+}
+
+/// Nothing where the writer has just removed it: what it held is missing then.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        bytes => bytes,
     }
-    true
 }

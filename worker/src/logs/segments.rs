@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Files of a namespace, whatever their size.
@@ -53,14 +54,14 @@ impl Segments {
         if full || !self.continues {
             self.begin();
         }
-        let last = self.files.back().map_or(1, |file| file.number);
+        let (last, length) = self.files.back().map_or((1, 0), |file| (file.number, file.bytes));
         let file = match &mut self.open {
             Some(file) => file,
             closed => closed.insert(create(&self.folder, last)?),
         };
         if let Err(error) = file.write_all(lines) {
-            // Half a line may be there.
-            self.continues = false;
+            // What was written of it is not to be read later: it counts as lost.
+            self.continues = file.set_len(length).is_ok();
             return Err(error);
         }
         if let Some(file) = self.files.back_mut() {
@@ -82,6 +83,22 @@ impl Segments {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(true),
         }
+    }
+
+    /// Removes files that were last written too long ago.
+    pub(super) fn forget_old(&mut self, max_age: Duration) -> io::Result<()> {
+        while let Some(oldest) = self.files.front() {
+            let written = match fs::metadata(path(&self.folder, oldest.number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                metadata => Some(metadata?.modified()?),
+            };
+            // A clock that was set back makes nothing old.
+            if written.is_some_and(|written| !written.elapsed().is_ok_and(|age| age > max_age)) {
+                return Ok(());
+            }
+            self.remove_oldest()?;
+        }
+        Ok(())
     }
 
     /// Closes the file until there is something to write again.

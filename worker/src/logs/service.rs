@@ -1,13 +1,12 @@
 //! `WorkerLogService`: unpacks the question, streams the lines, follows on. Whoever asks may read the namespace: the gateway
 //! has checked.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, sync::Arc, time::SystemTime};
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError,
     internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_server::WorkerLogService},
-    v1,
 };
 use tokio::sync::{
     Semaphore,
@@ -19,14 +18,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Logs,
-    line::Line,
-    read::{self, Found, Query},
+    line::{Entry, Position},
+    read::{Chunk, Query, Reading},
+    track::Item,
 };
 
 /// Readers of files at a time; the others wait.
 const READERS: usize = 4;
 /// Lines that wait for the network.
 const WAITING_LINES: usize = 64;
+/// Entries that a follower is not told of one by one, since they do not match.
+const UNSAID_ENTRIES: u32 = 256;
 
 type Lines = mpsc::Sender<Result<ReadWorkerLogsResponse, Status>>;
 
@@ -54,25 +56,50 @@ impl WorkerLogService for LogService {
         &self,
         request: Request<ReadWorkerLogsRequest>,
     ) -> Result<Response<Self::ReadWorkerLogsStream>, Status> {
-        let query = request.into_inner().query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?;
-        let query = Query::try_from(query)?;
+        let ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
+        let query =
+            Query::try_from(query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?.of(&invocations)?;
+        let query = match SystemTime::now().checked_sub(self.logs.limits.max_age) {
+            Some(oldest) => query.not_before(oldest),
+            None => query,
+        };
         // Before the files are read, so that no line falls between.
         let live = query.follow.then(|| self.logs.tenant(&query.scope.namespace).follow());
-        let found = find(self.readers.clone(), self.logs.folder.clone(), query.clone()).await?;
+        let limit = (after.is_some() && !query.follow).then_some(query.lines);
+        let reading = self.reading(query, after.map(Position::from)).await?;
         let (sender, receiver) = mpsc::channel(WAITING_LINES);
-        let answer = Answer { query, worker: self.worker.clone(), sender };
+        let answer = Answer { reading, worker: self.worker.clone(), readers: self.readers.clone(), sender, limit };
         let shutdown = self.shutdown.clone();
         self.shutdown.spawn(async move {
-            tokio::select! { () = answer.send(found, live) => {}, () = shutdown.begun() => {} }
+            tokio::select! { () = answer.run(live) => {}, () = shutdown.begun() => {} }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-async fn find(readers: Arc<Semaphore>, folder: PathBuf, query: Query) -> Result<Found, ApiError> {
-    let _turn = readers.acquire_owned().await.map_err(|_| ApiError::internal())?;
-    let found = tokio::task::spawn_blocking(move || read::find(&folder, &query)).await;
-    found.map_err(std::io::Error::other).flatten().map_err(|error| {
+impl LogService {
+    /// A reader that stands where the answer begins.
+    async fn reading(&self, query: Query, after: Option<Position>) -> Result<Reading, ApiError> {
+        let (folder, boot) = (self.logs.folder.clone(), self.logs.boot);
+        match after {
+            // From a start that this folder knows nothing of: it is not the folder that the reader knew.
+            Some(place) if place.boot > boot => {
+                Ok(Reading::after(&folder, query, boot, Position { boot: 1, sequence: 0 }))
+            }
+            Some(place) => Ok(Reading::after(&folder, query, boot, place)),
+            None => blocking(&self.readers, move || Reading::last(&folder, query, boot)).await,
+        }
+    }
+}
+
+/// Reads files, in turn with others.
+async fn blocking<A: Send + 'static>(
+    readers: &Arc<Semaphore>,
+    read: impl FnOnce() -> io::Result<A> + Send + 'static,
+) -> Result<A, ApiError> {
+    let _turn = readers.clone().acquire_owned().await.map_err(|_| ApiError::internal())?;
+    let done = tokio::task::spawn_blocking(read).await;
+    done.map_err(io::Error::other).flatten().map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "could not read logs");
         ApiError::internal()
     })
@@ -81,57 +108,108 @@ async fn find(readers: Arc<Semaphore>, folder: PathBuf, query: Query) -> Result<
 /// An answer under way.
 #[derive(Debug)]
 struct Answer {
-    query: Query,
+    reading: Reading,
     worker: Arc<str>,
+    readers: Arc<Semaphore>,
     sender: Lines,
+    /// Lines that may still be sent, where that is bounded.
+    limit: Option<usize>,
+}
+
+/// Why an answer does not go on as it did.
+enum Turn {
+    /// Lines came faster than they were read. They are in the files.
+    Behind,
+    Over,
 }
 
 impl Answer {
-    async fn send(self, found: Found, live: Option<broadcast::Receiver<Arc<Line>>>) {
-        for line in &found.lines {
-            if !self.line(line).await {
-                return;
-            }
-        }
-        if let Some(live) = live {
-            self.follow(live, found.last).await;
-        }
-    }
-
-    async fn follow(self, mut live: broadcast::Receiver<Arc<Line>>, seen: u64) {
+    /// First what the files hold, then what comes; and the files again where the reader fell behind.
+    async fn run(mut self, mut live: Option<broadcast::Receiver<Arc<Entry>>>) {
         loop {
-            let next = tokio::select! { next = live.recv() => next, () = self.sender.closed() => return };
-            let sent = match next {
-                Ok(line) if line.time <= seen || !self.query.matches(&line) => true,
-                Ok(line) => self.line(&line).await,
-                Err(RecvError::Lagged(missed)) => self.gap(missed).await,
-                Err(RecvError::Closed) => return,
-            };
-            if !sent {
+            match self.history().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // Nobody may be there to be told.
+                Err(error) => return drop(self.sender.send(Err(error.into())).await),
+            }
+            let Some(live) = &mut live else { return };
+            if matches!(self.follow(live).await, Turn::Over) {
                 return;
             }
         }
     }
 
-    async fn line(&self, line: &Line) -> bool {
-        self.wire(line.to_wire(&self.query.scope.namespace, &self.worker)).await
+    /// Sends what the files hold; says whether there is someone who wants more.
+    async fn history(&mut self) -> Result<bool, ApiError> {
+        loop {
+            let chunk = self.chunk().await?;
+            if !self.items(chunk.items).await {
+                return Ok(false);
+            }
+            if !chunk.more {
+                break;
+            }
+        }
+        let last = self.reading.settle();
+        Ok(self.items(last).await && self.position().await)
     }
 
-    /// Says that the reader was too slow. The lines themselves are in the files.
-    async fn gap(&self, missed: u64) -> bool {
-        let text =
-            format!("[dunlin] {missed} lines of the namespace came faster than they were read and are not shown");
-        let line = v1::LogLine {
-            time: Some(std::time::SystemTime::now().into()),
-            stream: v1::LogStream::Stderr.into(),
-            text,
-            worker: self.worker.to_string(),
-            ..v1::LogLine::default()
-        };
-        self.wire(line).await
+    async fn chunk(&mut self) -> Result<Chunk, ApiError> {
+        let mut reading = self.reading.clone();
+        let (chunk, reading) = blocking(&self.readers, move || Ok((reading.chunk()?, reading))).await?;
+        self.reading = reading;
+        Ok(chunk)
     }
 
-    async fn wire(&self, line: v1::LogLine) -> bool {
-        self.sender.send(Ok(ReadWorkerLogsResponse { line: Some(line) })).await.is_ok()
+    async fn follow(&mut self, live: &mut broadcast::Receiver<Arc<Entry>>) -> Turn {
+        let mut unsaid = 0;
+        loop {
+            let next = tokio::select! { next = live.recv() => next, () = self.sender.closed() => return Turn::Over };
+            let items = match next {
+                Ok(entry) => self.reading.step(&entry),
+                Err(RecvError::Lagged(_)) => return Turn::Behind,
+                Err(RecvError::Closed) => return Turn::Over,
+            };
+            unsaid = if items.is_empty() { unsaid + 1 } else { 0 };
+            let due = unsaid >= UNSAID_ENTRIES;
+            unsaid %= UNSAID_ENTRIES;
+            if !self.items(items).await || due && !self.position().await {
+                return Turn::Over;
+            }
+        }
+    }
+
+    /// Says whether more may be sent.
+    async fn items(&mut self, items: Vec<Item>) -> bool {
+        for item in items {
+            let response = match item {
+                Item::Line(line) if self.may_send() => ReadWorkerLogsResponse {
+                    line: Some(line.to_wire(&self.reading.query.scope.namespace, &self.worker)),
+                    ..ReadWorkerLogsResponse::default()
+                },
+                Item::Line(_) => return false,
+                Item::Gap(gap) => {
+                    ReadWorkerLogsResponse { gap: Some(gap.to_wire(&self.worker)), ..ReadWorkerLogsResponse::default() }
+                }
+            };
+            if self.sender.send(Ok(response)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn may_send(&mut self) -> bool {
+        let left = self.limit.map(|limit| limit.checked_sub(1));
+        self.limit = left.flatten();
+        left != Some(None)
+    }
+
+    /// Says up to where everything has been looked at.
+    async fn position(&self) -> bool {
+        let position = Some(self.reading.position().into());
+        let response = ReadWorkerLogsResponse { position, ..ReadWorkerLogsResponse::default() };
+        self.sender.send(Ok(response)).await.is_ok()
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     LogLimits,
     bucket::Bucket,
-    line::{Line, Source, micros},
+    line::{Entry, Line, Mark, Position, Source, Why, micros},
     writer::Order,
 };
 use crate::sandbox::LogRecord;
@@ -33,7 +33,7 @@ pub(crate) struct Tenant {
     namespace: Namespace,
     queue: Mutex<Queue>,
     orders: mpsc::Sender<Order>,
-    live: OnceLock<broadcast::Sender<Arc<Line>>>,
+    live: OnceLock<broadcast::Sender<Arc<Entry>>>,
     /// Lines taken, lines dropped, bytes lost.
     counted: Arc<Counters<3>>,
 }
@@ -41,9 +41,10 @@ pub(crate) struct Tenant {
 #[derive(Debug)]
 struct Queue {
     bucket: Bucket,
-    lines: VecDeque<Line>,
+    entries: VecDeque<Entry>,
     bytes: u64,
-    dropped: u64,
+    /// The place after all that was offered.
+    position: Position,
     last_time: u64,
     /// The writer knows that there are lines.
     announced: bool,
@@ -53,14 +54,15 @@ impl Tenant {
     pub(super) fn new(
         namespace: Namespace,
         limits: LogLimits,
+        boot: u64,
         orders: mpsc::Sender<Order>,
         counted: Arc<Counters<3>>,
     ) -> Self {
         let queue = Queue {
             bucket: Bucket::new(limits.rate_bytes),
-            lines: VecDeque::new(),
+            entries: VecDeque::new(),
             bytes: 0,
-            dropped: 0,
+            position: Position { boot, sequence: 0 },
             last_time: 0,
             announced: false,
         };
@@ -71,13 +73,13 @@ impl Tenant {
         &self.namespace
     }
 
-    /// Queues a line. Never waits; over the tenant's rate the line is dropped and counted in the next one.
+    /// Queues a line. Never waits; over the tenant's rate a mark takes its place.
     pub(crate) fn offer(self: &Arc<Self>, source: &Source, record: LogRecord) {
         let announce = {
             let mut queue = self.lock();
             let taken = queue.push(source, record, Instant::now());
             self.counted.add(usize::from(!taken), 1);
-            taken && !std::mem::replace(&mut queue.announced, true)
+            !std::mem::replace(&mut queue.announced, true)
         };
         if announce && self.orders.try_send(Order::Write(self.clone())).is_err() {
             // The next line announces it again.
@@ -86,29 +88,33 @@ impl Tenant {
     }
 
     /// Takes what is waiting.
-    pub(super) fn take(&self) -> Vec<Line> {
+    pub(super) fn take(&self) -> Vec<Entry> {
         let mut queue = self.lock();
         queue.announced = false;
         queue.bytes = 0;
-        std::mem::take(&mut queue.lines).into()
+        std::mem::take(&mut queue.entries).into()
+    }
+
+    /// The place after all that was offered.
+    pub(super) fn position(&self) -> Position {
+        self.lock().position
     }
 
     /// Counts bytes that could not be written.
     pub(super) fn lost(&self, bytes: u64) {
         self.counted.add(2, bytes);
-        self.lock().dropped += bytes;
     }
 
-    /// Passes a line that is written on to followers.
-    pub(super) fn publish(&self, line: Line) {
+    /// Passes on to followers what is written.
+    pub(super) fn publish(&self, entry: Entry) {
         if let Some(live) = self.live.get() {
             // Nobody may be there just now.
-            let _ = live.send(Arc::new(line));
+            let _ = live.send(Arc::new(entry));
         }
     }
 
     /// The lines from now on. Whoever reads too slowly misses some, and learns how many.
-    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Line>> {
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Entry>> {
         self.live.get_or_init(|| broadcast::channel(FOLLOWER_LINES).0).subscribe()
     }
 
@@ -120,18 +126,28 @@ impl Tenant {
 impl Queue {
     /// Whether the line was taken.
     fn push(&mut self, source: &Source, record: LogRecord, now: Instant) -> bool {
-        let length = record.text.len() as u64;
-        let cost = length + source.request_id.len() as u64 + LINE_COST;
+        // Never less than before, so that the lines of a namespace are in the order of time.
+        self.last_time = micros(record.time).max(self.last_time + 1);
+        self.position.sequence += 1;
+        let cost = record.text.len() as u64 + source.request_id.len() as u64 + LINE_COST;
         if self.bytes + cost > QUEUE_BYTES || !self.bucket.take(cost, now) {
-            self.dropped += length + 1 + record.truncated_bytes;
+            self.miss();
             return false;
         }
-        // Never the same twice, so that readers can tell lines apart.
-        self.last_time = micros(record.time).max(self.last_time + 1);
-        let mut line = Line::new(source, record, self.last_time);
-        line.dropped_bytes += std::mem::take(&mut self.dropped);
         self.bytes += cost;
-        self.lines.push_back(line);
+        self.entries.push_back(Entry::Line(Line::new(source, record, self.last_time, self.position)));
         true
+    }
+
+    /// Marks that the line is missing. Marks have no cost: there is one between two lines at the most.
+    fn miss(&mut self) {
+        let Position { boot, sequence } = self.position;
+        if let Some(Entry::Mark(mark)) = self.entries.back_mut() {
+            mark.lines += 1;
+            mark.sequence = sequence;
+            return;
+        }
+        let mark = Mark { time: self.last_time, boot, sequence, lines: 1, why: Why::Rate };
+        self.entries.push_back(Entry::Mark(mark));
     }
 }

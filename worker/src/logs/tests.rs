@@ -7,12 +7,19 @@ use dunlin_proto::{
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::{
-    read::{Found, Query, find},
+    line::{Entry, Line, Mark, Why},
+    read::{Query, Reading},
+    track::Item,
     *,
 };
 use crate::sandbox::{LogRecord, LogStream};
 
-const LIMITS: LogLimits = LogLimits { total_bytes: 1 << 20, namespace_bytes: 256 << 10, rate_bytes: 64 << 10 };
+const LIMITS: LogLimits = LogLimits {
+    total_bytes: 1 << 20,
+    namespace_bytes: 256 << 10,
+    rate_bytes: 64 << 10,
+    max_age: Duration::from_secs(3_600),
+};
 
 fn open(folder: &Path, limits: LogLimits) -> Logs {
     Logs::open(folder.to_owned(), limits).unwrap()
@@ -35,14 +42,35 @@ fn tenant(logs: &Logs, namespace: &str) -> Arc<Tenant> {
     logs.tenant(&namespace.parse().unwrap())
 }
 
-fn read(folder: &Path, parent: &str, change: impl FnOnce(&mut ReadLogsRequest)) -> Found {
+/// What a reader finds, as a process that starts now would say it.
+fn items(folder: &Path, parent: &str, change: impl FnOnce(&mut ReadLogsRequest)) -> Vec<Item> {
     let mut wire = ReadLogsRequest { parent: parent.into(), lines: 10_000, ..ReadLogsRequest::default() };
     change(&mut wire);
-    find(folder, &Query::try_from(wire).unwrap()).unwrap()
+    let mut reading = Reading::last(folder, Query::try_from(wire).unwrap(), u64::MAX).unwrap();
+    let mut items = Vec::new();
+    loop {
+        let chunk = reading.chunk().unwrap();
+        items.extend(chunk.items);
+        if !chunk.more {
+            break;
+        }
+    }
+    items.extend(reading.settle());
+    items
 }
 
-fn texts(found: &Found) -> Vec<&str> {
-    found.lines.iter().map(|line| line.text.as_str()).collect()
+fn read(folder: &Path, parent: &str, change: impl FnOnce(&mut ReadLogsRequest)) -> Vec<Line> {
+    let line = |item| if let Item::Line(line) = item { Some(line) } else { None };
+    items(folder, parent, change).into_iter().filter_map(line).collect()
+}
+
+fn gaps(folder: &Path, parent: &str) -> Vec<Mark> {
+    let gap = |item| if let Item::Gap(gap) = item { Some(gap) } else { None };
+    items(folder, parent, |_| {}).into_iter().filter_map(gap).collect()
+}
+
+fn texts(lines: &[Line]) -> Vec<&str> {
+    lines.iter().map(|line| line.text.as_str()).collect()
 }
 
 #[tokio::test]
@@ -61,7 +89,13 @@ async fn lines_keep_their_order_over_restarts_and_torn_ends() {
     let found = read(folder.path(), "namespaces/shop", |_| {});
     let expected: Vec<String> = (0..30).map(|n| format!("{}.{}", n / 10, n % 10)).collect();
     assert_eq!(texts(&found), expected);
-    assert!(found.lines.is_sorted_by(|a, b| a.time < b.time));
+    assert!(found.is_sorted_by(|a, b| a.time < b.time));
+    assert_eq!(
+        found.iter().map(|line| line.sequence).collect::<Vec<_>>(),
+        std::iter::repeat_n(1..=10, 3).flatten().collect::<Vec<_>>()
+    );
+    assert!(found.is_sorted_by(|a, b| (a.boot, a.sequence) < (b.boot, b.sequence)));
+    assert_eq!(gaps(folder.path(), "namespaces/shop"), [], "each process has closed its log");
     let last = read(folder.path(), "namespaces/shop", |query| query.lines = 3);
     assert_eq!(texts(&last), ["2.7", "2.8", "2.9"]);
 }
@@ -86,11 +120,11 @@ async fn questions_find_what_they_ask_for_and_no_other_tenants_lines() {
     assert_eq!(ask("namespaces/nobody", |_| {}), "");
     let by_id = read(folder.path(), "namespaces/shop", |query| query.request_id = one.invocation.to_string());
     assert_eq!(texts(&by_id), ["paid", "refunded"]);
-    let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(by_id.lines[1].time);
+    let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(by_id[1].time);
     let found = read(folder.path(), "namespaces/shop", |query| query.since = Some(since.into()));
     assert_eq!(texts(&found), ["refunded"]);
     let after = since + std::time::Duration::from_nanos(1);
-    assert!(read(folder.path(), "namespaces/shop", |query| query.since = Some(after.into())).lines.is_empty());
+    assert!(read(folder.path(), "namespaces/shop", |query| query.since = Some(after.into())).is_empty());
 }
 
 #[tokio::test]
@@ -104,7 +138,7 @@ async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
     for round in 0..20 {
         for _ in 0..500 {
             loud.offer(&source("f"), record(line.clone()));
-            offered += 1001;
+            offered += 1;
         }
         tokio::time::sleep(std::time::Duration::from_millis(if round == 10 { 300 } else { 5 })).await;
     }
@@ -113,10 +147,17 @@ async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
     logs.close().await;
     assert_eq!(texts(&read(folder.path(), "namespaces/quiet", |_| {})), ["still here"]);
     let found = read(folder.path(), "namespaces/loud", |_| {});
-    assert_eq!(found.lines.last().unwrap().text, "the last");
-    let (kept, dropped) =
-        found.lines.iter().fold((0, 0), |(k, d), l| (k + l.text.len() as u64 + 1, d + l.dropped_bytes));
-    assert!(dropped > 1 << 20 && dropped < offered, "{dropped} of {offered} dropped");
+    assert_eq!(found.last().unwrap().text, "the last");
+    assert_eq!(found.last().unwrap().sequence, offered + 1, "dropped lines are counted");
+    let (_, dropped, _) = logs.counted();
+    assert!(dropped > 1000 && dropped < offered, "{dropped} of {offered} dropped");
+    let places = items(folder.path(), "namespaces/loud", |_| {}).into_iter().map(|item| match item {
+        Item::Line(line) => (line.sequence, line.sequence),
+        Item::Gap(gap) => (gap.sequence + 1 - gap.lines, gap.sequence),
+    });
+    let places: Vec<_> = places.collect();
+    assert!(places.windows(2).all(|two| two[0].1 + 1 == two[1].0), "every line is there or missing for a reason");
+    let kept: u64 = found.iter().map(|line| line.text.len() as u64 + 1).sum();
     assert!(kept < 256 << 10, "{kept}");
     let size = |namespace: &str| {
         let files = segments::list(&folder.path().join(namespace)).unwrap();
@@ -128,7 +169,7 @@ async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
 #[tokio::test]
 async fn the_total_is_kept_by_whoever_has_most() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = LogLimits { total_bytes: 100 << 10, namespace_bytes: 80 << 10, rate_bytes: 1 << 20 };
+    let limits = LogLimits { total_bytes: 100 << 10, namespace_bytes: 80 << 10, rate_bytes: 1 << 20, ..LIMITS };
     let logs = open(folder.path(), limits);
     for (namespace, lines) in [("small", 5), ("large", 100), ("larger", 100)] {
         for _ in 0..lines {
@@ -137,7 +178,7 @@ async fn the_total_is_kept_by_whoever_has_most() {
         }
     }
     logs.close().await;
-    let count = |namespace: &str| read(folder.path(), &format!("namespaces/{namespace}"), |_| {}).lines.len();
+    let count = |namespace: &str| read(folder.path(), &format!("namespaces/{namespace}"), |_| {}).len();
     assert_eq!(count("small"), 5);
     assert!(count("large") < 100 && count("larger") < 100, "{} {}", count("large"), count("larger"));
     assert!(count("large") + count("larger") > 50);
@@ -155,5 +196,65 @@ async fn a_follower_that_is_too_slow_loses_lines_and_holds_up_nobody() {
     logs.close().await;
     let Err(TryRecvError::Lagged(missed)) = follower.try_recv() else { panic!("nothing was missed") };
     let next = follower.try_recv().unwrap();
+    let Entry::Line(next) = &*next else { panic!("{next:?}") };
     assert_eq!(next.text, missed.to_string());
+}
+
+#[tokio::test]
+async fn a_process_that_did_not_close_its_log_leaves_a_gap_and_one_that_did_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for close in [false, true, false] {
+        let logs = open(folder.path(), LIMITS);
+        tenant(&logs, "shop").offer(&source("pay"), record("paid"));
+        if close {
+            logs.close().await;
+        } else {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            std::mem::forget(logs);
+        }
+    }
+    let told = items(folder.path(), "namespaces/shop", |_| {}).into_iter().map(|item| match item {
+        Item::Line(line) => line.text,
+        Item::Gap(gap) => format!("{:?}", gap.why),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["paid", "Restart", "paid", "paid", "Restart"]);
+}
+
+#[tokio::test]
+async fn what_the_disk_does_not_take_is_counted_and_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LIMITS);
+    let shop = tenant(&logs, "shop");
+    let mut follower = shop.follow();
+    // A file where the namespace's folder would be.
+    std::fs::write(folder.path().join("shop"), "").unwrap();
+    for line in 0..3 {
+        shop.offer(&source("pay"), record(line.to_string()));
+    }
+    let gap = follower.recv().await.unwrap();
+    assert!(matches!(&*gap, Entry::Mark(Mark { why: Why::Disk, .. })), "{gap:?}");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    std::fs::remove_file(folder.path().join("shop")).unwrap();
+    shop.offer(&source("pay"), record("written"));
+    logs.close().await;
+    assert_eq!(logs.counted().2, 6);
+    assert_eq!(texts(&read(folder.path(), "namespaces/shop", |_| {})), ["written"]);
+    let Item::Gap(gap) = &items(folder.path(), "namespaces/shop", |query| query.lines = 2)[0] else { panic!() };
+    assert_eq!((gap.lines, gap.sequence, gap.why), (3, 3, Why::Disk));
+}
+
+#[tokio::test]
+async fn lines_go_with_their_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LIMITS);
+    for namespace in ["shop", "bank"] {
+        tenant(&logs, namespace).offer(&source("f"), record("old"));
+    }
+    logs.close().await;
+    let (_, old) = segments::list(&folder.path().join("shop")).unwrap().pop().unwrap();
+    let hours = SystemTime::now() - Duration::from_secs(2 * 3_600);
+    std::fs::File::options().append(true).open(old).unwrap().set_modified(hours).unwrap();
+    open(folder.path(), LIMITS).close().await;
+    assert!(segments::list(&folder.path().join("shop")).unwrap().is_empty());
+    assert_eq!(texts(&read(folder.path(), "namespaces/bank", |_| {})), ["old"]);
 }

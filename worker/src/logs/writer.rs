@@ -1,22 +1,29 @@
 //! The thread that writes log lines: the only one that touches the files, so that a slow disk delays nobody else.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map},
     fs, io,
     path::PathBuf,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use dunlin_proto::ids::Namespace;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
-use super::{LogLimits, line::Line, segments::Segments, tenant::Tenant};
+use super::{
+    LogLimits,
+    line::{Entry, Mark, Position, Why, micros},
+    segments::Segments,
+    tenant::Tenant,
+};
 
 /// How long the writer rests between batches, at the most. While it rests, a line wakes nobody: a wake-up for each line would
 /// cost more than writing it.
 const REST: Duration = Duration::from_millis(20);
+/// How often it is looked for files that are too old.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 /// Files that stay open.
 const OPEN_FILES: usize = 64;
 
@@ -35,6 +42,12 @@ pub(super) struct Writer {
     folder: PathBuf,
     limits: LogLimits,
     namespaces: HashMap<Namespace, Segments>,
+    /// Those who wrote since the start.
+    tenants: HashMap<Namespace, Arc<Tenant>>,
+    /// What could not be written and is still to be marked.
+    missing: HashMap<Namespace, Mark>,
+    /// When it was last looked for files that are too old.
+    looked: Option<Instant>,
     /// The last attempt to write failed, and that has been said.
     failing: bool,
 }
@@ -50,7 +63,8 @@ impl Writer {
             };
             namespaces.insert(namespace, Segments::open(entry.path(), limits.namespace_bytes)?);
         }
-        let mut writer = Self { folder, limits, namespaces, failing: false };
+        let (tenants, missing) = (HashMap::new(), HashMap::new());
+        let mut writer = Self { folder, limits, namespaces, tenants, missing, looked: None, failing: false };
         writer.make_room()?;
         Ok(writer)
     }
@@ -62,39 +76,81 @@ impl Writer {
                 thread::sleep(REST);
             }
         }
+        self.end();
     }
 
-    fn write(&mut self, tenant: &Tenant) {
-        let lines = tenant.take();
-        match self.append(tenant.namespace(), &lines).and_then(|()| self.make_room()) {
-            Ok(()) => {
-                if std::mem::replace(&mut self.failing, false) {
-                    tracing::info!("logs of functions are written again");
-                }
-                lines.into_iter().for_each(|line| tenant.publish(line));
-            }
-            Err(error) => {
-                tenant.lost(lines.iter().map(|line| line.text.len() as u64 + 1).sum());
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(error = &error as &dyn std::error::Error, "logs of functions are being lost");
-                }
-            }
+    fn write(&mut self, tenant: &Arc<Tenant>) {
+        let mut entries = tenant.take();
+        if let Some(missing) = self.missing.remove(tenant.namespace()) {
+            entries.insert(0, Entry::Mark(missing));
         }
+        let (written, result) = self.append(tenant.namespace(), &entries);
+        let unwritten = entries.split_off(written);
+        entries.into_iter().for_each(|entry| tenant.publish(entry));
+        self.tenants.entry(tenant.namespace().clone()).or_insert_with(|| tenant.clone());
+        match result.and_then(|()| self.make_room()) {
+            Ok(()) if std::mem::replace(&mut self.failing, false) => {
+                tracing::info!("logs of functions are written again");
+            }
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "logs of functions are being lost");
+            }
+            _ => {}
+        }
+        self.lose(tenant, &unwritten);
     }
 
-    fn append(&mut self, namespace: &Namespace, lines: &[Line]) -> io::Result<()> {
-        // In pieces that fit a file, so that a large batch does not push out all that was there.
+    /// Tells followers what could not be written, and readers as soon as something can be.
+    fn lose(&mut self, tenant: &Tenant, entries: &[Entry]) {
+        let Some(last) = entries.last() else { return };
+        let text = |entry: &Entry| match entry {
+            Entry::Line(line) => line.text.len() as u64 + 1,
+            Entry::Mark(_) => 0,
+        };
+        tenant.lost(entries.iter().map(text).sum());
+        let Position { boot, sequence } = last.position();
+        let lines = entries.iter().map(Entry::lines).sum();
+        let mark = Mark { time: last.time(), boot, sequence, lines, why: Why::Disk };
+        tenant.publish(Entry::Mark(mark.clone()));
+        self.missing.insert(tenant.namespace().clone(), mark);
+    }
+
+    /// Appends in pieces that fit a file, so that a large batch does not push out all that was there; says how many entries
+    /// are written for certain.
+    fn append(&mut self, namespace: &Namespace, entries: &[Entry]) -> (usize, io::Result<()>) {
         let piece = usize::try_from(self.limits.namespace_bytes / 16).unwrap_or(usize::MAX);
-        let segments = self.segments(namespace)?;
+        let mut written = 0;
         let mut bytes = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut bytes, line)?;
+        for (number, entry) in entries.iter().enumerate() {
+            if let Err(error) = serde_json::to_writer(&mut bytes, entry) {
+                return (written, Err(error.into()));
+            }
             bytes.push(b'\n');
-            if bytes.len() >= piece {
-                segments.append(&std::mem::take(&mut bytes))?;
+            if bytes.len() >= piece || number + 1 == entries.len() {
+                let appended =
+                    self.segments(namespace).and_then(|segments| segments.append(&std::mem::take(&mut bytes)));
+                match appended {
+                    Ok(()) => written = number + 1,
+                    failed => return (written, failed),
+                }
             }
         }
-        if bytes.is_empty() { Ok(()) } else { segments.append(&bytes) }
+        (written, Ok(()))
+    }
+
+    /// Writes what is left, and that there is no more: the next process then knows that nothing is missing.
+    fn end(&mut self) {
+        for (namespace, tenant) in std::mem::take(&mut self.tenants) {
+            self.write(&tenant);
+            let Position { boot, sequence } = tenant.position();
+            if self.missing.contains_key(&namespace) {
+                continue;
+            }
+            let end = Mark { time: micros(SystemTime::now()), boot, sequence, lines: 0, why: Why::End };
+            if let (_, Err(error)) = self.append(&namespace, &[Entry::Mark(end)]) {
+                tracing::debug!(error = &error as &dyn std::error::Error, "could not close a log");
+            }
+        }
     }
 
     /// The files of a namespace; those of others are closed where too many are open.
@@ -103,8 +159,8 @@ impl Writer {
             self.namespaces.values_mut().for_each(Segments::close);
         }
         match self.namespaces.entry(namespace.clone()) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => {
+            hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
+            hash_map::Entry::Vacant(new) => {
                 // A validated name: it can't lead out of the folder.
                 let folder = self.folder.join(namespace.as_str());
                 Ok(new.insert(Segments::open(folder, self.limits.namespace_bytes)?))
@@ -112,8 +168,14 @@ impl Writer {
         }
     }
 
-    /// Takes from whoever has most, so that nobody pays for another.
+    /// Removes what is too old, and takes from whoever has most, so that nobody pays for another.
     fn make_room(&mut self) -> io::Result<()> {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_OLD) {
+            self.looked = Some(Instant::now());
+            for segments in self.namespaces.values_mut() {
+                segments.forget_old(self.limits.max_age)?;
+            }
+        }
         while self.namespaces.values().map(Segments::bytes).sum::<u64>() > self.limits.total_bytes {
             let largest = self.namespaces.values_mut().max_by_key(|segments| segments.bytes());
             if !largest.map_or(Ok(false), Segments::remove_oldest)? {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use dunlin_proto::{
-    internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient},
+    internal::v1::{
+        LogPosition, ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient,
+    },
     v1::{LogLine, LogStream, ReadLogsRequest},
 };
 use tokio::time::timeout;
@@ -16,14 +18,22 @@ use crate::{
 };
 
 async fn read(cluster: &Cluster, query: ReadLogsRequest) -> Result<Streaming<ReadWorkerLogsResponse>, Status> {
+    ask(cluster, ReadWorkerLogsRequest { query: Some(query), ..ReadWorkerLogsRequest::default() }).await
+}
+
+async fn ask(cluster: &Cluster, question: ReadWorkerLogsRequest) -> Result<Streaming<ReadWorkerLogsResponse>, Status> {
     let channel = Endpoint::from_shared(format!("http://{}", cluster.address)).unwrap().connect().await.unwrap();
     let mut client = WorkerLogServiceClient::with_interceptor(channel, secret().attach());
-    Ok(client.read_worker_logs(ReadWorkerLogsRequest { query: Some(query) }).await?.into_inner())
+    Ok(client.read_worker_logs(question).await?.into_inner())
 }
 
 async fn next(lines: &mut Streaming<ReadWorkerLogsResponse>) -> Option<LogLine> {
-    let line = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap();
-    line.map(|line| line.line.unwrap())
+    loop {
+        let next = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap()?;
+        if next.line.is_some() {
+            return next.line;
+        }
+    }
 }
 
 /// All lines that are there, as soon as there are so many.
@@ -116,4 +126,32 @@ async fn a_question_that_makes_no_sense_is_refused() {
     ] {
         assert_eq!(read(&cluster, query).await.unwrap_err().code(), Code::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_it_was_also_after_a_restart() {
+    let mut cluster = Cluster::with_worker().await;
+    let talk = cluster.deploy("talk", guests::TALK).await;
+    let mut gateway = Gateway::connect(cluster.address).await;
+    for _ in 0..2 {
+        gateway.call(&talk, b"").await;
+    }
+    let all = lines(&cluster, 4, query("namespaces/shop")).await;
+    assert_eq!(all.iter().map(|line| line.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    for _ in 0..2 {
+        let after = Some(LogPosition { boot: all[1].boot, sequence: all[1].sequence });
+        let query = Some(ReadLogsRequest { lines: 1, ..query("namespaces/shop") });
+        let mut page = ask(&cluster, ReadWorkerLogsRequest { query, after, ..Default::default() }).await.unwrap();
+        let first = page.message().await.unwrap().unwrap();
+        assert_eq!((first.line.as_ref(), first.gap), (Some(&all[2]), None));
+        assert!(next(&mut page).await.is_none(), "a page has as many lines as were asked for");
+        cluster.stop_worker().await;
+        cluster.start_worker(|_| {}).await;
+    }
+    let wrong = ReadWorkerLogsRequest {
+        query: Some(query("namespaces/shop")),
+        invocations: vec!["no id".into()],
+        ..Default::default()
+    };
+    assert_eq!(ask(&cluster, wrong).await.unwrap_err().code(), Code::InvalidArgument);
 }

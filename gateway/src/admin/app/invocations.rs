@@ -24,17 +24,37 @@ impl App {
         who: &Principal,
         mut request: v1::ListInvocationsRequest,
     ) -> Result<v1::ListInvocationsResponse, ApiError> {
+        let Scope { namespace, .. } = name("parent", &request.parent)?;
+        Operation::ListInvocations.allow_in(who, &namespace)?;
+        // Before workers are asked for lines.
+        let _ = (Wanted::try_from(&request)?, page_size(request.page_size)?);
+        let (ids, silent) = self.invocations_saying(who, &mut request).await?;
+        let Some(ids) = ids else {
+            return Ok(v1::ListInvocationsResponse { unreachable: silent, ..Default::default() });
+        };
+        let mut found = self.invocations_among(request, ids).await?;
+        found.unreachable.extend(silent);
+        Ok(found)
+    }
+
+    /// Those among these ids; among all where there are none. Whoever asks may read the namespace.
+    pub(super) async fn invocations_among(
+        &self,
+        mut request: v1::ListInvocationsRequest,
+        ids: Vec<String>,
+    ) -> Result<v1::ListInvocationsResponse, ApiError> {
         let scope: Scope = name("parent", &request.parent)?;
-        Operation::ListInvocations.allow_in(who, &scope.namespace)?;
         let size = page_size(request.page_size)?;
-        let wanted = Wanted::try_from(&request)?;
+        let among = (!ids.is_empty()).then(|| ids.iter().filter_map(|id| id.parse().ok()).collect());
+        let mut wanted = Wanted::try_from(&request)?;
+        wanted.ids = among;
         request.page_size = i32::try_from(size).unwrap_or(100);
         let before: Option<InvocationId> =
             (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
         let own = self.context.records.matching(&scope, &wanted, before, size);
         let counted = self.context.records.refusal_counts(&scope, &wanted);
         let (mut others, unreachable) =
-            self.records_ask(ListRecordsRequest { query: Some(request), id: String::new() }).await;
+            self.records_ask(ListRecordsRequest { query: Some(request), ids, ..Default::default() }).await;
         let refusals = summed(counted, others.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refusals)));
         let (invocations, next_page_token) = merged(own, others, size);
         Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable, refusals })
@@ -59,7 +79,7 @@ impl App {
         if let Some(found) = own.into_iter().find(|found| found.name == request.name) {
             return Ok(v1::GetInvocationResponse { invocation: Some(found) });
         }
-        let question = ListRecordsRequest { query: Some(query), id: wanted.id.to_string() };
+        let question = ListRecordsRequest { query: Some(query), id: wanted.id.to_string(), ..Default::default() };
         let (answers, unreachable) = self.records_ask(question).await;
         let mut found = answers.into_iter().flat_map(|answer| answer.invocations);
         // What another gateway says is used only where it is about what was asked.

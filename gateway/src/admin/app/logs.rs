@@ -1,19 +1,31 @@
 //! Log lines of all workers as one stream in the order of time. Lines lie on the worker that wrote them, so every known
 //! worker is asked, and whoever does not answer is named.
 //!
-//! The order is kept by `logs/merge.rs`; reading one worker is `logs/reader.rs`.
+//! The order is kept by `logs/merge.rs`, the place where to go on by `logs/cursor.rs`; reading one worker is `logs/reader.rs`.
 
+mod cursor;
 mod merge;
 mod reader;
+mod records;
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 
-use dunlin_proto::{ApiError, names::Scope, v1};
-use futures::Stream;
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    internal::v1::{LogPosition, ReadWorkerLogsRequest},
+    names::Scope,
+    v1,
+};
+use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use self::{
-    merge::Merge,
+    cursor::Cursor,
+    merge::{Keep, Merge},
     reader::{Event, Reader},
 };
 use super::{App, ask, name, on_behalf};
@@ -39,8 +51,13 @@ impl App {
         let Scope { namespace, .. } = name("parent", &request.parent)?;
         Operation::ReadLogs.allow_in(who, &namespace)?;
         let request = checked(request)?;
+        let begin = Begin::of(&request, SystemTime::now())?;
+        let (invocations, silent) = self.invocations_with_status(&request).await?;
+        let silent = silent.into_iter().map(unreachable).map(Ok);
+        let Some(invocations) = invocations else { return Ok(Box::pin(futures::stream::iter(silent))) };
         let workers = self.workers_known(who).await?;
-        Ok(Box::pin(self.clone().log_stream(who.clone(), request, workers)))
+        let lines = self.clone().log_stream(who.clone(), Asked { request, invocations }, begin, workers);
+        Ok(Box::pin(futures::stream::iter(silent).chain(lines)))
     }
 
     /// The workers that may hold lines: name and address. Without the scheduler, those that are placed.
@@ -65,32 +82,40 @@ impl App {
         }
     }
 
-    /// First what the workers have, then, for a follower, what comes. Dropping the stream ends every reader.
+    /// First what the workers have, then, for a follower, what comes until its token expires. Dropping the stream ends every
+    /// reader.
     fn log_stream(
         self,
         who: Principal,
-        request: v1::ReadLogsRequest,
+        asked: Asked,
+        begin: Begin,
         workers: BTreeMap<String, String>,
     ) -> impl Stream<Item = Result<v1::ReadLogsResponse, ApiError>> + Send {
         async_stream::stream! {
+            let expiry = tokio::time::sleep(who.expires.duration_since(SystemTime::now()).unwrap_or_default());
+            tokio::pin!(expiry);
             let (send, mut events) = mpsc::channel(WAITING);
-            let mut readers = Readers { app: &self, request: &request, send, tasks: JoinSet::new(), open: BTreeMap::new() };
-            workers.into_iter().for_each(|(worker, address)| readers.open(worker, &address));
-            let mut merge = Merge::new(request.lines as usize);
+            let mut merge = Merge::new(begin.keep, begin.cursor.clone());
+            let mut readers = Readers::new(&self, &asked, begin, send);
+            readers.open_all(workers);
             let until = Instant::now() + HISTORY;
-            while readers.are_behind() {
+            while readers.are_behind() && !merge.is_full() {
                 let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await else { break };
                 readers.note(&event);
                 merge.push(event);
             }
-            readers.behind().into_iter().for_each(|worker| merge.push(Event::Unreachable(worker)));
+            if Instant::now() >= until {
+                readers.silent().into_iter().for_each(|worker| merge.push(Event::Unreachable(worker)));
+            }
             for response in merge.flush() {
                 yield Ok(response);
             }
-            if !request.follow {
+            yield Ok(merge.place());
+            if !asked.request.follow {
                 return;
             }
             merge.unbound();
+            readers.is_late = true;
             let mut look = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
             let mut settle = tokio::time::interval(REORDER);
             settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,60 +129,138 @@ impl App {
                         yield Ok(response);
                     },
                     _ = look.tick() => if let Ok(workers) = self.workers_known(&who).await {
-                        workers.into_iter().for_each(|(worker, address)| readers.open(worker, &address));
+                        readers.open_all(workers);
                     },
+                    // Whoever follows goes on at another gateway, or at the next start of this one.
+                    () = self.context.shutdown.begun() => return,
+                    () = &mut expiry => {
+                        yield Err(expired());
+                        return;
+                    }
                 }
             }
         }
     }
 }
 
+/// What every worker is asked.
+#[derive(Debug)]
+struct Asked {
+    request: v1::ReadLogsRequest,
+    /// Only lines of these; empty for all.
+    invocations: Vec<String>,
+}
+
+/// Says who did not answer.
+fn unreachable(process: String) -> v1::ReadLogsResponse {
+    let event = Some(v1::read_logs_response::Event::UnreachableWorker(process));
+    v1::ReadLogsResponse { event, cursor: String::new() }
+}
+
+/// What a follower hears whose token was good when it came.
+fn expired() -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, "the token expired while the log was read")
+        .hint("sign in again and go on with the last cursor")
+}
+
+/// Where a stream begins.
+#[derive(Debug)]
+struct Begin {
+    cursor: Cursor,
+    keep: Keep,
+    /// Whether it goes on from a cursor.
+    resumes: bool,
+}
+
+impl Begin {
+    fn of(request: &v1::ReadLogsRequest, now: SystemTime) -> Result<Self, ApiError> {
+        let lines = request.lines as usize;
+        if request.cursor.is_empty() {
+            let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let cursor = Cursor::new(u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
+            return Ok(Self { cursor, keep: Keep::Last(lines), resumes: false });
+        }
+        let keep = if request.follow { Keep::All } else { Keep::First(lines) };
+        Ok(Self { cursor: Cursor::parse(&request.cursor)?, keep, resumes: true })
+    }
+}
+
 /// The readers of one stream.
 struct Readers<'a> {
     app: &'a App,
-    request: &'a v1::ReadLogsRequest,
+    asked: &'a Asked,
+    /// Where the stream began.
+    begin: Begin,
+    /// What there was has been handed out: whoever comes now is read from the stream's beginning on.
+    is_late: bool,
     send: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
-    /// By worker: whether it is being read and has brought what it had, and the time of its last line.
     open: BTreeMap<String, State>,
 }
 
+/// A worker that is or was read.
 #[derive(Debug, Default)]
 struct State {
     reading: bool,
+    /// It has brought what it had, or is not waited for.
     caught_up: bool,
-    last: Option<prost_types::Timestamp>,
+    /// That it does not answer has been said, and it has not answered since.
+    is_away: bool,
+    place: Option<LogPosition>,
 }
 
-impl Readers<'_> {
-    /// Reads a worker that is not being read, from after its last line on.
+impl<'a> Readers<'a> {
+    fn new(app: &'a App, asked: &'a Asked, begin: Begin, send: mpsc::Sender<Event>) -> Self {
+        Self { app, asked, begin, is_late: false, send, tasks: JoinSet::new(), open: BTreeMap::new() }
+    }
+
+    /// Reads the workers that are asked for and not being read.
+    fn open_all(&mut self, workers: BTreeMap<String, String>) {
+        let wanted = &self.asked.request.worker;
+        let wanted = workers.into_iter().filter(|(worker, _)| wanted.is_empty() || wanted == worker);
+        wanted.for_each(|(worker, address)| self.open(worker, &address));
+    }
+
     fn open(&mut self, worker: String, address: &str) {
-        let first_time = self.open.is_empty() || !self.open.contains_key(&worker);
         let state = self.open.entry(worker.clone()).or_default();
-        if state.reading {
+        if std::mem::replace(&mut state.reading, true) {
             return;
         }
-        state.reading = true;
-        let mut request = self.request.clone();
-        if let Some(last) = state.last {
-            request.since = Some(after(last));
+        let known = state.place.or_else(|| self.begin.cursor.place(&worker));
+        let mut request = self.asked.request.clone();
+        request.cursor.clear();
+        let after = known.or((self.begin.resumes || self.is_late).then(LogPosition::default));
+        if known.is_some() {
+            request.since = None;
+        } else if after.is_some() {
+            let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(self.begin.cursor.since()));
+            request.since = since.map(prost_types::Timestamp::from);
         }
         let client = self.app.context.workers.logs(&worker, address);
-        let reader = Reader { worker, request, report_failure: first_time, send: self.send.clone() };
+        let invocations = self.asked.invocations.clone();
+        let question = ReadWorkerLogsRequest { query: Some(request), after, invocations };
+        let reader = Reader { worker, question, report_failure: !state.is_away, send: self.send.clone() };
         self.tasks.spawn(reader.run(client));
     }
 
     /// Learns from what a reader sent.
     fn note(&mut self, event: &Event) {
+        let mut heard = |worker: &String, boot, sequence| {
+            let state = self.open.entry(worker.clone()).or_default();
+            state.is_away = false;
+            state.place = Some(LogPosition { boot, sequence });
+        };
         match event {
-            Event::Line(line) => {
-                let state = self.open.entry(line.worker.clone()).or_default();
-                state.last = line.time.or(state.last);
+            Event::Line(line) => heard(&line.worker, line.boot, line.sequence),
+            Event::Gap(gap) => heard(&gap.worker, gap.boot, gap.sequence),
+            Event::Position(worker, place) => {
+                heard(worker, place.boot, place.sequence);
+                self.open.entry(worker.clone()).or_default().caught_up = true;
             }
-            Event::CaughtUp(worker) => self.open.entry(worker.clone()).or_default().caught_up = true,
             Event::Unreachable(worker) | Event::Ended(worker) => {
                 let state = self.open.entry(worker.clone()).or_default();
                 (state.reading, state.caught_up) = (false, true);
+                state.is_away |= matches!(event, Event::Unreachable(_));
             }
         }
         while self.tasks.try_join_next().is_some() {}
@@ -168,23 +271,17 @@ impl Readers<'_> {
         self.open.values().any(|state| !state.caught_up)
     }
 
-    /// Those workers, which are not waited for any more.
-    fn behind(&mut self) -> Vec<String> {
-        let behind = self.open.iter_mut().filter(|(_, state)| !state.caught_up);
-        behind
+    /// Those workers, as far as something of theirs is missing: a follower gets what they are still sending.
+    fn silent(&mut self) -> Vec<String> {
+        let follow = self.asked.request.follow;
+        let silent = self.open.iter_mut().filter(|(_, state)| !state.caught_up && !(follow && state.place.is_some()));
+        silent
             .map(|(worker, state)| {
-                state.caught_up = true;
+                state.is_away = true;
                 worker.clone()
             })
             .collect()
     }
-}
-
-/// The first moment after another.
-fn after(time: prost_types::Timestamp) -> prost_types::Timestamp {
-    let mut next = prost_types::Timestamp { seconds: time.seconds, nanos: time.nanos.saturating_add(1) };
-    next.normalize();
-    next
 }
 
 /// Fills in the default of `lines` and refuses what is out of range.
@@ -196,6 +293,9 @@ fn checked(mut request: v1::ReadLogsRequest) -> Result<v1::ReadLogsRequest, ApiE
     }
     if request.search.len() > MAX_SEARCH {
         return Err(ApiError::invalid("search", format!("search may have {MAX_SEARCH} bytes at most")));
+    }
+    if request.worker.len() > 128 {
+        return Err(ApiError::invalid("worker", "worker may have 128 bytes at most"));
     }
     if request.request_id.len() > 128 {
         return Err(ApiError::invalid("request_id", "request_id may have 128 bytes at most"));
@@ -215,8 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_comes_back_misses_and_repeats_nothing() {
-        let last = prost_types::Timestamp { seconds: 7, nanos: 999_999_999 };
-        assert_eq!(after(last), prost_types::Timestamp { seconds: 8, nanos: 0 });
+    fn a_stream_begins_with_the_last_lines_or_goes_on() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(7);
+        let fresh = v1::ReadLogsRequest { lines: 5, ..Default::default() };
+        let begin = Begin::of(&fresh, at).unwrap();
+        assert!(matches!((begin.keep, begin.resumes, begin.cursor.since()), (Keep::Last(5), false, 7)));
+        let page = v1::ReadLogsRequest { cursor: begin.cursor.text(), ..fresh };
+        assert!(matches!(Begin::of(&page, at).unwrap(), Begin { keep: Keep::First(5), resumes: true, .. }));
+        let follow = v1::ReadLogsRequest { follow: true, ..page };
+        assert!(matches!(Begin::of(&follow, at).unwrap(), Begin { keep: Keep::All, resumes: true, .. }));
+        let wrong = v1::ReadLogsRequest { cursor: "here".to_owned(), ..follow };
+        assert_eq!(Begin::of(&wrong, at).unwrap_err().field.as_deref(), Some("cursor"));
     }
 }

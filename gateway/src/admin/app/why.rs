@@ -92,7 +92,7 @@ impl App {
         let size = usize::try_from(query.page_size).unwrap_or_default();
         let mut found = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, size);
         let (others, unreachable) =
-            self.records_ask(ListRecordsRequest { query: Some(query), id: String::new() }).await;
+            self.records_ask(ListRecordsRequest { query: Some(query), ..Default::default() }).await;
         // What another gateway says is used only where it is about the namespace that was asked for.
         let here = format!("{}/", NamespaceRef { namespace: scope.namespace });
         found.extend(others.into_iter().flat_map(|answer| answer.invocations).filter(|i| i.name.starts_with(&here)));
@@ -138,7 +138,7 @@ impl App {
             match response.event {
                 Some(Event::Line(line)) if line.invocation == id => lines.push(line),
                 Some(Event::UnreachableWorker(worker)) => unreachable.push(worker),
-                Some(Event::Line(_)) | None => {}
+                Some(Event::Line(_) | Event::Gap(_)) | None => {}
             }
         }
         Ok(lines)

@@ -19,7 +19,9 @@ use crate::admin::{
     app::App,
     fault::Fault,
     model::{Explanation, Invocation, InvocationList},
-    params::{FunctionIds, InvocationIds, Named, NamespaceIds, Query, RequestIds, RequestName, page_size, visible},
+    params::{
+        FunctionIds, InvocationIds, Named, NamespaceIds, Query, RequestIds, RequestName, at_most, page_size, visible,
+    },
     session::Caller,
 };
 
@@ -61,6 +63,9 @@ pub(super) struct Filter {
     /// Only those that were refused before any function ran, and how many there were.
     #[param(default = false)]
     refused: Option<bool>,
+    /// Only those that wrote a line which contains this text, upper and lower case told apart: of the newest 1,000 such lines.
+    #[param(max_length = 256)]
+    search: Option<String>,
 }
 
 async fn list(app: &App, who: &Caller, parent: String, filter: Filter) -> Result<InvocationList, Fault> {
@@ -79,12 +84,13 @@ async fn list(app: &App, who: &Caller, parent: String, filter: Filter) -> Result
         min_duration: filter.min_duration_ms.map(|millis| to_wire_duration(Duration::from_millis(millis.into()))),
         key: key(filter.key)?,
         refused: filter.refused.unwrap_or_default(),
+        search: at_most("search", filter.search, 256)?,
     };
     Ok(app.invocation_list(&who.0, request).await?.into())
 }
 
 /// A version's number for a message; 0 was sent and is none.
-fn version(number: Option<u32>) -> Result<u32, ApiError> {
+pub(super) fn version(number: Option<u32>) -> Result<u32, ApiError> {
     match number {
         Some(0) => Err(ApiError::invalid("version", "version is 0 but versions count from 1")),
         number => Ok(number.unwrap_or_default()),

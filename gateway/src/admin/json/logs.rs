@@ -1,7 +1,7 @@
 //! Logs as JSON: what there is as a list, what comes as Server-Sent Events.
 //!
-//! An event `line` carries a line as in the list, `unreachable` the name of a worker that did not answer, and `failed`
-//! an error after which nothing follows.
+//! An event `line` carries a line as in the list, `gap` says that lines are missing, `unreachable` has the name of a worker that
+//! did not answer, and `failed` an error after which nothing follows. The id of an event is the cursor that goes on after it.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -20,11 +20,11 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, doc::Refused};
+use super::{Answer, doc::Refused, invocations::version};
 use crate::admin::{
     app::App,
     fault::Fault,
-    model::{LogLine, LogList, Time},
+    model::{LogGap, LogLine, LogList, Time},
     params::{FunctionIds, Named, NamespaceIds, Query, at_most, visible},
     session::Caller,
 };
@@ -46,6 +46,19 @@ pub(super) struct Filter {
     /// Only lines that contain this text.
     #[param(max_length = 256)]
     search: Option<String>,
+    /// Only lines of this version.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32)]
+    version: Option<u32>,
+    /// Only lines of calls with this status, such as `404`, or of this class, such as `5xx`, as far as they are recorded. Can't be
+    /// followed.
+    #[param(pattern = "^([1-5][0-9][0-9]|[1-5]xx|0)$", example = "5xx")]
+    status: Option<String>,
+    /// Only lines that this worker wrote.
+    #[param(max_length = 128, pattern = "^[!-~]*$")]
+    worker: Option<String>,
+    /// Goes on after the answer that this was the `cursor` of: `lines` is then how many come at the most, the oldest first.
+    #[param(max_length = 262_144, pattern = "^[A-Za-z0-9_-]*$")]
+    cursor: Option<String>,
 }
 
 impl Filter {
@@ -61,6 +74,10 @@ impl Filter {
             lines: self.lines.unwrap_or_default().into(),
             request_id: visible("request_id", self.request_id)?,
             search: at_most("search", self.search, 256)?,
+            version: version(self.version)?,
+            worker: visible("worker", self.worker)?,
+            status: visible("status", self.status)?,
+            cursor: self.cursor.unwrap_or_default(),
         })
     }
 }
@@ -80,8 +97,12 @@ pub(in crate::admin) async fn collect(
     let mut events = app.log_read(&who.0, request).await?;
     let mut list = LogList::default();
     while let Some(response) = events.try_next().await? {
+        if !response.cursor.is_empty() {
+            list.cursor = response.cursor;
+        }
         match response.event {
             Some(read_logs_response::Event::Line(line)) => list.lines.push(line.into()),
+            Some(read_logs_response::Event::Gap(gap)) => list.gaps.push(LogGap::new(gap, list.lines.len())),
             Some(read_logs_response::Event::UnreachableWorker(worker)) => list.unreachable.push(worker),
             None => {}
         }
@@ -131,18 +152,13 @@ async fn follow(
     headers: &HeaderMap,
     mut request: v1::ReadLogsRequest,
 ) -> Result<Events, Fault> {
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<Time>().ok());
-    if let Some(last) = last {
-        request.since = Some(last.after().into());
+    // A browser that connects again says what it had last.
+    if let Some(last) = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty()) {
+        last.clone_into(&mut request.cursor);
     }
     let events = app.log_read(&who.0, request).await?;
     let ended = app.context().shutdown.clone();
-    let expires = who.0.expires;
-    // A stream outlives neither the gateway nor the token that opened it.
-    let left = expires.duration_since(std::time::SystemTime::now()).unwrap_or_default();
-    let until = async move {
-        tokio::select! { () = ended.begun() => {}, () = tokio::time::sleep(left) => {} }
-    };
+    let until = async move { ended.begun().await };
     let events = written(events).take_until(Box::pin(until)).boxed();
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
@@ -151,21 +167,23 @@ fn written(
     events: impl Stream<Item = Result<v1::ReadLogsResponse, ApiError>>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     events.filter_map(|event| async move {
-        let event = match event {
-            Ok(v1::ReadLogsResponse { event: Some(read_logs_response::Event::Line(line)) }) => {
-                let line = LogLine::from(line);
-                // A browser that connects again says which line it had last.
-                let id = line.time.map(Time::rfc3339_nanos).unwrap_or_default();
-                Event::default().event("line").id(id).json_data(line).ok()?
-            }
-            Ok(v1::ReadLogsResponse { event: Some(read_logs_response::Event::UnreachableWorker(worker)) }) => {
-                Event::default().event("unreachable").json_data(worker).ok()?
-            }
-            Ok(v1::ReadLogsResponse { event: None }) => return None,
-            Err(error) => Event::default().event("failed").json_data(error.message).ok()?,
+        let (event, cursor) = match event {
+            Ok(v1::ReadLogsResponse { event: None, .. }) => return None,
+            Ok(v1::ReadLogsResponse { event: Some(event), cursor }) => (told(event)?, cursor),
+            Err(error) => (Event::default().event("failed").json_data(error.message).ok()?, String::new()),
         };
-        Some(Ok(event))
+        Some(Ok(if cursor.is_empty() { event } else { event.id(cursor) }))
     })
+}
+
+fn told(event: read_logs_response::Event) -> Option<Event> {
+    let named = |name| Event::default().event(name);
+    match event {
+        read_logs_response::Event::Line(line) => named("line").json_data(LogLine::from(line)),
+        read_logs_response::Event::Gap(gap) => named("gap").json_data(LogGap::new(gap, 0)),
+        read_logs_response::Event::UnreachableWorker(worker) => named("unreachable").json_data(worker),
+    }
+    .ok()
 }
 
 /// Follows the log of a namespace.

@@ -1,6 +1,6 @@
 //! What became of calls, and what guests wrote meanwhile, as administration shows them.
 
-use dunlin_proto::v1;
+use dunlin_proto::{log, v1};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -283,6 +283,18 @@ pub(crate) struct LogLine {
     pub(crate) worker: String,
     /// Bytes of this invocation's output dropped before this line, over its limit.
     pub(crate) dropped_bytes: u64,
+    /// The start of the worker's log in which it was written.
+    pub(crate) boot: u64,
+    /// Its number among the lines of its namespace on the worker since then.
+    pub(crate) sequence: u64,
+    /// What it says where its text is a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub(crate) fields: Option<serde_json::Map<String, serde_json::Value>>,
+    /// How serious it is, where its fields say so: `level`, `severity`, `lvl` or `levelname`, in lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) level: Option<String>,
 }
 
 impl From<v1::LogLine> for LogLine {
@@ -292,7 +304,12 @@ impl From<v1::LogLine> for LogLine {
             v1::LogStream::Stdout => LogStream::Stdout,
             v1::LogStream::Stderr => LogStream::Stderr,
         };
+        let fields = log::fields(&wire.text);
         Self {
+            boot: wire.boot,
+            sequence: wire.sequence,
+            level: fields.as_ref().and_then(log::level),
+            fields,
             time: wire.time.map(Time::from),
             function: id_in(&wire.function, "functions").to_owned(),
             version: wire.version,
@@ -312,6 +329,48 @@ pub(crate) struct LogList {
     pub(crate) lines: Vec<LogLine>,
     /// Workers that did not answer, whose lines are missing here.
     pub(crate) unreachable: Vec<String>,
+    /// Where lines are missing.
+    pub(crate) gaps: Vec<LogGap>,
+    /// Goes on after these lines, as `cursor` of the next question. Empty where nothing is known to go on from.
+    pub(crate) cursor: String,
+}
+
+/// Lines of the namespace that are missing. They may be of any function, and need not match the filters.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct LogGap {
+    /// In a list: it stands before the line with this index, counted from 0.
+    pub(crate) before: usize,
+    /// About when.
+    pub(crate) time: Option<Time>,
+    /// The worker.
+    pub(crate) worker: String,
+    /// How many; 0 where that is not known.
+    pub(crate) lines: u64,
+    /// `rate`: faster than the namespace may write; `disk`: could not be written; `restart`: the worker ended without closing
+    /// its log, and its last 100 milliseconds may be missing; `removed`: to make room, before they were read.
+    pub(crate) reason: &'static str,
+    /// The same for people.
+    pub(crate) text: String,
+    /// The start of the worker's log that the last of them belongs to.
+    pub(crate) boot: u64,
+    /// The number of the last of them.
+    pub(crate) sequence: u64,
+}
+
+impl LogGap {
+    /// A gap before the line with this index.
+    pub(crate) fn new(wire: v1::LogGap, before: usize) -> Self {
+        Self {
+            before,
+            reason: log::reason(&wire),
+            text: log::missing(&wire),
+            time: wire.time.map(Time::from),
+            worker: wire.worker,
+            lines: wire.lines,
+            boot: wire.boot,
+            sequence: wire.sequence,
+        }
+    }
 }
 
 #[cfg(test)]

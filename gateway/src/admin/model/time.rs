@@ -36,16 +36,6 @@ impl Time {
         humantime::format_rfc3339_micros(self.0).to_string()
     }
 
-    /// As `2026-11-23T16:00:35.123456789Z`.
-    pub(crate) fn rfc3339_nanos(self) -> String {
-        humantime::format_rfc3339_nanos(self.0).to_string()
-    }
-
-    /// The first moment after it.
-    pub(crate) fn after(self) -> Self {
-        Self(self.0 + Duration::from_nanos(1))
-    }
-
     /// As `2026-11-23 16:00:35.123 UTC`, for people.
     pub(crate) fn for_people(self) -> String {
         let text = self.rfc3339();

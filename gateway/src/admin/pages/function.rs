@@ -189,7 +189,7 @@ pub(super) async fn page(
         versions: versions.versions.into_iter().map(|version| VersionRow::new(version, &function, now)).collect(),
         unreachable: calls.unreachable,
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
-        lines: LineRow::all(name.namespace.as_str(), lines.lines),
+        lines: LineRow::of(name.namespace.as_str(), lines),
         description: function.description,
         etag: function.etag,
     })

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use dunlin_proto::{
+    ApiError,
     ids::{FunctionName, Namespace},
     names::{FunctionRef, NamespaceRef},
     v1,
@@ -28,6 +29,17 @@ use crate::admin::{
 pub(super) struct Filter {
     search: String,
     request_id: String,
+    /// A number; empty for all.
+    version: String,
+    worker: String,
+    /// Such as `5xx`; such lines are shown and not followed.
+    status: String,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        [&self.search, &self.request_id, &self.version, &self.worker, &self.status].into_iter().all(String::is_empty)
+    }
 }
 
 #[derive(Debug, Template)]
@@ -39,8 +51,7 @@ struct LogPage {
     base: String,
     /// Where new lines come from.
     stream: String,
-    search: String,
-    request_id: String,
+    filter: Filter,
     unreachable: Vec<String>,
     lines: Vec<LineRow>,
 }
@@ -70,42 +81,51 @@ async fn page(
     Visitor(who): Visitor,
     namespace: Namespace,
     function: Option<FunctionName>,
-    Filter { search, request_id }: Filter,
+    mut filter: Filter,
 ) -> Page {
     let parent = match &function {
         None => format!("namespaces/{namespace}"),
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),
     };
-    let (base, request_id) = (format!("/{parent}/logs"), request_id.trim().to_owned());
+    for field in [&mut filter.request_id, &mut filter.version, &mut filter.worker, &mut filter.status] {
+        *field = field.trim().to_owned();
+    }
+    let version = Some(&filter.version).filter(|text| !text.is_empty()).map(|text| text.parse());
+    let version =
+        version.transpose().map_err(|_| ApiError::invalid("version", "version must be a number, such as 3"))?;
     let request = v1::ReadLogsRequest {
         parent: parent.clone(),
         lines: 200,
-        search: search.clone(),
-        request_id: request_id.clone(),
+        search: filter.search.clone(),
+        request_id: filter.request_id.clone(),
+        version: version.unwrap_or_default(),
+        worker: filter.worker.clone(),
+        status: filter.status.clone(),
         ..Default::default()
     };
     let list = collect_logs(app, &Caller(who.clone()), request).await?;
-    let last = list.lines.last().and_then(|line| line.time);
     render(&LogPage {
         shell: Shell::new(app, &who, Some(&namespace), Section::Log).await,
         function: function.map(String::from),
-        base,
-        stream: stream(&parent, &search, &request_id, last),
-        search,
-        request_id,
-        unreachable: list.unreachable,
-        lines: LineRow::all(namespace.as_str(), list.lines),
+        base: format!("/{parent}/logs"),
+        stream: stream(&parent, &filter, &list.cursor),
+        filter,
+        unreachable: list.unreachable.clone(),
+        lines: LineRow::of(namespace.as_str(), list),
         namespace: namespace.to_string(),
     })
 }
 
-/// The address of the lines that follow the last one shown.
-fn stream(parent: &str, search: &str, request_id: &str, last: Option<crate::admin::model::Time>) -> String {
-    let mut address = format!("/api/v1/{parent}/logs/stream?lines=1000");
-    if let Some(last) = last {
-        address.push_str(&format!("&since={}", escaped(&last.after().rfc3339_nanos())));
+/// The address of what follows the last line shown; empty where nothing does.
+fn stream(parent: &str, filter: &Filter, cursor: &str) -> String {
+    if !filter.status.is_empty() {
+        return String::new();
     }
-    for (name, value) in [("search", search), ("request_id", request_id)] {
+    let mut address = format!("/api/v1/{parent}/logs/stream?lines=1000");
+    let Filter { search, request_id, version, worker, .. } = filter;
+    let values =
+        [("cursor", cursor), ("search", search), ("request_id", request_id), ("version", version), ("worker", worker)];
+    for (name, value) in values {
         if !value.is_empty() {
             address.push_str(&format!("&{name}={}", escaped(value)));
         }

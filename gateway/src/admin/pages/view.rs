@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::format::{self, When};
-use crate::admin::model::{Function, Invocation, LogLine, LogStream, WorkerState};
+use crate::admin::model::{Function, Invocation, LogLine, LogList, LogStream, WorkerState};
 
 /// A state in words; the class only colours them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl InvocationRow {
 }
 
 /// A log line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LineRow {
     pub(super) iso: String,
     pub(super) absolute: String,
@@ -129,6 +129,8 @@ pub(super) struct LineRow {
     /// The invocation's page; empty where a line names none.
     pub(super) href: String,
     pub(super) dropped: u64,
+    /// That lines are missing; then all else but the time is empty.
+    pub(super) gap: String,
 }
 
 impl LineRow {
@@ -151,12 +153,23 @@ impl LineRow {
             invocation: line.invocation,
             href,
             dropped: line.dropped_bytes,
+            gap: String::new(),
         }
     }
 
     /// Lines of a namespace.
     pub(super) fn all(namespace: &str, lines: Vec<LogLine>) -> Vec<Self> {
         lines.into_iter().map(|line| Self::new(namespace, line)).collect()
+    }
+
+    /// Lines of a namespace, and what is missing of them, where it is missing.
+    pub(super) fn of(namespace: &str, LogList { lines, gaps, .. }: LogList) -> Vec<Self> {
+        let mut rows = Self::all(namespace, lines);
+        for gap in gaps.into_iter().rev() {
+            let row = Self { gap: gap.text, ..Self::default() };
+            rows.insert(gap.before.min(rows.len()), row);
+        }
+        rows
     }
 }
 

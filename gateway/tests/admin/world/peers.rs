@@ -36,7 +36,7 @@ pub(crate) fn line(seconds: u64, text: &str) -> v1::LogLine {
         stream: v1::LogStream::Stdout.into(),
         text: text.to_owned(),
         worker: "worker-1".to_owned(),
-        dropped_bytes: 0,
+        ..Default::default()
     }
 }
 
@@ -52,8 +52,9 @@ impl Default for Peers {
             v1::LogLine { dropped_bytes: 4_096, ..line(12, "order 7303: 1 item, 9.90 EUR") },
             line(11, "order 7303: paid"),
         ];
+        let number = |(number, line)| v1::LogLine { boot: 1, sequence: number, ..line };
         Self {
-            lines: Arc::new(Mutex::new(lines)),
+            lines: Arc::new(Mutex::new((1..).zip(lines).map(number).collect())),
             records: Arc::new(Mutex::new((0..300).map(record).collect())),
             news: broadcast::channel(64).0,
         }
@@ -127,7 +128,9 @@ impl Peers {
 
     /// A guest writes a line.
     pub(crate) fn write(&self, line: v1::LogLine) {
-        self.lines.lock().unwrap().push(line.clone());
+        let mut lines = self.lines.lock().unwrap();
+        let line = v1::LogLine { boot: 1, sequence: lines.len() as u64 + 1, ..line };
+        lines.push(line.clone());
         let _ = self.news.send(line);
     }
 }
@@ -150,19 +153,32 @@ impl WorkerLogService for Peers {
         &self,
         request: Request<internal::ReadWorkerLogsRequest>,
     ) -> Result<Response<Self::ReadWorkerLogsStream>, Status> {
-        let query = request.into_inner().query.unwrap();
+        let internal::ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
+        let query = query.unwrap();
         let mut lines = self.lines.lock().unwrap().clone();
         let news = self.news.subscribe();
-        lines.retain(|line| wanted(&query, line));
-        let old = stream::iter(lines.split_off(lines.len().saturating_sub(query.lines as usize)));
+        let last = internal::LogPosition { boot: 1, sequence: lines.len() as u64 };
+        lines.retain(|line| {
+            wanted(&query, line)
+                && (invocations.is_empty() || invocations.contains(&line.invocation))
+                && after.is_none_or(|after| (line.boot, line.sequence) > (after.boot, after.sequence))
+        });
+        let cut = if after.is_none() { lines.len().saturating_sub(query.lines as usize) } else { 0 };
+        let old = lines.split_off(cut).into_iter().map(of_line);
+        let position = internal::ReadWorkerLogsResponse { position: Some(last), ..Default::default() };
+        let old = stream::iter(old.chain([position]));
         let follow = query.follow;
         let new = tokio_stream::wrappers::BroadcastStream::new(news).filter_map(move |line| {
-            let line = line.ok().filter(|line| wanted(&query, line));
+            let line = line.ok().filter(|line| wanted(&query, line)).map(of_line);
             async move { line }
         });
-        let lines = if follow { old.chain(new).boxed() } else { old.boxed() };
-        Ok(Response::new(lines.map(|line| Ok(internal::ReadWorkerLogsResponse { line: Some(line) })).boxed()))
+        let responses = if follow { old.chain(new).boxed() } else { old.boxed() };
+        Ok(Response::new(responses.map(Ok).boxed()))
     }
+}
+
+fn of_line(line: v1::LogLine) -> internal::ReadWorkerLogsResponse {
+    internal::ReadWorkerLogsResponse { line: Some(line), ..Default::default() }
 }
 
 #[tonic::async_trait]
@@ -171,13 +187,14 @@ impl InvocationRecordService for Peers {
         &self,
         request: Request<internal::ListRecordsRequest>,
     ) -> Result<Response<internal::ListRecordsResponse>, Status> {
-        let internal::ListRecordsRequest { query, id } = request.into_inner();
+        let internal::ListRecordsRequest { query, id, ids } = request.into_inner();
         let query = query.unwrap();
         let size = if id.is_empty() { query.page_size as usize } else { usize::MAX };
         let of = |record: &&v1::Invocation| {
             let own = record.name.rsplit('/').next().unwrap();
             record.name.starts_with(&format!("{}/", query.parent))
                 && (id.is_empty() || own == id)
+                && (ids.is_empty() || ids.iter().any(|id| id == own))
                 && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
                 && !query.refused
                 && (!query.failed_only || record.outcome != "ok")
