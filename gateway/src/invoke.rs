@@ -298,7 +298,7 @@ impl Functions {
         if answer.is_some() {
             passing.id = InvocationId::new();
         }
-        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.traces)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
         sight.passed_on = true;
