@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -16,7 +17,7 @@ from test_up import Up, curl_lines
 
 SERVER, ERROR = 2, 2
 SECRET = "Bearer collectors-own-secret"
-SLOW = "300ms"
+SLOW = "1s"
 
 
 def plain(value):
@@ -141,6 +142,12 @@ def sent_on(collector, name):
         return False
 
 
+def slowly():
+    yield b"first"
+    time.sleep(1.3)
+    yield b"last"
+
+
 def metric(cluster, name):
     page = cluster.rest().get("/metrics").text
     return float(re.search(rf"^{name} (\S+)$", page, re.M).group(1))
@@ -207,7 +214,13 @@ def test_failed_and_slow_calls_are_traced_although_nobody_asked(untraced, collec
     answer, name, _ = call(untraced, path)
     assert answer.status_code == 504, answer.text
     root = next(span for span in collector.trace(name) if span.kind == SERVER)
-    assert root.end - root.start >= 300_000_000 and root.status.code == ERROR
+    assert root.end - root.start >= 300_000_000 and root.attributes["error.type"] == "deadline_exceeded"
+    path = deployed(untraced, guests.ECHO)
+    with untraced.http() as client:
+        answer = client.post(path, content=slowly())
+    assert answer.status_code == 200
+    root = next(span for span in collector.trace(answer.headers["dunlin-request-id"]) if span.kind == SERVER)
+    assert root.end - root.start >= 1_000_000_000 and root.status.code == 0
 
 
 def test_a_collector_that_is_away_costs_spans_and_no_calls(all_traced, collector):

@@ -32,18 +32,23 @@ pub(super) fn parent(headers: &HeaderMap, random: (u128, u64)) -> Trace {
 }
 
 impl Trace {
-    /// Makes the gateway a part of the trace, where it traces anything: its span is what the function has as its parent.
+    /// Makes the gateway a part of the trace, where it traces anything: its span is what the function has as its parent. `span` is
+    /// what a new trace was made with.
     pub(super) fn joined(&mut self, traces: &Traces, namespace: &Namespace, span: u64) -> Traced {
         if !traces.is_on() {
             return Traced::default();
         }
         let (parent, flags) = if self.inherited { last_parts(&self.parent) } else { (0, 0) };
-        let flag = self.inherited.then_some(flags & SAMPLED != 0);
-        let sampled = traces.takes(namespace, self.id, flag);
-        // What a caller said of its trace stays said, also to the function; it is not for us to take it back.
-        let flags = if self.inherited { flags } else { u8::from(sampled) };
+        let sampled = traces.takes(namespace, self.id, self.inherited.then_some(flags & SAMPLED != 0));
         let span = span.max(1);
-        self.parent = format!("00-{:032x}-{span:016x}-{flags:02x}", self.id);
+        if self.inherited {
+            // What a caller said of its trace stays said, also to the function; it is not for us to take it back.
+            self.parent = format!("00-{:032x}-{span:016x}-{flags:02x}", self.id);
+        } else if !sampled {
+            // A new one has our span already, and the flag as its last digit.
+            self.parent.pop();
+            self.parent.push('0');
+        }
         Traced { span, parent, sampled, ..Traced::default() }
     }
 }
@@ -136,10 +141,14 @@ mod tests {
             (&[&*GOOD.replace("-01", "-00")][..], above, false, "00"),
         ] {
             let mut trace = of(sent);
-            let traced = trace.joined(&traces, &namespace, 3);
-            assert_eq!(traced, Traced { span: 3, parent, sampled, ..Traced::default() }, "{sent:?}");
-            assert_eq!(trace.parent, format!("00-{:032x}-0000000000000003-{flags}", trace.id));
+            let traced = trace.joined(&traces, &namespace, 0);
+            assert_eq!(traced, Traced { span: 1, parent, sampled, ..Traced::default() }, "{sent:?}");
+            assert_eq!(trace.parent, format!("00-{:032x}-0000000000000001-{flags}", trace.id));
         }
+        let config = crate::TracingConfig { ratio: 0.0, ..config.tracing };
+        let (traces, ..) = Traces::open(&crate::Config { tracing: config, ..crate::Config::default() }).unwrap();
+        let mut trace = of(&[]);
+        assert!(!trace.joined(&traces, &namespace, 0).sampled && trace.parent.ends_with("-0000000000000001-00"));
     }
 
     #[test]
