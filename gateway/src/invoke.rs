@@ -438,6 +438,7 @@ impl Body for AnswerBody {
 
 pub(crate) use authorizer::Verdicts;
 pub(crate) use redirect::redirect;
+pub(crate) use trace::traced;
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

@@ -1,9 +1,12 @@
 //! The trace that a request belongs to (W3C Trace Context): the caller's where it is valid, otherwise a new one.
 
 use dunlin_proto::ids::Namespace;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Version};
 
-use crate::{records::Traced, traces::Traces};
+use crate::{
+    records::Traced,
+    traces::{Traces, protocol_of},
+};
 
 /// A `traceparent`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,21 @@ impl Trace {
         }
         Traced { span, parent, sampled, ..Traced::default() }
     }
+}
+
+/// Makes a call that comes by administration a part of a trace, where anything is traced: what its headers say, or a new one.
+/// Returns the trace's id, 0 where there is none, and what its spans need.
+pub(crate) fn traced(headers: &mut HeaderMap, traces: &Traces, namespace: &Namespace) -> (u128, Traced) {
+    if !traces.is_on() {
+        return Default::default();
+    }
+    let random = rand::random::<(u128, u64)>();
+    let mut trace = parent(headers, random);
+    let traced = trace.joined(traces, namespace, random.1);
+    if let Ok(value) = HeaderValue::from_str(&trace.parent) {
+        headers.insert("traceparent", value);
+    }
+    (trace.id, Traced { protocol: protocol_of(Version::HTTP_11), ..traced })
 }
 
 /// The `sampled` flag (Trace Context 2.2.5.1).
