@@ -6,6 +6,7 @@
 //! What happens once it runs (sample, context, greeting) is in `up/welcome.rs`; it goes through the public API.
 
 mod config;
+pub(crate) mod traces;
 mod welcome;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use anyhow::Context;
-use dunlin_gateway::Gateway;
+use dunlin_gateway::{Gateway, Trees};
 use dunlin_process::{
     cores::Cores,
     data::{DataDir, write_private},
@@ -86,6 +87,11 @@ impl Up {
         worker.cluster_secret = secret;
         let worker = Worker::bind(worker).await?.beside(local).measured_by(metrics);
         Ok(Self { scheduler, worker, gateway, storage_key, data })
+    }
+
+    /// The traces of invocations, where `--trace` asks for them.
+    pub(crate) fn trees(&mut self) -> Option<Trees> {
+        self.gateway.trees()
     }
 
     /// Where it is, and the means to make tokens.

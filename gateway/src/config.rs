@@ -4,6 +4,7 @@ mod duration;
 mod oidc;
 mod proxies;
 mod tls;
+mod tracing;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
 pub use proxies::{ForwardedHeader, ProxiesConfig};
 pub use tls::{CertificateConfig, TlsConfig};
+pub use tracing::TracingConfig;
 
 /// How a gateway runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub records: RecordsConfig,
     /// Where Prometheus reads metrics besides `/metrics` of administration.
     pub metrics: MetricsConfig,
+    /// Traces of invocations.
+    pub tracing: TracingConfig,
     /// Issuers of tokens beside the cluster itself.
     pub oidc: Vec<OidcConfig>,
 }
@@ -177,6 +181,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             records: RecordsConfig::default(),
             metrics: MetricsConfig::default(),
+            tracing: TracingConfig::default(),
             oidc: Vec::new(),
         }
     }
@@ -267,6 +272,7 @@ impl Config {
         self.tls.validate(self.admin)?;
         self.proxies.validate()?;
         self.metrics.validate()?;
+        self.tracing.validate()?;
         ensure!(!self.peer.ip().is_unspecified(), "--peer {} must be the address by which others reach it", self.peer);
         if let Some(domain) = &self.domain {
             ensure!(is_domain(domain), "--domain {domain:?} must be a DNS name in lower case, such as fn.example.com");

@@ -299,7 +299,7 @@ impl Functions {
         if answer.is_some() {
             passing.id = InvocationId::new();
         }
-        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted)?;
+        let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.traces)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
         sight.passed_on = true;
@@ -439,6 +439,7 @@ impl Body for AnswerBody {
 
 pub(crate) use authorizer::Verdicts;
 pub(crate) use redirect::redirect;
+pub(crate) use trace::traced;
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

@@ -21,6 +21,7 @@ mod records;
 mod routes;
 mod snapshot;
 mod tls;
+mod traces;
 mod upstream;
 
 use std::{future::ready, net::SocketAddr, sync::Arc};
@@ -45,8 +46,9 @@ use tokio::{
 
 pub use config::{
     CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
-    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig,
+    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig, TracingConfig,
 };
+pub use traces::{Branch, Tree, Trees};
 
 /// Where a gateway listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(crate) struct Context {
     pub(crate) metering: metering::Metering,
     /// This gateway's records.
     pub(crate) records: records::Records,
+    /// Which invocations are traced.
+    pub(crate) traces: traces::Traces,
     /// What the cluster got for domains.
     pub(crate) issued: tls::Issued,
     /// What was tried here and goes into the audit log.
@@ -111,6 +115,9 @@ pub struct Gateway {
     trust: Trust,
     records: records::Records,
     keeper: records::Keeper,
+    traces: traces::Traces,
+    exporter: Option<traces::Exporter>,
+    trees: Option<Trees>,
     local: Local,
     cores: Option<Cores>,
     metrics: Metrics,
@@ -197,10 +204,11 @@ impl Gateway {
         trust.check_listener("--peer", config.peer)?;
         let listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses()?;
-        let (records, keeper) = records::Records::open(data.folder("records")?, &config.records)?;
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
+        let (traces, exporter, trees) = traces::Traces::open(&config).context("set up traces")?;
+        let (records, keeper) = records::Records::open(data.folder("records")?, &config.records, traces.clone())?;
         let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
         Ok(Self {
             addresses,
@@ -213,6 +221,9 @@ impl Gateway {
             trust,
             records,
             keeper,
+            traces,
+            exporter,
+            trees,
             local: Local::default(),
             cores: None,
             metrics,
@@ -244,6 +255,11 @@ impl Gateway {
         self.addresses
     }
 
+    /// The traces of its invocations as they come, once, where `tracing.watched` asks for them.
+    pub fn trees(&mut self) -> Option<Trees> {
+        self.trees.take()
+    }
+
     /// Where it serves metrics without a credential, if it does.
     #[must_use]
     pub fn scrapes(&self) -> Option<SocketAddr> {
@@ -272,9 +288,12 @@ impl Gateway {
         let backstage = Shutdown::default();
         let cores = self.cores.clone().unwrap_or_else(Cores::here);
         let (context, sync) = self.context(&cores, &shutdown, &backstage)?;
-        let Self { listeners, tls, config, trust, keeper, data, records, vault, metrics, scrapes, .. } = self;
+        let Self { listeners, tls, config, trust, keeper, exporter, data, records, vault, metrics, scrapes, .. } = self;
         let Listeners { functions, admin, peer, redirect } = listeners;
         backstage.spawn(keeper.run(backstage.clone()));
+        if let Some(exporter) = exporter {
+            backstage.spawn(exporter.run(backstage.clone()));
+        }
         backstage.spawn(sync.run(backstage.clone()));
         if let Some(scrapes) = scrapes {
             backstage.spawn(scrapes.run(metrics, backstage.clone()));
@@ -385,6 +404,7 @@ impl Gateway {
             workers: upstream::Workers::new(self.trust.clone()),
             metering,
             records: self.records.clone(),
+            traces: self.traces.clone(),
             issued: self.issued.clone(),
             attempts: attempts::Attempts::default(),
             metrics: self.metrics.clone(),

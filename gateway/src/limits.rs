@@ -5,7 +5,7 @@
 //! How many calls there are at once is `quota.rs`'s.
 
 mod borrowing;
-mod bucket;
+pub(crate) mod bucket;
 mod part;
 mod quota;
 

@@ -24,8 +24,8 @@ use dunlin_proto::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::config::RecordsConfig;
-pub(crate) use came::{Caller, Came, Choice};
+use crate::{config::RecordsConfig, traces::Traces};
+pub(crate) use came::{Caller, Came, Choice, Traced};
 pub(crate) use refused::Refusal;
 pub(crate) use wanted::Wanted;
 
@@ -79,6 +79,11 @@ impl Record {
     /// From acceptance to the end of the answer.
     pub(crate) fn took(&self) -> Duration {
         self.receipt.queue + self.receipt.start + self.receipt.run
+    }
+
+    /// As [`Self::took`], also where no worker sent a receipt.
+    pub(crate) fn lasted(&self) -> Duration {
+        self.took().max(self.came.traced.lasted)
     }
 
     /// Whether it went wrong.
@@ -149,6 +154,7 @@ pub(crate) struct Records {
     rings: Arc<ring::Rings>,
     recent: Arc<ring::Recent>,
     refused: Arc<refused::Refused>,
+    traces: Traces,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
     /// Those that were added, and those of them that were dropped or not written.
@@ -157,7 +163,11 @@ pub(crate) struct Records {
 
 impl Records {
     /// Reads back what the files in `folder` hold; the [`Keeper`] is to run until the end.
-    pub(crate) fn open(folder: std::path::PathBuf, config: &RecordsConfig) -> anyhow::Result<(Self, Keeper)> {
+    pub(crate) fn open(
+        folder: std::path::PathBuf,
+        config: &RecordsConfig,
+        traces: Traces,
+    ) -> anyhow::Result<(Self, Keeper)> {
         let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
         let recent = Arc::<ring::Recent>::default();
         let files = shelves::Shelves::open(folder, config, |record| rings.push(Arc::new(record)))?;
@@ -167,6 +177,7 @@ impl Records {
             rings: rings.clone(),
             recent: recent.clone(),
             refused: Arc::default(),
+            traces,
             backlog,
             counted: Arc::default(),
         };
@@ -210,8 +221,10 @@ impl Records {
     /// Keeps a record, soon.
     pub(crate) fn add(&self, record: Record) {
         self.counted.add(0, 1);
+        let record = Arc::new(record);
+        self.traces.offer(&record);
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
-        if self.backlog.try_send(Arc::new(record)).is_err() {
+        if self.backlog.try_send(record).is_err() {
             self.counted.add(1, 1);
             tracing::debug!("dropped the record of an invocation");
         }

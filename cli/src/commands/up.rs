@@ -4,7 +4,7 @@ use dunlin_process::{shutdown::Shutdown, telemetry};
 
 use crate::{
     session::Session,
-    up::{Up, UpArgs},
+    up::{Up, UpArgs, traces},
 };
 
 /// What the context is called, unless `--context` says.
@@ -14,10 +14,13 @@ const CONTEXT: &str = "local";
 pub(crate) async fn run(args: UpArgs, session: Session, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = args.load()?;
     telemetry::start(args.log_format, &args.log_filter)?;
-    let up = Up::bind(config).await?;
+    let mut up = Up::bind(config).await?;
     let host = up.host();
     let context = session.cluster.context.clone().unwrap_or_else(|| CONTEXT.to_owned());
     let output = session.output;
+    if let Some(trees) = up.trees() {
+        shutdown.spawn(traces::print(trees, output, shutdown.clone()));
+    }
     let welcome = host.clone().welcome(context.clone(), !args.no_sample, output);
     let ending = shutdown.clone();
     shutdown.spawn(async move {

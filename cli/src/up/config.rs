@@ -74,6 +74,9 @@ pub(crate) struct UpArgs {
     /// Do not deploy the sample function
     #[arg(long)]
     pub(crate) no_sample: bool,
+    /// Print where the time of each invocation went, as a tree; with -o json, one object a line
+    #[arg(long)]
+    trace: bool,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -115,6 +118,7 @@ impl UpArgs {
             let pair = CertificateConfig { certificate: certificate.clone(), key: key.clone(), passphrase: None };
             config.gateway.tls.certificates.insert(0, pair);
         }
+        config.gateway.tracing.watched = self.trace;
         config.worker.capacity = self.capacity.unwrap_or(config.worker.capacity);
         if let Some(grace) = self.grace {
             (config.gateway.grace, config.worker.grace) = (grace, grace);

@@ -73,6 +73,10 @@ impl ExplanationView {
             text.push('\n');
         }
         self.steps.iter().for_each(|step| text.push_str(&step.text(style)));
+        let trace = self.invocation.as_ref().map_or("", |record| record.trace_id.as_str());
+        if !trace.is_empty() {
+            text.push_str(&format!("\n{}\n", style.faint(&format!("trace {}", printable(trace)))));
+        }
         self.section(&mut text, "Backtrace", self.backtrace.iter().map(|frame| format!("  at {}", printable(frame))));
         let counts = self.group.iter().map(|group| {
             let function = if group.function.is_empty() { "no function" } else { &group.function };
@@ -121,6 +125,7 @@ mod tests {
             advice: "look at its log".into(),
             steps: vec![step(0, "accepted", "GET /"), step(1_500, "log", "\u{1b}[31mred")],
             backtrace: vec!["charge".into()],
+            invocation: Some(v1::Invocation { trace_id: "0af7".into(), ..Default::default() }),
             ..Default::default()
         };
         let wire = v1::ExplainInvocationResponse { explanation: Some(explanation), unreachable: Vec::new() };
@@ -128,6 +133,6 @@ mod tests {
         let lines: Vec<_> = text.lines().map(str::trim).collect();
         assert_eq!(lines[0], "GET / of pay v1 failed");
         assert!(lines[2].ends_with("accepted  GET /") && lines[3].ends_with("\\u{1b}[31mred"), "{text}");
-        assert_eq!(lines[4..], ["", "Backtrace", "at charge", "", "look at its log"]);
+        assert_eq!(lines[4..], ["", "trace 0af7", "", "Backtrace", "at charge", "", "look at its log"]);
     }
 }

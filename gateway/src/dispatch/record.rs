@@ -48,7 +48,11 @@ struct Open {
 
 impl Open {
     /// It is over.
-    fn close(self) -> Record {
+    fn close(mut self) -> Record {
+        // Without a receipt, nothing else says how long it took.
+        if self.record.failed() {
+            self.record.came.traced.lasted = self.accepted.elapsed();
+        }
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
@@ -102,7 +106,7 @@ impl Ledger {
             id: invocation.id,
             function: invocation.function.name.clone(),
             version: invocation.version.key.number,
-            start_time: SystemTime::now(),
+            start_time: SystemTime::now().checked_sub(invocation.accepted.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH),
             method: invocation.request.method().to_string(),
             path: invocation.request.uri().path().to_owned(),
             status: 0,

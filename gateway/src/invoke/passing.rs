@@ -12,8 +12,9 @@ use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, tr
 use crate::{
     auth::Introduction,
     dispatch::{CalledBy, Invocation, RequestBody},
-    records::{Caller, Came},
+    records::{Caller, Came, Traced},
     routes::{Function, Version},
+    traces::{Traces, protocol_of},
 };
 
 /// What is known of a call beside what its caller sent.
@@ -43,6 +44,7 @@ impl Passing {
         body: RequestBody,
         ask: Option<&Ask>,
         accepted: Instant,
+        traces: &Traces,
     ) -> Result<Invocation, ApiError> {
         let Self {
             id,
@@ -62,12 +64,19 @@ impl Passing {
             None => path_and_query,
         };
         let request_id = headers::request_id(&parts.headers);
-        let trace = trace::parent(&parts.headers, rand::random());
+        let random = rand::random::<(u128, u64)>();
+        let mut trace = trace::parent(&parts.headers, random);
+        let mut traced = trace.joined(traces, &function.name.namespace, random.1);
+        if traces.is_on() {
+            let (secure, protocol) = (origin.scheme == "https", protocol_of(parts.version));
+            traced = Traced { secure, protocol, route: route.as_ref().map(|route| route.pattern()), ..traced };
+        }
         let mut passed = headers::to_function(parts.headers, &introduction.consumed, origin, &authority, id, &trace);
         if let Some(route) = &route {
             route.to_function(&mut passed);
         }
         let came = Came {
+            traced,
             route: route.map(|route| route.label()),
             caller,
             address: Some(origin.address),

@@ -266,6 +266,11 @@ impl Routed {
         self.rule.label.clone()
     }
 
+    /// The path that it is for.
+    pub(super) fn pattern(&self) -> Arc<str> {
+        self.rule.pattern.clone()
+    }
+
     /// Refuses a caller whose address the route does not let in.
     pub(super) fn check_address(&self, remote: IpAddr) -> Result<(), ApiError> {
         check_address(&self.rule, remote)

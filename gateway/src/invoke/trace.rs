@@ -1,6 +1,12 @@
 //! The trace that a request belongs to (W3C Trace Context): the caller's where it is valid, otherwise a new one.
 
-use http::HeaderMap;
+use dunlin_proto::ids::Namespace;
+use http::{HeaderMap, HeaderValue, Version};
+
+use crate::{
+    records::Traced,
+    traces::{Traces, protocol_of},
+};
 
 /// A `traceparent`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +32,55 @@ pub(super) fn parent(headers: &HeaderMap, random: (u128, u64)) -> Trace {
     // All zeros are not valid, and a random number could be just that.
     let (trace, span) = (random.0.max(1), random.1.max(1));
     Trace { parent: format!("00-{trace:032x}-{span:016x}-01"), id: trace, inherited: false }
+}
+
+impl Trace {
+    /// Makes the gateway a part of the trace, where it traces anything: its span is what the function has as its parent. `span` is
+    /// what a new trace was made with.
+    pub(super) fn joined(&mut self, traces: &Traces, namespace: &Namespace, span: u64) -> Traced {
+        if !traces.is_on() {
+            return Traced::default();
+        }
+        let (parent, flags) = if self.inherited { last_parts(&self.parent) } else { (0, 0) };
+        let sampled = traces.takes(namespace, self.id, self.inherited.then_some(flags & SAMPLED != 0));
+        let span = span.max(1);
+        if self.inherited {
+            // What a caller said of its trace stays said, also to the function; it is not for us to take it back.
+            self.parent = format!("00-{:032x}-{span:016x}-{flags:02x}", self.id);
+        } else if !sampled {
+            // A new one has our span already, and the flag as its last digit.
+            self.parent.pop();
+            self.parent.push('0');
+        }
+        Traced { span, parent, sampled, ..Traced::default() }
+    }
+}
+
+/// Makes a call that comes by administration a part of a trace, where anything is traced: what its headers say, or a new one.
+/// Returns the trace's id, 0 where there is none, and what its spans need.
+pub(crate) fn traced(headers: &mut HeaderMap, traces: &Traces, namespace: &Namespace) -> (u128, Traced) {
+    if !traces.is_on() {
+        return Default::default();
+    }
+    let random = rand::random::<(u128, u64)>();
+    let mut trace = parent(headers, random);
+    let traced = trace.joined(traces, namespace, random.1);
+    if let Ok(value) = HeaderValue::from_str(&trace.parent) {
+        headers.insert("traceparent", value);
+    }
+    (trace.id, Traced { protocol: protocol_of(Version::HTTP_11), ..traced })
+}
+
+/// The `sampled` flag (Trace Context 2.2.5.1).
+const SAMPLED: u8 = 1;
+
+/// The span and the flags in a valid `traceparent`.
+fn last_parts(text: &str) -> (u64, u8) {
+    let mut parts = text.split('-').skip(2);
+    let span = parts.next().and_then(|span| u64::from_str_radix(span, 16).ok());
+    let flags = parts.next().and_then(|flags| u8::from_str_radix(flags, 16).ok());
+    // Of the flags, only those of version 00 are known.
+    (span.unwrap_or_default(), flags.unwrap_or_default() & SAMPLED)
 }
 
 /// The trace's id in a valid `traceparent`.
@@ -73,6 +128,45 @@ mod tests {
             }),
             (7, 0),
         )
+    }
+
+    #[test]
+    fn a_gateway_without_traces_changes_nothing_of_them() {
+        let mut trace = of(&[GOOD]);
+        assert_eq!(trace.joined(&Traces::default(), &"shop".parse().unwrap(), 3), Traced::default());
+        assert_eq!(trace.parent, GOOD);
+    }
+
+    #[test]
+    fn a_gateway_with_traces_is_the_functions_parent_and_keeps_what_the_caller_said() {
+        let config = crate::Config {
+            tracing: crate::TracingConfig {
+                endpoint: Some("http://127.0.0.1:1".to_owned()),
+                ratio: 1.0,
+                callers_per_second: 1,
+                ..crate::TracingConfig::default()
+            },
+            ..crate::Config::default()
+        };
+        let (traces, _exporter, _trees) = Traces::open(&config).unwrap();
+        let namespace = "shop".parse().unwrap();
+        let above = 0xb7ad_6b71_6920_3331;
+        for (sent, parent, sampled, flags) in [
+            (&[][..], 0, true, "01"),
+            (&[GOOD][..], above, true, "01"),
+            // One a second is enough; the flag stays.
+            (&[GOOD][..], above, false, "01"),
+            (&[&*GOOD.replace("-01", "-00")][..], above, false, "00"),
+        ] {
+            let mut trace = of(sent);
+            let traced = trace.joined(&traces, &namespace, 0);
+            assert_eq!(traced, Traced { span: 1, parent, sampled, ..Traced::default() }, "{sent:?}");
+            assert_eq!(trace.parent, format!("00-{:032x}-0000000000000001-{flags}", trace.id));
+        }
+        let config = crate::TracingConfig { ratio: 0.0, ..config.tracing };
+        let (traces, ..) = Traces::open(&crate::Config { tracing: config, ..crate::Config::default() }).unwrap();
+        let mut trace = of(&[]);
+        assert!(!trace.joined(&traces, &namespace, 0).sampled && trace.parent.ends_with("-0000000000000001-00"));
     }
 
     #[test]

@@ -15,15 +15,15 @@ const CLOSED: u64 = u64::MAX;
 const MOST: f64 = UNITS * 86_400_000.0;
 
 /// A moment in units since some beginning.
-pub(super) type Moment = u64;
+pub(crate) type Moment = u64;
 
 /// The units of a time.
-pub(super) fn units(time: std::time::Duration) -> u64 {
+pub(crate) fn units(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos().saturating_mul(16)).unwrap_or(CLOSED - 1)
 }
 
 /// The time of so many units.
-pub(super) fn time(units: u64) -> std::time::Duration {
+pub(crate) fn time(units: u64) -> std::time::Duration {
     std::time::Duration::from_nanos(units.div_ceil(16))
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Share {
 
 /// What came of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// It is admitted.
     Admitted,
     /// It is not, and may be after so many units.
@@ -51,7 +51,7 @@ pub(super) enum Asked {
 
 /// A part.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     share: Share,
     /// What one admission costs, in units; 0 where none is ever earned.
     period: u64,
@@ -75,7 +75,7 @@ fn number(units: u64) -> f64 {
 
 impl Bucket {
     /// A part in which so many admissions are saved up.
-    pub(super) fn new(share: Share, saved: f64, now: Moment) -> Self {
+    pub(crate) fn new(share: Share, saved: f64, now: Moment) -> Self {
         let period = if share.per_second > 0.0 { whole((UNITS / share.per_second).ceil()) } else { 0 };
         // Less than one is never a whole one.
         let period = if share.burst >= 1.0 { period } else { 0 };
@@ -87,12 +87,12 @@ impl Bucket {
     }
 
     /// How much it allows.
-    pub(super) fn share(&self) -> Share {
+    pub(crate) fn share(&self) -> Share {
         self.share
     }
 
     /// Asks for one admission.
-    pub(super) fn admit(&self, now: Moment) -> Asked {
+    pub(crate) fn admit(&self, now: Moment) -> Asked {
         if self.period == 0 {
             return if self.earned.load(Ordering::Acquire) == CLOSED { Asked::Replaced } else { Asked::Never };
         }
@@ -113,13 +113,13 @@ impl Bucket {
     }
 
     /// Gives one admission back that led to nothing.
-    pub(super) fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         let back = |earned| (earned != CLOSED).then(|| earned - self.period.min(earned));
         let _ = self.earned.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
     }
 
     /// Admits nothing any more; how many admissions are saved up in it.
-    pub(super) fn close(&self, now: Moment) -> f64 {
+    pub(crate) fn close(&self, now: Moment) -> f64 {
         let earned = self.earned.swap(CLOSED, Ordering::AcqRel);
         if self.period == 0 || earned == CLOSED {
             return 0.0;

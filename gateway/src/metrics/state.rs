@@ -26,6 +26,10 @@ pub(super) fn write(page: &mut Page, context: &Context, listening: &Listening) {
     page.counter("dunlin_gateway_records_total", "Records of invocations that were handed to the store.", added);
     let help = "Records of invocations that were lost, since the store did not keep up.";
     page.counter("dunlin_gateway_records_dropped_total", help, dropped);
+    let (exported, dropped) = context.traces.counted().unwrap_or_default();
+    page.counter("dunlin_gateway_trace_spans_exported_total", "Spans that the collector of traces took.", exported);
+    let help = "Spans that were lost, since the collector was away or refused them or there were too many.";
+    page.counter("dunlin_gateway_trace_spans_dropped_total", help, dropped);
 }
 
 fn connections(page: &mut Page, Listening(listeners): &Listening) {

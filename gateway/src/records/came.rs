@@ -1,7 +1,11 @@
 //! How a call came in and where it went, as its record has it. On the path of a call nothing of it is formatted: texts that live
 //! elsewhere are shared, and written out when the record is.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_proto::{
     ids::FunctionName,
@@ -33,6 +37,35 @@ pub(crate) struct Came {
     pub(crate) choice: Choice,
     /// How often it was sent.
     pub(crate) tries: u32,
+    /// What its spans need.
+    #[serde(skip_serializing_if = "Traced::is_nothing")]
+    pub(crate) traced: Traced,
+}
+
+/// What the spans of a call need beside the rest of its record. Nothing where the gateway traces nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Traced {
+    /// The span that answers the caller, which the function sees as its parent.
+    pub(crate) span: u64,
+    /// The caller's span; 0 where it has none.
+    pub(crate) parent: u64,
+    /// It was decided at the beginning that the trace is taken.
+    pub(crate) sampled: bool,
+    /// The caller used TLS.
+    pub(crate) secure: bool,
+    /// HTTP/2 is 2, HTTP/1.1 is 1, HTTP/1.0 is 0.
+    pub(crate) protocol: u8,
+    /// The path of the route that led to the function.
+    pub(crate) route: Option<Arc<str>>,
+    /// From acceptance to the end, where no receipt says so.
+    pub(crate) lasted: Duration,
+}
+
+impl Traced {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why an endpoint is asked.

@@ -18,6 +18,7 @@ use crate::{
     admin::access::Operation,
     auth::Principal,
     dispatch::{CalledBy, Invocation, RequestBody, ResponseBody},
+    invoke::traced,
     records::{Caller, Came},
     routes::{Function, Version, split::Who},
 };
@@ -49,16 +50,25 @@ impl App {
         // Who names a version looks at it; whoever does not is a caller like others.
         let address = self.context.config.admin.ip();
         let called_by = (!matches!(called, Wanted::Version(_))).then_some(CalledBy { identity: None, address });
+        let mut request = read(request)?;
+        let (trace, traced) = traced(request.headers_mut(), &self.context.traces, &wanted.namespace);
+        let came = Came {
+            caller: Caller::Token(Arc::new(who.clone())),
+            address: Some(address),
+            trace,
+            traced,
+            ..Came::default()
+        };
         let invocation = Invocation {
             id,
-            request: read(request)?,
+            request,
             base_path: String::new(),
             scheme: self.context.config.tls.scheme(),
             authority: self.context.config.functions.to_string(),
             remote_address: self.context.config.admin.ip(),
             request_id: String::new(),
             called_by,
-            came: Came { caller: Caller::Token(Arc::new(who.clone())), address: Some(address), ..Came::default() },
+            came,
             accepted: Instant::now(),
             function,
             version,

@@ -18,6 +18,8 @@ pub(crate) struct Rule {
     pub(crate) name: RouteName,
     /// Its bare name, for the records of calls.
     pub(crate) label: Arc<str>,
+    /// The path that it is for, for traces.
+    pub(crate) pattern: Arc<str>,
     pub(crate) spec: RouteSpec,
     /// The parameters of its path in their order, and the headers that carry them.
     parameters: Vec<(ParameterName, HeaderName)>,
@@ -46,7 +48,8 @@ impl Rule {
         let of_all = || serde_json::to_vec(&(name.to_string(), &spec)).map(|json| Digest::of(&json));
         let digest = spec.authorizer().map(|_| of_all()).transpose()?;
         let label = name.route.as_str().into();
-        Ok(Self { name, label, spec, parameters, digest, checker: None })
+        let pattern = spec.path.to_string().into();
+        Ok(Self { name, label, pattern, spec, parameters, digest, checker: None })
     }
 
     /// What tells a route with an authorizer from every other one, and from what it was before it changed.

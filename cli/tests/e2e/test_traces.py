@@ -1,0 +1,256 @@
+"""Traces, as a collector gets them: one that has nothing of ours but the messages of OTLP."""
+
+import gzip
+import os
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from conftest import new_namespace
+from harness import guests
+from harness.cluster import Cluster, eventually
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from test_up import Up, curl_lines
+
+SERVER, ERROR = 2, 2
+SECRET = "Bearer collectors-own-secret"
+SLOW = "1s"
+
+
+def plain(value):
+    return getattr(value, value.WhichOneof("value"))
+
+
+class Span:
+    def __init__(self, wire, resource):
+        self.id, self.parent, self.trace = wire.span_id.hex(), wire.parent_span_id.hex(), wire.trace_id.hex()
+        self.name, self.kind, self.status = wire.name, wire.kind, wire.status
+        self.start, self.end = wire.start_time_unix_nano, wire.end_time_unix_nano
+        self.attributes = {pair.key: plain(pair.value) for pair in wire.attributes}
+        self.resource = {pair.key: plain(pair.value) for pair in resource.attributes}
+
+
+class Collector:
+    """Takes spans by OTLP over HTTP, and can go away and come back at the same address."""
+
+    def __init__(self):
+        self.spans, self.refused, self.status, self.port = [], 0, 200, 0
+        self.start()
+
+    def start(self):
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+                if collector.status != 200 or self.headers["Authorization"] != SECRET:
+                    collector.refused += 1
+                    self.send_response(collector.status if collector.status != 200 else 401)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                body = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
+                for place in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    collector.spans += [Span(span, place.resource) for scope in place.scope_spans for span in scope.spans]
+                answer = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._http.daemon_threads = True
+        self.port = self._http.server_port
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._http.shutdown()
+        self._http.server_close()
+
+    def trace(self, name):
+        """The trace of the invocation with this id, once it is here."""
+        def found():
+            root = next((span for span in list(self.spans) if span.attributes.get("faas.invocation_id") == name), None)
+            return root and [span for span in self.spans if span.trace == root.trace]
+
+        return eventually(found, seconds=15, what=f"the trace of {name}")
+
+    def has(self, name):
+        return any(span.attributes.get("faas.invocation_id") == name for span in list(self.spans))
+
+
+@pytest.fixture(scope="module")
+def collector():
+    made = Collector()
+    yield made
+    made.stop()
+
+
+def small(folder, collector, ratio):
+    """A cluster of one gateway and one worker that takes this part of traces."""
+    headers, config = folder / "headers", folder / "gateway.toml"
+    headers.write_text(f"Authorization: {SECRET}\n")
+    headers.chmod(0o600)
+    config.write_text(f"[tracing]\nendpoint = 'http://127.0.0.1:{collector.port}'\nheaders_file = '{headers}'\nratio = {ratio}\nslow = '{SLOW}'\ncallers_per_second = 3\n")
+    return Cluster(folder, "--sqlite", "--gateways", 1, "--workers", 1, f"--gateway-arg=--config={config}")
+
+
+@pytest.fixture(scope="module")
+def all_traced(tmp_path_factory, collector):
+    made = small(tmp_path_factory.mktemp("traced"), collector, 1.0)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def untraced(tmp_path_factory, collector):
+    made = small(tmp_path_factory.mktemp("untraced"), collector, 0.0)
+    yield made
+    made.stop()
+
+
+def deployed(cluster, wasm, **options):
+    """Where a new function answers."""
+    api = cluster.api()
+    namespace = new_namespace(api)
+    api.deploy(namespace, "pay", wasm, **options)
+    path = f"/{namespace}/pay/"
+    with cluster.http() as client:
+        eventually(lambda: client.get(path).status_code != 404, seconds=30, what=path)
+    return path
+
+
+def call(cluster, path, flags=None, **options):
+    headers = {} if flags is None else {"traceparent": f"00-{os.urandom(16).hex()}-b7ad6b7169203331-{flags}"}
+    with cluster.http() as client:
+        answer = client.get(path, headers=headers, **options)
+    return answer, answer.headers["dunlin-request-id"], headers.get("traceparent")
+
+
+def sent_on(collector, name):
+    """Whether the trace of this call comes within a few seconds."""
+    try:
+        return eventually(lambda: collector.has(name), seconds=4, what=name)
+    except AssertionError:
+        return False
+
+
+def slowly():
+    yield b"first"
+    time.sleep(1.3)
+    yield b"last"
+
+
+def metric(cluster, name):
+    page = cluster.rest().get("/metrics").text
+    return float(re.search(rf"^{name} (\S+)$", page, re.M).group(1))
+
+
+def test_a_call_is_a_tree_of_spans_from_gateway_to_worker(all_traced, collector):
+    path = deployed(all_traced, guests.answer("hi"))
+    answer, name, _ = call(all_traced, path + "x?card=4111")
+    assert answer.status_code == 200
+    spans = {span.name: span for span in collector.trace(name)}
+    root = spans["GET pay"]
+    assert (root.kind, root.parent, root.status.code) == (SERVER, "", 0)
+    said = root.attributes
+    assert (said["http.request.method"], said["http.response.status_code"], said["url.path"], said["url.scheme"]) == ("GET", 200, "/x", "http")
+    assert (said["network.protocol.version"], said["faas.version"], said["faas.trigger"]) == ("1.1", "1", "http")
+    assert said["faas.name"].endswith("/functions/pay") and isinstance(said["faas.coldstart"], bool)
+    assert not [span for span in spans.values() if "4111" in repr(span.attributes) or "127.0.0.1" in repr(span.attributes)]
+    assert root.resource["service.name"] == "dunlin-gateway"
+    assert spans["invoke"].resource["service.name"] == "dunlin-worker" == spans["run"].resource["service.name"]
+    assert {spans["queue"].parent, spans["invoke"].parent} == {root.id} and spans["run"].parent == spans["invoke"].id
+    by_id = {span.id: span for span in spans.values()}
+    for span in spans.values():
+        above = by_id.get(span.parent, span)
+        assert above.start <= span.start <= span.end <= above.end, span.name
+
+
+def test_a_cold_start_shows_its_phases(all_traced, collector):
+    # Where a deploy has it loaded before the first call, only the sandbox is left to make.
+    path = deployed(all_traced, guests.answer("hi"))
+    owner = path.split("/")[1]
+    first = eventually(lambda: next((span for span in collector.spans if span.attributes.get("faas.name", "").startswith(f"namespaces/{owner}/")), None), seconds=15, what="the first call's trace")
+    names = [span.name for span in collector.trace(first.attributes["faas.invocation_id"])]
+    assert first.attributes["faas.coldstart"] == bool({"fetch", "load", "sandbox"} & set(names)), names
+
+
+def test_a_callers_trace_goes_on_and_the_function_sees_its_gateway_as_parent(all_traced, collector):
+    path = deployed(all_traced, guests.ENVIRONMENT)
+    answer, name, sent = call(all_traced, path, "01")
+    _, trace, parent, _ = sent.split("-")
+    spans = collector.trace(name)
+    root = next(span for span in spans if span.kind == SERVER)
+    assert (root.trace, root.parent) == (trace, parent)
+    assert f"00-{trace}-{root.id}-01" in answer.text, answer.text
+
+
+def test_without_a_ratio_only_a_few_callers_who_ask_get_traces(untraced, collector):
+    path = deployed(untraced, guests.answer("hi"))
+    quiet = [call(untraced, path)[1] for _ in range(5)] + [call(untraced, path, "00")[1] for _ in range(5)]
+    asked = [call(untraced, path, "01")[1] for _ in range(40)]
+    eventually(lambda: any(map(collector.has, asked)), seconds=15, what="a trace that was asked for")
+    # What is exported later was called later.
+    eventually(lambda: sent_on(collector, call(untraced, path, "01")[1]), seconds=30, what="a trace of a later call")
+    assert not any(map(collector.has, quiet))
+    assert 1 <= sum(map(collector.has, asked)) < 30
+
+
+def test_failed_and_slow_calls_are_traced_although_nobody_asked(untraced, collector):
+    path = deployed(untraced, guests.TRAP)
+    answer, name, _ = call(untraced, path)
+    assert answer.status_code == 502
+    root = next(span for span in collector.trace(name) if span.kind == SERVER)
+    assert root.status.code == ERROR and root.attributes["error.type"] == "function_failed" and "unreachable" in root.status.message
+    path = deployed(untraced, guests.LOOP, spec={"limits": {"timeout": "0.4s"}})
+    answer, name, _ = call(untraced, path)
+    assert answer.status_code == 504, answer.text
+    root = next(span for span in collector.trace(name) if span.kind == SERVER)
+    assert root.end - root.start >= 300_000_000 and root.attributes["error.type"] == "deadline_exceeded"
+    path = deployed(untraced, guests.ECHO)
+    with untraced.http() as client:
+        answer = client.post(path, content=slowly())
+    assert answer.status_code == 200
+    root = next(span for span in collector.trace(answer.headers["dunlin-request-id"]) if span.kind == SERVER)
+    assert root.end - root.start >= 1_000_000_000 and root.status.code == 0
+
+
+def test_a_collector_that_is_away_costs_spans_and_no_calls(all_traced, collector):
+    path = deployed(all_traced, guests.answer("hi"))
+    collector.trace(call(all_traced, path)[1])
+    lost = metric(all_traced, "dunlin_gateway_trace_spans_dropped_total")
+    collector.stop()
+    try:
+        for _ in range(20):
+            assert call(all_traced, path)[0].status_code == 200
+        eventually(lambda: metric(all_traced, "dunlin_gateway_trace_spans_dropped_total") > lost, seconds=30, what="lost spans")
+    finally:
+        collector.start()
+    eventually(lambda: sent_on(collector, call(all_traced, path)[1]), seconds=30, what="traces again")
+    said = "".join(log.read_text(errors="replace") for log in all_traced.logs() if log.stem.startswith("gateway"))
+    assert said.count("traces are lost") == 1 and SECRET not in said
+
+
+class TracedUp(Up):
+    def command(self):
+        return [*super().command(), "--trace"]
+
+
+def test_up_prints_where_the_time_of_each_call_went(tmp_path):
+    up = TracedUp(tmp_path)
+    try:
+        url = eventually(lambda: curl_lines(up.said), seconds=60, what="the sample")[0]
+        assert eventually(lambda: httpx.get(url, trust_env=False).status_code == 200, seconds=30, what=url)
+        tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
+        eventually(lambda: tree.search(up.said), seconds=10, what="a tree")
+        assert "\x1b[" not in up.said, "colours are for terminals"
+    finally:
+        assert up.stop() == 0, up.said

@@ -1,0 +1,209 @@
+//! Traces of invocations: which are taken (`traces/head.rs`), of which spans they consist (`traces/spans.rs`), how they leave
+//! (`traces/otlp.rs`, `traces/export.rs`), and what somebody sees who watches (`traces/tree.rs`).
+//!
+//! Nothing is traced while a call runs. Its record has every time that matters, the worker's by the receipt, so that spans are made
+//! of finished records, off the path, and only of those that are wanted.
+
+mod export;
+mod head;
+mod otlp;
+mod spans;
+mod tree;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dunlin_process::metrics::count::Counters;
+use dunlin_proto::ids::Namespace;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    config::{Config, TracingConfig},
+    limits::bucket::{Asked, Bucket, Moment, Share, units},
+    records::Record,
+};
+pub(crate) use export::Exporter;
+use head::{Rule, Wish};
+pub(crate) use spans::protocol_of;
+pub use tree::{Branch, Tree, Trees};
+
+/// Records that wait to be exported; beyond that they are dropped and counted.
+const BACKLOG: usize = 1_024;
+
+/// Which invocations are traced, and the way to the exporter. Clones share it; the default traces nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Traces(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    rule: Rule,
+    origin: Instant,
+    /// All traces together.
+    all: Bucket,
+    /// What callers of a namespace ask for themselves; only namespaces that there are come here.
+    callers: DashMap<Namespace, Bucket>,
+    callers_per_second: u32,
+    /// To the exporter, where there is one.
+    backlog: Option<mpsc::Sender<Arc<Record>>>,
+    /// To whoever watches.
+    watcher: Option<mpsc::Sender<Arc<Record>>>,
+    counted: Arc<Counted>,
+}
+
+/// Spans that were exported, and those that were lost.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Counters<2>);
+
+impl Counted {
+    fn exported(&self, spans: usize) {
+        self.0.add(0, spans as u64);
+    }
+
+    fn dropped(&self, spans: usize) {
+        self.0.add(1, spans as u64);
+    }
+}
+
+fn bucket(per_second: u32, now: Moment) -> Bucket {
+    let most = f64::from(per_second);
+    Bucket::new(Share { per_second: most, burst: most }, most, now)
+}
+
+impl Traces {
+    /// What the configuration asks for; the [`Exporter`], where there is one, is to run until the end, and the [`Trees`] are
+    /// there where somebody watches.
+    ///
+    /// # Errors
+    /// The endpoint is no URL, or the file of headers can't be used.
+    pub(crate) fn open(config: &Config) -> anyhow::Result<(Self, Option<Exporter>, Option<Trees>)> {
+        let tracing = &config.tracing;
+        let mut shared = Shared::new(tracing);
+        let trees = tracing.watched.then(|| {
+            let (watcher, watched) = mpsc::channel(BACKLOG);
+            shared.watcher = Some(watcher);
+            Trees(watched)
+        });
+        let mut exporter = None;
+        if let Some(url) = tracing.url()? {
+            let (backlog, waiting) = mpsc::channel(BACKLOG);
+            shared.backlog = Some(backlog);
+            exporter = Some(Exporter::new(url, config, waiting, shared.counted.clone())?);
+        }
+        let is_on = trees.is_some() || exporter.is_some();
+        Ok((Self(is_on.then(|| Arc::new(shared))), exporter, trees))
+    }
+
+    /// Whether anything is traced.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether the trace of a new invocation will be taken. `flag` is what its caller says of the trace with this id, where the
+    /// trace is the caller's.
+    pub(crate) fn takes(&self, namespace: &Namespace, id: u128, flag: Option<bool>) -> bool {
+        let Some(shared) = self.0.as_ref().filter(|shared| shared.backlog.is_some()) else { return false };
+        match shared.rule.wish(id, flag) {
+            Wish::Nobodys => false,
+            Wish::Ours => shared.has_room(),
+            Wish::Callers => shared.grants(namespace) && shared.has_room(),
+        }
+    }
+
+    /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow.
+    pub(crate) fn offer(&self, record: &Arc<Record>) {
+        let Some(shared) = &self.0 else { return };
+        let traced = &record.came.traced;
+        if traced.span == 0 {
+            return;
+        }
+        if let Some(watcher) = &shared.watcher {
+            // Who does not keep up misses some.
+            let _ = watcher.try_send(record.clone());
+        }
+        let Some(backlog) = &shared.backlog else { return };
+        let wanted = traced.sampled || (shared.rule.is_notable(record) && shared.has_room());
+        if wanted && backlog.try_send(record.clone()).is_err() {
+            shared.counted.dropped(spans::of(record).len());
+        }
+    }
+
+    /// How many spans were exported so far, and how many were lost; nothing where nothing is traced.
+    pub(crate) fn counted(&self) -> Option<(u64, u64)> {
+        self.0.as_ref().map(|shared| (shared.counted.0.get(0), shared.counted.0.get(1)))
+    }
+}
+
+impl Shared {
+    fn new(config: &TracingConfig) -> Self {
+        Self {
+            rule: Rule::new(config.ratio, config.slow),
+            origin: Instant::now(),
+            all: bucket(config.most_per_second, 0),
+            callers: DashMap::new(),
+            callers_per_second: config.callers_per_second,
+            backlog: None,
+            watcher: None,
+            counted: Arc::default(),
+        }
+    }
+
+    fn now(&self) -> Moment {
+        units(self.origin.elapsed())
+    }
+
+    fn has_room(&self) -> bool {
+        self.all.admit(self.now()) == Asked::Admitted
+    }
+
+    fn grants(&self, namespace: &Namespace) -> bool {
+        let now = self.now();
+        if let Some(known) = self.callers.get(namespace) {
+            return known.admit(now) == Asked::Admitted;
+        }
+        let new = self.callers.entry(namespace.clone()).or_insert_with(|| bucket(self.callers_per_second, now));
+        new.admit(now) == Asked::Admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traces(config: &TracingConfig) -> (Traces, mpsc::Receiver<Arc<Record>>) {
+        let (backlog, waiting) = mpsc::channel(2);
+        (Traces(Some(Arc::new(Shared { backlog: Some(backlog), ..Shared::new(config) }))), waiting)
+    }
+
+    fn taken(traces: &Traces, namespace: &str, flag: Option<bool>) -> usize {
+        let namespace = namespace.parse().unwrap();
+        (0..1_000).filter(|_| traces.takes(&namespace, 0, flag)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_who_ask_for_traces_get_few_and_all_together_have_a_bound() {
+        let config = TracingConfig { callers_per_second: 10, most_per_second: 25, ..TracingConfig::default() };
+        let (traces, _waiting) = traces(&config);
+        assert_eq!(taken(&traces, "shop", Some(true)), 10);
+        assert_eq!(taken(&traces, "bank", Some(true)), 10);
+        assert_eq!(taken(&traces, "mill", Some(true)), 5, "what is left of all");
+        assert_eq!(taken(&traces, "mill", None), 0);
+        tokio::time::advance(std::time::Duration::from_millis(500)).await;
+        assert_eq!(taken(&traces, "shop", Some(true)), 5);
+        assert_eq!(taken(&Traces::default(), "shop", Some(true)), 0, "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_finds_no_room_is_counted_and_what_nobody_asked_for_is_left() {
+        let (traces, mut waiting) = traces(&TracingConfig::default());
+        let mut record = spans::tests::record();
+        for (sampled, outcome) in [(true, "ok"), (false, "function_failed"), (false, "ok"), (true, "ok")] {
+            record.came.traced.sampled = sampled;
+            outcome.clone_into(&mut record.outcome);
+            traces.offer(&Arc::new(record.clone()));
+        }
+        assert_eq!(waiting.recv().await.unwrap().outcome, "ok");
+        assert_eq!(waiting.recv().await.unwrap().outcome, "function_failed");
+        assert!(waiting.try_recv().is_err());
+        assert_eq!(traces.counted(), Some((0, spans::of(&record).len() as u64)));
+    }
+}
