@@ -70,7 +70,7 @@ def test_a_suite_of_others_finds_no_fault(cluster, api, namespace, probe, cli, s
     host = f"{uuid.uuid4().hex[:12]}.example"
     origin = f"http://{FROM}:{server}"
     api.deploy(namespace, "probe", probe, spec={"environment": {"FORWARD_TO": origin}, "allowed_outbound_hosts": [origin]})
-    cli.ok("-n", namespace, "domain", "add", host)
+    cli.ok("-n", namespace, "domain", "add", host, "--vouch")
     cli.ok("-n", namespace, "route", "add", "all", "/{path*}", "--function", "probe", "--cache", "--host", host)
     with cluster.http() as client:
         eventually(lambda: client.get("/state/none", headers={"Host": host}).status_code == 404, seconds=20, what="the suite's server through the gateway")

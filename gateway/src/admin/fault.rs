@@ -66,7 +66,9 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     }
     let kept = [header::ALLOW, header::ETAG].map(|name| (response.headers().get(&name).cloned(), name));
     let mut answer = if api { error::response(&error, &id).map(Body::from) } else { pages::error(&error, &id) };
-    answer.headers_mut().extend(kept.into_iter().filter_map(|(value, name)| Some((name, value?))));
+    for (name, value) in kept.into_iter().filter_map(|(value, name)| Some((name, value?))) {
+        answer.headers_mut().insert(name, value);
+    }
     with_id(answer, &id, &own)
 }
 

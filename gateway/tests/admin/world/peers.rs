@@ -197,6 +197,7 @@ impl InvocationRecordService for Peers {
                 && (ids.is_empty() || ids.iter().any(|id| id == own))
                 && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
                 && !query.refused
+                && (query.status.is_empty() || record.status.to_string() == query.status)
                 && (!query.failed_only || record.outcome != "ok")
                 && (query.page_token.is_empty() || own < query.page_token.as_str())
         };
