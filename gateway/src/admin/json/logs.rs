@@ -56,8 +56,9 @@ pub(super) struct Filter {
     /// Only lines that this worker wrote.
     #[param(max_length = 128, pattern = "^[!-~]*$")]
     worker: Option<String>,
-    /// Goes on after the answer that this was the `cursor` of: `lines` is then how many come at the most, the oldest first.
-    #[param(max_length = 262_144, pattern = "^[A-Za-z0-9_-]*$")]
+    /// Goes on after the answer that this was the `cursor` of: `lines` is then how many come at the most, the oldest first. A URL
+    /// has room for those of some 200 workers; gRPC takes longer ones.
+    #[param(max_length = 12_000, pattern = "^[A-Za-z0-9_-]*$")]
     cursor: Option<String>,
 }
 
@@ -77,7 +78,7 @@ impl Filter {
             version: version(self.version)?,
             worker: visible("worker", self.worker)?,
             status: visible("status", self.status)?,
-            cursor: self.cursor.unwrap_or_default(),
+            cursor: at_most("cursor", self.cursor, 12_000)?,
         })
     }
 }
