@@ -274,7 +274,7 @@ impl<'a> Readers<'a> {
     /// Those workers, as far as something of theirs is missing: a follower gets what they are still sending.
     fn silent(&mut self) -> Vec<String> {
         let follow = self.asked.request.follow;
-        let silent = self.open.iter_mut().filter(|(_, state)| !state.caught_up && !(follow && state.place.is_some()));
+        let silent = self.open.iter_mut().filter(|(_, state)| !(state.caught_up || follow && state.place.is_some()));
         silent
             .map(|(worker, state)| {
                 state.is_away = true;
