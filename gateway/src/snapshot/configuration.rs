@@ -94,10 +94,13 @@ impl From<ConfigSnapshot> for Configuration {
 impl Stored for Configuration {
     type Message = ConfigSnapshot;
 
-    fn message(&self) -> ConfigSnapshot {
-        let keys = self.keys.values().map(|key| (**key).clone()).collect();
-        let routes = self.routes.values().map(|route| (**route).clone()).collect();
-        ConfigSnapshot { version: self.version, keys, routes, ..(*self.core).clone() }
+    fn parts(&self) -> impl Iterator<Item = ConfigSnapshot> {
+        let core = ConfigSnapshot { version: self.version, ..(*self.core).clone() };
+        let keys = self.keys.values().map(|key| vec![(**key).clone()]);
+        let routes = self.routes.values().map(|route| vec![(**route).clone()]);
+        let keys = keys.map(|keys| ConfigSnapshot { keys, ..ConfigSnapshot::default() });
+        let routes = routes.map(|routes| ConfigSnapshot { routes, ..ConfigSnapshot::default() });
+        std::iter::once(core).chain(keys).chain(routes)
     }
 }
 
@@ -109,6 +112,8 @@ mod tests {
         },
         v1::Route,
     };
+
+    use prost::Message;
 
     use super::*;
 
@@ -148,7 +153,14 @@ mod tests {
     }
 
     fn apply(config: &Configuration, delta: ConfigDelta) -> Result<ConfigSnapshot, WrongBase> {
-        config.apply(delta).map(|after| after.message())
+        config.apply(delta).map(|after| written(&after))
+    }
+
+    /// What is read of what is written.
+    fn written(config: &Configuration) -> ConfigSnapshot {
+        let mut bytes = Vec::new();
+        config.parts().for_each(|part| part.encode(&mut bytes).unwrap());
+        ConfigSnapshot::decode(bytes.as_slice()).unwrap()
     }
 
     #[test]
@@ -191,7 +203,7 @@ mod tests {
         let after = before.apply(delta).unwrap();
         assert!(Arc::ptr_eq(&before.core, &after.core) && before.routes.ptr_eq(&after.routes));
         assert!(Arc::ptr_eq(&before.keys["k"], &after.keys["k"]) && after.keys.len() == 3);
-        assert_eq!(Configuration::from(after.message()), after);
+        assert_eq!(Configuration::from(written(&after)), after);
     }
 
     #[test]

@@ -19,27 +19,32 @@ const REST: Duration = Duration::from_millis(500);
 /// How many times as long as it wrote: a tenth of a processor at the most.
 const RESTS: u32 = 10;
 
+/// A file begins with the digest of the rest.
+const DIGEST_BYTES: usize = 32;
+
 /// What can be kept.
 pub(super) trait Stored: From<Self::Message> + Send + Sync + 'static {
     /// Its form on disk.
     type Message: Message + Default;
 
-    fn message(&self) -> Self::Message;
+    /// Messages that are it together: of messages that follow one another, the format makes one. With very many parts, no second
+    /// copy of all of them is made.
+    fn parts(&self) -> impl Iterator<Item = Self::Message>;
 }
 
 impl Stored for Placements {
     type Message = Self;
 
-    fn message(&self) -> Self {
-        self.clone()
+    fn parts(&self) -> impl Iterator<Item = Self> {
+        std::iter::once(self.clone())
     }
 }
 
 impl Stored for Certificates {
     type Message = Self;
 
-    fn message(&self) -> Self {
-        self.clone()
+    fn parts(&self) -> impl Iterator<Item = Self> {
+        std::iter::once(self.clone())
     }
 }
 
@@ -117,7 +122,7 @@ impl<V: Stored> Writer<V> {
         let Some(value) = self.newest.borrow_and_update().clone() else { return true };
         let (path, vault) = (self.path.clone(), self.vault.clone());
         let written = tokio::task::spawn_blocking(move || {
-            let bytes = encode(&value.message());
+            let bytes = encode(&*value);
             match vault {
                 None => write_private(&path, &bytes),
                 Some(vault) => write_private(&path, &vault.seal(PURPOSE, &bytes).map_err(std::io::Error::other)?),
@@ -135,24 +140,33 @@ impl<V: Stored> Writer<V> {
     }
 }
 
-fn encode(message: &impl Message) -> Vec<u8> {
-    let body = message.encode_to_vec();
-    [Digest::of(&body).as_bytes().as_slice(), &body].concat()
+fn encode(value: &impl Stored) -> Vec<u8> {
+    let mut bytes = vec![0; DIGEST_BYTES];
+    for part in value.parts() {
+        // A vector takes everything.
+        let _ = part.encode(&mut bytes);
+    }
+    if let Some((digest, body)) = bytes.split_at_mut_checked(DIGEST_BYTES) {
+        digest.copy_from_slice(Digest::of(body).as_bytes());
+    }
+    bytes
 }
 
 fn decode<V: Stored>(bytes: &[u8]) -> Option<V> {
-    let (digest, body) = bytes.split_at_checked(32)?;
+    let (digest, body) = bytes.split_at_checked(DIGEST_BYTES)?;
     (Digest::of(body).as_bytes() == digest).then(|| V::Message::decode(body).ok()).flatten().map(V::from)
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::internal::v1::ConfigSnapshot;
+    use dunlin_proto::internal::v1::{ConfigSnapshot, KeyConfig};
 
     use super::{super::configuration::Configuration, *};
 
     fn configuration(version: u64) -> Configuration {
-        ConfigSnapshot { version, namespaces: vec!["shop".to_owned()], ..ConfigSnapshot::default() }.into()
+        let key = |id: &str| KeyConfig { id: id.to_owned(), ..KeyConfig::default() };
+        let (namespaces, keys) = (vec!["shop".to_owned()], vec![key("a"), key("b")]);
+        ConfigSnapshot { version, namespaces, keys, ..ConfigSnapshot::default() }.into()
     }
 
     async fn written(path: PathBuf, values: impl IntoIterator<Item = Configuration>) {
