@@ -13,7 +13,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode, v1};
+use dunlin_proto::{ApiError, ErrorCode};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
@@ -139,14 +139,6 @@ impl Endpoints {
             Ok(response) => response,
             Err(never) => match never {},
         }
-    }
-}
-
-impl App {
-    /// How far the audit log is: it grows with every change.
-    async fn audit_sequence(&self, who: &crate::auth::Principal) -> Result<u64, ApiError> {
-        let response = self.audit_end(who, v1::GetAuditHeadRequest {}).await?;
-        Ok(response.head.map_or(0, |head| head.sequence))
     }
 }
 
