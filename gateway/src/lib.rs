@@ -334,9 +334,10 @@ impl Gateway {
         let guard = trust.require(&[Role::Gateway]);
         let service = records::service::RecordService(records);
         let service = InvocationRecordServiceServer::with_interceptor(service, guard);
-        let (ended, incoming) = (shutdown.clone(), trust.incoming(peer.into(), false)?);
+        // While anything runs here, other processes must see that this one is there.
+        let (ended, incoming) = (backstage.clone(), trust.incoming(peer.into(), false)?);
         let server = tonic::transport::Server::builder().add_service(service);
-        shutdown.spawn(server.serve_with_incoming_shutdown(incoming, async move { ended.begun().await }));
+        backstage.spawn(server.serve_with_incoming_shutdown(incoming, async move { ended.begun().await }));
         shutdown.begun().await;
         shutdown.finish(config.grace).await;
         backstage.begin();
@@ -362,18 +363,18 @@ impl Gateway {
             changed: tokio::sync::watch::Sender::new(0),
         };
         let directory = dispatch::Directory::new(connector, config.dispatch.sessions, cores.clone(), backstage.clone());
+        let borrowing = limits::Borrowing::new(config.name.clone(), directory.clone(), scheduler.clone());
         let activator = dispatch::activate::Activator::new(scheduler.clone(), backstage.clone());
         let counted = metrics::Counted::default();
         let metering = metering::Metering::default();
         let dispatcher = dispatch::Dispatcher::new(
             config.name.clone(),
-            directory.clone(),
+            (directory.clone(), borrowing.clone()),
             activator,
             (self.records.clone(), metrics::Series::new(counted.clone()), metering.clone()),
             config.dispatch.clone(),
             backstage.clone(),
         );
-        let borrowing = limits::Borrowing::new(config.name.clone(), directory.clone(), scheduler.clone());
         let peer = self.addresses.peer.to_string();
         let cache = cache::Cache::new(config.cache.max_bytes);
         let identity = snapshot::Identity { name: config.name.clone(), peer_address: peer };

@@ -2,12 +2,15 @@
 //! lends (`limits/part.rs`), and decides within it by itself (`limits/bucket.rs`). What is too small to divide is granted one
 //! by one, and where it is used up, nobody asks again before there can be more (`limits/borrowing.rs`).
 //!
-//! How many calls there are at once is `quota.rs`'s.
+//! Of limits of calls at once, the part is `limits/slots.rs`; what is held against it, `crate::quota` decides.
 
+mod account;
 mod borrowing;
 pub(crate) mod bucket;
 mod part;
+mod place;
 mod quota;
+mod slots;
 
 use std::sync::Arc;
 
@@ -24,6 +27,7 @@ pub(crate) use self::{
     bucket::Share,
     part::{Loan, Part, Want},
     quota::{KeyQuota, QuotaLoan},
+    slots::{Bounded, Running, Slots},
 };
 use bucket::Asked;
 

@@ -1,8 +1,8 @@
 //! How many invocations a function and a namespace may have at once, and how many one namespace may take of this gateway.
 //!
-//! The limits are the cluster's. Gateways do not talk about every call: each keeps to its part of a limit, which follows from
-//! the names of the gateways that the scheduler told last. Counters outlive changes of the configuration. Callers wait for
-//! nothing here: who is over a limit is told so at once.
+//! The limits are the cluster's: each gateway keeps to the part of each that the scheduler lends to it (`limits/slots.rs`). Of what a
+//! namespace may have, functions reserve some, and the rest is shared: three limits in whole numbers, of which a call takes one or
+//! two. Counters outlive changes of the configuration. Who is over a limit is told so at once.
 
 use std::{
     sync::{
@@ -15,63 +15,52 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     error::{Exceeded, LimitKind},
+    ids::{FunctionUid, Namespace},
+    limit::LimitId,
     names::FunctionRef,
 };
+use tokio::sync::Notify;
 
-use crate::{limits::Limits, metrics::Calls};
+use crate::{
+    limits::{Borrowing, Bounded, Limits, Running, Slots},
+    metrics::Calls,
+};
 
 /// When somebody who was over a limit may try again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How many times what is left of the gateway a namespace may have of it.
 const TIMES_WHAT_IS_LEFT: usize = 4;
 
-/// This gateway's place among all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// How many there are; one at least.
-    gateways: u32,
-    /// How many come before this one in the order of names.
-    before: u32,
-}
-
-impl Part {
-    /// The place of `own` among these names, which may or may not hold it.
-    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, own: &str) -> Self {
-        let mut part = Self { gateways: 1, before: 0 };
-        for name in names.filter(|name| *name != own) {
-            part.gateways += 1;
-            part.before += u32::from(name < own);
-        }
-        part
-    }
-
-    /// This gateway's part of an amount; the parts of all gateways sum up to it.
-    fn exactly(self, amount: u32) -> u32 {
-        let (whole, rest) = (amount.checked_div(self.gateways), amount.checked_rem(self.gateways));
-        whole.unwrap_or(amount) + u32::from(self.before < rest.unwrap_or_default())
-    }
-
-    /// This gateway's part of a limit: one at least, where the limit is not 0, so that no gateway refuses every caller.
-    fn of_limit(self, limit: u32) -> u32 {
-        self.exactly(limit).max(limit.min(1))
-    }
-}
-
 /// What runs or waits of a namespace in this gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
     all: AtomicU32,
     /// Of these, what is not reserved for a function.
-    shared: AtomicU32,
+    shared: Arc<Slots>,
+}
+
+impl Tenant {
+    /// Nothing runs yet; `wake` wakes the stream to the scheduler.
+    pub(crate) fn new(wake: &Arc<Notify>) -> Self {
+        Self { all: AtomicU32::new(0), shared: Arc::new(Slots::new(wake.clone())) }
+    }
 }
 
 /// What runs or waits of a function in this gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    all: AtomicU32,
-    reserved: AtomicU32,
+    all: Arc<Slots>,
+    reserved: Arc<Slots>,
     /// What its metrics are counted with, from its first call on; decides nothing.
     pub(crate) calls: OnceLock<Arc<Calls>>,
+}
+
+impl Usage {
+    /// Nothing runs yet; `wake` wakes the stream to the scheduler.
+    pub(crate) fn new(wake: &Arc<Notify>) -> Self {
+        let slots = || Arc::new(Slots::new(wake.clone()));
+        Self { all: slots(), reserved: slots(), calls: OnceLock::new() }
+    }
 }
 
 /// The limits that hold for a function, and the counters that they are held against.
@@ -93,87 +82,84 @@ pub(crate) struct Quota {
     pub(crate) limits: Limits,
 }
 
-/// Counts one for as long as it lives.
+/// Counts an invocation of a namespace for as long as it lives.
 #[derive(Debug)]
-struct Counted<T: AsRef<AtomicU32>>(T);
+struct OfTenant(Arc<Tenant>);
 
-impl<T: AsRef<AtomicU32>> Counted<T> {
-    /// Counts one more, where fewer than `most` are counted.
-    fn below(counter: T, most: u32) -> Option<Self> {
-        let before = counter.as_ref().fetch_add(1, Ordering::Relaxed);
-        let counted = Self(counter);
-        (before < most).then_some(counted)
+impl OfTenant {
+    fn count(tenant: &Arc<Tenant>) -> Self {
+        tenant.all.fetch_add(1, Ordering::Relaxed);
+        Self(tenant.clone())
     }
 }
 
-impl<T: AsRef<AtomicU32>> Drop for Counted<T> {
+impl Drop for OfTenant {
     fn drop(&mut self) {
-        self.0.as_ref().fetch_sub(1, Ordering::Relaxed);
+        self.0.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-macro_rules! counter {
-    ($name:ident, $of:ident, $field:ident) => {
-        #[derive(Debug)]
-        struct $name(Arc<$of>);
-
-        impl AsRef<AtomicU32> for $name {
-            fn as_ref(&self) -> &AtomicU32 {
-                &self.0.$field
-            }
-        }
-    };
-}
-
-counter!(OfTenant, Tenant, all);
-counter!(Shared, Tenant, shared);
-counter!(OfFunction, Usage, all);
-counter!(Reserved, Usage, reserved);
 
 /// An invocation's place under the limits, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    _function: Counted<OfFunction>,
-    _tenant: Counted<OfTenant>,
-    _reserved: Option<Counted<Reserved>>,
-    _shared: Option<Counted<Shared>>,
+    _function: Running,
+    _tenant: OfTenant,
+    _of_namespace: Option<Running>,
 }
 
-type OfNamespace = (Option<Counted<Reserved>>, Option<Counted<Shared>>);
-
 impl Quota {
-    /// Whether the function or its namespace has a limit.
-    pub(crate) fn is_bounded(&self) -> bool {
-        self.max.is_some() || self.namespace_max.is_some()
+    /// The limits that there are, each with its counter; the others have none from now on.
+    pub(crate) fn bounded(&self, function: FunctionUid, namespace: &Namespace) -> Vec<Bounded> {
+        let shared = self.namespace_max.map(|max| max.saturating_sub(self.namespace_reserved));
+        let reserved = self.namespace_max.and((self.reserved > 0).then_some(self.reserved));
+        let limits = [
+            (LimitId::Concurrency(function), self.max, &self.usage.all),
+            (LimitId::Reserved(function), reserved, &self.usage.reserved),
+            (LimitId::Shared(namespace.clone()), shared, &self.tenant.shared),
+        ];
+        limits.into_iter().filter_map(|(id, limit, slots)| bound(id, limit, slots)).collect()
     }
 
-    /// Takes a place of a function's, as gateway `part`.
+    /// Waits where this gateway has nothing of a limit and the scheduler may not know that something is wanted.
+    ///
+    /// # Errors
+    /// `Unavailable`: it is not known how much this gateway has.
+    pub(crate) async fn ready(&self, borrowing: &Borrowing, name: &FunctionRef) -> Result<(), ApiError> {
+        if let Some(limit) = self.max.filter(|_| self.usage.all.is_dry()) {
+            Box::pin(ask(borrowing, &self.usage.all, limit, name)).await?;
+        }
+        let Some(max) = self.namespace_max else { return Ok(()) };
+        if self.reserved > 0 && self.usage.reserved.is_dry() {
+            Box::pin(ask(borrowing, &self.usage.reserved, self.reserved, name)).await?;
+        }
+        if self.tenant.shared.is_dry() && !self.has_reserved() {
+            let limit = max.saturating_sub(self.namespace_reserved);
+            Box::pin(ask(borrowing, &self.tenant.shared, limit, name)).await?;
+        }
+        Ok(())
+    }
+
+    fn has_reserved(&self) -> bool {
+        self.reserved > 0 && self.usage.reserved.running() < self.usage.reserved.share()
+    }
+
+    /// Takes a place of a function's.
     ///
     /// # Errors
     /// `TooManyRequests`: the function or its namespace has as many as it may have.
-    pub(crate) fn take(&self, part: Part, name: &FunctionRef) -> Result<Taken, ApiError> {
-        let own = self.max.map_or(u32::MAX, |max| part.of_limit(max));
-        let function = Counted::below(OfFunction(self.usage.clone()), own);
-        let function = function.ok_or_else(|| self.function_full(part, name))?;
-        let all = self.namespace_max.map_or(u32::MAX, |max| part.of_limit(max));
-        let tenant = Counted::below(OfTenant(self.tenant.clone()), all);
-        let tenant = tenant.ok_or_else(|| self.namespace_full(part, name))?;
-        let (reserved, shared) = match self.namespace_max {
-            Some(_) => self.take_of_namespace(part, all, name)?,
-            None => (None, None),
+    pub(crate) fn take(&self, name: &FunctionRef) -> Result<Taken, ApiError> {
+        let function = self.usage.all.take().ok_or_else(|| self.function_full(name))?;
+        let of_namespace = match self.namespace_max {
+            Some(_) => Some(self.take_of_namespace().ok_or_else(|| self.namespace_full(name))?),
+            None => None,
         };
-        Ok(Taken { _function: function, _tenant: tenant, _reserved: reserved, _shared: shared })
+        Ok(Taken { _function: function, _tenant: OfTenant::count(&self.tenant), _of_namespace: of_namespace })
     }
 
-    /// Takes what the function has reserved, else what nobody has of the namespace's `all`.
-    fn take_of_namespace(&self, part: Part, all: u32, name: &FunctionRef) -> Result<OfNamespace, ApiError> {
-        let own = Counted::below(Reserved(self.usage.clone()), part.exactly(self.reserved));
-        if own.is_some() {
-            return Ok((own, None));
-        }
-        let free = all.saturating_sub(part.exactly(self.namespace_reserved));
-        let shared = Counted::below(Shared(self.tenant.clone()), free);
-        shared.map(|shared| (None, Some(shared))).ok_or_else(|| self.rest_is_reserved(name))
+    /// Takes what the function has reserved, else what no function has.
+    fn take_of_namespace(&self) -> Option<Running> {
+        let reserved = (self.reserved > 0).then(|| self.usage.reserved.take()).flatten();
+        reserved.or_else(|| self.tenant.shared.take())
     }
 
     /// Whether the namespace may take one more of a gateway that has taken so many of `most`: it may have four times of what
@@ -182,36 +168,52 @@ impl Quota {
         leaves_room(self.tenant.all.load(Ordering::Relaxed), taken, most)
     }
 
-    fn function_full(&self, part: Part, name: &FunctionRef) -> ApiError {
+    fn function_full(&self, name: &FunctionRef) -> ApiError {
         let max = self.max.unwrap_or_default();
-        let (namespace, function, each) = (&name.namespace, &name.function, at_each(part, max));
-        let message = format!("function {namespace}/{function} has reached its max_concurrency of {max}{each}");
-        let current = self.usage.all.load(Ordering::Relaxed);
+        let (namespace, function, here) = (&name.namespace, &name.function, lent(&self.usage.all, max));
+        let message = format!("function {namespace}/{function} has reached its max_concurrency of {max}{here}");
+        let current = self.usage.all.running();
         too_many(message, "raise scaling.max_concurrency, or call less at once")
             .exceeded(Exceeded { whose: format!("function {namespace}/{function}"), ..at_once(current, max) })
     }
 
-    fn namespace_full(&self, part: Part, name: &FunctionRef) -> ApiError {
-        let (max, namespace) = (self.namespace_max.unwrap_or_default(), &name.namespace);
-        let each = at_each(part, max);
-        let message = format!("namespace {namespace} has reached its max_concurrency of {max}{each}");
-        let current = self.tenant.all.load(Ordering::Relaxed);
-        let whose = format!("namespace {namespace}");
-        let exceeded = Exceeded { whose, ..at_once(current, max) };
-        too_many(message, "an operator can raise it: dunlin namespace update").exceeded(exceeded)
-    }
-
-    fn rest_is_reserved(&self, name: &FunctionRef) -> ApiError {
-        let (max, namespace) = (self.namespace_max.unwrap_or_default(), &name.namespace);
-        let reserved = self.namespace_reserved;
-        let message = format!(
-            "namespace {namespace} has used its max_concurrency of {max} but for what functions reserve of it ({reserved})"
-        );
+    fn namespace_full(&self, name: &FunctionRef) -> ApiError {
+        let (max, namespace, reserved) =
+            (self.namespace_max.unwrap_or_default(), &name.namespace, self.namespace_reserved);
+        let here = lent(&self.tenant.shared, max.saturating_sub(reserved));
         let whose = format!("namespace {namespace}");
         let exceeded = Exceeded { whose, ..at_once(self.tenant.all.load(Ordering::Relaxed), max) };
-        too_many(message, "reserve some for this function (scaling.reserved_concurrency), or call less at once")
-            .exceeded(exceeded)
+        let message = format!("namespace {namespace} has reached its max_concurrency of {max}");
+        if reserved == 0 {
+            let hint = "an operator can raise it: dunlin namespace update";
+            return too_many(format!("{message}{here}"), hint).exceeded(exceeded);
+        }
+        let message = format!("{message} but for what functions reserve of it ({reserved}){here}");
+        let hint = "reserve some for this function (scaling.reserved_concurrency), or call less at once";
+        too_many(message, hint).exceeded(exceeded)
     }
+}
+
+/// A limit with its counter.
+fn bound(id: LimitId, limit: Option<u32>, slots: &Arc<Slots>) -> Option<Bounded> {
+    if limit.is_some() {
+        slots.bound()
+    } else {
+        slots.unbound()
+    }
+    limit.map(|limit| Bounded { id, limit, slots: slots.clone() })
+}
+
+/// Waits for a part of a limit.
+async fn ask(borrowing: &Borrowing, slots: &Slots, limit: u32, name: &FunctionRef) -> Result<(), ApiError> {
+    // Of nothing, no part is more.
+    if limit == 0 || borrowing.first_slot(slots, limit).await {
+        return Ok(());
+    }
+    let message = format!("how many calls of {name} may run at once is not known here for now");
+    Err(ApiError::new(ErrorCode::Unavailable, message)
+        .hint("the scheduler does not answer; try again")
+        .retry_after(AGAIN))
 }
 
 fn leaves_room(own: u32, taken: usize, most: usize) -> bool {
@@ -219,10 +221,11 @@ fn leaves_room(own: u32, taken: usize, most: usize) -> bool {
     usize::try_from(own).is_ok_and(|own| own < left)
 }
 
-fn at_each(part: Part, limit: u32) -> String {
-    match part.gateways {
-        1 => String::new(),
-        gateways => format!(", which is {} at this one of {gateways} gateways", part.of_limit(limit)),
+/// How much of a limit is here, where that is not all of it.
+fn lent(slots: &Slots, limit: u32) -> String {
+    match slots.share() {
+        share if share >= limit => String::new(),
+        share => format!(", of which this gateway has {share} now"),
     }
 }
 
@@ -240,17 +243,27 @@ fn too_many(message: String, hint: &str) -> ApiError {
 mod tests {
     use super::*;
 
-    const ALONE: Part = Part { gateways: 1, before: 0 };
-
     fn name() -> FunctionRef {
         FunctionRef { namespace: "shop".parse().unwrap(), function: "pay".parse().unwrap() }
     }
 
+    /// The limits of a quota, with as much of each as the cluster has.
+    fn alone(quota: Quota) -> Quota {
+        lend(&quota, u32::MAX);
+        quota
+    }
+
+    fn lend(quota: &Quota, most: u32) {
+        for bounded in quota.bounded(FunctionUid::new(), &name().namespace) {
+            bounded.slots.assume(bounded.limit.min(most));
+        }
+    }
+
     /// Takes as many places as there are.
-    fn take_all(quota: &Quota, part: Part) -> (Vec<Taken>, String) {
+    fn take_all(quota: &Quota) -> (Vec<Taken>, String) {
         let mut taken = Vec::new();
         loop {
-            match quota.take(part, &name()) {
+            match quota.take(&name()) {
                 Ok(one) => taken.push(one),
                 Err(error) => {
                     assert_eq!((error.code, error.retry_after), (ErrorCode::TooManyRequests, Some(AGAIN)));
@@ -261,54 +274,52 @@ mod tests {
     }
 
     #[test]
-    fn gateways_share_a_limit_exactly_and_none_is_left_without() {
-        let names = ["a", "b", "c"];
-        for limit in 0..20 {
-            let parts = names.map(|own| Part::of(names.into_iter(), own).exactly(limit));
-            assert_eq!(parts.iter().sum::<u32>(), limit);
-            let limits = names.map(|own| Part::of(names.into_iter(), own).of_limit(limit));
-            assert!(limits.iter().all(|part| (*part == 0) == (limit == 0)), "{limits:?} of {limit}");
-        }
-        assert_eq!(Part::of([].into_iter(), "a"), ALONE);
-        assert_eq!(Part::of(["b"].into_iter(), "a"), Part { gateways: 2, before: 0 });
-    }
-
-    #[test]
     fn a_function_has_as_many_as_it_may_have() {
-        let quota = Quota { max: Some(3), ..Quota::default() };
-        let (taken, message) = take_all(&quota, ALONE);
+        let quota = alone(Quota { max: Some(3), ..Quota::default() });
+        let (taken, message) = take_all(&quota);
         assert_eq!((taken.len(), message.as_str()), (3, "function shop/pay has reached its max_concurrency of 3"));
         drop(taken);
-        assert_eq!(take_all(&quota, ALONE).0.len(), 3);
-        let (taken, message) = take_all(&quota, Part { gateways: 2, before: 1 });
-        assert!(taken.len() == 1 && message.ends_with("which is 1 at this one of 2 gateways"), "{message}");
-        assert!(take_all(&Quota { max: Some(0), ..Quota::default() }, ALONE).0.is_empty());
+        assert_eq!(take_all(&quota).0.len(), 3);
+        lend(&quota, 1);
+        let (taken, message) = take_all(&quota);
+        assert!(taken.len() == 1 && message.ends_with("of which this gateway has 1 now"), "{message}");
+        assert!(take_all(&alone(Quota { max: Some(0), ..Quota::default() })).0.is_empty());
     }
 
     #[test]
     fn what_a_function_reserves_is_there_for_it_alone() {
         let tenant = Arc::<Tenant>::default();
-        let of = |reserved| Quota {
-            reserved,
-            namespace_max: Some(10),
-            namespace_reserved: 4,
-            tenant: tenant.clone(),
-            ..Quota::default()
+        let of = |reserved| {
+            let tenant = tenant.clone();
+            alone(Quota { reserved, namespace_max: Some(10), namespace_reserved: 4, tenant, ..Quota::default() })
         };
         let (greedy, modest) = (of(0), of(4));
-        let (others, message) = take_all(&greedy, ALONE);
-        assert!(others.len() == 6 && message.contains("functions reserve"), "{} {message}", others.len());
-        let (own, message) = take_all(&modest, ALONE);
+        let (others, message) = take_all(&greedy);
+        assert!(others.len() == 6 && message.contains("functions reserve of it (4)"), "{} {message}", others.len());
+        let (own, message) = take_all(&modest);
         assert!(
             own.len() == 4 && message.contains("namespace shop has reached its max_concurrency of 10"),
             "{message}"
         );
         drop(others);
         // What it reserves is no upper bound.
-        assert_eq!(take_all(&modest, ALONE).0.len(), 6);
+        assert_eq!(take_all(&modest).0.len(), 6);
         drop(own);
-        assert_eq!(take_all(&greedy, ALONE).0.len(), 6);
-        assert_eq!((tenant.all.load(Ordering::Relaxed), tenant.shared.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(take_all(&greedy).0.len(), 6);
+        assert_eq!((tenant.all.load(Ordering::Relaxed), tenant.shared.running()), (0, 0));
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_holds_nobody() {
+        let quota = alone(Quota { max: Some(1), ..Quota::default() });
+        let taken = quota.take(&name()).unwrap();
+        let lifted = alone(Quota { max: None, usage: quota.usage.clone(), ..Quota::default() });
+        assert!(lifted.take(&name()).is_ok());
+        // What runs counts when there is one again.
+        let again = alone(Quota { max: Some(1), usage: quota.usage.clone(), ..Quota::default() });
+        assert!(again.take(&name()).is_err());
+        drop(taken);
+        assert!(again.take(&name()).is_ok());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::{
     dispatch::{outcome::Outcomes, throttle::Throttle},
-    limits::{KeyQuota, Limit, Plan},
+    limits::{Bounded, KeyQuota, Limit, Plan},
     quota::Quota,
 };
 use router::Router;
@@ -83,6 +83,8 @@ pub(crate) struct Table {
     pub(crate) router: Arc<Router>,
     /// The limits of calls in a time, of functions, namespaces and keys.
     pub(crate) limits: OrdMap<LimitId, Arc<Limit>>,
+    /// The limits of calls at once, of functions and namespaces.
+    pub(crate) slots: Arc<BTreeMap<LimitId, Bounded>>,
 }
 
 /// By namespace, then by function.

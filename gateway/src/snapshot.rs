@@ -11,7 +11,12 @@ mod disk;
 mod limits;
 mod rates;
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use dunlin_process::shutdown::Shutdown;
@@ -19,8 +24,8 @@ use dunlin_proto::{
     PROTOCOL_VERSION,
     ids::{GatewayId, VersionKey},
     internal::v1::{
-        CachePurges, Certificates, CertificatesPosition, GatewayHello, GatewayLoad, Placements, PurgePosition,
-        SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes, WatchedVersions,
+        CachePurges, Certificates, CertificatesPosition, GatewayHello, GatewayLoad, HeldRates, Placements,
+        PurgePosition, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes, WatchedVersions,
         sync_gateway_request::Report, sync_gateway_response::Update,
     },
     route::Purge,
@@ -32,6 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use configuration::Configuration;
+use rates::Look;
 
 use crate::{
     auth::Verifier,
@@ -90,6 +96,10 @@ pub(crate) struct Sync {
     /// What the table in force was made of.
     served: Configuration,
     placements: disk::Kept<Placements>,
+    /// This gateway's parts of limits, for a time without the scheduler.
+    parts: disk::Kept<HeldRates>,
+    /// They have changed since they were set down.
+    lent: bool,
     certificates: disk::Kept<Certificates>,
     /// What of them this process has heard of; challenges are not kept.
     certified: CertificatesPosition,
@@ -118,6 +128,7 @@ impl Sync {
     ) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
+        let parts = disk::Kept::open(folder.join("limits.snapshot"));
         let certificates = disk::Kept::sealed(folder.join("certificates.sealed"), vault);
         let mut sync = Self {
             identity,
@@ -126,6 +137,8 @@ impl Sync {
             config,
             served: Configuration::default(),
             placements,
+            parts,
+            lent: false,
             certificates,
             certified: CertificatesPosition::default(),
             purged: PurgePosition::default(),
@@ -149,8 +162,9 @@ impl Sync {
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let (config, placements) = (self.config.writer(), self.placements.writer());
         let (config, placements) = (config.run(shutdown.clone()), placements.run(shutdown.clone()));
+        let parts = self.parts.writer().run(shutdown.clone());
         let certificates = self.certificates.writer().run(shutdown.clone());
-        tokio::join!(self.follow(shutdown), config, placements, certificates);
+        tokio::join!(self.follow(shutdown), config, placements, parts, certificates);
     }
 
     /// Follows one stream after another until `shutdown`.
@@ -160,6 +174,9 @@ impl Sync {
             tokio::select! {
                 ended = self.stream(&mut backoff) => {
                     let Err(error) = ended;
+                    if self.connected.is_none() {
+                        self.restore();
+                    }
                     // Said once: it is tried again every second.
                     if self.connected.replace(false) != Some(false) {
                         tracing::warn!(error = format!("{error:#}"), "no stream to the scheduler; what is known is served on");
@@ -208,6 +225,7 @@ impl Sync {
         }
         let (mut tick, mut measure) = (tokio::time::interval(TICK), tokio::time::interval(rates::MEASURE));
         let borrowing = self.sinks.borrowing.clone();
+        let slots = borrowing.slots();
         loop {
             tokio::select! {
                 update = next(&mut updates) => {
@@ -217,16 +235,35 @@ impl Sync {
                     self.take_in(update)?;
                     // Smaller parts are confirmed at once. With very many limits that is not done for nothing.
                     if lent {
-                        rates::report(&self.sinks.routes.load(), &reports, false)?;
+                        self.lent = true;
+                        rates::report(&self.sinks.routes.load(), &reports, Look::Loans)?;
                     }
                     // Whoever made a change waits for it to be served.
                     self.acknowledge(&reports)?;
                 }
-                _ = measure.tick() => rates::report(&self.sinks.routes.load(), &reports, true)?,
-                () = borrowing.woken() => rates::report(&self.sinks.routes.load(), &reports, false)?,
-                _ = tick.tick() => self.report(&reports)?,
+                _ = measure.tick() => rates::report(&self.sinks.routes.load(), &reports, Look::Measure)?,
+                () = borrowing.woken() => rates::report(&self.sinks.routes.load(), &reports, Look::Loans)?,
+                () = slots.notified() => rates::report(&self.sinks.routes.load(), &reports, Look::Slots)?,
+                _ = tick.tick() => {
+                    self.report(&reports)?;
+                    self.keep_parts();
+                }
             }
         }
+    }
+
+    /// Sets down what this gateway has been lent, where that has changed.
+    fn keep_parts(&mut self) {
+        if std::mem::take(&mut self.lent) {
+            self.parts.set(rates::parts(&self.sinks.routes.load(), SystemTime::now()));
+        }
+    }
+
+    /// Without a scheduler at the start, what an earlier process was lent is in force still: it may hold others to the rest.
+    fn restore(&self) {
+        let Some(parts) = self.parts.value() else { return };
+        let kept = rates::restore(&self.sinks.routes.load(), &parts, SystemTime::now());
+        tracing::info!(limits = kept, "parts of limits are in force that an earlier process was lent");
     }
 
     fn hello(&mut self) -> SyncGatewayRequest {
@@ -343,7 +380,7 @@ impl Sync {
     fn publish_config(&mut self) {
         let Some(config) = self.config.value() else { return };
         let old = self.sinks.routes.load().clone();
-        let new = convert::table(&config, &self.served, &old);
+        let new = convert::table(&config, &self.served, &old, &self.sinks.borrowing.slots());
         self.served = (*config).clone();
         let keys_changed = new.token_keys != old.token_keys;
         tracing::debug!(version = new.version, "configuration is served");

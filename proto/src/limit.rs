@@ -17,11 +17,19 @@ pub enum LimitId {
     Namespace(Namespace),
     /// A caller's key's.
     Key(KeyId),
+    /// How many calls of a function run at once.
+    Concurrency(FunctionUid),
+    /// Of what runs of a namespace at once, what a function has reserved.
+    Reserved(FunctionUid),
+    /// Of what runs of a namespace at once, what no function has reserved.
+    Shared(Namespace),
 }
 
 /// A text that names no limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no limit: it must be function/ with a uid, namespace/ with a name or key/ with an id")]
+#[error(
+    "{0:?} names no limit: it must be function/, concurrency/ or reserved/ with a uid, namespace/ or shared/ with a name, or key/ with an id"
+)]
 pub struct LimitIdError(String);
 
 impl fmt::Display for LimitId {
@@ -30,6 +38,9 @@ impl fmt::Display for LimitId {
             Self::Function(uid) => write!(f, "function/{uid}"),
             Self::Namespace(name) => write!(f, "namespace/{name}"),
             Self::Key(id) => write!(f, "key/{id}"),
+            Self::Concurrency(uid) => write!(f, "concurrency/{uid}"),
+            Self::Reserved(uid) => write!(f, "reserved/{uid}"),
+            Self::Shared(name) => write!(f, "shared/{name}"),
         }
     }
 }
@@ -42,6 +53,9 @@ impl FromStr for LimitId {
             Some(("function", uid)) => uid.parse().ok().map(Self::Function),
             Some(("namespace", name)) => name.parse().ok().map(Self::Namespace),
             Some(("key", id)) => id.parse().ok().map(Self::Key),
+            Some(("concurrency", uid)) => uid.parse().ok().map(Self::Concurrency),
+            Some(("reserved", uid)) => uid.parse().ok().map(Self::Reserved),
+            Some(("shared", name)) => name.parse().ok().map(Self::Shared),
             _ => None,
         };
         id.ok_or_else(|| LimitIdError(text.chars().take(80).collect()))
@@ -55,7 +69,9 @@ mod tests {
     #[test]
     fn a_limit_has_one_spelling() {
         let uid = FunctionUid::new();
-        for text in [format!("function/{uid}"), "namespace/shop".to_owned(), "key/abcdefghijkl".to_owned()] {
+        let of_functions = ["function", "concurrency", "reserved"].map(|kind| format!("{kind}/{uid}"));
+        let others = ["namespace/shop", "shared/shop", "key/abcdefghijkl"].map(ToOwned::to_owned);
+        for text in of_functions.into_iter().chain(others) {
             assert_eq!(text.parse::<LimitId>().unwrap().to_string(), text);
         }
         for text in ["", "function/", "namespace/A", "key/abc", "shop", "plan/x"] {

@@ -18,7 +18,7 @@ use crate::{
     deploy::Deploys,
     error::Error,
     garbage::{Freed, Sweep},
-    lending::Lending,
+    lending::{LOST, Lending, gone},
     members::Members,
     metrics::Probe,
     model::Time,
@@ -161,13 +161,34 @@ impl App {
         }
     }
 
+    /// Lends again what a gateway had that is no longer heard, as soon as it is certain that its process is gone.
+    pub(crate) fn bury_when_gone(self: Arc<Self>, gateway: GatewayId, address: String) {
+        self.shutdown.clone().spawn(async move {
+            tokio::select! {
+                is_gone = gone(&address, LOST) => if is_gone { self.bury(&gateway).await },
+                () = self.shutdown.begun() => {}
+            }
+        });
+    }
+
+    async fn bury(&self, gateway: &GatewayId) {
+        if self.lending.bury(gateway, &self.catalog.current(), Instant::now()) {
+            tracing::info!(%gateway, "a gateway's process is gone; its parts of limits are lent again");
+            self.forget_holder(gateway).await;
+        }
+    }
+
+    async fn forget_holder(&self, gateway: &GatewayId) {
+        if let Err(error) = self.store.holder_remove(gateway).await {
+            let cause = format!("{:#}", anyhow::Error::new(error));
+            tracing::warn!(%gateway, cause, "a gateway that is gone can't be forgotten");
+        }
+    }
+
     /// Lends again what was lost with gateways.
     async fn tidy_lending(&self) {
         for gateway in self.lending.tidy(&self.catalog.current(), Instant::now()) {
-            if let Err(error) = self.store.holder_remove(&gateway).await {
-                let cause = format!("{:#}", anyhow::Error::new(error));
-                tracing::warn!(%gateway, cause, "a gateway that is gone can't be forgotten");
-            }
+            self.forget_holder(&gateway).await;
         }
     }
 

@@ -20,6 +20,7 @@ use imbl::OrdMap;
 
 pub(crate) use self::keeper::CatalogKeeper;
 use crate::{
+    lending::Allowance,
     model::{AliasRecord, Code, Compiled, FunctionRecord, KeyRecord, PlanRecord, RouteRecord, Share, VersionRecord},
     store::{CatalogChanges, CatalogRows, CoreRows},
 };
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) namespaces: BTreeSet<Namespace>,
     /// How many invocations at once the namespaces may have that are bounded.
     pub(crate) limits: BTreeMap<Namespace, u32>,
+    /// Of these, what functions reserve.
+    reserved: BTreeMap<Namespace, u32>,
     /// How many calls in a time the namespaces may have that are bounded.
     pub(crate) rates: BTreeMap<Namespace, Rate>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
@@ -125,7 +128,8 @@ impl Core {
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
         let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
         let plans = rows.plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
-        Self { namespaces, limits, rates, functions, domains, plans, codes: codes(rows.codes) }
+        let reserved = reserved(functions.values());
+        Self { namespaces, limits, reserved, rates, functions, domains, plans, codes: codes(rows.codes) }
     }
 
     /// The key with its plan.
@@ -172,12 +176,25 @@ impl Catalog {
         self.functions.get(&key.function)?.versions.get(&key.number)
     }
 
-    /// The rate of a limit, where there is such a limit.
-    pub(crate) fn rate(&self, limit: &LimitId) -> Option<Rate> {
+    /// What a limit allows, where there is such a limit.
+    pub(crate) fn allowance(&self, limit: &LimitId) -> Option<Allowance> {
         match limit {
-            LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.rate,
-            LimitId::Namespace(name) => self.rates.get(name).copied(),
-            LimitId::Key(id) => self.keys.get(id)?.plan.as_ref()?.rate,
+            LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.rate.map(Allowance::Rate),
+            LimitId::Namespace(name) => self.rates.get(name).copied().map(Allowance::Rate),
+            LimitId::Key(id) => self.keys.get(id)?.plan.as_ref()?.rate.map(Allowance::Rate),
+            LimitId::Concurrency(uid) => {
+                self.functions.get(uid)?.leading()?.scaling.max_concurrency.map(Allowance::AtOnce)
+            }
+            LimitId::Reserved(uid) => {
+                let function = self.functions.get(uid)?;
+                self.limits.get(&function.record.namespace)?;
+                let reserved = function.leading()?.scaling.reserved_concurrency;
+                (reserved > 0).then_some(Allowance::AtOnce(reserved))
+            }
+            LimitId::Shared(name) => {
+                let reserved = self.reserved.get(name).copied().unwrap_or_default();
+                Some(Allowance::AtOnce(self.limits.get(name)?.saturating_sub(reserved)))
+            }
         }
     }
 
@@ -216,6 +233,17 @@ fn codes(compiled: Vec<Compiled>) -> HashMap<Digest, BTreeMap<String, Arc<Code>>
         codes.entry(code.artifact).or_default().insert(code.fingerprint.clone(), Arc::new(code));
     }
     codes
+}
+
+/// What the functions of each namespace reserve.
+fn reserved<'a>(functions: impl Iterator<Item = &'a CatalogFunction>) -> BTreeMap<Namespace, u32> {
+    let mut sums: BTreeMap<Namespace, u32> = BTreeMap::new();
+    for function in functions {
+        let own = function.leading().map_or(0, |spec| spec.scaling.reserved_concurrency);
+        let sum = sums.entry(function.record.namespace.clone()).or_default();
+        *sum = sum.saturating_add(own);
+    }
+    sums
 }
 
 fn with_name(route: RouteRecord) -> (RouteName, Arc<RouteSpec>) {

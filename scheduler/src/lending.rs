@@ -1,12 +1,15 @@
-//! Limited rates of functions, namespaces and keys, lent to gateways in parts. A gateway decides about calls by itself within its
+//! Limits of functions, namespaces and keys, of calls in a time and at once, lent to gateways in parts. A gateway decides about calls by itself within its
 //! part, so that the scheduler is asked about none of them; what is too small to divide is granted one by one.
 //!
 //! Nothing here is durable but the names of the gateways that may hold parts: after a restart nothing is lent until each of
 //! them has said what it holds, or has been silent for a minute. How a part moves is in `lending/lender.rs`.
 
+mod allowance;
+mod gone;
 mod lender;
 mod quota;
 mod share;
+mod slots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,18 +17,17 @@ use std::{
     time::Duration,
 };
 
-use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, model::Rate, names::KeyId};
+use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, names::KeyId};
 use tokio::{sync::Notify, time::Instant};
 
-use self::{
-    lender::{LOST, Lender},
-    quota::Lefts,
-};
 pub(crate) use self::{
-    lender::{Loan, Want},
+    allowance::Allowance,
+    gone::gone,
+    lender::{LOST, Loan, Want},
     quota::loan,
     share::Share,
 };
+use self::{lender::Lender, quota::Lefts};
 use crate::{catalog::Catalog, cluster::Session};
 
 /// Limits of which one gateway may speak.
@@ -41,7 +43,7 @@ struct Connection {
     told: Arc<Notify>,
 }
 
-/// All limited rates that somebody has asked for.
+/// All limits that somebody has asked for.
 #[derive(Debug)]
 pub(crate) struct Lending {
     state: Mutex<State>,
@@ -63,7 +65,7 @@ struct State {
 }
 
 impl Lending {
-    /// The rates of a catalog, with the gateways that may hold parts of them.
+    /// The limits of a catalog, with the gateways that may hold parts of them.
     pub(crate) fn new(remembered: BTreeSet<GatewayId>, catalog: &Catalog, began: Instant) -> Self {
         let state = State {
             lenders: BTreeMap::new(),
@@ -136,6 +138,22 @@ impl Lending {
         state.remembered.entry(gateway.clone()).and_modify(|since| *since = now);
         let State { lenders, .. } = &mut *state;
         lenders.values_mut().for_each(|lender| lender.leave(gateway, now));
+    }
+
+    /// The process of a gateway that is not heard is gone, and with it all that it ran: its parts can be lent again. Returns
+    /// whether that is so; not where it has come back meanwhile.
+    pub(crate) fn bury(&self, gateway: &GatewayId, catalog: &Catalog, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.gateways.contains_key(gateway) {
+            return false;
+        }
+        state.awaited.remove(gateway);
+        state.remembered.remove(gateway);
+        for limit in state.lenders.keys().cloned().collect::<Vec<_>>() {
+            state.on(&limit, catalog, now, |lender| lender.bury(gateway, now));
+            state.settle(&limit, now);
+        }
+        true
     }
 
     /// A gateway says what its callers want.
@@ -212,7 +230,8 @@ impl Lending {
         catalog: &Catalog,
         now: Instant,
     ) -> Result<Result<(), Duration>, ApiError> {
-        let admitted = self.state().on(limit, catalog, now, |lender| lender.admit(now));
+        let is_rate = matches!(catalog.allowance(limit), Some(Allowance::Rate(_)));
+        let admitted = is_rate.then(|| self.state().on(limit, catalog, now, |lender| lender.admit(now))).flatten();
         admitted.ok_or_else(|| ApiError::not_found(format!("limit {limit}")))
     }
 
@@ -248,15 +267,15 @@ impl State {
         now: Instant,
         act: impl FnOnce(&mut Lender) -> T,
     ) -> Option<T> {
-        let rate: Rate = catalog.rate(limit)?;
+        let allowance = catalog.allowance(limit)?;
         let saved = if self.old.contains(limit) {
-            now.saturating_duration_since(self.began).as_secs_f64() * rate.per_second()
+            now.saturating_duration_since(self.began).as_secs_f64() * allowance.whole().per_second
         } else {
-            rate.burst.into()
+            allowance.saves()
         };
-        let lender = self.lenders.entry(limit.clone()).or_insert_with(|| Lender::new(rate, saved, now));
-        if lender.rate() != rate {
-            lender.change(rate, now);
+        let lender = self.lenders.entry(limit.clone()).or_insert_with(|| Lender::new(allowance, saved, now));
+        if lender.allowance() != allowance {
+            lender.change(allowance, now);
         }
         Some(act(lender))
     }

@@ -50,11 +50,10 @@ def test_a_function_has_no_more_calls_at_once_than_it_may(cluster, api, cli, nam
     api.deploy(namespace, "narrow", probe, spec={"scaling": {"max_concurrency": 4}})
     call_when_ready(f"/{namespace}/narrow/")
     answers = at_once(cluster, f"/{namespace}/narrow/hold?ms=1000", 8)
-    # Two gateways: each has half of it.
     statuses = sorted(status for status, _ in answers)
-    assert statuses == [200] * 2 + [429] * 6, statuses
+    assert statuses == [200] * 4 + [429] * 4, statuses
     error = next(json.loads(body)["error"] for status, body in answers if status == 429)
-    assert error["code"] == "too_many_requests" and "max_concurrency of 4, which is 2 at this one of 2 gateways" in error["message"], error
+    assert error["code"] == "too_many_requests" and "has reached its max_concurrency of 4" in error["message"], error
     assert "4 calls at once" in cli.ok("describe", f"{namespace}/narrow").out
 
 
@@ -72,8 +71,8 @@ def test_a_namespace_has_no_more_calls_at_once_than_it_may_and_functions_reserve
         time.sleep(0.5)
         vital = at_once(cluster, f"/{namespace}/vital/", 2)
         statuses = sorted(status for status, _ in flood.result())
-    # Of eight, four are at each gateway, and two of these are reserved.
-    assert statuses == [200] * 2 + [429] * 10, statuses
+    # Of eight, four are reserved.
+    assert statuses == [200] * 4 + [429] * 8, statuses
     assert [status for status, _ in vital] == [200, 200]
 
 

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::{
     config::DispatchConfig,
+    limits::Borrowing,
     metering::Metering,
     metrics::Series,
     records::{Choice, Records},
@@ -63,6 +64,7 @@ pub(crate) struct Dispatcher(Arc<Inner>);
 struct Inner {
     gateway: GatewayId,
     directory: Directory,
+    borrowing: Borrowing,
     activator: Activator,
     records: Records,
     series: Series,
@@ -77,7 +79,7 @@ impl Dispatcher {
     /// Dispatches by this directory; bodies that stream are tasks of `shutdown`.
     pub(crate) fn new(
         gateway: GatewayId,
-        directory: Directory,
+        (directory, borrowing): (Directory, Borrowing),
         activator: Activator,
         (records, series, metering): (Records, Series, Metering),
         config: DispatchConfig,
@@ -86,6 +88,7 @@ impl Dispatcher {
         Self(Arc::new(Inner {
             gateway,
             directory,
+            borrowing,
             activator,
             records,
             series,
@@ -126,7 +129,7 @@ pub(super) async fn invoke(
     mut invocation: Invocation,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let inner = &*dispatcher.0;
-    let slot = inner.admit(&invocation).inspect_err(|error| inner.note(&mut invocation, error))?;
+    let slot = inner.admit(&invocation).await.inspect_err(|error| inner.note(&mut invocation, error))?;
     let calls = inner.series.of(&invocation.function).clone();
     let meter = inner.metering.meter(invocation.version.key, invocation.called_by.as_ref());
     let mut ledger = Ledger::begin(&mut invocation, &inner.gateway, &inner.records, (slot, calls, meter));

@@ -1,6 +1,6 @@
 //! What calls need of the scheduler now and then: a first part of a limit that nobody has called before, and single
-//! admissions under limits that are too small to divide. While there is no scheduler, the gateway takes the part that it would
-//! have if all gateways were asked alike, and says so when the scheduler is back.
+//! admissions under limits that are too small to divide. While there is no scheduler and nothing was lent, the gateway takes the
+//! part that it would have if all gateways were asked alike, and says so when the scheduler is back.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -14,13 +14,15 @@ use dunlin_proto::{
     model::from_wire_duration,
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     time::{Instant, timeout},
 };
 
 use super::{
     Limit, Share,
     bucket::{Asked, time, units},
+    place::Place,
+    slots::Slots,
 };
 use crate::{dispatch::Directory, upstream::Scheduler};
 
@@ -39,8 +41,12 @@ struct Inner {
     directory: Directory,
     scheduler: Scheduler,
     link: Mutex<Link>,
+    /// Whether a stream has been tried: before, nobody knows whether there is a scheduler.
+    tried: watch::Sender<bool>,
     /// Wakes the stream: somebody waits for a part.
     wake: Notify,
+    /// Wakes it for limits of calls at once.
+    slots: Arc<Notify>,
 }
 
 /// Whether there is a stream to the scheduler, and how often something was taken without one.
@@ -53,8 +59,8 @@ struct Link {
 impl Borrowing {
     /// Borrows from this scheduler; the directory knows how many gateways there are.
     pub(crate) fn new(gateway: GatewayId, directory: Directory, scheduler: Scheduler) -> Self {
-        let (link, wake) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { gateway, directory, scheduler, link, wake }))
+        let (link, tried, wake) = (Mutex::default(), watch::Sender::default(), Notify::new());
+        Self(Arc::new(Inner { gateway, directory, scheduler, link, tried, wake, slots: Arc::default() }))
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -64,6 +70,11 @@ impl Borrowing {
     /// Waits until somebody waits for a part. Cancel-safe.
     pub(crate) async fn woken(&self) {
         self.0.wake.notified().await;
+    }
+
+    /// Wakes the stream for limits of calls at once.
+    pub(crate) fn slots(&self) -> Arc<Notify> {
+        self.0.slots.clone()
     }
 
     /// How often something was taken without the scheduler.
@@ -76,12 +87,21 @@ impl Borrowing {
     pub(crate) fn open(&self, taken: u64) -> bool {
         let mut link = self.link();
         link.up = link.taken == taken;
+        self.0.tried.send_replace(true);
         link.up
     }
 
     /// There is no stream.
     pub(crate) fn close(&self) {
         self.link().up = false;
+        self.0.tried.send_replace(true);
+    }
+
+    /// Waits until it is known whether there is a scheduler, though not for long.
+    async fn tried(&self) {
+        let mut tried = self.0.tried.subscribe();
+        // The sender is here: only time can run out.
+        let _ = timeout(PATIENCE, tried.wait_for(|tried| *tried)).await;
     }
 
     /// Whether there is a stream to the scheduler.
@@ -95,19 +115,50 @@ impl Borrowing {
         if link.up {
             return;
         }
-        let own = self.0.gateway.as_str();
-        let others = self.0.directory.load().gateways.iter().filter(|peer| peer.gateway != own).count();
-        let gateways = 1.0 + f64::from(u32::try_from(others).unwrap_or(u32::MAX));
-        let share = Share {
-            per_second: limit.rate.per_second() / gateways,
-            burst: (f64::from(limit.rate.burst) / gateways).max(1.0),
-        };
+        let part = self.place().part();
+        let share =
+            Share { per_second: limit.rate.per_second() * part, burst: (f64::from(limit.rate.burst) * part).max(1.0) };
         limit.part.take(share, now);
         link.taken += 1;
     }
 
+    fn place(&self) -> Place {
+        let directory = self.0.directory.load();
+        Place::of(directory.gateways.iter().map(|peer| peer.gateway.as_str()), self.0.gateway.as_str())
+    }
+
+    /// Waits for a part of a limit of so many calls at once, where there is none and the scheduler may not know that one is
+    /// wanted. Whether there is room in it is seen afterwards. Returns whether it is known how much this gateway has.
+    pub(crate) async fn first_slot(&self, slots: &Slots, limit: u32) -> bool {
+        self.tried().await;
+        let told = slots.told.notified();
+        tokio::pin!(told);
+        // From here on no loan is missed.
+        told.as_mut().enable();
+        if slots.is_dry() && self.is_linked() {
+            slots.ask();
+            self.0.slots.notify_one();
+            // Whether it came in time is seen below.
+            let _ = timeout(PATIENCE, told).await;
+        }
+        if !slots.is_known() {
+            self.assume(slots, limit);
+        }
+        slots.is_known()
+    }
+
+    /// Takes a part of a limit of calls at once, unless the scheduler can be asked for one.
+    fn assume(&self, slots: &Slots, limit: u32) {
+        let mut link = self.link();
+        if !link.up {
+            slots.assume(self.place().exactly(limit));
+            link.taken += 1;
+        }
+    }
+
     /// Admits a call under a limit of which this gateway has never had a part.
     pub(super) async fn first_part(&self, limit: &Limit) -> Result<(), ApiError> {
+        self.tried().await;
         let part = &limit.part;
         let told = part.told.notified();
         tokio::pin!(told);

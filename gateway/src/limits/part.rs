@@ -12,12 +12,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{sync::Notify, time::Instant};
 
-use super::bucket::{self, Asked, Bucket, Moment, Share, units};
+use super::{
+    account::Account,
+    bucket::{self, Asked, Bucket, Moment, Share, units},
+};
 
 /// In so much time the pace of callers is forgotten by half.
 const HALF: f64 = 0.25;
-/// How far it must have moved to be worth a report: of what was reported, and of the limit.
-const NEWS: (f64, f64) = (0.15, 0.005);
 
 /// What the scheduler lends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,10 +34,12 @@ pub(crate) struct Loan {
 /// What the scheduler is told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Want {
-    /// Calls a second.
-    pub(crate) per_second: f64,
+    /// Calls a second, or at once.
+    pub(crate) calls: f64,
     /// The last loan that is kept to.
     pub(crate) sequence: u64,
+    /// How many run at once, where that is more than the part.
+    pub(crate) uses: f64,
 }
 
 /// A part.
@@ -53,23 +56,15 @@ pub(crate) struct Part {
     pub(super) asking: tokio::sync::Mutex<()>,
     /// Wakes calls that came before there was a part.
     pub(super) told: Notify,
-    account: Mutex<Account>,
+    books: Mutex<Books>,
 }
 
-/// The account with the scheduler.
+/// The account with the scheduler, and the callers' pace.
 #[derive(Debug)]
-struct Account {
-    sequence: u64,
+struct Books {
+    account: Account,
+    /// Admissions that came with the loans of this stream.
     granted: f64,
-    /// It has been told, or has taken, what its part is.
-    known: bool,
-    /// The scheduler waits to hear that a smaller part is kept to.
-    confirms: bool,
-    /// A call waits for a part.
-    asks: bool,
-    /// Calls a second.
-    pace: f64,
-    reported: f64,
     counted: u64,
     measured: Instant,
 }
@@ -77,17 +72,7 @@ struct Account {
 impl Part {
     /// Nothing is lent yet.
     pub(crate) fn new(now: Instant) -> Self {
-        let account = Account {
-            sequence: 0,
-            granted: 0.0,
-            known: false,
-            confirms: false,
-            asks: false,
-            pace: 0.0,
-            reported: 0.0,
-            counted: 0,
-            measured: now,
-        };
+        let books = Books { account: Account::default(), granted: 0.0, counted: 0, measured: now };
         Self {
             base: now,
             bucket: ArcSwap::from_pointee(Bucket::new(Share::default(), 0.0, 0)),
@@ -96,7 +81,7 @@ impl Part {
             unsure: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
             told: Notify::new(),
-            account: Mutex::new(account),
+            books: Mutex::new(books),
         }
     }
 
@@ -104,8 +89,8 @@ impl Part {
         units(now.saturating_duration_since(self.base))
     }
 
-    fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Somebody calls.
@@ -136,43 +121,43 @@ impl Part {
 
     /// Whether it has been told, or has taken, what its part is.
     pub(crate) fn is_known(&self) -> bool {
-        self.account().known
+        self.books().account.known
     }
 
     /// A call waits for a part.
     pub(super) fn wait(&self) {
-        self.account().asks = true;
+        self.books().account.ask();
     }
 
     /// Calls a second, of late.
     pub(super) fn pace(&self) -> f64 {
-        self.account().pace
+        self.books().account.wanted
     }
 
     /// Keeps to what the scheduler lends.
     pub(crate) fn apply(&self, loan: Loan, now: Instant) {
-        let mut account = self.account();
-        if loan.sequence <= account.sequence && account.known && loan.sequence > 0 {
+        let mut books = self.books();
+        if books.account.is_old(loan.sequence) || books.account.is_same(loan.sequence) {
             return;
         }
         let before = self.share();
-        let fresh = (loan.granted - account.granted).max(0.0);
+        let fresh = (loan.granted - books.granted).max(0.0);
         self.replace(loan.share, fresh, now);
         let smaller = loan.share.per_second < before.per_second || loan.share.burst < before.burst;
-        (account.sequence, account.granted, account.known) = (loan.sequence, loan.granted, true);
-        account.confirms |= smaller;
-        drop(account);
+        books.account.accept(loan.sequence, smaller);
+        books.granted = loan.granted;
+        drop(books);
         self.told.notify_waiters();
     }
 
     /// Takes a part without being lent one, with nothing saved up.
-    pub(super) fn take(&self, share: Share, now: Instant) {
-        let mut account = self.account();
+    pub(crate) fn take(&self, share: Share, now: Instant) {
+        let mut books = self.books();
         self.replace(share, 0.0, now);
-        account.known = true;
+        books.account.known = true;
     }
 
-    /// The caller has the account, so that one bucket follows another.
+    /// The caller has the books, so that one bucket follows another.
     fn replace(&self, share: Share, fresh: f64, now: Instant) {
         let now = self.moment(now);
         let saved = self.bucket.load().close(now);
@@ -181,8 +166,14 @@ impl Part {
 
     /// A new stream begins; what is held, where that is anything.
     pub(crate) fn begin(&self) -> Option<Share> {
-        let mut account = self.account();
-        (account.sequence, account.granted, account.reported, account.confirms) = (0, 0.0, 0.0, false);
+        let mut books = self.books();
+        books.account.begin();
+        books.granted = 0.0;
+        self.held()
+    }
+
+    /// What is held, where that is anything.
+    pub(crate) fn held(&self) -> Option<Share> {
         let share = self.share();
         (share != Share::default()).then_some(share)
     }
@@ -190,25 +181,20 @@ impl Part {
     /// What there is to tell the scheduler about a limit of so many a second; `measures` says that it is time to look at the
     /// callers' pace.
     pub(crate) fn news(&self, limit: f64, now: Instant, measures: bool) -> Option<Want> {
-        let mut account = self.account();
+        let mut books = self.books();
         if measures {
-            account.measure(self.calls.load(Ordering::Relaxed), now);
+            books.measure(self.calls.load(Ordering::Relaxed), now);
         }
-        let far = (account.pace - account.reported).abs() > account.reported * NEWS.0 + limit * NEWS.1;
-        let tells = account.confirms || account.asks || (measures && far);
-        tells.then(|| Want { per_second: account.pace, sequence: account.sequence })
+        books.account.tells(limit, measures).then(|| books.account.want(0.0))
     }
 
     /// The scheduler has been told.
     pub(crate) fn sent(&self, want: Want) {
-        let mut account = self.account();
-        account.reported = want.per_second;
-        account.confirms &= want.sequence != account.sequence;
-        account.asks = false;
+        self.books().account.sent(want);
     }
 }
 
-impl Account {
+impl Books {
     fn measure(&mut self, calls: u64, now: Instant) {
         let time = now.saturating_duration_since(self.measured).as_secs_f64();
         if time < 0.01 {
@@ -216,10 +202,8 @@ impl Account {
         }
         let came = f64::from(u32::try_from(calls.wrapping_sub(self.counted)).unwrap_or(u32::MAX));
         let keeps = 0.5_f64.powf(time / HALF);
-        self.pace = self.pace * keeps + came / time * (1.0 - keeps);
-        if self.pace < 0.01 {
-            self.pace = 0.0;
-        }
+        let pace = self.account.wanted * keeps + came / time * (1.0 - keeps);
+        self.account.wanted = if pace < 0.01 { 0.0 } else { pace };
         (self.counted, self.measured) = (calls, now);
     }
 }
@@ -282,8 +266,8 @@ mod tests {
                     reports += 1;
                 }
             }
-            let news = f64::from(pace) * NEWS.0 + 100.0 * NEWS.1;
-            assert!((part.account().reported - f64::from(pace)).abs() <= news + 2.0, "{pace}");
+            let news = f64::from(pace) * 0.15 + 0.5;
+            assert!((part.books().account.reported - f64::from(pace)).abs() <= news + 2.0, "{pace}");
         }
         assert!(reports < 30, "{reports} reports about {} calls", 5 * 180);
         part.wait();

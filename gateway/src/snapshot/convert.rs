@@ -1,7 +1,10 @@
 //! What a configuration and placements on the wire mean here. A malformed entry is left out: one function's must not take
 //! the others away.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use dunlin_proto::{
@@ -9,11 +12,13 @@ use dunlin_proto::{
     internal::v1::{
         AliasConfig, ConfigSnapshot, FunctionConfig, OwnedDomain, Placements, StickyConfig, TrafficShare, VersionConfig,
     },
+    limit::LimitId,
     model::from_wire_duration,
     names::FunctionRef,
     v1::Route,
 };
 use imbl::ordmap::DiffItem;
+use tokio::sync::Notify;
 
 use super::{configuration::Configuration, limits};
 use crate::{
@@ -21,7 +26,7 @@ use crate::{
         placement::{Announced, Peer},
         wire,
     },
-    limits::Limits,
+    limits::{Bounded, Limits},
     quota::{Quota, Tenant, Usage},
     routes::{
         Demand, Function, Functions, Table, Version, by_name,
@@ -31,8 +36,8 @@ use crate::{
 };
 
 /// The table of a configuration, where another one was made of an earlier configuration: what has not changed is shared, and
-/// what is counted stays.
-pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table) -> Table {
+/// what is counted stays. `wake` wakes the stream to the scheduler.
+pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table, wake: &Arc<Notify>) -> Table {
     let router = router(config, was, old);
     let keys = limits::keys(config, was, old);
     let mut table = Table { version: config.version, router, ..old.clone() };
@@ -44,15 +49,16 @@ pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table) ->
     table.limits.extend(limits::of(&config.core, old));
     table.keys = keys;
     if !Arc::ptr_eq(&config.core, &was.core) || !Arc::ptr_eq(&table.router, &old.router) {
-        table.functions = Arc::new(functions(&config.core, &table, old));
+        table.functions = Arc::new(functions(&config.core, &table, old, wake));
+        table.slots = Arc::new(slots(&table));
     }
     table
 }
 
 /// The functions of a configuration, in a table that has the rest; the demand of versions that stay is kept.
-fn functions(config: &ConfigSnapshot, table: &Table, old: &Table) -> Functions {
+fn functions(config: &ConfigSnapshot, table: &Table, old: &Table, wake: &Arc<Notify>) -> Functions {
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
-    let mut quotas = Quotas::new(config, old);
+    let mut quotas = Quotas::new(config, old, wake);
     let functions = config.functions.iter().filter_map(|wire| {
         let quota = Quota { limits: limits::holding(wire, &table.limits), ..quotas.of(wire) };
         let function =
@@ -63,6 +69,15 @@ fn functions(config: &ConfigSnapshot, table: &Table, old: &Table) -> Functions {
         Some(function)
     });
     by_name(functions)
+}
+
+/// The limits of calls at once. A function without a version can't be called.
+fn slots(table: &Table) -> BTreeMap<LimitId, Bounded> {
+    let of = |function: &Arc<Function>| {
+        let uid = function.versions.values().next()?.key.function;
+        Some(function.quota.bounded(uid, &function.name.namespace))
+    };
+    table.functions().filter_map(of).flatten().map(|bounded| (bounded.id.clone(), bounded)).collect()
 }
 
 fn router(config: &Configuration, was: &Configuration, old: &Table) -> Arc<Router> {
@@ -92,10 +107,11 @@ struct Quotas<'a> {
     reserved: HashMap<&'a str, u32>,
     tenants: HashMap<String, Arc<Tenant>>,
     usage: HashMap<FunctionUid, Arc<Usage>>,
+    wake: &'a Arc<Notify>,
 }
 
 impl<'a> Quotas<'a> {
-    fn new(config: &'a ConfigSnapshot, old: &Table) -> Self {
+    fn new(config: &'a ConfigSnapshot, old: &Table, wake: &'a Arc<Notify>) -> Self {
         let limits = config.limits.iter().flat_map(|limits| &limits.limits);
         let mut reserved: HashMap<_, u32> = HashMap::new();
         for function in &config.functions {
@@ -112,6 +128,7 @@ impl<'a> Quotas<'a> {
             reserved,
             tenants: old.functions().map(tenant).collect(),
             usage: old.functions().filter_map(usage).collect(),
+            wake,
         }
     }
 
@@ -123,8 +140,12 @@ impl<'a> Quotas<'a> {
             reserved: wire.reserved_concurrency,
             namespace_max: self.limits.get(namespace).copied(),
             namespace_reserved: self.reserved.get(namespace).copied().unwrap_or_default(),
-            usage: usage.cloned().unwrap_or_default(),
-            tenant: self.tenants.entry(namespace.to_owned()).or_default().clone(),
+            usage: usage.cloned().unwrap_or_else(|| Arc::new(Usage::new(self.wake))),
+            tenant: self
+                .tenants
+                .entry(namespace.to_owned())
+                .or_insert_with(|| Arc::new(Tenant::new(self.wake)))
+                .clone(),
             limits: Limits::default(),
         }
     }
@@ -214,12 +235,12 @@ mod tests {
     use super::*;
 
     fn first_table(whole: ConfigSnapshot) -> Table {
-        table(&whole.into(), &Configuration::default(), &Table::default())
+        table(&whole.into(), &Configuration::default(), &Table::default(), &Arc::default())
     }
 
     /// A table after another one, although nothing says what they have in common.
     fn again(whole: ConfigSnapshot, first: &Table) -> Table {
-        table(&whole.into(), &Configuration::default(), first)
+        table(&whole.into(), &Configuration::default(), first, &Arc::default())
     }
 
     fn config(uid: &str, namespace: &str) -> FunctionConfig {
@@ -318,7 +339,7 @@ mod tests {
         let keys = vec![key("abcdefghijkl", 1), key("abcdefghijkm", 2)];
         let whole = ConfigSnapshot { version: 1, functions, keys, ..ConfigSnapshot::default() };
         let (empty, before) = (Configuration::default(), Configuration::from(whole));
-        let first = table(&before, &empty, &Table::default());
+        let first = table(&before, &empty, &Table::default(), &Arc::default());
         let delta = ConfigDelta {
             base_version: 1,
             version: 2,
@@ -327,7 +348,7 @@ mod tests {
             ..ConfigDelta::default()
         };
         let after = before.apply(delta).unwrap();
-        let second = table(&after, &before, &first);
+        let second = table(&after, &before, &first, &Arc::default());
         assert!(Arc::ptr_eq(&first.functions, &second.functions) && Arc::ptr_eq(&first.router, &second.router));
         assert!(second.version == 2 && second.key("abcdefghijkl").is_none());
         let limit = |table: &Table| table.key("abcdefghijkm").unwrap().plan.clone().unwrap().rate.clone().unwrap();
@@ -341,14 +362,14 @@ mod tests {
         };
         let delta = ConfigDelta { base_version: 2, version: 3, routes: vec![route], ..ConfigDelta::default() };
         let last = after.apply(delta).unwrap();
-        let third = table(&last, &after, &second);
+        let third = table(&last, &after, &second, &Arc::default());
         assert!(third.keys.by_id.ptr_eq(&second.keys.by_id) && third.router.site("shop").is_some());
         let delta = ConfigDelta {
             base_version: 3,
             removed_routes: vec!["namespaces/shop/routes/x".to_owned()],
             ..ConfigDelta::default()
         };
-        assert!(table(&last.apply(delta).unwrap(), &last, &third).router.is_empty());
+        assert!(table(&last.apply(delta).unwrap(), &last, &third, &Arc::default()).router.is_empty());
     }
 
     #[test]
@@ -376,11 +397,11 @@ mod tests {
         };
         let empty = Configuration::default();
         let (one, other) = (Configuration::from(route("{}", "/a")), Configuration::from(route("true", "/a")));
-        let first = table(&one, &empty, &Table::default());
+        let first = table(&one, &empty, &Table::default(), &Arc::default());
         // The same, told again as a whole.
         let again = Configuration { version: 9, ..Configuration::from(route("{}", "/a")) };
-        let same = table(&again, &one, &first);
-        let changed = table(&other, &again, &same);
+        let same = table(&again, &one, &first, &Arc::default());
+        let changed = table(&other, &again, &same, &Arc::default());
         let (first, same, changed) = (checker(&first).unwrap(), checker(&same).unwrap(), checker(&changed).unwrap());
         assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&same, &changed));
         assert!(first_table(route("{\"type\":1}", "/b")).router.site("shop").is_none());

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use dunlin_process::{data::write_private, shutdown::Shutdown};
 use dunlin_proto::{
     ids::Digest,
-    internal::v1::{Certificates, Placements},
+    internal::v1::{Certificates, HeldRates, Placements},
     vault::Vault,
 };
 use prost::Message;
@@ -33,6 +33,14 @@ pub(super) trait Stored: From<Self::Message> + Send + Sync + 'static {
 }
 
 impl Stored for Placements {
+    type Message = Self;
+
+    fn parts(&self) -> impl Iterator<Item = Self> {
+        std::iter::once(self.clone())
+    }
+}
+
+impl Stored for HeldRates {
     type Message = Self;
 
     fn parts(&self) -> impl Iterator<Item = Self> {

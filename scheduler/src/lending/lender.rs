@@ -1,4 +1,4 @@
-//! One limited rate and who has which part of it. What is lent and what is kept never exceed the limit together: a part
+//! One limit and who has which part of it. What is lent and what is kept never exceed the limit together: a part
 //! counts for whoever was told of it until it has confirmed a smaller one, or has been lost for a minute.
 //!
 //! Time is an argument. Admissions move with parts only once: what a gateway had saved up and may not keep is gone, and what
@@ -6,13 +6,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dunlin_proto::{ids::GatewayId, model::Rate};
+use dunlin_proto::ids::GatewayId;
 use tokio::time::Instant;
 
-use super::share::{Share, divide};
+use super::{
+    allowance::Allowance,
+    share::{Share, divide},
+    slots::{self, Seeker},
+};
 
 /// How long a gateway that is not heard keeps its part: it may be cut off and alive.
-pub(super) const LOST: Duration = Duration::from_secs(60);
+pub(crate) const LOST: Duration = Duration::from_secs(60);
 
 /// A gateway's part.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,14 +25,39 @@ struct Holder {
     told: Share,
     /// What it may still be using: as much as `told`, and more until it has confirmed that.
     lent: Share,
-    /// Calls a second.
+    /// Calls a second, or at once.
     wanted: f64,
+    /// When it was told last that it has nothing, or something after nothing.
+    turned: Option<Instant>,
     /// Counts what it was told.
     sequence: u64,
     /// Admissions that came with its parts.
     granted: f64,
     /// Since when it is not heard.
     lost: Option<Instant>,
+}
+
+impl Holder {
+    /// It is told of another part.
+    fn tell(&mut self, share: Share, now: Instant) {
+        if (share == Share::default()) != (self.told == Share::default()) {
+            self.turned = Some(now);
+        }
+        self.told = share;
+        self.sequence += 1;
+    }
+
+    /// What it has to do with calls at once.
+    fn seeker(&self, now: Instant) -> Seeker {
+        let since = self.turned.map(|turned| now.saturating_duration_since(turned));
+        Seeker { wanted: count(self.wanted.ceil()), has: count(self.told.burst), since }
+    }
+}
+
+/// A number of calls that is bounded as those that there are.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is bounded to what fits")]
+fn count(calls: f64) -> u32 {
+    calls.clamp(0.0, f64::from(u32::MAX)).floor() as u32
 }
 
 /// What a gateway is told.
@@ -42,16 +71,18 @@ pub(crate) struct Loan {
 /// What a gateway says of one limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Want {
-    /// Calls a second.
-    pub(crate) per_second: f64,
+    /// Calls a second, or at once.
+    pub(crate) calls: f64,
     /// The last loan that it keeps to.
     pub(crate) sequence: u64,
+    /// How many run at once, where that is more than its part.
+    pub(crate) uses: f64,
 }
 
-/// One limited rate.
+/// One limit.
 #[derive(Debug)]
 pub(crate) struct Lender {
-    rate: Rate,
+    allowance: Allowance,
     holders: BTreeMap<GatewayId, Holder>,
     /// Admissions saved up here, as of `counted`.
     kept: f64,
@@ -60,17 +91,17 @@ pub(crate) struct Lender {
 
 impl Lender {
     /// Nothing is lent yet. What is new has its burst; of what is not, nobody knows how much has been used.
-    pub(crate) fn new(rate: Rate, kept: f64, counted: Instant) -> Self {
-        Self { rate, holders: BTreeMap::new(), kept: kept.clamp(0.0, rate.burst.into()), counted }
+    pub(crate) fn new(allowance: Allowance, kept: f64, counted: Instant) -> Self {
+        Self { allowance, holders: BTreeMap::new(), kept: kept.clamp(0.0, allowance.saves()), counted }
     }
 
     /// The limit.
-    pub(crate) fn rate(&self) -> Rate {
-        self.rate
+    pub(crate) fn allowance(&self) -> Allowance {
+        self.allowance
     }
 
     fn whole(&self) -> Share {
-        Share { per_second: self.rate.per_second(), burst: self.rate.burst.into() }
+        self.allowance.whole()
     }
 
     /// What nobody has been lent.
@@ -82,14 +113,14 @@ impl Lender {
     fn count(&mut self, now: Instant) {
         let free = self.free();
         let gained = now.saturating_duration_since(self.counted).as_secs_f64() * free.per_second;
-        self.kept = (self.kept + gained).min(free.burst);
+        self.kept = (self.kept + gained).min(free.burst).min(self.allowance.saves());
         self.counted = self.counted.max(now);
     }
 
     /// The limit has changed.
-    pub(crate) fn change(&mut self, rate: Rate, now: Instant) {
+    pub(crate) fn change(&mut self, allowance: Allowance, now: Instant) {
         self.count(now);
-        self.rate = rate;
+        self.allowance = allowance;
         self.count(now);
     }
 
@@ -109,15 +140,22 @@ impl Lender {
         }
     }
 
+    /// A gateway has nothing any more: its process is gone, and what it ran is cancelled.
+    pub(crate) fn bury(&mut self, gateway: &GatewayId, now: Instant) {
+        self.count(now);
+        self.holders.remove(gateway);
+        self.count(now);
+    }
+
     /// A gateway says what its callers want.
     pub(crate) fn report(&mut self, gateway: &GatewayId, want: Want, now: Instant) {
         self.count(now);
-        let most = self.whole().per_second * 1000.0;
+        let most = self.allowance.most_wanted();
         let holder = self.holders.entry(gateway.clone()).or_default();
-        holder.wanted = if want.per_second.is_finite() { want.per_second.clamp(0.0, most) } else { 0.0 };
-        if want.sequence == holder.sequence {
-            holder.lent = holder.told;
-        }
+        let sane = |calls: f64, most: f64| if calls.is_finite() { calls.clamp(0.0, most) } else { 0.0 };
+        holder.wanted = sane(want.calls, most);
+        let keeps_to = if want.sequence == holder.sequence { holder.told } else { holder.lent };
+        holder.lent = keeps_to.larger(Share { per_second: 0.0, burst: sane(want.uses, f64::MAX) });
         self.count(now);
     }
 
@@ -127,10 +165,10 @@ impl Lender {
         self.count(now);
         let expired = |holder: &Holder| holder.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= LOST);
         self.holders.retain(|_, holder| !expired(holder));
-        let targets = self.targets(others);
-        let mut told = self.lower(&targets);
+        let targets = self.targets(others, now);
+        let mut told = self.lower(&targets, now);
         if lends {
-            told.extend(self.raise(&targets));
+            told.extend(self.raise(&targets, now));
         }
         self.count(now);
         told.sort_unstable();
@@ -139,26 +177,30 @@ impl Lender {
     }
 
     /// What each gateway that is heard should have.
-    fn targets(&self, others: bool) -> BTreeMap<GatewayId, Share> {
+    fn targets(&self, others: bool, now: Instant) -> BTreeMap<GatewayId, Share> {
         let heard = || self.holders.iter().filter(|(_, holder)| holder.lost.is_none());
         let lost = self.holders.values().filter(|holder| holder.lost.is_some()).map(|holder| holder.lent);
         let whole = self.whole().without(lost.fold(Share::default(), Share::plus));
-        let wanted: Vec<_> = heard().map(|(_, holder)| holder.wanted).collect();
-        let parts =
-            if self.rate.is_lent() { divide(whole, &wanted, others) } else { vec![Share::default(); wanted.len()] };
+        let wanted = || heard().map(|(_, holder)| holder.wanted).collect::<Vec<_>>();
+        let parts = match self.allowance {
+            Allowance::Rate(rate) if rate.is_lent() => divide(whole, &wanted(), others),
+            Allowance::Rate(_) => vec![Share::default(); wanted().len()],
+            Allowance::AtOnce(_) => {
+                let seekers: Vec<_> = heard().map(|(_, holder)| holder.seeker(now)).collect();
+                slots::divide(count(whole.burst), &seekers).into_iter().map(Share::of_slots).collect()
+            }
+        };
         heard().map(|(gateway, _)| gateway.clone()).zip(parts).collect()
     }
 
     /// Asks for what is more than it should be.
-    fn lower(&mut self, targets: &BTreeMap<GatewayId, Share>) -> Vec<GatewayId> {
-        let whole = self.whole();
+    fn lower(&mut self, targets: &BTreeMap<GatewayId, Share>, now: Instant) -> Vec<GatewayId> {
         let mut told = Vec::new();
         for (gateway, target) in targets {
             let Some(holder) = self.holders.get_mut(gateway) else { continue };
             let less = holder.told.smaller(*target);
-            if holder.told.differs(less, whole) || (less == Share::default() && holder.told != less) {
-                holder.told = less;
-                holder.sequence += 1;
+            if self.allowance.differ(holder.told, less) || (less == Share::default() && holder.told != less) {
+                holder.tell(less, now);
                 told.push(gateway.clone());
             }
         }
@@ -166,24 +208,24 @@ impl Lender {
     }
 
     /// Lends what is free, with what is saved up.
-    fn raise(&mut self, targets: &BTreeMap<GatewayId, Share>) -> Vec<GatewayId> {
-        let (whole, mut free) = (self.whole(), self.free());
+    fn raise(&mut self, targets: &BTreeMap<GatewayId, Share>, now: Instant) -> Vec<GatewayId> {
+        let mut free = self.free();
         let mut told = Vec::new();
         for (gateway, target) in targets {
             let Some(holder) = self.holders.get_mut(gateway) else { continue };
-            let more = target.without(holder.told).smaller(free);
             // What it has not confirmed to be without is still counted as lent, so that it costs nothing to give it back.
+            let more = target.without(holder.told).smaller(free.plus(holder.lent.without(holder.told)));
             let next = holder.told.plus(more);
-            if !next.differs(holder.told, whole) {
+            if !self.allowance.differ(next, holder.told) {
                 continue;
             }
             let lent = holder.lent.larger(next);
             free = free.without(lent.without(holder.lent));
             let granted = self.kept.min(lent.without(holder.lent).burst);
             self.kept -= granted;
-            (holder.told, holder.lent) = (next, lent);
+            holder.tell(next, now);
+            holder.lent = lent;
             holder.granted += granted;
-            holder.sequence += 1;
             told.push(gateway.clone());
         }
         told
@@ -221,7 +263,7 @@ impl Lender {
     /// Whether a new one would be the same.
     pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
         self.count(now);
-        self.holders.is_empty() && self.kept >= f64::from(self.rate.burst)
+        self.holders.is_empty() && self.kept >= self.allowance.saves()
     }
 
     /// What is lent and what is free, for tests of their sum.

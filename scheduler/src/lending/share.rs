@@ -20,6 +20,11 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// So many calls at once.
+    pub(super) fn of_slots(calls: u32) -> Self {
+        Self { per_second: 0.0, burst: calls.into() }
+    }
+
     fn each(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
         Self { per_second: of(self.per_second, other.per_second), burst: of(self.burst, other.burst) }
     }

@@ -35,7 +35,7 @@ fn session(cluster: &mut Cluster, name: &str) -> Session {
 }
 
 fn want(per_second: f64, sequence: u64) -> Vec<(LimitId, Want)> {
-    vec![(limit(), Want { per_second, sequence })]
+    vec![(limit(), Want { calls: per_second, sequence, uses: 0.0 })]
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_gateway_that_asks_is_told() {
     lending.report(&a, one, want(10.0, 1), &catalog, now);
     assert!(lending.loans(&a, one).is_empty() && lending.loans(&a, two).is_empty(), "an old stream says nothing");
     let unknown = LimitId::Namespace("bank".parse().unwrap());
-    lending.report(&a, two, vec![(unknown.clone(), Want { per_second: 1.0, sequence: 0 })], &catalog, now);
+    lending.report(&a, two, vec![(unknown.clone(), Want { calls: 1.0, sequence: 0, uses: 0.0 })], &catalog, now);
     assert!(lending.loans(&a, two).is_empty() && lending.admit(&unknown, &catalog, now).is_err());
 }
 

@@ -24,7 +24,7 @@ fn rate(requests: u32, period: RatePeriod, burst: u32) -> Option<RateLimit> {
 }
 
 async fn want(gateway: &SimGateway, wanted_per_second: f64, sequence: u64) {
-    let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence };
+    let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence, uses: 0.0 };
     let report = Report::Rates(RateReport { demands: vec![demand], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
 }
@@ -79,4 +79,39 @@ async fn a_restart_lends_nothing_before_it_knows_who_holds_what() {
     let _b = SimGateway::connect(&cluster, "g22").await;
     want(&a, 100.0, 0).await;
     a.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+}
+
+/// Says how many calls are wanted at once, and how many run beyond the part.
+async fn want_at_once(gateway: &SimGateway, calls: f64, uses: f64) {
+    let demand =
+        RateDemand { limit: "shared/default".into(), wanted_per_second: calls, sequence: told(gateway).1, uses };
+    let report = Report::Rates(RateReport { demands: vec![demand], ..Default::default() });
+    gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
+}
+
+/// The calls at once that a gateway was told last.
+fn at_once(gateway: &SimGateway) -> Option<f64> {
+    gateway.received().loans.last().map(|loan| loan.burst)
+}
+
+#[tokio::test]
+async fn a_limit_of_one_call_at_once_goes_to_a_gateway_that_was_told_that_there_is_none() {
+    let cluster = Cluster::start().await;
+    let namespace = v1::Namespace { name: "namespaces/default".into(), max_concurrency: Some(1), ..Default::default() };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["max_concurrency".into()] });
+    let request = v1::UpdateNamespaceRequest { namespace: Some(namespace), update_mask };
+    cluster.namespaces().update_namespace(request).await.unwrap();
+    let (a, b) = (SimGateway::connect(&cluster, "g1").await, SimGateway::connect(&cluster, "g22").await);
+    want_at_once(&a, 1.0, 0.0).await;
+    a.eventually(&cluster, "the one", |g| at_once(g) == Some(1.0)).await;
+    want_at_once(&b, 1.0, 0.0).await;
+    b.eventually(&cluster, "none now", |g| at_once(g) == Some(0.0)).await;
+    // Its turn is over, but its call runs.
+    a.eventually(&cluster, "it is asked for", |g| at_once(g) == Some(0.0)).await;
+    want_at_once(&a, 1.0, 1.0).await;
+    want_at_once(&b, 1.0, 0.0).await;
+    assert_eq!(at_once(&b), Some(0.0));
+    want_at_once(&a, 0.0, 0.0).await;
+    b.eventually(&cluster, "told without asking", |g| at_once(g) == Some(1.0)).await;
+    refused(cluster.sync().admit(AdmitRequest { limit: "shared/default".into() }).await, ErrorCode::NotFound);
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use super::{Inner, saturated};
 use crate::{
     dispatch::{Invocation, record::Slot},
-    quota::Part,
     records::{Came, Refusal},
     routes::Function,
 };
@@ -22,7 +21,9 @@ impl Inner {
     }
 
     /// A slot for an invocation, under all limits and where workers have room.
-    pub(super) fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
+    pub(super) async fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
+        let function = &invocation.function;
+        function.quota.ready(&self.borrowing, &function.name).await?;
         let slot = self.slot(&invocation.function)?;
         // Workers had no room for the version lately.
         let refusal = invocation.version.demand.throttle().refuses(rand::random(), Instant::now());
@@ -57,11 +58,7 @@ impl Inner {
     fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
         self.has_room(function)?;
         self.metering.check(&function.name)?;
-        let placements = self.directory.load();
-        // Without a limit it does not matter which part of it is this gateway's.
-        let gateways = if function.quota.is_bounded() { placements.gateways.as_slice() } else { &[] };
-        let part = Part::of(gateways.iter().map(|peer| peer.gateway.as_str()), self.gateway.as_str());
-        let taken = function.quota.take(part, &function.name)?;
+        let taken = function.quota.take(&function.name)?;
         Slot::take(&self.taken, self.config.in_flight, taken).ok_or_else(saturated)
     }
 }

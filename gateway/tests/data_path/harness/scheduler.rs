@@ -99,14 +99,12 @@ impl Drop for Scheduler {
     }
 }
 
-/// Lends 20 admissions a second, with 16 saved up, to whoever asks.
+/// Lends 20 admissions a second, with 16 saved up, to whoever asks; and of calls at once, what it wants.
 fn lend(rates: RateReport) -> RateLoans {
-    let loan = |demand: RateDemand| RateLoan {
-        limit: demand.limit,
-        sequence: 1,
-        per_second: 20.0,
-        burst: 16.0,
-        granted: 16.0,
+    let loan = |demand: RateDemand| {
+        let is_rate = ["function/", "namespace/", "key/"].iter().any(|kind| demand.limit.starts_with(kind));
+        let (per_second, burst) = if is_rate { (20.0, 16.0) } else { (0.0, demand.wanted_per_second) };
+        RateLoan { limit: demand.limit, sequence: 1, per_second, burst, granted: if is_rate { burst } else { 0.0 } }
     };
     RateLoans { loans: rates.demands.into_iter().map(loan).collect() }
 }

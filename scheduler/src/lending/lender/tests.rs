@@ -1,8 +1,11 @@
 //! Gateways that borrow, in virtual time: with messages that take their time, callers who come to another gateway, and
 //! gateways that die, are cut off and come back.
 
+mod slots;
+
 use std::collections::VecDeque;
 
+use dunlin_proto::model::Rate;
 use proptest::prelude::*;
 
 use super::*;
@@ -90,7 +93,7 @@ impl World {
         let now = Instant::now();
         let borrower = || Borrower { connected: true, new: true, ..Borrower::default() };
         Self {
-            lender: Lender::new(rate, f64::from(rate.burst), now),
+            lender: Lender::new(Allowance::Rate(rate), f64::from(rate.burst), now),
             gateways: (0..gateways).map(|_| borrower()).collect(),
             now,
             delay,
@@ -134,7 +137,7 @@ impl World {
                 gateway.calls = 0.0;
             }
             if gateway.connected && (measured || gateway.confirms || gateway.new) {
-                let want = Want { per_second: gateway.pace, sequence: gateway.sequence };
+                let want = Want { calls: gateway.pace, sequence: gateway.sequence, uses: 0.0 };
                 gateway.outbox.push_back((now + delay, want));
                 (gateway.confirms, gateway.new) = (false, false);
                 self.messages += 1;
@@ -241,7 +244,7 @@ fn a_gateway_that_is_cut_off_keeps_its_part_and_says_so_when_it_is_back() {
 #[test]
 fn what_is_granted_one_by_one_is_granted_in_time() {
     let now = Instant::now();
-    let mut lender = Lender::new(rate("1/m", 1), 1.0, now);
+    let mut lender = Lender::new(Allowance::Rate(rate("1/m", 1)), 1.0, now);
     assert_eq!(lender.admit(now), Ok(()));
     let wait = lender.admit(now + SECOND).unwrap_err();
     assert!(wait > 58 * SECOND && wait <= 60 * SECOND, "{wait:?}");
@@ -254,14 +257,14 @@ fn what_is_granted_one_by_one_is_granted_in_time() {
 fn a_changed_limit_holds_for_what_is_lent() {
     let mut world = World::new(rate("1000/s", 500), 2, STEP);
     world.run(5 * SECOND, &[700.0, 700.0]);
-    world.lender.change(rate("100/s", 50), world.now);
+    world.lender.change(Allowance::Rate(rate("100/s", 50)), world.now);
     world.settle();
     world.run(SECOND, &[700.0, 700.0]);
     assert!(world.run(10 * SECOND, &[700.0, 700.0]) <= 1_050);
     let sum = world.lender.sum_of_lent();
     assert!(sum.per_second <= 100.001 && sum.burst <= 50.001, "{sum:?}");
     // One that is too small is lent no more.
-    world.lender.change(rate("5/s", 5), world.now);
+    world.lender.change(Allowance::Rate(rate("5/s", 5)), world.now);
     world.settle();
     world.run(SECOND, &[0.0, 0.0]);
     assert_eq!(world.lender.sum_of_lent(), Share::default());

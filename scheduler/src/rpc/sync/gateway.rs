@@ -48,7 +48,7 @@ pub(super) async fn open(
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
-    let (gateway, has) = (hello.gateway.clone(), hello.config_version);
+    let (gateway, has, address) = (hello.gateway.clone(), hello.config_version, hello.peer_address.clone());
     let session = app.board.cluster().gateway_join(hello, Time::now())?;
     app.board.cluster().gateway_purged(&gateway, session, purged);
     app.board.cluster().gateway_certified(&gateway, session, certified);
@@ -65,6 +65,7 @@ pub(super) async fn open(
         leaver.rollouts.leave(&leaving);
         tracing::info!(gateway = %leaving, "a gateway's stream has ended");
         leaver.board.hint();
+        leaver.bury_when_gone(leaving, address);
     };
     read(desk, &ended, follow(app.clone(), gateway.clone(), session, reports), left);
     let lent = Lent { app: app.clone(), gateway, session, told };

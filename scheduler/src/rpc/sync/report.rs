@@ -176,8 +176,9 @@ pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(KeyId, i64, u64)> 
 /// What callers want of limits.
 pub(super) fn rate_wants(wire: Vec<wire::RateDemand>) -> Vec<(LimitId, Want)> {
     let want = |demand: wire::RateDemand| {
-        let want = Want { per_second: demand.wanted_per_second, sequence: demand.sequence };
-        Some((demand.limit.parse().ok()?, want))
+        let wire::RateDemand { wanted_per_second, sequence, uses, limit } = demand;
+        let want = Want { calls: wanted_per_second, sequence, uses };
+        Some((limit.parse().ok()?, want))
     };
     wire.into_iter().filter_map(want).collect()
 }

@@ -9,6 +9,7 @@ use dunlin_proto::{
 use super::{Bench, config_version, conformance, namespace, refused};
 use crate::{
     catalog::Catalog,
+    lending::Allowance,
     model::{KeyRecord, PlanRecord, Time},
     store::Settlement,
 };
@@ -93,7 +94,9 @@ async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     let known = &catalog.keys[&name("keyAAAAAAAAA").key];
     assert_eq!(known.plan.as_deref(), Some(&basic));
     let limit = dunlin_proto::limit::LimitId::Key(name("keyAAAAAAAAA").key);
-    assert!(catalog.rate(&limit) == basic.rate && catalog.limited().any(|known| known == limit));
+    assert!(
+        catalog.allowance(&limit) == basic.rate.map(Allowance::Rate) && catalog.limited().any(|known| known == limit)
+    );
     store.key_revoke(&name("keyAAAAAAAAA")).await.unwrap();
     store.key_set_plan(&name("keyBBBBBBBBB"), None).await.unwrap();
     store.plan_delete(&basic.name).await.unwrap();

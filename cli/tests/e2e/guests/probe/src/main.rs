@@ -2,7 +2,7 @@
 //!
 //! `/fetch?url=...[&host=...]` calls a URL and answers with its body, or with `refused: ...`; `/count` says how many such
 //! calls the instance has served before; `/say?cache-control=...` says the time, with such headers; `/headers` lists what
-//! reached the guest, without the gateway's word; `/hold?ms=...` answers late; `/trickle?n=...&ms=...` answers in pieces;
+//! reached the guest, without the gateway's word; `/hold?ms=...` answers late, `/between?ms=...` too, with when it began and ended; `/trickle?n=...&ms=...` answers in pieces;
 //! `/trailers` echoes body and trailers, and adds a trailer with the body's length, which it announces where its answer is
 //! `?late`; anything else is echoed. Asked by a gateway who may call a route, it looks at the credential: `zoe`, `once` and `long` are
 //! let in, with the question as claims and the time as principal; `nobody`, `refused` and `unknown` are not; others have it fail.
@@ -38,6 +38,11 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             wstd::task::sleep(Duration::from_millis(number("ms"))).await;
             Ok(Response::new("held".to_owned().into()))
         }
+        "/between" => {
+            let began = now();
+            wstd::task::sleep(Duration::from_millis(number("ms"))).await;
+            Ok(Response::new(format!("{began} {}", now()).into()))
+        }
         "/say" => say(&query),
         "/trailers" => with_trailers(request, query == "late").await,
         "/trickle" => Ok(Response::new(trickle(number("n"), number("ms")))),
@@ -45,11 +50,16 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     }
 }
 
+/// Nanoseconds since 1970.
+fn now() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos()
+}
+
 /// Says whether a caller may call.
 async fn authorize(mut request: Request<Body>) -> Result<Response<Body>, Error> {
     let question = String::from_utf8_lossy(&request.body_mut().contents().await?).into_owned();
     let credential = question.strip_prefix(r#"{"credential":""#).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let now = now();
     let yes = |more: &str| format!(r#"{{"allow":true,"principal":"{credential} {now}"{more}}}"#);
     let (status, answer) = match credential {
         "zoe" => (200, yes(&format!(r#","claims":{{"question":{question}}}"#))),
