@@ -1,4 +1,4 @@
-// What pages gain from a script: copying, sliders, live log lines, times that go on. Everything else works without it.
+// What pages gain from a script: copying, sliders, a live overview and live log lines, times that go on. Everything else works without it.
 "use strict";
 
 (() => {
@@ -79,6 +79,42 @@
       value.disabled = what.value === "all";
     };
     for (const field of [what, value]) field.addEventListener("input", show);
+  }
+
+  // The overview, which the gateway makes anew. It stays as it is while somebody is in it with the keyboard, or looks elsewhere.
+  const live = document.getElementById("live");
+  const liveState = document.getElementById("live-state");
+  if (live && liveState && window.EventSource) {
+    const tell = (name, text) => {
+      liveState.dataset.state = name;
+      liveState.textContent = text;
+    };
+    let stream = null;
+    const close = () => {
+      if (stream) stream.close();
+      stream = null;
+    };
+    const open = () => {
+      stream = new EventSource(live.dataset.stream);
+      stream.addEventListener("open", () => tell("live", "Live"));
+      stream.addEventListener("part", (event) => {
+        if (live.contains(document.activeElement)) return;
+        live.innerHTML = event.data;
+      });
+      stream.addEventListener("failed", (event) => {
+        close();
+        tell("lost", `Stopped: ${event.data}`);
+      });
+      stream.addEventListener("error", () => {
+        if (stream && stream.readyState === EventSource.CLOSED) tell("lost", "Stopped; load the page again");
+        else tell("lost", "Connecting again");
+      });
+    };
+    open();
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) close();
+      else if (!stream && liveState.dataset.state !== "lost") open();
+    });
   }
 
   // The live log. Lines are made of text only, never of markup.

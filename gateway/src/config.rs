@@ -140,6 +140,8 @@ pub struct CacheConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordsConfig {
+    /// Whether any are kept: without them, nobody sees what became of a call. Default true.
+    pub enabled: bool,
     /// Records of each namespace in memory. Default 1000.
     pub per_namespace: usize,
     /// Size at which a namespace's file of records is closed and the next begun, in bytes. Default 2097152.
@@ -219,6 +221,7 @@ impl Default for CacheConfig {
 impl Default for RecordsConfig {
     fn default() -> Self {
         Self {
+            enabled: true,
             per_namespace: 1_000,
             file_bytes: 2 << 20,
             files: 8,

@@ -1,6 +1,7 @@
 //! Records of invocations: the newest of each namespace in memory, all of them for a while in local files that are
-//! written off the request path. Operational data, not platform state: a lost record loses nothing else.
+//! written off the request path and searched where memory does not reach back far enough. Operational data, not platform state: a lost record loses nothing else.
 
+mod archive;
 mod came;
 mod file;
 mod refused;
@@ -155,6 +156,9 @@ pub(crate) struct Records {
     recent: Arc<ring::Recent>,
     refused: Arc<refused::Refused>,
     traces: Traces,
+    /// Whether any are kept.
+    enabled: bool,
+    archive: archive::Archive,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
     /// Those that were added, and those of them that were dropped or not written.
@@ -170,6 +174,7 @@ impl Records {
     ) -> anyhow::Result<(Self, Keeper)> {
         let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
         let recent = Arc::<ring::Recent>::default();
+        let archive = archive::Archive::new(folder.clone());
         let files = shelves::Shelves::open(folder, config, |record| rings.push(Arc::new(record)))?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
         let sampler = sample::Sampler::default();
@@ -178,6 +183,8 @@ impl Records {
             recent: recent.clone(),
             refused: Arc::default(),
             traces,
+            enabled: config.enabled,
+            archive,
             backlog,
             counted: Arc::default(),
         };
@@ -186,20 +193,22 @@ impl Records {
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
-    pub(crate) fn list(
+    pub(crate) async fn list(
         &self,
         scope: &Scope,
         wanted: &Wanted,
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        let kept = self.rings.list(scope, wanted, before, limit);
         let mut all = self.recent.list(scope, wanted, before, limit);
         // Of two of one request, the first is the one that stands for itself alone.
-        all.extend(kept);
-        all.sort_by_key(|record| std::cmp::Reverse(record.id));
-        all.dedup_by_key(|record| record.id);
-        all.truncate(limit);
+        all.extend(self.rings.list(scope, wanted, before, limit));
+        newest(&mut all, limit);
+        if all.len() < limit {
+            let (scope, wanted) = (scope.clone(), wanted.clone());
+            all.extend(self.archive.list(archive::Query { scope, wanted, before, limit }).await);
+            newest(&mut all, limit);
+        }
         all
     }
 
@@ -220,9 +229,12 @@ impl Records {
 
     /// Keeps a record, soon.
     pub(crate) fn add(&self, record: Record) {
-        self.counted.add(0, 1);
         let record = Arc::new(record);
         self.traces.offer(&record);
+        if !self.enabled {
+            return;
+        }
+        self.counted.add(0, 1);
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
         if self.backlog.try_send(record).is_err() {
             self.counted.add(1, 1);
@@ -234,6 +246,13 @@ impl Records {
     pub(crate) fn counted(&self) -> (u64, u64) {
         (self.counted.get(0), self.counted.get(1))
     }
+}
+
+/// Sorts records, the newest first, with one of each request and no more than so many.
+fn newest(records: &mut Vec<Arc<Record>>, limit: usize) {
+    records.sort_by_key(|record| std::cmp::Reverse(record.id));
+    records.dedup_by_key(|record| record.id);
+    records.truncate(limit);
 }
 
 /// How long the keeper rests between batches. While it rests, adding a record wakes nobody: a wake-up for each call would

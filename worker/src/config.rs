@@ -58,7 +58,7 @@ pub struct Config {
     pub log_bytes: u64,
     /// Guests' logs that are kept of one namespace, in bytes. Default 16 MiB.
     pub log_bytes_per_namespace: u64,
-    /// Guests' logs that one namespace may write, in bytes a second. Default 256 KiB.
+    /// Guests' logs that one namespace may write, in bytes a second; 0 where none are kept. Default 256 KiB.
     pub log_rate_bytes: u64,
     /// How long guests' logs are kept at the most. Default 7d.
     #[serde(with = "duration")]
@@ -119,7 +119,8 @@ impl Config {
         ensure!(fits, "zone is {:?} but must have 63 printable characters at most, without spaces", self.zone);
         ensure!(self.log_bytes_per_namespace >= 64 << 10, "log_bytes_per_namespace must be 65536 at least");
         ensure!(self.log_bytes >= self.log_bytes_per_namespace, "log_bytes must not be below log_bytes_per_namespace");
-        ensure!(self.log_rate_bytes >= 32 << 10, "log_rate_bytes must be 32768 at least, twice the longest line");
+        let holds_lines = self.log_rate_bytes == 0 || self.log_rate_bytes >= 32 << 10;
+        ensure!(holds_lines, "log_rate_bytes must be 32768 at least, twice the longest line, or 0 to keep no logs");
         self.metrics.validate()
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .functions import chaos, cold, density
 from .gateway import gateway
+from .observe import observe
 from .peers import latest, profile, side_by_side
 from .scale import simulator
 from .schedule import open_loop
@@ -23,6 +24,7 @@ ALL = {
     "profile": Section("Where the time goes", "profile", profile),
     "open-loop": Section("Under load", "open-loop", open_loop),
     "gateway": Section("In front of functions", "gateway", gateway),
+    "observe": Section("Seeing what happens", "observe", observe),
     "cold": Section("First calls", "cold", cold),
     "density": Section("Many functions", "density", density),
     "chaos": Section("While workers are killed", "chaos", chaos),

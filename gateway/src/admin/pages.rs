@@ -1,6 +1,6 @@
 //! The dashboard: pages rendered here, of the same data and by the same rules as the JSON endpoints.
 //!
-//! Every page works without scripts and by keyboard; the script adds live lines and copying. Changes are POSTs of forms
+//! Every page works without scripts and by keyboard; the script adds what is live, and copying. Changes are POSTs of forms
 //! that come from this very origin (`session.rs`). Whatever came from outside reaches a page as escaped text only.
 
 mod actions;
@@ -13,6 +13,7 @@ mod format;
 mod function;
 mod invocation;
 mod keys;
+mod live;
 mod logs;
 mod overview;
 mod releases;
@@ -21,6 +22,7 @@ mod routes;
 mod shell;
 mod sign_in;
 mod stats;
+mod testing;
 mod traffic;
 mod usage;
 mod view;
@@ -51,6 +53,7 @@ pub(super) fn router() -> Router<App> {
         .route("/sign-in", get(sign_in::form).post(sign_in::begin))
         .route("/sign-out", post(sign_in::end))
         .route("/namespaces/{namespace}", get(overview::page))
+        .route("/namespaces/{namespace}/live", get(live::stream))
         .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))
         .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
         .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
@@ -63,6 +66,7 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}/cache/purge", post(routes::purge))
         .route("/namespaces/{namespace}/functions/{function}", get(function::page))
         .route("/namespaces/{namespace}/functions/{function}/traffic", post(traffic::set))
+        .route("/namespaces/{namespace}/functions/{function}/test", get(testing::form).post(testing::run))
         .route("/namespaces/{namespace}/functions/{function}/invocations", get(invocation::of_function))
         .route("/namespaces/{namespace}/functions/{function}/invocations/{id}", get(invocation::page))
         .route("/namespaces/{namespace}/functions/{function}/logs", get(logs::of_function))

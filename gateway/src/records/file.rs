@@ -6,7 +6,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -33,7 +33,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Hands over what the files hold, the oldest first, and begins a new one.
+    /// Hands over what the newest file holds, the oldest first, and begins a new one. What is in the others is found by `archive.rs`:
+    /// a start does not wait for it.
     pub(super) fn open(folder: PathBuf, config: &RecordsConfig, mut found: impl FnMut(Record)) -> anyhow::Result<Self> {
         let mut files = Self {
             folder,
@@ -45,13 +46,16 @@ impl Files {
             written: 0,
             sizes: BTreeMap::new(),
         };
-        let numbers = files.numbers().with_context(|| format!("read folder {}", files.folder.display()))?;
-        files.forget_old(&numbers).with_context(|| format!("clear folder {}", files.folder.display()))?;
-        for number in files.numbers()? {
-            files.read(number, &mut found).with_context(|| format!("read {}", files.path(number).display()))?;
+        let there = numbers(&files.folder).with_context(|| format!("read folder {}", files.folder.display()))?;
+        files.forget_old(&there).with_context(|| format!("clear folder {}", files.folder.display()))?;
+        for number in numbers(&files.folder)? {
             files.sizes.insert(number, fs::metadata(files.path(number))?.len());
         }
-        files.number = files.sizes.last_key_value().map_or(1, |(last, _)| last + 1);
+        let newest = files.sizes.last_key_value().map(|(newest, _)| *newest);
+        if let Some(newest) = newest {
+            files.read(newest, &mut found).with_context(|| format!("read {}", files.path(newest).display()))?;
+        }
+        files.number = newest.unwrap_or_default() + 1;
         Ok(files)
     }
 
@@ -124,8 +128,8 @@ impl Files {
         while others(self) > self.kept.saturating_sub(1) {
             self.remove_oldest()?;
         }
-        self.forget_old(&self.numbers()?)?;
-        let there = self.numbers()?;
+        self.forget_old(&numbers(&self.folder)?)?;
+        let there = numbers(&self.folder)?;
         self.sizes.retain(|number, _| there.contains(number));
         OpenOptions::new().create(true).append(true).mode(0o600).open(self.path(self.number))
     }
@@ -155,25 +159,30 @@ impl Files {
         Ok(())
     }
 
-    /// The numbers of the files there are, ascending.
-    fn numbers(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
-            entries => entries?,
-        };
-        for entry in entries {
-            let name = entry?.file_name();
-            let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
-            numbers.extend(number);
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:08}.jsonl"))
+        path(&self.folder, number)
     }
+}
+
+/// The numbers of the files there are, ascending.
+pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The file with a number.
+pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:08}.jsonl"))
 }
 
 #[cfg(test)]
@@ -206,9 +215,10 @@ pub(super) mod tests {
         }
     }
 
-    fn read(folder: &std::path::Path, config: &RecordsConfig) -> Vec<Record> {
-        let mut found = Vec::new();
-        Files::open(folder.to_owned(), config, |record| found.push(record)).unwrap();
+    /// All that is on disk.
+    pub(in crate::records) fn read(folder: &Path, config: &RecordsConfig) -> Vec<Record> {
+        let (mut found, files) = (Vec::new(), Files::open(folder.to_owned(), config, |_| {}).unwrap());
+        numbers(folder).unwrap().into_iter().for_each(|number| files.read(number, &mut |it| found.push(it)).unwrap());
         found
     }
 
@@ -222,6 +232,9 @@ pub(super) mod tests {
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
+        let mut newest = Vec::new();
+        Files::open(folder.path().to_owned(), &config, |record| newest.push(record)).unwrap();
+        assert_eq!(newest, records);
     }
 
     #[test]

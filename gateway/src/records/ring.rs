@@ -89,8 +89,7 @@ impl Recent {
         limit: usize,
     ) -> Vec<Arc<Record>> {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = recent.iter().filter(|record| record.function.namespace == scope.namespace);
-        newest(here, scope, wanted, before, limit)
+        newest(recent.iter(), scope, wanted, before, limit)
     }
 }
 
@@ -102,11 +101,7 @@ fn newest<'r>(
     before: Option<InvocationId>,
     limit: usize,
 ) -> Vec<Arc<Record>> {
-    let matches = |record: &&Arc<Record>| {
-        scope.function.as_ref().is_none_or(|function| record.function.function == *function)
-            && wanted.holds(record)
-            && before.is_none_or(|before| record.id < before)
-    };
+    let matches = |record: &&Arc<Record>| wanted.lists(record, scope, before);
     let mut found: Vec<_> = records.filter(matches).cloned().collect();
     found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
     found.truncate(limit);

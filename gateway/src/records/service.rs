@@ -125,12 +125,12 @@ impl InvocationRecordService for RecordService {
         &self,
         request: Request<ListRecordsRequest>,
     ) -> Result<Response<ListRecordsResponse>, Status> {
-        Ok(Response::new(list(&self.0, &request.into_inner())?))
+        Ok(Response::new(list(&self.0, &request.into_inner()).await?))
     }
 }
 
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.
-fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsResponse, ApiError> {
+async fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsResponse, ApiError> {
     let query = request.query.clone().unwrap_or_default();
     let scope: Scope = query.parent.parse().map_err(|error| ApiError::invalid("query.parent", error))?;
     let id = |field, text: &str| -> Result<Option<InvocationId>, ApiError> {
@@ -145,7 +145,7 @@ fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsRe
     let ids = ids.map_err(|error| ApiError::invalid("ids", error))?;
     let filter = Wanted { ids: Some(ids).filter(|_| !request.ids.is_empty()), ..Wanted::try_from(&query)? };
     let refusals = records.refusal_counts(&scope, &filter);
-    let found = records.matching(&scope, &filter, before, limit);
+    let found = records.matching(&scope, &filter, before, limit).await;
     let named = wanted.map(|id| format!("/invocations/{id}"));
     let is_named = |found: &v1::Invocation| named.as_ref().is_none_or(|end| found.name.ends_with(end));
     let invocations = found.into_iter().filter(is_named).collect();
@@ -154,7 +154,7 @@ fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsRe
 
 impl Records {
     /// What is known of requests, the newest first: records, and refusals where they are asked for by an id.
-    pub(crate) fn matching(
+    pub(crate) async fn matching(
         &self,
         scope: &Scope,
         wanted: &Wanted,
@@ -163,7 +163,7 @@ impl Records {
     ) -> Vec<v1::Invocation> {
         let refused = self.refusals(scope, wanted);
         let refused = refused.iter().filter(|refusal| before.is_none_or(|before| refusal.id < before)).take(limit);
-        let records = self.list(scope, wanted, before, limit);
+        let records = self.list(scope, wanted, before, limit).await;
         let records = records.iter().map(|record| record.as_ref().into());
         records.chain(refused.map(|refusal| refusal.as_ref().into())).collect()
     }

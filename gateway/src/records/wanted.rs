@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ApiError, ids::InvocationId, model::from_wire_duration, v1};
+use dunlin_proto::{ApiError, ids::InvocationId, model::from_wire_duration, names::Scope, v1};
 
 use super::{Record, Refusal};
 
@@ -52,6 +52,19 @@ impl Wanted {
             && self.is_in_time(record.start_time)
             && record.took() >= self.min_duration
             && (self.key.is_empty() || record.came.caller.has_key(&self.key))
+    }
+
+    /// The same of a scope, before an id.
+    pub(super) fn lists(&self, record: &Record, scope: &Scope, before: Option<InvocationId>) -> bool {
+        scope.function.as_ref().is_none_or(|function| record.function.function == *function)
+            && record.function.namespace == scope.namespace
+            && before.is_none_or(|before| record.id < before)
+            && self.holds(record)
+    }
+
+    /// Whether nothing that had been accepted by then is wanted.
+    pub(super) fn ends_before(&self, accepted: SystemTime) -> bool {
+        self.refused || self.since.is_some_and(|since| accepted < since)
     }
 
     /// Whether a request is wanted that was refused before any function ran: only who asks for such, or for one by its id, gets

@@ -16,6 +16,8 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/functions/search",
         "/namespaces/shop/functions/checkout",
         "/namespaces/shop/functions/checkout/logs",
+        "/namespaces/shop/functions/checkout/test",
+        "/namespaces/shop/invocations?search=%3Cscript%3Ealert(1)%3C/script%3E&status=x%3Cimg%20src=x%3E",
         "/namespaces/shop/invocations",
         "/namespaces/shop/functions/price/invocations?failed_only=true",
         "/namespaces/shop/logs",
@@ -308,4 +310,42 @@ async fn a_browser_keeps_the_assets() {
         assert_eq!(again.status(), 304);
     }
     assert_eq!(world.get("/assets/..%2fCargo.toml").send().await.unwrap().status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_called_from_its_page() {
+    let world = World::new().await;
+    let (developer, viewer) = (world.tokens.with(&[("shop", "developer")]), world.tokens.with(&[("shop", "viewer")]));
+    let path = "/namespaces/shop/functions/checkout/test";
+    let form = world.page(path, &developer).await.text().await.unwrap();
+    assert!(form.contains("Call checkout") && form.contains("dunlin invoke checkout --namespace shop"), "{form}");
+    let calls = [("method", "POST"), ("path", "/a?b=1"), ("headers", "x-one: 1"), ("body", "<b>"), ("version", "")];
+    let shown = world.form(path, &developer, &calls).send().await.unwrap();
+    assert_eq!(shown.status(), 200);
+    let shown = shown.text().await.unwrap();
+    assert!(shown.contains("Why, and where the time went") || shown.contains("role=\"alert\""), "{shown}");
+    assert!(shown.contains("&#60;b&#62;") && !shown.contains("<b>"), "{shown}");
+    let wrong = world
+        .form(path, &developer, &[("method", "GET"), ("path", "/"), ("headers", "nonsense")])
+        .send()
+        .await
+        .unwrap();
+    assert!(wrong.text().await.unwrap().contains("has no colon"));
+    let shown = world.page(path, &viewer).await.text().await.unwrap();
+    assert!(shown.contains("needs the role developer") && !shown.contains("Call checkout"));
+    assert_eq!(world.form(path, &viewer, &calls).send().await.unwrap().status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_goes_on_while_it_is_looked_at() {
+    let world = World::new().await;
+    let page = world.page("/namespaces/shop", &world.tokens.operator()).await.text().await.unwrap();
+    assert!(page.contains("data-stream=\"/namespaces/shop/live\""));
+    let answer = world.page("/namespaces/shop/live", &world.tokens.with(&[("shop", "viewer")])).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+        (200, "text/event-stream")
+    );
+    let refused = world.page("/namespaces/shop/live", &world.tokens.with(&[("bank", "viewer")])).await;
+    assert_eq!(refused.status(), 404);
 }

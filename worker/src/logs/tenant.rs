@@ -31,6 +31,8 @@ const FOLLOWER_LINES: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Tenant {
     namespace: Namespace,
+    /// Whether lines are kept at all.
+    keeps: bool,
     queue: Mutex<Queue>,
     orders: mpsc::Sender<Order>,
     live: OnceLock<broadcast::Sender<Arc<Entry>>>,
@@ -66,7 +68,13 @@ impl Tenant {
             last_time: 0,
             announced: false,
         };
-        Self { namespace, queue: Mutex::new(queue), orders, live: OnceLock::new(), counted }
+        let keeps = limits.rate_bytes > 0;
+        Self { namespace, keeps, queue: Mutex::new(queue), orders, live: OnceLock::new(), counted }
+    }
+
+    /// Whether lines are kept at all.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps
     }
 
     pub(super) fn namespace(&self) -> &Namespace {

@@ -132,7 +132,7 @@ impl Running<'_> {
         let (start, deadline) = (checkout.start, self.deadline(&order));
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start, code };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
-        let (logs, lines) = LogSink::channel(LINES_AHEAD);
+        let (logs, lines) = self::lines(held.tenant().keeps());
         let (feeder, body) = self.body();
         let source = Source {
             function: held.wanted().function.clone(),
@@ -149,7 +149,7 @@ impl Running<'_> {
         let ((completion, rest, delivered), (), reported) =
             tokio::join!(answered(running, delivery), self.feed(feeder), keep(lines, held, &source));
         let dropped = completion.usage.log_bytes_dropped.saturating_sub(reported);
-        if dropped > 0 {
+        if dropped > 0 && held.tenant().keeps() {
             held.tenant().offer(&source, note(dropped));
         }
         (Ending::of(&completion, delivered, self.inflight.stopped(), waited), rest)
@@ -212,6 +212,11 @@ async fn answered<D>(
             (completion, rest, delivered)
         }
     }
+}
+
+/// Where the guest's lines go, and where they come out: nowhere, where none are kept.
+fn lines(keeps: bool) -> (LogSink, mpsc::Receiver<LogRecord>) {
+    if keeps { LogSink::channel(LINES_AHEAD) } else { (LogSink::discard(), mpsc::channel(1).1) }
 }
 
 /// Keeps what the guest writes until it is done; returns the bytes that its lines say were cut off.

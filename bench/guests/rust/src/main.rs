@@ -1,7 +1,7 @@
-//! A guest for benchmarks that does as much as it is told, and needs neither files nor logs for it.
+//! A guest for benchmarks that does as much as it is told, and needs no files for it.
 //!
 //! `?work=N` counts the steps of the Collatz sequences from 1 to N, the same sum in every language of `bench/guests`;
-//! `?sleep=MS` answers late; `?bytes=N` answers with so many bytes, which may be stored for an hour.
+//! `?sleep=MS` answers late; `?bytes=N` answers with so many bytes, which may be stored for an hour; `?say=1` prints a line.
 
 use wstd::http::{Body, Error, Request, Response};
 use wstd::time::Duration;
@@ -12,6 +12,9 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let number = |name: &str| query.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok();
     if let Some(milliseconds) = number("sleep") {
         wstd::task::sleep(Duration::from_millis(milliseconds)).await;
+    }
+    if number("say").is_some() {
+        println!("a call was answered as it was asked for");
     }
     if let Some(bytes) = number("bytes") {
         let body = "x".repeat(usize::try_from(bytes.min(1 << 20)).unwrap_or_default());

@@ -51,7 +51,7 @@ impl App {
         request.page_size = i32::try_from(size).unwrap_or(100);
         let before: Option<InvocationId> =
             (!request.page_token.is_empty()).then(|| name("page_token", &request.page_token)).transpose()?;
-        let own = self.context.records.matching(&scope, &wanted, before, size);
+        let own = self.context.records.matching(&scope, &wanted, before, size).await;
         let counted = self.context.records.refusal_counts(&scope, &wanted);
         let (mut others, unreachable) =
             self.records_ask(ListRecordsRequest { query: Some(request), ids, ..Default::default() }).await;
@@ -75,7 +75,7 @@ impl App {
             ..Default::default()
         };
         let scope: Scope = name("parent", &query.parent)?;
-        let own = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, 10);
+        let own = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, 10).await;
         if let Some(found) = own.into_iter().find(|found| found.name == request.name) {
             return Ok(v1::GetInvocationResponse { invocation: Some(found) });
         }
@@ -131,7 +131,7 @@ fn summed(own: Vec<v1::RefusalCount>, others: impl Iterator<Item = v1::RefusalCo
 
 pub(super) fn not_found(wanted: &InvocationName, unreachable: &[String]) -> ApiError {
     if unreachable.is_empty() {
-        return ApiError::not_found(wanted).hint("gateways keep the newest records only");
+        return ApiError::not_found(wanted).hint("gateways keep records for a while only");
     }
     let message = format!("{wanted} was not found, but these gateways did not answer: {}", unreachable.join(", "));
     ApiError::new(ErrorCode::Unavailable, message)

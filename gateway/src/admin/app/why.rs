@@ -90,7 +90,7 @@ impl App {
     async fn known(&self, query: v1::ListInvocationsRequest) -> Result<(Vec<v1::Invocation>, Vec<String>), ApiError> {
         let scope: Scope = name("parent", &query.parent)?;
         let size = usize::try_from(query.page_size).unwrap_or_default();
-        let mut found = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, size);
+        let mut found = self.context.records.matching(&scope, &Wanted::try_from(&query)?, None, size).await;
         let (others, unreachable) =
             self.records_ask(ListRecordsRequest { query: Some(query), ..Default::default() }).await;
         // What another gateway says is used only where it is about the namespace that was asked for.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use askama::Template;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use dunlin_proto::{
-    ApiError,
+    ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
     names::{FunctionRef, InvocationName, NamespaceRef},
     v1,
@@ -13,8 +13,9 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page,
+    Page, Problem,
     chart::{Part, timeline},
+    escaped,
     format::{self, When},
     render,
     shell::{Section, Shell},
@@ -32,11 +33,37 @@ use crate::{
 };
 
 /// Which invocations a list shows.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Filter {
     failed_only: bool,
     page_token: String,
+    /// Text that a line of its log contains.
+    search: String,
+    /// Its id, or the caller's own.
+    request_id: String,
+    status: String,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.search.is_empty() && self.request_id.is_empty() && self.status.is_empty()
+    }
+
+    /// The same list, by its address.
+    fn query(&self, failed_only: bool, page_token: &str) -> String {
+        let Self { search, request_id, status, .. } = self;
+        let failed = if failed_only { "true" } else { "" };
+        let parts = [
+            ("search", search.as_str()),
+            ("request_id", request_id),
+            ("status", status),
+            ("failed_only", failed),
+            ("page_token", page_token),
+        ];
+        let parts = parts.into_iter().filter(|(_, value)| !value.is_empty());
+        parts.map(|(name, value)| format!("{name}={}", escaped(value))).collect::<Vec<_>>().join("&")
+    }
 }
 
 #[derive(Debug, Template)]
@@ -46,7 +73,9 @@ struct ListPage {
     namespace: String,
     function: Option<String>,
     base: String,
-    failed_only: bool,
+    filter: Filter,
+    other: String,
+    error: Option<Problem>,
     unreachable: Vec<String>,
     invocations: Vec<InvocationRow>,
     older: Option<String>,
@@ -84,17 +113,33 @@ async fn list(
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),
     };
     let base = format!("/{parent}/invocations");
-    let Filter { failed_only, page_token } = filter;
-    let request = v1::ListInvocationsRequest { parent, page_size: 50, page_token, failed_only, ..Default::default() };
-    let list: InvocationList = app.invocation_list(&who, request).await?.into();
+    let Filter { failed_only, page_token, search, request_id, status } = filter.clone();
+    let request = v1::ListInvocationsRequest {
+        parent,
+        page_size: 50,
+        page_token,
+        failed_only,
+        search,
+        request_id,
+        status,
+        ..Default::default()
+    };
+    // What somebody wrote into a field wrongly is said beside it.
+    let (list, error) = match app.invocation_list(&who, request).await {
+        Err(error) if error.code == ErrorCode::InvalidArgument => (Default::default(), Some(Problem::from(&error))),
+        list => (list?, None),
+    };
+    let list: InvocationList = list.into();
     let next = list.next_page_token;
     render(&ListPage {
         shell: Shell::new(app, &who, Some(&namespace), Section::Invocations).await,
         namespace: namespace.to_string(),
         function: function.map(String::from),
-        older: (!next.is_empty()).then(|| format!("{base}?failed_only={failed_only}&page_token={next}")),
+        older: (!next.is_empty()).then(|| format!("{base}?{}", filter.query(failed_only, &next))),
+        other: format!("{base}?{}", filter.query(!failed_only, "")),
         base,
-        failed_only,
+        filter,
+        error,
         unreachable: list.unreachable,
         invocations: InvocationRow::all(&list.invocations, SystemTime::now()),
     })

@@ -1,13 +1,13 @@
 //! The first page: what there is in a namespace, how it goes, and for operators how the cluster is.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use askama::Template;
 use axum::{
     extract::State,
     response::{IntoResponse, Redirect},
 };
-use dunlin_proto::{ApiError, names::NamespaceRef, v1};
+use dunlin_proto::{ApiError, ids::Namespace, names::NamespaceRef, v1};
 
 use super::{
     Page,
@@ -53,6 +53,14 @@ struct Overview {
     shell: Shell,
     namespace: String,
     description: String,
+    live: Live,
+}
+
+/// The part of the page that changes while it is looked at (`live.rs`).
+#[derive(Debug, Template)]
+#[template(path = "live.html")]
+pub(super) struct Live {
+    namespace: String,
     unreachable: Vec<String>,
     cluster_problem: Option<String>,
     /// What there is to warn of.
@@ -112,40 +120,58 @@ pub(super) async fn page(
     Visitor(who): Visitor,
     Named(NamespaceRef { namespace }): Named<NamespaceRef>,
 ) -> Page {
+    let of_namespace = v1::GetNamespaceRequest { name: NamespaceRef { namespace: namespace.clone() }.to_string() };
+    let (found, live, shell) = tokio::join!(
+        app.namespace_get(&who, of_namespace),
+        live(&app, &who, &namespace),
+        Shell::new(&app, &who, Some(&namespace), Section::Overview),
+    );
+    let description = found?.namespace.unwrap_or_default().description;
+    render(&Overview { shell, namespace: namespace.to_string(), description, live: live? })
+}
+
+/// What there is in a namespace now.
+pub(super) async fn live(app: &App, who: &Principal, namespace: &Namespace) -> Result<Live, ApiError> {
     let name = NamespaceRef { namespace: namespace.clone() }.to_string();
-    let of_namespace = v1::GetNamespaceRequest { name: name.clone() };
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
-    let (found, functions, calls, budget, cluster, shell) = tokio::join!(
-        app.namespace_get(&who, of_namespace),
-        app.function_list(&who, functions),
-        app.invocation_list(&who, calls),
-        usage::budget(&app, &who, &namespace),
-        cluster(&app, &who),
-        Shell::new(&app, &who, Some(&namespace), Section::Overview),
+    let (functions, calls, budget, cluster) = tokio::join!(
+        app.function_list(who, functions),
+        app.invocation_list(who, calls),
+        usage::budget(app, who, namespace),
+        cluster(app, who),
     );
     let (now, calls) = (SystemTime::now(), InvocationList::from(calls?));
     let (cluster, cluster_problem) = match cluster {
         Ok(cluster) => (cluster.map(|cluster| ClusterView::new(cluster, now)), None),
         Err(error) => (None, Some(sentence(&error.message))),
     };
-    render(&Overview {
-        shell,
+    let of_function = by_function(&calls.invocations);
+    let row = |function: v1::Function| {
+        let function = Function::from(function);
+        let calls = of_function.get(function.function.as_str()).map(Vec::as_slice).unwrap_or_default();
+        FunctionRow::new(function, calls, now)
+    };
+    Ok(Live {
         namespace: namespace.to_string(),
-        description: found?.namespace.unwrap_or_default().description,
-        unreachable: calls.unreachable,
         cluster_problem,
         // A scheduler that is away has been said to be.
         budget: budget.unwrap_or_default().into_iter().filter(usage::Bound::worries).collect(),
         cluster,
         window: window(calls.invocations.len()),
-        functions: functions?
-            .functions
-            .into_iter()
-            .map(|f| FunctionRow::new(f.into(), &calls.invocations, now))
-            .collect(),
+        functions: functions?.functions.into_iter().map(row).collect(),
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
+        unreachable: calls.unreachable,
     })
+}
+
+/// Calls by the function that they are of.
+fn by_function(calls: &[Invocation]) -> HashMap<&str, Vec<&Invocation>> {
+    let mut found: HashMap<_, Vec<_>> = HashMap::new();
+    for call in calls {
+        found.entry(call.function.as_str()).or_default().push(call);
+    }
+    found
 }
 
 /// The cluster's state, for an operator.
@@ -166,8 +192,8 @@ fn window(calls: usize) -> String {
 }
 
 impl FunctionRow {
-    fn new(function: Function, calls: &[Invocation], now: SystemTime) -> Self {
-        let stats = Stats::of(calls.iter().filter(|call| call.function == function.function));
+    fn new(function: Function, calls: &[&Invocation], now: SystemTime) -> Self {
+        let stats = Stats::of(calls.iter().copied());
         let share = |target: &crate::admin::model::TrafficTarget| match target.percent {
             100 => format!("v{}", target.version),
             percent => format!("v{} {percent} %", target.version),
