@@ -50,7 +50,7 @@ use crate::{
     edge::{Lingering, Peer},
     error, limits,
     metrics::Asking as Counting,
-    records,
+    records::{self, Phase},
 };
 use authorizer::Asking;
 pub(crate) use cached::Cached;
@@ -90,7 +90,8 @@ impl Functions {
     pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
         let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
-        let mut sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let mut sight = sight.traced(self.0.traces.is_on());
         let mut response = match self.answer(request, &peer, &mut sight).await {
             Ok(response) => response,
             Err(failure) => {
@@ -153,6 +154,7 @@ impl Functions {
             }
         };
         sight.called(&called.function, called.route.as_ref());
+        sight.done(Phase::Route);
         let Some(route) = called.route.clone() else {
             return self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         };
@@ -209,6 +211,9 @@ impl Functions {
         }
         // Authenticate.
         let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
+        if caller.is_some() {
+            sight.done(Phase::Authenticate);
+        }
         let Called { function, choice, base_path, mut path_and_query, route } = called;
         let preview = choice.is_preview();
         if preview {
@@ -223,6 +228,7 @@ impl Functions {
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let admitted = limits::admit(plan, &function.quota.limits, &context.borrowing).await;
         admitted.inspect_err(|_| sight.known(identity))?;
+        sight.done(Phase::Limits);
         // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let Chosen { version, cookie } = choice.settle(&function, known)?;
@@ -241,6 +247,9 @@ impl Functions {
         let who = records::Caller::of(identity.as_ref());
         let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
+        if route.as_ref().is_some_and(|route| route.checker().is_some()) {
+            sight.done(Phase::Validate);
+        }
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.hand_on(&mut parts.headers);
@@ -257,6 +266,7 @@ impl Functions {
             introduction,
             caller: who,
             called_by,
+            phases: None,
         };
         let answered = self.run(passing, Request::from_parts(parts, body), credentialed, sight).await;
         answered.map(|response| with_cookie(response, cookie))
@@ -287,7 +297,11 @@ impl Functions {
                     id: passing.id,
                     deadline: accepted + passing.version.timeout,
                 };
-                cached::plan(asked).await
+                let plan = cached::plan(asked).await;
+                if routed.stores() {
+                    sight.looked_up(plan.cached());
+                }
+                plan
             }
             None => Plan::default(),
         };
@@ -299,6 +313,7 @@ impl Functions {
         if answer.is_some() {
             passing.id = InvocationId::new();
         }
+        passing.phases = sight.phases.take();
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.traces)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
@@ -439,7 +454,7 @@ impl Body for AnswerBody {
 
 pub(crate) use authorizer::Verdicts;
 pub(crate) use redirect::redirect;
-pub(crate) use trace::traced;
+pub(crate) use trace::{traced, traced_as};
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

@@ -3,6 +3,7 @@
 
 mod came;
 mod file;
+mod phases;
 mod refused;
 mod ring;
 mod sample;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
+pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
 pub(crate) use wanted::Wanted;
 

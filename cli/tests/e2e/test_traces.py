@@ -249,7 +249,7 @@ def test_up_prints_where_the_time_of_each_call_went(tmp_path):
     try:
         url = eventually(lambda: curl_lines(up.said), seconds=60, what="the sample")[0]
         assert eventually(lambda: httpx.get(url, trust_env=False).status_code == 200, seconds=30, what=url)
-        tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
+        tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ route +[0-9.]+ [um]?s\n├─ limits +[0-9.]+ [um]?s\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
         eventually(lambda: tree.search(up.said), seconds=10, what="a tree")
         assert "\x1b[" not in up.said, "colours are for terminals"
     finally:
