@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
 pub use proxies::{ForwardedHeader, ProxiesConfig};
 pub use tls::{CertificateConfig, TlsConfig};
-pub use tracing::TracingConfig;
+pub use tracing::{TracingConfig, TracingProtocol};
 
 /// How a gateway runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
