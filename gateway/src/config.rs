@@ -148,7 +148,7 @@ pub struct RecordsConfig {
     pub files: usize,
     /// Records kept of all namespaces together, in bytes; beyond that, whoever has most loses the oldest. Default 536870912.
     pub total_bytes: u64,
-    /// How long records are kept at the most. Default `7d`.
+    /// How long records are kept, where their namespace says nothing else. Default `7d`.
     #[serde(with = "duration")]
     pub max_age: Duration,
 }

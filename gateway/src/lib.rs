@@ -390,6 +390,7 @@ impl Gateway {
                 cache: cache.clone(),
                 issued: self.issued.clone(),
                 metering: metering.clone(),
+                records: self.records.clone(),
             },
         );
         let context = Context {

@@ -1,6 +1,6 @@
 //! The first page: what there is in a namespace, how it goes, and for operators how the cluster is.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use askama::Template;
 use axum::{
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     admin::{
         app::App,
-        model::{Cluster, Function, Invocation, InvocationList, Worker, WorkerState},
+        model::{Cluster, Function, Invocation, InvocationList, Namespace, Worker, WorkerState},
         params::Named,
         session::Visitor,
     },
@@ -53,6 +53,8 @@ struct Overview {
     shell: Shell,
     namespace: String,
     description: String,
+    /// What is kept of its records and logs, where that is its own.
+    kept: Option<String>,
     unreachable: Vec<String>,
     cluster_problem: Option<String>,
     /// What there is to warn of.
@@ -129,10 +131,12 @@ pub(super) async fn page(
         Ok(cluster) => (cluster.map(|cluster| ClusterView::new(cluster, now)), None),
         Err(error) => (None, Some(sentence(&error.message))),
     };
+    let found = Namespace::from(found?.namespace.unwrap_or_default());
     render(&Overview {
         shell,
         namespace: namespace.to_string(),
-        description: found?.namespace.unwrap_or_default().description,
+        kept: kept(&found),
+        description: found.description,
         unreachable: calls.unreachable,
         cluster_problem,
         // A scheduler that is away has been said to be.
@@ -154,6 +158,17 @@ async fn cluster(app: &App, who: &Principal) -> Result<Option<Cluster>, ApiError
         return Ok(None);
     }
     Ok(Some(app.cluster_get(who, v1::GetClusterRequest {}).await?.into()))
+}
+
+/// What is kept of a namespace's records and logs, in words; nothing where that is not its own.
+fn kept(namespace: &Namespace) -> Option<String> {
+    let age = namespace.log_retention_seconds.map(|seconds| {
+        let age = humantime::format_duration(Duration::from_secs(seconds));
+        format!("records and logs for {age}")
+    });
+    let size = namespace.log_bytes.map(|most| format!("{} of logs on each worker", format::bytes(most)));
+    let both: Vec<_> = age.into_iter().chain(size).collect();
+    (!both.is_empty()).then(|| format!("Keeps {}", both.join(", and ")))
 }
 
 /// What the numbers are made of, in words.
@@ -222,5 +237,22 @@ impl WorkerRow {
             heard: worker.heard_time.map(|time| When::new(time, now)),
             name: worker.worker,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_namespace_is_said_where_it_is_its_own() {
+        let said = |seconds: Option<i64>, log_bytes| {
+            let log_retention = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+            kept(&v1::Namespace { log_retention, log_bytes, ..v1::Namespace::default() }.into())
+        };
+        assert_eq!(said(None, None), None);
+        assert_eq!(said(Some(7 * 86_400), None).unwrap(), "Keeps records and logs for 7days");
+        let both = said(Some(90), Some(200 << 20)).unwrap();
+        assert_eq!(both, "Keeps records and logs for 1m 30s, and 200 MiB of logs on each worker");
     }
 }
