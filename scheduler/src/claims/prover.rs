@@ -164,11 +164,95 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        net::{TcpListener, UdpSocket},
+        task::JoinSet,
+    };
+
     use super::*;
 
     fn prover(key: &[u8]) -> Prover {
         let dns_servers = vec!["127.0.0.1:9".parse().unwrap()];
         Prover::new(&DomainsConfig { dns_servers, ..DomainsConfig::default() }, key).unwrap()
+    }
+
+    /// A DNS server in this process. It answers a question by UDP after a while, as often as it is asked; by TCP it takes connections
+    /// and says nothing.
+    struct FakeServer {
+        address: SocketAddr,
+        _tasks: JoinSet<()>,
+    }
+
+    impl FakeServer {
+        async fn answering(after: Duration, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Self {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = udp.local_addr().unwrap();
+            let tcp = TcpListener::bind(address).await.unwrap();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                let mut question = [0; 512];
+                loop {
+                    let (length, from) = udp.recv_from(&mut question).await.unwrap();
+                    tokio::time::sleep(after).await;
+                    if let Some(answer) = answer(&question[..length]) {
+                        udp.send_to(&answer, from).await.unwrap();
+                    }
+                }
+            });
+            tasks.spawn(async move {
+                let mut open = Vec::new();
+                while let Ok((connection, _)) = tcp.accept().await {
+                    open.push(connection);
+                }
+            });
+            Self { address, _tasks: tasks }
+        }
+    }
+
+    /// A question as its own answer, with these flags (RFC 1035 4.1.1).
+    fn flagged(question: &[u8], flags: [u8; 2]) -> Vec<u8> {
+        [&question[..2], &flags, &question[4..]].concat()
+    }
+
+    /// What a look comes to, and how long it takes.
+    async fn looked(after: Duration, answer: fn(&[u8]) -> Option<Vec<u8>>) -> (Result<(), Failure>, Duration) {
+        let server = FakeServer::answering(after, answer).await;
+        let config = DomainsConfig { dns_servers: vec![server.address], ..DomainsConfig::default() };
+        let prover = Prover::new(&config, b"key").unwrap();
+        let began = tokio::time::Instant::now();
+        let found = prover.look(&"namespaces/shop/domains/a.example".parse().unwrap()).await;
+        (found, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_silent_late_or_talks_nonsense_is_not_waited_for_long() {
+        type Answer = fn(&[u8]) -> Option<Vec<u8>>;
+        let late = PATIENCE * 4;
+        let cases: [(&str, Duration, Answer); 6] = [
+            ("silent", Duration::ZERO, |_| None),
+            ("late", late, |question| Some(flagged(question, [0x81, 0x83]))),
+            ("garbage", Duration::ZERO, |_| Some(vec![0xff; 300])),
+            ("nothing", Duration::ZERO, |_| Some(Vec::new())),
+            ("an echo", Duration::ZERO, |question| Some(question.to_vec())),
+            ("ask by TCP, which is silent", Duration::ZERO, |question| Some(flagged(question, [0x83, 0x80]))),
+        ];
+        for (what, after, answer) in cases {
+            let (found, took) = looked(after, answer).await;
+            let failure = found.expect_err(what);
+            assert!(took <= PATIENCE, "{what} took {took:?}");
+            assert!(failure.error.contains("_dunlin-challenge.a.example") && failure.error.len() < 300, "{failure:?}");
+            assert!(
+                !failure.error.contains("there is no TXT record"),
+                "{what} proves nothing, neither way: {failure:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_knows_of_no_record_says_so_at_once() {
+        let (found, took) = looked(Duration::ZERO, |question| Some(flagged(question, [0x81, 0x83]))).await;
+        assert_eq!(found.unwrap_err().error, "there is no TXT record _dunlin-challenge.a.example");
+        assert!(took < Duration::from_secs(1), "{took:?}");
     }
 
     #[tokio::test]
