@@ -6,11 +6,12 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use dunlin_process::dns;
 use dunlin_proto::{ids::DomainName, names::DomainRef};
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
+    config::ResolveHosts,
+    net::NetError,
     proto::rr::{RData, RecordType},
 };
 
@@ -133,33 +134,11 @@ fn judge(record: &str, texts: impl Iterator<Item = Vec<u8>>, wanted: &str) -> Re
 
 /// The client of the configured servers, else of the system's.
 fn client(servers: &[SocketAddr]) -> anyhow::Result<Option<TokioResolver>> {
-    let mut builder = if servers.is_empty() {
-        match TokioResolver::builder_tokio() {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!(%error, "no DNS configuration on this machine; domains can only be vouched for");
-                return Ok(None);
-            }
-        }
-    } else {
-        let servers = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
-        TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    options.timeout = PATIENCE / 2;
-    options.attempts = 1;
-    // Who has just made a record wants it to be seen.
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    Ok(Some(builder.build()?))
-}
-
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = address.port();
-    }
-    NameServerConfig::new(address.ip(), true, connections)
+    dns::client(servers, PATIENCE / 2, "domains can only be vouched for", |options| {
+        // Who has just made a record wants it to be seen.
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+    })
 }
 
 #[cfg(test)]
