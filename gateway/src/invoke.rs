@@ -3,7 +3,8 @@
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
 //! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
-//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
+//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, how one is traced that a stored answer was for in
+//! `invoke/stored.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
 //! `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
@@ -21,6 +22,7 @@ mod preview;
 mod redirect;
 mod routed;
 mod sight;
+mod stored;
 mod target;
 mod trace;
 mod validated;
@@ -306,7 +308,11 @@ impl Functions {
             None => Plan::default(),
         };
         let answer = match answer {
-            Some(answer) if ask.is_none() => return Ok(answer),
+            Some(answer) if ask.is_none() => {
+                passing.phases = sight.phases.take();
+                stored::trace(passing, &parts, accepted, answer.status(), context);
+                return Ok(answer);
+            }
             answer => answer,
         };
         // A new answer that is asked for beside is a call of its own.

@@ -10,7 +10,7 @@ mod otlp;
 mod spans;
 mod tree;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use dunlin_process::metrics::count::Counters;
@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     config::{Config, TracingConfig},
     limits::bucket::{Asked, Bucket, Moment, Share, units},
-    records::Record,
+    records::{Record, Traced},
 };
 pub(crate) use export::Exporter;
 use head::{Rule, Wish};
@@ -146,6 +146,12 @@ impl Traces {
             return Err(NotTaken::NamespaceHasMany(shared.callers_per_second));
         }
         if shared.has_room() { Ok(()) } else { Err(NotTaken::GatewayHasMany(shared.most_per_second)) }
+    }
+
+    /// Whether anybody wants the trace of a call that took so long and was answered without its function.
+    pub(crate) fn wants(&self, traced: &Traced, lasted: Duration) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        traced.sampled || shared.watcher.is_some() || lasted >= shared.rule.slow()
     }
 
     /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow.

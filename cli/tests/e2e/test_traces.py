@@ -323,6 +323,27 @@ def test_a_trace_that_is_asked_for_is_exported_and_shown(untraced, collector, tm
     assert all("callers_per_second" in trace["note"] for trace in refused), refused
 
 
+def test_a_stored_answer_and_a_key_show_in_the_trace(all_traced, collector, tmp_path):
+    stored = b"Status: 200 OK\r\nCache-Control: public, max-age=600\r\n\r\n"
+    path = deployed(all_traced, guests.answer("hi", stored))
+    namespace = path.split("/")[1]
+    cli = Cli(tmp_path, all_traced.admin, all_traced.token)
+    cli.ok("--namespace", namespace, "route", "add", "all", "/{path*}", "--function", "pay", "--cache")
+    answer = lambda: call(all_traced, f"/{namespace}/x")
+    eventually(lambda: answer()[0].headers.get("cache-status", "").startswith("dunlin; hit"), seconds=15, what="a stored answer")
+    spans = {span.name: span for span in collector.trace(answer()[1])}
+    assert set(spans) == {"GET /{path*}", "route", "limits", "cache"}, spans.keys()
+    assert spans["cache"].attributes["dunlin.cache"] == "hit" and spans["route"].attributes["http.route"] == "/{path*}"
+    private = deployed(all_traced, guests.answer("hi"), public=False)
+    key = cli.ok("--namespace", private.split("/")[1], "key", "create", "till", "-o", "json").json["secret"]
+    with all_traced.http() as client:
+        asked = lambda: client.get(private, headers={"X-Api-Key": key})
+        name = eventually(lambda: (found := asked()).status_code == 200 and found.headers["dunlin-request-id"], seconds=15, what="a call with a key")
+    spans = {span.name: span for span in collector.trace(name)}
+    assert spans["authenticate"].attributes == {"dunlin.credential": "key"}
+    assert not [span for span in spans.values() if key in repr(span.attributes)]
+
+
 def test_a_call_that_fails_has_a_trace_to_show(untraced, tmp_path):
     namespace = deployed(untraced, guests.TRAP).split("/")[1]
     ran = Cli(tmp_path, untraced.admin, untraced.token)("--namespace", namespace, "invoke", "pay", "--trace")

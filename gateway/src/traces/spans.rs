@@ -380,6 +380,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_call_that_a_stored_answer_was_for_has_no_parts_beyond_its_gateway() {
+        let mut record = record();
+        let mut phases = Phases::default();
+        phases.cached = Some("hit");
+        for (phase, at) in [(Phase::Route, 10), (Phase::Limits, 20), (Phase::Cache, 30)] {
+            phases.end(phase, micros(at));
+        }
+        (record.receipt, record.worker, record.came.tries) = (Receipt::default(), String::new(), 0);
+        (record.came.traced.phases, record.came.traced.lasted) = (Some(Box::new(phases)), micros(40));
+        let expected =
+            [("GET /users/{id}", 99, 0, 40), ("route", 0, 0, 10), ("limits", 0, 10, 20), ("cache", 0, 20, 30)];
+        assert_eq!(told(&record), expected.map(|(name, above, from, to)| (name.to_owned(), above, from, to)));
+        assert_eq!(of(&record)[0].error, None);
+    }
+
+    #[test]
     fn what_callers_write_makes_no_names_and_no_long_texts() {
         let mut record = record();
         (record.method, record.path, record.came.traced.route) = ("<script>".into(), "ü".repeat(4_000), None);
