@@ -178,7 +178,7 @@ impl Records {
         let retentions = Retentions::default();
         let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age, retentions.clone()));
         let recent = Arc::<ring::Recent>::default();
-        let found = |record| rings.push(Arc::new(record));
+        let found = |record| rings.load(Arc::new(record));
         let files = shelves::Shelves::open(folder, config, retentions.clone(), found)?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
         let sampler = sample::Sampler::default();

@@ -41,9 +41,18 @@ impl Rings {
 
     /// Adds a record; the oldest of its namespace makes room.
     pub(super) fn push(&self, record: Arc<Record>) {
+        let max_age = self.retentions.get(&record.function.namespace).age.unwrap_or(self.max_age);
+        self.add(record, max_age);
+    }
+
+    /// Adds a record of an earlier process, however old: nobody has said yet for how long its namespace keeps them.
+    pub(super) fn load(&self, record: Arc<Record>) {
+        self.add(record, Duration::MAX);
+    }
+
+    fn add(&self, record: Arc<Record>, max_age: Duration) {
         let ring = self.rings.entry(record.function.namespace.clone()).or_default().clone();
         let most = self.per_namespace.min(LEAST.max(TOTAL / self.rings.len().max(1)));
-        let max_age = self.retentions.get(&record.function.namespace).age.unwrap_or(self.max_age);
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old =
             |old: &Arc<Record>| record.start_time.duration_since(old.start_time).is_ok_and(|age| age > max_age);
@@ -118,7 +127,7 @@ fn newest<'r>(
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::v1;
+    use dunlin_proto::{model::Retention, v1};
 
     use super::*;
     use crate::records::file::tests::record;
@@ -172,6 +181,25 @@ mod tests {
         for other in ["namespaces/bank/functions/pay", "namespaces/bank", "namespaces/shop/functions/cart"] {
             assert!(find(other).is_empty(), "{other}");
         }
+    }
+
+    #[test]
+    fn old_records_of_an_earlier_process_stay_until_it_is_known_for_how_long() {
+        let retentions = Retentions::default();
+        let rings = Rings::new(9, Duration::from_secs(3_600), retentions.clone());
+        let mut old = record("shop", "pay");
+        old.start_time -= Duration::from_secs(7_200);
+        rings.load(Arc::new(old));
+        rings.load(Arc::new(record("shop", "pay")));
+        let count = || rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, 9).len();
+        assert_eq!(count(), 2);
+        let day = Retention { age: Some(Duration::from_secs(86_400)), log_bytes: None };
+        retentions.replace(&[day.of(&"shop".parse().unwrap())]);
+        rings.push(Arc::new(record("shop", "pay")));
+        assert_eq!(count(), 3);
+        retentions.replace(&[]);
+        rings.push(Arc::new(record("shop", "pay")));
+        assert_eq!(count(), 3, "the old one has gone");
     }
 
     #[test]
