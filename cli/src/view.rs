@@ -16,6 +16,7 @@ pub(crate) mod plan;
 pub(crate) mod release;
 pub(crate) mod rollout;
 pub(crate) mod route;
+pub(crate) mod trace;
 pub(crate) mod usage;
 pub(crate) mod version;
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
 pub use proxies::{ForwardedHeader, ProxiesConfig};
 pub use tls::{CertificateConfig, TlsConfig};
-pub use tracing::TracingConfig;
+pub use tracing::{TracingConfig, TracingProtocol};
 
 /// How a gateway runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub struct RecordsConfig {
     pub files: usize,
     /// Records kept of all namespaces together, in bytes; beyond that, whoever has most loses the oldest. Default 536870912.
     pub total_bytes: u64,
-    /// How long records are kept at the most. Default `7d`.
+    /// How long records are kept, where their namespace says nothing else. Default `7d`.
     #[serde(with = "duration")]
     pub max_age: Duration,
 }

@@ -26,10 +26,10 @@ pub(crate) mod wire;
 use std::{net::IpAddr, sync::Arc};
 
 use dunlin_proto::{ApiError, ids::InvocationId};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    records::Came,
+    records::{Came, Record},
     routes::{Function, Version},
 };
 
@@ -65,6 +65,8 @@ pub(crate) struct Invocation {
     pub(crate) called_by: Option<CalledBy>,
     /// How it came in, for its record.
     pub(crate) came: Came,
+    /// Who gets its record once it is closed, beside those who keep it.
+    pub(crate) told: Option<oneshot::Sender<Record>>,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
 }

@@ -3,7 +3,8 @@
 //! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
 //! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
 //! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
-//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
+//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, how one is traced that a stored answer was for in
+//! `invoke/stored.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
 //! `invoke/headers.rs`. How an
 //! invocation runs is `dispatch`'s.
 
@@ -21,6 +22,7 @@ mod preview;
 mod redirect;
 mod routed;
 mod sight;
+mod stored;
 mod target;
 mod trace;
 mod validated;
@@ -50,7 +52,7 @@ use crate::{
     edge::{Lingering, Peer},
     error, limits,
     metrics::Asking as Counting,
-    records,
+    records::{self, Phase},
 };
 use authorizer::Asking;
 pub(crate) use cached::Cached;
@@ -90,7 +92,8 @@ impl Functions {
     pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
         let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
-        let mut sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let sight = Sight::new(id, request.method(), request.uri(), callers_own);
+        let mut sight = sight.traced(self.0.traces.is_on());
         let mut response = match self.answer(request, &peer, &mut sight).await {
             Ok(response) => response,
             Err(failure) => {
@@ -153,6 +156,7 @@ impl Functions {
             }
         };
         sight.called(&called.function, called.route.as_ref());
+        sight.done(Phase::Route);
         let Some(route) = called.route.clone() else {
             return self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         };
@@ -209,6 +213,9 @@ impl Functions {
         }
         // Authenticate.
         let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
+        if caller.is_some() {
+            sight.done(Phase::Authenticate);
+        }
         let Called { function, choice, base_path, mut path_and_query, route } = called;
         let preview = choice.is_preview();
         if preview {
@@ -223,6 +230,7 @@ impl Functions {
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let admitted = limits::admit(plan, &function.quota.limits, &context.borrowing).await;
         admitted.inspect_err(|_| sight.known(identity))?;
+        sight.done(Phase::Limits);
         // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let Chosen { version, cookie } = choice.settle(&function, known)?;
@@ -241,6 +249,9 @@ impl Functions {
         let who = records::Caller::of(identity.as_ref());
         let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
+        if route.as_ref().is_some_and(|route| route.checker().is_some()) {
+            sight.done(Phase::Validate);
+        }
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.hand_on(&mut parts.headers);
@@ -257,6 +268,7 @@ impl Functions {
             introduction,
             caller: who,
             called_by,
+            phases: None,
         };
         let answered = self.run(passing, Request::from_parts(parts, body), credentialed, sight).await;
         answered.map(|response| with_cookie(response, cookie))
@@ -287,18 +299,27 @@ impl Functions {
                     id: passing.id,
                     deadline: accepted + passing.version.timeout,
                 };
-                cached::plan(asked).await
+                let plan = cached::plan(asked).await;
+                if routed.stores() {
+                    sight.looked_up(plan.cached());
+                }
+                plan
             }
             None => Plan::default(),
         };
         let answer = match answer {
-            Some(answer) if ask.is_none() => return Ok(answer),
+            Some(answer) if ask.is_none() => {
+                passing.phases = sight.phases.take();
+                stored::trace(passing, &parts, accepted, answer.status(), context);
+                return Ok(answer);
+            }
             answer => answer,
         };
         // A new answer that is asked for beside is a call of its own.
         if answer.is_some() {
             passing.id = InvocationId::new();
         }
+        passing.phases = sight.phases.take();
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.traces)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
         let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
@@ -439,7 +460,7 @@ impl Body for AnswerBody {
 
 pub(crate) use authorizer::Verdicts;
 pub(crate) use redirect::redirect;
-pub(crate) use trace::traced;
+pub(crate) use trace::{traced, traced_as};
 
 /// A request that can't be understood.
 fn bad_request(why: impl std::fmt::Display) -> ApiError {

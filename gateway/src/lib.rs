@@ -46,7 +46,7 @@ use tokio::{
 
 pub use config::{
     CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
-    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig, TracingConfig,
+    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig, TracingConfig, TracingProtocol,
 };
 pub use traces::{Branch, Tree, Trees};
 
@@ -391,6 +391,7 @@ impl Gateway {
                 cache: cache.clone(),
                 issued: self.issued.clone(),
                 metering: metering.clone(),
+                records: self.records.clone(),
             },
         );
         let context = Context {

@@ -4,6 +4,7 @@
 mod archive;
 mod came;
 mod file;
+mod phases;
 mod refused;
 mod ring;
 mod sample;
@@ -19,6 +20,8 @@ use std::{
 use dunlin_process::{metrics::count::Counters, shutdown::Shutdown};
 use dunlin_proto::{
     ids::{GatewayId, InvocationId, VersionNumber},
+    internal::v1::NamespaceRetention,
+    model::Retentions,
     names::{FunctionRef, InvocationName, Scope},
     v1,
 };
@@ -27,6 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
+pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
 pub(crate) use wanted::Wanted;
 
@@ -163,6 +167,9 @@ pub(crate) struct Records {
     backlog: mpsc::Sender<Arc<Record>>,
     /// Those that were added, and those of them that were dropped or not written.
     counted: Arc<Counters<2>>,
+    retentions: Retentions,
+    /// How long they are kept where their namespace says nothing else.
+    max_age: Duration,
 }
 
 impl Records {
@@ -172,10 +179,12 @@ impl Records {
         config: &RecordsConfig,
         traces: Traces,
     ) -> anyhow::Result<(Self, Keeper)> {
-        let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age));
+        let retentions = Retentions::default();
+        let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age, retentions.clone()));
         let recent = Arc::<ring::Recent>::default();
         let archive = archive::Archive::new(folder.clone());
-        let files = shelves::Shelves::open(folder, config, |record| rings.push(Arc::new(record)))?;
+        let found = |record| rings.load(Arc::new(record));
+        let files = shelves::Shelves::open(folder, config, retentions.clone(), found)?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
         let sampler = sample::Sampler::default();
         let records = Self {
@@ -187,6 +196,8 @@ impl Records {
             archive,
             backlog,
             counted: Arc::default(),
+            retentions,
+            max_age: config.max_age,
         };
         let counted = records.counted.clone();
         Ok((records, Keeper { rings, recent, sampler, waiting, files, counted }))
@@ -209,7 +220,15 @@ impl Records {
             all.extend(self.archive.list(archive::Query { scope, wanted, before, limit }).await);
             newest(&mut all, limit);
         }
+        let age = self.retentions.get(&scope.namespace).age.unwrap_or(self.max_age);
+        let is_old = |record: &Record| record.start_time.elapsed().is_ok_and(|passed| passed > age);
+        all.retain(|record| !is_old(record));
         all
+    }
+
+    /// Keeps records of these namespaces for a time of their own from now on, and all others for as long as the gateway is set to.
+    pub(crate) fn keep(&self, retentions: &[NamespaceRetention]) {
+        self.retentions.replace(retentions);
     }
 
     /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
@@ -260,6 +279,8 @@ fn newest(records: &mut Vec<Arc<Record>>, limit: usize) {
 const REST: Duration = Duration::from_millis(20);
 /// Records that are taken at once.
 const BATCH: usize = 4_096;
+/// How often it is looked for files that are too old, whether there are new records or not.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 
 /// Keeps records: in memory for questions, on disk for the next start.
 #[derive(Debug)]
@@ -288,9 +309,15 @@ impl Keeper {
     /// Runs until `shutdown`, and keeps what has been added by then.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut batch = Vec::new();
+        let mut looks = tokio::time::interval(LOOK_FOR_OLD);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // At the start, nobody has said yet what namespaces have of their own.
+        looks.reset();
         loop {
+            let mut look = false;
             tokio::select! {
                 received = self.waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
+                _ = looks.tick() => look = true,
                 () = shutdown.begun(), if !self.waiting.is_closed() => {
                     self.waiting.close();
                     continue;
@@ -300,6 +327,9 @@ impl Keeper {
             let mut files = self.files;
             let written = tokio::task::spawn_blocking(move || {
                 let lost = files.append(&full);
+                if look {
+                    files.forget_old();
+                }
                 (files, lost)
             });
             match written.await {

@@ -45,6 +45,7 @@ use crate::{
     dispatch::{Backoff, Directory, wire},
     limits::Borrowing,
     metering::Metering,
+    records::Records,
     routes::{RouteTable, Version},
     tls::Issued,
     upstream::Scheduler,
@@ -84,6 +85,8 @@ pub(crate) struct Sinks {
     pub(crate) issued: Issued,
     /// Learns which budgets are used up.
     pub(crate) metering: Metering,
+    /// Learns for how long namespaces have records kept.
+    pub(crate) records: Records,
 }
 
 /// The stream and what it has brought.
@@ -381,6 +384,7 @@ impl Sync {
         let Some(config) = self.config.value() else { return };
         let old = self.sinks.routes.load().clone();
         let new = convert::table(&config, &self.served, &old, &self.sinks.borrowing.slots());
+        self.sinks.records.keep(config.core.limits.as_ref().map_or(&[], |limits| &limits.retentions));
         self.served = (*config).clone();
         let keys_changed = new.token_keys != old.token_keys;
         tracing::debug!(version = new.version, "configuration is served");

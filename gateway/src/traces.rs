@@ -10,7 +10,7 @@ mod otlp;
 mod spans;
 mod tree;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use dunlin_process::metrics::count::Counters;
@@ -20,11 +20,12 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     config::{Config, TracingConfig},
     limits::bucket::{Asked, Bucket, Moment, Share, units},
-    records::Record,
+    records::{Record, Traced},
 };
 pub(crate) use export::Exporter;
 use head::{Rule, Wish};
 pub(crate) use spans::protocol_of;
+pub(crate) use tree::tree;
 pub use tree::{Branch, Tree, Trees};
 
 /// Records that wait to be exported; beyond that they are dropped and counted.
@@ -43,11 +44,37 @@ struct Shared {
     /// What callers of a namespace ask for themselves; only namespaces that there are come here.
     callers: DashMap<Namespace, Bucket>,
     callers_per_second: u32,
+    most_per_second: u32,
     /// To the exporter, where there is one.
     backlog: Option<mpsc::Sender<Arc<Record>>>,
     /// To whoever watches.
     watcher: Option<mpsc::Sender<Arc<Record>>>,
     counted: Arc<Counted>,
+}
+
+/// Why a trace that somebody asked for does not go to the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// There is none.
+    NoCollector,
+    /// So many a second are asked for in the namespace at the most.
+    NamespaceHasMany(u32),
+    /// So many a second are taken at the most.
+    GatewayHasMany(u32),
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCollector => f.write_str("this gateway has no collector of traces (tracing.endpoint)"),
+            Self::NamespaceHasMany(most) => {
+                write!(f, "the namespace asks for more than {most} traces a second (tracing.callers_per_second)")
+            }
+            Self::GatewayHasMany(most) => {
+                write!(f, "this gateway takes no more than {most} traces a second (tracing.most_per_second)")
+            }
+        }
+    }
 }
 
 /// Spans that were exported, and those that were lost.
@@ -109,6 +136,24 @@ impl Traces {
         }
     }
 
+    /// Takes the trace of an invocation because somebody with a right to it asks, within the same bounds as a caller's flag.
+    ///
+    /// # Errors
+    /// Why it can't be taken.
+    pub(crate) fn force(&self, namespace: &Namespace) -> Result<(), NotTaken> {
+        let shared = self.0.as_ref().filter(|shared| shared.backlog.is_some()).ok_or(NotTaken::NoCollector)?;
+        if !shared.grants(namespace) {
+            return Err(NotTaken::NamespaceHasMany(shared.callers_per_second));
+        }
+        if shared.has_room() { Ok(()) } else { Err(NotTaken::GatewayHasMany(shared.most_per_second)) }
+    }
+
+    /// Whether anybody wants the trace of a call that took so long and was answered without its function.
+    pub(crate) fn wants(&self, traced: &Traced, lasted: Duration) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        traced.sampled || shared.watcher.is_some() || lasted >= shared.rule.slow()
+    }
+
     /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow.
     pub(crate) fn offer(&self, record: &Arc<Record>) {
         let Some(shared) = &self.0 else { return };
@@ -141,6 +186,7 @@ impl Shared {
             all: bucket(config.most_per_second, 0),
             callers: DashMap::new(),
             callers_per_second: config.callers_per_second,
+            most_per_second: config.most_per_second,
             backlog: None,
             watcher: None,
             counted: Arc::default(),
@@ -190,6 +236,18 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_millis(500)).await;
         assert_eq!(taken(&traces, "shop", Some(true)), 5);
         assert_eq!(taken(&Traces::default(), "shop", Some(true)), 0, "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_a_trace_is_told_why_it_is_not_taken() {
+        let config = TracingConfig { callers_per_second: 1, most_per_second: 2, ..TracingConfig::default() };
+        let (traces, _waiting) = traces(&config);
+        let asked = |traces: &Traces, namespace: &str| traces.force(&namespace.parse().unwrap());
+        assert_eq!(asked(&traces, "shop"), Ok(()));
+        assert_eq!(asked(&traces, "shop"), Err(NotTaken::NamespaceHasMany(1)));
+        assert_eq!(asked(&traces, "bank"), Ok(()));
+        assert_eq!(asked(&traces, "mill"), Err(NotTaken::GatewayHasMany(2)));
+        assert_eq!(asked(&Traces::default(), "shop"), Err(NotTaken::NoCollector));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod cores;
 pub mod data;
+pub mod dns;
 pub mod files;
 pub mod listen;
 pub mod metrics;

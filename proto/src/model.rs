@@ -5,6 +5,7 @@
 mod budget;
 mod quota;
 mod rate;
+mod retention;
 mod reuse;
 mod sticky;
 
@@ -17,6 +18,7 @@ use crate::{error::ApiError, ids::VersionKey, internal::v1 as wire, outbound::Al
 pub use budget::{Budget, BudgetLimit, Spent};
 pub use quota::{Quota, QuotaPeriod};
 pub use rate::{Period, Rate};
+pub use retention::{Retention, Retentions, retention_age, retention_bytes};
 pub use reuse::Reuse;
 pub use sticky::Sticky;
 

@@ -14,7 +14,7 @@ use crate::{
     cluster::Cluster,
     codes::{Codes, Workshop},
     collection::Keeping,
-    config::RolloutConfig,
+    config::{RetentionConfig, RolloutConfig},
     deploy::Deploys,
     error::Error,
     garbage::{Freed, Sweep},
@@ -41,6 +41,13 @@ const REQUEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long it is known what was used of quotas, in seconds since the beginning of their period.
 const QUOTA_AGE: i64 = 100 * 24 * 3600;
 
+/// What the operator lets namespaces choose.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed {
+    pub(crate) rollout: RolloutConfig,
+    pub(crate) retention: RetentionConfig,
+}
+
 /// What the services call.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -52,7 +59,7 @@ pub(crate) struct App {
     pub(crate) members: Members,
     pub(crate) lending: Lending,
     pub(crate) rollouts: Arc<Rollouts>,
-    pub(crate) rollout_config: RolloutConfig,
+    pub(crate) allowed: Allowed,
     pub(crate) probe: Probe,
     pub(crate) budgets: Arc<Budgets>,
     /// What was deleted because nothing needed it.
@@ -70,7 +77,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        ((setup, prover), keeping, rollout_config): (&Setups, Keeping, RolloutConfig),
+        ((setup, prover), keeping, allowed): (&Setups, Keeping, Allowed),
         audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
@@ -105,7 +112,7 @@ impl App {
             members,
             lending,
             rollouts,
-            rollout_config,
+            allowed,
             probe,
             budgets,
             freed: Freed::default(),

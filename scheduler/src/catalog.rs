@@ -11,7 +11,7 @@ use std::{
 use dunlin_proto::{
     ids::{Digest, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
     limit::LimitId,
-    model::{Rate, VersionSpec},
+    model::{Rate, Retention, VersionSpec},
     names::{KeyId, PlanName, RouteName},
     route::RouteSpec,
     standby::STANDBYS,
@@ -21,7 +21,10 @@ use imbl::OrdMap;
 pub(crate) use self::keeper::CatalogKeeper;
 use crate::{
     lending::Allowance,
-    model::{AliasRecord, Code, Compiled, FunctionRecord, KeyRecord, PlanRecord, RouteRecord, Share, VersionRecord},
+    model::{
+        AliasRecord, Code, Compiled, FunctionRecord, KeyRecord, NamespaceRecord, PlanRecord, RouteRecord, Share,
+        VersionRecord,
+    },
     store::{CatalogChanges, CatalogRows, CoreRows},
 };
 
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     reserved: BTreeMap<Namespace, u32>,
     /// How many calls in a time the namespaces may have that are bounded.
     pub(crate) rates: BTreeMap<Namespace, Rate>,
+    /// What is kept of the records and logs of namespaces that have that of their own.
+    pub(crate) retentions: Arc<BTreeMap<Namespace, Retention>>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
     /// With the namespaces that own them.
     pub(crate) domains: BTreeMap<DomainName, Namespace>,
@@ -125,11 +130,13 @@ impl Core {
         }
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
         let rates = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.rate?))).collect();
+        let kept = |it: &NamespaceRecord| it.retention.is_set().then(|| (it.name.clone(), it.retention));
+        let retentions = Arc::new(rows.namespaces.iter().filter_map(kept).collect());
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
         let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
         let plans = rows.plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
         let reserved = reserved(functions.values());
-        Self { namespaces, limits, reserved, rates, functions, domains, plans, codes: codes(rows.codes) }
+        Self { namespaces, limits, reserved, rates, retentions, functions, domains, plans, codes: codes(rows.codes) }
     }
 
     /// The key with its plan.

@@ -13,7 +13,8 @@ use std::{
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{GatewayId, VersionKey, WorkerId},
+    ids::{GatewayId, Namespace, VersionKey, WorkerId},
+    model::Retention,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -84,6 +85,8 @@ pub(crate) struct Assignment {
     pub(crate) drain: bool,
     /// Who else may have the code.
     pub(crate) peers: Arc<Vec<Seated>>,
+    /// What is kept of the logs of namespaces that have that of their own.
+    pub(crate) retentions: Arc<BTreeMap<Namespace, Retention>>,
 }
 
 /// All workers and gateways.

@@ -2,6 +2,7 @@
 
 mod acme;
 mod domains;
+mod retention;
 mod rollout;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     acme::{AcmeConfig, ChallengeKind},
     domains::{DomainsConfig, ProofRule},
+    retention::RetentionConfig,
     rollout::RolloutConfig,
 };
 use crate::{collection::Keeping, store::Database};
@@ -70,6 +72,8 @@ pub struct Config {
     pub domains: DomainsConfig,
     /// How short steps of rollouts may be.
     pub rollout: RolloutConfig,
+    /// How long and how much namespaces may have kept of records and logs.
+    pub retention: RetentionConfig,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -103,6 +107,7 @@ impl Default for Config {
             acme: AcmeConfig::default(),
             domains: DomainsConfig::default(),
             rollout: RolloutConfig::default(),
+            retention: RetentionConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
             metrics: MetricsConfig::default(),

@@ -49,7 +49,9 @@ mod trials;
 
 pub use self::{
     command::{JoinTokenArgs, SchedulerCommand},
-    config::{AcmeConfig, ChallengeKind, Config, DomainsConfig, ProofRule, RolloutConfig, SchedulerArgs},
+    config::{
+        AcmeConfig, ChallengeKind, Config, DomainsConfig, ProofRule, RetentionConfig, RolloutConfig, SchedulerArgs,
+    },
     server::{Addresses, Scheduler, join_token, operator_token},
     tokens::MAX_LIFETIME,
 };

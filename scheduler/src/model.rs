@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use dunlin_proto::{
     ids::{Digest, FunctionName, FunctionUid, Namespace, PlanId, RolloutId, VersionKey, VersionNumber},
-    model::{Quota, Rate, Sticky, VersionSpec},
+    model::{Quota, Rate, Retention, Sticky, VersionSpec},
     names::{DomainRef, FunctionRef, KeyId, PlanName, RouteName, VersionName},
     route::RouteSpec,
 };
@@ -64,6 +64,8 @@ pub(crate) struct NamespaceRecord {
     pub(crate) max_concurrency: Option<u32>,
     /// Calls of all its functions in a time in the whole cluster.
     pub(crate) rate: Option<Rate>,
+    /// What is kept of its records and logs, where that is its own.
+    pub(crate) retention: Retention,
 }
 
 /// A function without its versions.

@@ -17,7 +17,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     acme::Setup,
-    app::App,
+    app::{Allowed, App},
     artifacts::Artifacts,
     audit::Ledger,
     authority::Authority,
@@ -25,7 +25,7 @@ use crate::{
     codes::Workshop,
     collection::Keeping,
     compiler::{ChildLimits, Compiler, Queue},
-    config::{Config, RolloutConfig},
+    config::Config,
     keyring::Keyring,
     model::Time,
     rpc::{self, Desk},
@@ -62,7 +62,7 @@ pub struct Scheduler {
     tokens: Arc<TokenSigner>,
     setup: Setup,
     prover: Arc<Prover>,
-    rollout: RolloutConfig,
+    allowed: Allowed,
     keeping: Keeping,
     ledger: Ledger,
     metrics: Metrics,
@@ -108,7 +108,7 @@ impl Scheduler {
         let addresses = Addresses { internal: listener.local_addr().context("read the listener's address")? };
         let database = config.database()?;
         let (authority, keeping) = (Arc::new(authority), config.keeping());
-        let rollout = config.rollout;
+        let allowed = Allowed { rollout: config.rollout, retention: config.retention };
         let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
         Ok(Self {
             listener,
@@ -120,7 +120,7 @@ impl Scheduler {
             tokens,
             setup,
             prover,
-            rollout,
+            allowed,
             keeping,
             ledger,
             metrics,
@@ -185,7 +185,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let made = (self.workshop, self.ledger, ((self.setup, self.prover), self.keeping, self.rollout));
+        let made = (self.workshop, self.ledger, ((self.setup, self.prover), self.keeping, self.allowed));
         let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),
@@ -221,7 +221,7 @@ async fn overdue(shutdown: &Shutdown) {
 /// Waits until the database is there, says so meanwhile, and begins with it.
 async fn open(
     database: Database,
-    (workshop, ledger, (setup, keeping, rollout)): (Arc<Workshop>, Ledger, (Setups, Keeping, RolloutConfig)),
+    (workshop, ledger, (setup, keeping, allowed)): (Arc<Workshop>, Ledger, (Setups, Keeping, Allowed)),
     app: watch::Sender<Option<Arc<App>>>,
     health: HealthReporter,
     shutdown: Shutdown,
@@ -229,7 +229,7 @@ async fn open(
     let mut pause = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
-            opened = begin(&database, workshop.clone(), &ledger, (&setup, keeping, rollout.clone()), &shutdown) => opened,
+            opened = begin(&database, workshop.clone(), &ledger, (&setup, keeping, allowed.clone()), &shutdown) => opened,
             () = shutdown.begun() => return Ok(()),
         };
         match opened {
@@ -253,7 +253,7 @@ async fn begin(
     database: &Database,
     workshop: Arc<Workshop>,
     ledger: &Ledger,
-    rules: (&Setups, Keeping, RolloutConfig),
+    rules: (&Setups, Keeping, Allowed),
     shutdown: &Shutdown,
 ) -> Result<Arc<App>, OpenError> {
     let store = Store::open(database).await?.audited(ledger.signer.clone());

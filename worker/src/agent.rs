@@ -31,7 +31,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::{artifacts::Artifacts, holdings::Holdings, remembered::Remembered};
+use crate::{artifacts::Artifacts, holdings::Holdings, logs::Logs, remembered::Remembered};
 use usage::Usage;
 
 /// A client of the scheduler's sync service.
@@ -75,6 +75,7 @@ pub(crate) struct Agent {
     pub(crate) client: SyncClient,
     pub(crate) holdings: Holdings,
     pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) remembered: Remembered,
     /// The assignment has changed since it was remembered.
     pub(crate) forgettable: AtomicBool,
@@ -92,6 +93,7 @@ impl Agent {
         if let Some(assignment) = self.remembered.assignment() {
             tracing::info!(versions = assignment.versions.len(), "resuming the last assignment");
             self.artifacts.set_peers(Some(&assignment.peers));
+            self.logs.keep(&assignment.retentions);
             self.holdings.apply(&assignment);
         }
     }
@@ -170,6 +172,9 @@ impl Agent {
         let AssignmentDelta { version, versions, removed, drain, .. } = delta;
         tracing::debug!(?version, changed = versions.len(), removed = removed.len(), drain, "assigned");
         self.artifacts.set_peers(delta.peers_changed.then_some(&delta.peers[..]));
+        if delta.retentions_changed {
+            self.logs.keep(&delta.retentions);
+        }
         self.forgettable.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -177,7 +182,8 @@ impl Agent {
     /// Remembers changes once in a while: with many functions an assignment is large, and changes come often.
     async fn remember(&self) {
         if self.forgettable.swap(false, Ordering::Relaxed) {
-            let assignment = Assignment { peers: self.artifacts.peers(), ..self.holdings.assignment() };
+            let (peers, retentions) = (self.artifacts.peers(), self.logs.kept());
+            let assignment = Assignment { peers, retentions, ..self.holdings.assignment() };
             self.remembered.keep_assignment(&assignment).await;
         }
     }
@@ -204,6 +210,7 @@ impl Agent {
         }
         tracing::debug!(version = ?assignment.version, versions = assignment.versions.len(), drain = assignment.drain, "assigned");
         self.artifacts.set_peers(Some(&assignment.peers));
+        self.logs.keep(&assignment.retentions);
         self.forgettable.store(false, Ordering::Relaxed);
         self.remembered.keep_assignment(assignment).await;
     }

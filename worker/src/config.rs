@@ -56,11 +56,11 @@ pub struct Config {
     pub code_cache_bytes: u64,
     /// Guests' logs that are kept, in bytes, of all namespaces together. Default 1 GiB.
     pub log_bytes: u64,
-    /// Guests' logs that are kept of one namespace, in bytes. Default 16 MiB.
+    /// Guests' logs that are kept of one namespace that says nothing else, in bytes. Default 16 MiB.
     pub log_bytes_per_namespace: u64,
     /// Guests' logs that one namespace may write, in bytes a second; 0 where none are kept. Default 256 KiB.
     pub log_rate_bytes: u64,
-    /// How long guests' logs are kept at the most. Default 7d.
+    /// How long guests' logs are kept, where their namespace says nothing else. Default 7d.
     #[serde(with = "duration")]
     pub log_max_age: Duration,
     /// Format of the worker's own log: `text` or `json`. Default `text`.

@@ -157,7 +157,8 @@ impl Holdings {
     pub(crate) fn assignment(&self) -> Assignment {
         let version = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let versions = self.0.held.load().values().map(|held| held.assigned()).collect();
-        Assignment { version, versions, drain: self.0.drain.load(Ordering::Relaxed), peers: Vec::new() }
+        let drain = self.0.drain.load(Ordering::Relaxed);
+        Assignment { version, versions, drain, ..Assignment::default() }
     }
 
     /// What is held and what it does.

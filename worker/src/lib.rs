@@ -243,6 +243,8 @@ impl Worker {
         metrics::register(&self.metrics, parts);
         agent.resume();
         background.spawn(agent.run(finished.clone()));
+        let (logs, ending) = (self.logs.clone(), background.clone());
+        background.spawn(async move { logs.forget_old(ending).await });
         if let Some(scrapes) = self.scrapes.take() {
             background.spawn(scrapes.run(self.metrics.clone(), background.clone()));
         }
@@ -315,6 +317,7 @@ impl Worker {
             client: client.max_decoding_message_size(MAX_ASSIGNMENT_BYTES),
             holdings: holdings.clone(),
             artifacts: self.artifacts.clone(),
+            logs: self.logs.clone(),
             remembered: Remembered::new(self.data.path()),
             forgettable: AtomicBool::new(false),
             linked: Arc::default(),

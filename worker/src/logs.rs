@@ -27,9 +27,9 @@ use std::{
 };
 
 use anyhow::Context;
-use dunlin_process::metrics::count::Counters;
-use dunlin_proto::ids::Namespace;
-use tokio::sync::mpsc;
+use dunlin_process::{metrics::count::Counters, shutdown::Shutdown};
+use dunlin_proto::{ids::Namespace, internal::v1::NamespaceRetention, model::Retentions};
+use tokio::{sync::mpsc, time::sleep};
 
 pub(crate) use line::Source;
 pub(crate) use tenant::Tenant;
@@ -40,11 +40,11 @@ use writer::{Order, Writer};
 pub(crate) struct LogLimits {
     /// Of all namespaces together, in bytes.
     pub(crate) total_bytes: u64,
-    /// Of one namespace, in bytes.
+    /// Of one namespace that says nothing else, in bytes.
     pub(crate) namespace_bytes: u64,
     /// What one namespace may write in a second, in bytes.
     pub(crate) rate_bytes: u64,
-    /// How long a line is kept at the most.
+    /// How long a line is kept, where its namespace says nothing else.
     pub(crate) max_age: Duration,
 }
 
@@ -60,7 +60,12 @@ pub(crate) struct Logs {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Lines taken, lines dropped, bytes lost, of all tenants.
     counted: Arc<Counters<3>>,
+    /// What is kept of namespaces that have that of their own.
+    retentions: Retentions,
 }
+
+/// How often it is looked for lines that are too old, whether any are written or not.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 
 /// Tenants that may wait for the writer.
 const WAITING_TENANTS: usize = 4096;
@@ -73,11 +78,41 @@ impl Logs {
     pub(crate) fn open(folder: PathBuf, limits: LogLimits) -> anyhow::Result<Self> {
         let boot = boot::next(&folder).context("number the start of the logs")?;
         let (orders, received) = mpsc::channel(WAITING_TENANTS);
-        let writer = Writer::open(folder.clone(), limits).context("open the logs")?;
+        let retentions = Retentions::default();
+        let writer = Writer::open(folder.clone(), limits, retentions.clone()).context("open the logs")?;
         let thread = std::thread::Builder::new().name("dunlin-logs".to_owned());
         let thread = thread.spawn(move || writer.run(received)).context("start the thread that writes logs")?;
         let (tenants, writer, counted) = (Mutex::default(), Mutex::new(Some(thread)), Arc::default());
-        Ok(Self { folder, limits, boot, tenants, orders, writer, counted })
+        Ok(Self { folder, limits, boot, tenants, orders, writer, counted, retentions })
+    }
+
+    /// Keeps what these namespaces have of their own from now on, and as much of all others as the worker is set to.
+    pub(crate) fn keep(&self, retentions: &[NamespaceRetention]) {
+        if self.retentions.replace(retentions) {
+            self.look();
+        }
+    }
+
+    /// What was said last of that.
+    pub(crate) fn kept(&self) -> Vec<NamespaceRetention> {
+        self.retentions.all()
+    }
+
+    /// How long lines of a namespace are kept.
+    fn max_age(&self, namespace: &Namespace) -> Duration {
+        self.retentions.get(namespace).age.unwrap_or(self.limits.max_age)
+    }
+
+    /// Removes what is too old every now and then, until `shutdown`.
+    pub(crate) async fn forget_old(&self, shutdown: Shutdown) {
+        loop {
+            tokio::select! { () = sleep(LOOK_FOR_OLD) => self.look(), () = shutdown.begun() => return }
+        }
+    }
+
+    /// Has the writer look for what is too much or too old. Where it has too much to do it looks by itself soon.
+    fn look(&self) {
+        let _ = self.orders.try_send(Order::Look);
     }
 
     /// Where the lines of a namespace go.

@@ -19,7 +19,10 @@ use crate::{
     output::{Output, Style, printable},
     session::{AliasArg, Session},
     units,
-    view::invocation::InvocationView,
+    view::{
+        invocation::InvocationView,
+        trace::{self, SpanView},
+    },
 };
 
 /// The largest body that this way takes, in bytes.
@@ -48,6 +51,9 @@ pub(crate) struct InvokeArgs {
     /// Show status, headers and receipt on standard error
     #[arg(short, long, visible_short_alias = 'v', visible_alias = "verbose")]
     include: bool,
+    /// Have its trace taken, and show where its time went on standard error
+    #[arg(long)]
+    trace: bool,
 }
 
 fn method(text: &str) -> Result<String, String> {
@@ -87,10 +93,14 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> Result<Exit, Fai
         path: args.path,
         headers: args.headers,
         body,
+        trace: args.trace,
     };
     let response = answer(client.invocations().invoke(request).await)?;
     let status = response.status;
     print(&response, args.include, session.output)?;
+    if !session.output.is_json() {
+        show_trace(&response, session.output);
+    }
     Ok(if status >= 400 { Exit::FunctionFailed } else { Exit::Ok })
 }
 
@@ -132,7 +142,7 @@ fn print(response: &v1::InvokeResponse, include: bool, output: Output) -> Result
     }
     if include {
         output.warn(head(response, &call));
-    } else if response.status >= 400 {
+    } else if response.status >= 400 && response.trace.as_ref().is_none_or(|trace| trace.spans.is_empty()) {
         let why = if call.error.is_empty() { String::new() } else { format!(": {}", printable(&call.error)) };
         output.warn(format!("{} status {}{why}", Style::of_stderr().bad("error:"), response.status));
     }
@@ -140,6 +150,17 @@ fn print(response: &v1::InvokeResponse, include: bool, output: Output) -> Result
         return output.bytes(&response.body);
     }
     output.text(&for_terminal(&response.body))
+}
+
+/// Where the time of the call went, below what it brought.
+fn show_trace(response: &v1::InvokeResponse, output: Output) {
+    let (Some(sent), Some(tree)) = (&response.trace, trace::asked_for(response)) else { return };
+    if !tree.branches.is_empty() {
+        output.warn(trace::text(&tree, Style::of_stderr()).trim_end());
+    }
+    if !sent.note.is_empty() {
+        output.note(format!("note: {}", printable(&sent.note)));
+    }
 }
 
 /// A body as a terminal can take it.
@@ -174,10 +195,21 @@ fn as_json(response: &v1::InvokeResponse, call: &InvocationView) -> serde_json::
         Ok(text) => (Some(text), None),
         Err(_) => (None, Some(BASE64_STANDARD.encode(&response.body))),
     };
-    json!({
+    let mut answer = json!({
         "status": response.status, "headers": headers.collect::<Vec<_>>(),
         "body": text, "body_base64": base64, "invocation": call,
-    })
+    });
+    if let (Some(trace), Some(answer)) = (trace_as_json(response), answer.as_object_mut()) {
+        answer.insert("trace".to_owned(), trace);
+    }
+    answer
+}
+
+/// Where the time of the call went, where somebody asked.
+fn trace_as_json(response: &v1::InvokeResponse) -> Option<serde_json::Value> {
+    let (sent, tree) = (response.trace.as_ref()?, trace::asked_for(response)?);
+    let spans: Vec<_> = tree.branches.iter().map(SpanView::from).collect();
+    Some(json!({ "trace_id": sent.trace_id, "exported": sent.exported, "note": sent.note, "spans": spans }))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `dunlin namespace`: the tenants of a cluster.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use dunlin_proto::{
     ids::{Namespace, RequestId},
-    model::Rate,
+    model::{Rate, to_wire_duration},
     names::NamespaceRef,
     v1,
 };
@@ -11,8 +13,10 @@ use dunlin_proto::{
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
+    output::pairs,
     session::Session,
-    view::cluster::{NAMESPACES, NamespaceView},
+    units,
+    view::cluster::{NAMESPACES, NamespaceView, namespace_pairs},
 };
 
 /// What to do with namespaces.
@@ -34,9 +38,20 @@ pub(crate) enum NamespaceCommand {
         /// Calls at once that the rate allows after a pause; by default those of half a second
         #[arg(long, value_name = "COUNT", requires = "rate")]
         burst: Option<u32>,
+        /// How long records of its calls and lines of its logs are kept, such as 7d; by default as gateways and workers are set
+        #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+        log_retention: Option<Duration>,
+        /// Lines of its logs that each worker keeps, such as 200MB; by default as workers are set
+        #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+        log_bytes: Option<u64>,
+    },
+    /// Show a namespace and its bounds
+    Show {
+        /// Its name
+        name: Namespace,
     },
     /// Change a namespace
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    #[command(visible_alias = "set", group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// Its name
         name: Namespace,
@@ -52,6 +67,12 @@ pub(crate) enum NamespaceCommand {
         /// Calls at once that the rate allows after a pause; by default those of half a second
         #[arg(long, value_name = "COUNT", requires = "rate")]
         burst: Option<u32>,
+        /// How long records of its calls and lines of its logs are kept, such as 7d; `none`: as gateways and workers are set
+        #[arg(long, value_name = "DURATION", group = "change")]
+        log_retention: Option<Kept>,
+        /// Lines of its logs that each worker keeps, such as 200MB; `none`: as workers are set
+        #[arg(long, value_name = "SIZE", group = "change")]
+        log_bytes: Option<Bytes>,
     },
     /// List the namespaces that you have a role in
     #[command(visible_alias = "ls")]
@@ -93,6 +114,30 @@ impl std::str::FromStr for Paced {
     }
 }
 
+/// A time, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept(Option<Duration>);
+
+impl std::str::FromStr for Kept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { units::parse_duration(text).map(|age| Self(Some(age))) }
+    }
+}
+
+/// A size, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes(Option<u64>);
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { units::parse_size(text).map(|size| Self(Some(size))) }
+    }
+}
+
 /// A rate with the burst that was asked for, as a message.
 fn paced(rate: Option<Rate>, burst: Option<u32>) -> Option<v1::RateLimit> {
     rate.map(|rate| v1::RateLimit { burst: Some(burst.unwrap_or(rate.burst)), ..rate.into() })
@@ -102,12 +147,23 @@ fn paced(rate: Option<Rate>, burst: Option<u32>) -> Option<v1::RateLimit> {
 pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        NamespaceCommand::Create { name, description, max_concurrency, rate, burst } => {
-            create(&client, session, &name, description, max_concurrency, paced(rate, burst)).await
+        NamespaceCommand::Create { name, description, max_concurrency, rate, burst, log_retention, log_bytes } => {
+            let request = v1::CreateNamespaceRequest {
+                namespace_id: name.to_string(),
+                description,
+                request_id: RequestId::new().to_string(),
+                max_concurrency,
+                rate: paced(rate, burst),
+                log_retention: log_retention.map(to_wire_duration),
+                log_bytes,
+            };
+            create(&client, session, &name, request).await
         }
-        NamespaceCommand::Update { name, description, max_concurrency, rate, burst } => {
+        NamespaceCommand::Show { name } => show(&client, session, name).await,
+        NamespaceCommand::Update { name, description, max_concurrency, rate, burst, log_retention, log_bytes } => {
             let rate = rate.map(|Paced(rate)| paced(rate, burst));
-            update(&client, session, name, description, max_concurrency, rate).await
+            let change = Change { description, max_concurrency, rate, log_retention, log_bytes };
+            update(&client, session, name, change).await
         }
         NamespaceCommand::List => list(&client, session).await,
         NamespaceCommand::Delete { name, yes } => delete(&client, session, name, yes).await,
@@ -118,17 +174,8 @@ async fn create(
     client: &Client,
     session: &Session,
     name: &Namespace,
-    description: String,
-    max_concurrency: Option<u32>,
-    rate: Option<v1::RateLimit>,
+    request: v1::CreateNamespaceRequest,
 ) -> Result<(), Failure> {
-    let request = v1::CreateNamespaceRequest {
-        namespace_id: name.to_string(),
-        description,
-        request_id: RequestId::new().to_string(),
-        max_concurrency,
-        rate,
-    };
     let made = answer(client.namespaces().create_namespace(request).await)?;
     if session.output.is_json() {
         return session.output.json(&NamespaceView::from(made.namespace.unwrap_or_default()));
@@ -137,27 +184,51 @@ async fn create(
     Ok(())
 }
 
-async fn update(
-    client: &Client,
-    session: &Session,
-    namespace: Namespace,
+async fn show(client: &Client, session: &Session, namespace: Namespace) -> Result<(), Failure> {
+    let request = v1::GetNamespaceRequest { name: NamespaceRef { namespace }.to_string() };
+    let found = answer(client.namespaces().get_namespace(request).await)?.namespace.unwrap_or_default();
+    let found = NamespaceView::from(found);
+    if session.output.is_json() {
+        return session.output.json(&found);
+    }
+    session.output.text(&pairs(&namespace_pairs(&found)))
+}
+
+/// What to change of a namespace; what is not there stays.
+struct Change {
     description: Option<String>,
     max_concurrency: Option<Bound>,
     rate: Option<Option<v1::RateLimit>>,
-) -> Result<(), Failure> {
-    let fields = [
-        ("description", description.is_some()),
-        ("max_concurrency", max_concurrency.is_some()),
-        ("rate", rate.is_some()),
-    ];
-    let paths = fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()).collect();
-    let changed = v1::Namespace {
-        name: NamespaceRef { namespace }.to_string(),
-        description: description.unwrap_or_default(),
-        max_concurrency: max_concurrency.and_then(|Bound(most)| most),
-        rate: rate.flatten(),
-        ..v1::Namespace::default()
-    };
+    log_retention: Option<Kept>,
+    log_bytes: Option<Bytes>,
+}
+
+impl Change {
+    /// The names of what changes, and the new values.
+    fn of(self, namespace: Namespace) -> (Vec<String>, v1::Namespace) {
+        let fields = [
+            ("description", self.description.is_some()),
+            ("max_concurrency", self.max_concurrency.is_some()),
+            ("rate", self.rate.is_some()),
+            ("log_retention", self.log_retention.is_some()),
+            ("log_bytes", self.log_bytes.is_some()),
+        ];
+        let paths = fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()).collect();
+        let changed = v1::Namespace {
+            name: NamespaceRef { namespace }.to_string(),
+            description: self.description.unwrap_or_default(),
+            max_concurrency: self.max_concurrency.and_then(|Bound(most)| most),
+            rate: self.rate.flatten(),
+            log_retention: self.log_retention.and_then(|Kept(age)| age).map(to_wire_duration),
+            log_bytes: self.log_bytes.and_then(|Bytes(most)| most),
+            ..v1::Namespace::default()
+        };
+        (paths, changed)
+    }
+}
+
+async fn update(client: &Client, session: &Session, namespace: Namespace, change: Change) -> Result<(), Failure> {
+    let (paths, changed) = change.of(namespace);
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = v1::UpdateNamespaceRequest { namespace: Some(changed), update_mask };
     let changed =

@@ -225,6 +225,8 @@ async fn make_namespace(client: &Client, function: &FunctionRef) -> Result<(), F
     let request = v1::CreateNamespaceRequest {
         max_concurrency: None,
         rate: None,
+        log_retention: None,
+        log_bytes: None,
         namespace_id: function.namespace.to_string(),
         description: "For whoever names no other".to_owned(),
         request_id: RequestId::new().to_string(),

@@ -3,7 +3,7 @@
 use dunlin_proto::v1;
 use serde::Serialize;
 
-use super::{Time, age, or_dash, part, version::RateView};
+use super::{Millis, Time, age, or_dash, part, version::RateView};
 use crate::{output::Column, units};
 
 /// A process that runs functions.
@@ -103,6 +103,10 @@ pub(crate) struct NamespaceView {
     pub(crate) function_count: u32,
     pub(crate) max_concurrency: Option<u32>,
     pub(crate) rate: Option<RateView>,
+    /// How long records and lines are kept; null means as gateways and workers are set.
+    pub(crate) log_retention_ms: Option<Millis>,
+    /// Bytes of lines that each worker keeps; null means as workers are set.
+    pub(crate) log_bytes: Option<u64>,
     pub(crate) create_time: Option<Time>,
 }
 
@@ -115,9 +119,31 @@ impl From<v1::Namespace> for NamespaceView {
             function_count: namespace.function_count,
             max_concurrency: namespace.max_concurrency,
             rate: namespace.rate.and_then(RateView::from_wire),
+            log_retention_ms: namespace.log_retention.map(|age| Millis::from_wire(Some(age))),
+            log_bytes: namespace.log_bytes,
             create_time: Time::from_wire(namespace.create_time),
         }
     }
+}
+
+/// How long records and lines of a namespace are kept, as one would say it.
+fn kept_for(namespace: &NamespaceView) -> Option<String> {
+    namespace.log_retention_ms.map(|age| humantime::format_duration(age.0).to_string())
+}
+
+/// A namespace in detail.
+pub(crate) fn namespace_pairs(namespace: &NamespaceView) -> Vec<(&'static str, String)> {
+    let or = |text: Option<String>, otherwise: &str| text.unwrap_or_else(|| otherwise.to_owned());
+    vec![
+        ("Name", namespace.name.clone()),
+        ("Description", or_dash(&namespace.description)),
+        ("Created", age(namespace.create_time)),
+        ("Functions", namespace.function_count.to_string()),
+        ("Concurrency", or(namespace.max_concurrency.map(|most| most.to_string()), "any number of calls at once")),
+        ("Rate", or(namespace.rate.as_ref().map(|rate| rate.rate.clone()), "any number of calls in a time")),
+        ("Kept for", or(kept_for(namespace), "as long as gateways and workers are set to")),
+        ("Log bytes", or(namespace.log_bytes.map(units::size), "as many as workers are set to")),
+    ]
 }
 
 /// The columns of a list of namespaces.
@@ -128,4 +154,6 @@ pub(crate) const NAMESPACES: &[Column<NamespaceView>] = &[
     Column::new("RATE", |namespace| namespace.rate.as_ref().map_or("-".to_owned(), |rate| rate.rate.clone())),
     Column::new("CREATED", |namespace| age(namespace.create_time)),
     Column::new("DESCRIPTION", |namespace| or_dash(&namespace.description)),
+    Column::wide("KEPT FOR", |namespace| kept_for(namespace).unwrap_or("-".to_owned())),
+    Column::wide("LOG BYTES", |namespace| namespace.log_bytes.map_or("-".to_owned(), units::size)),
 ];

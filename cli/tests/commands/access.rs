@@ -149,7 +149,15 @@ async fn namespaces_are_made_listed_and_deleted() {
     let changed = user.run("namespace update shop --max-concurrency 5 -o json").await.ok();
     assert_eq!(changed.json()["max_concurrency"], 5);
     assert_eq!(user.run("namespace update shop --max-concurrency none").await.ok().err, "changed namespace shop\n");
-    for wrong in ["namespace update shop", "namespace update shop --max-concurrency many"] {
+    let kept = user.run("namespace set shop --log-retention 7d --log-bytes 200MB -o json").await.ok().json();
+    assert_eq!((&kept["log_retention_ms"], &kept["log_bytes"]), (&json!(604_800_000), &json!(200_000_000)));
+    let unset = user.run("namespace set shop --log-retention none --log-bytes none -o json").await.ok().json();
+    assert_eq!((&unset["log_retention_ms"], &unset["log_bytes"]), (&json!(null), &json!(null)));
+    let shown = user.run("namespace show shop").await.ok().out;
+    assert!(shown.contains("Functions:") && shown.contains("as long as gateways and workers are set to"), "{shown}");
+    for wrong in
+        ["namespace update shop", "namespace update shop --max-concurrency many", "namespace set shop --log-bytes many"]
+    {
         assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
     }
     assert_eq!(user.run("namespace create taken").await.code, 7);

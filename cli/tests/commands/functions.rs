@@ -134,6 +134,7 @@ async fn a_call_sends_what_was_asked_and_prints_the_body_as_data() {
         headers: vec![header],
         body: Bytes::from_static(b"hi\x1b[1m"),
         invocation: Some(v1::Invocation { status: 200, outcome: "ok".into(), error: String::new(), ..call() }),
+        trace: None,
     };
     let file = user.file("body", "from a file");
     let ran = user
@@ -176,6 +177,40 @@ async fn a_call_sends_what_was_asked_and_prints_the_body_as_data() {
         ]
     );
     assert_eq!((invoked[0].headers[0].name.as_str(), &invoked[0].headers[0].value[..]), ("x-a", &b"b"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_shows_where_its_time_went_when_asked() {
+    let user = User::signed_in().await;
+    let span = |name: &str, depth, micros: i32| v1::InvocationSpan {
+        name: name.into(),
+        depth,
+        at: None,
+        took: Some(prost_types::Duration { seconds: 0, nanos: micros * 1_000 }),
+    };
+    let trace = v1::InvocationTrace {
+        trace_id: "0af7".into(),
+        spans: vec![span("GET hello", 0, 3_000), span("queue", 1, 1_000), span("invoke", 1, 2_000)],
+        exported: false,
+        note: "the trace is not exported: there is no collector".into(),
+    };
+    user.fake.state().response = v1::InvokeResponse {
+        status: 200,
+        body: Bytes::from_static(b"hi"),
+        invocation: Some(v1::Invocation { status: 200, outcome: "ok".into(), error: String::new(), ..call() }),
+        trace: Some(trace),
+        ..Default::default()
+    };
+    let ran = user.run("invoke hello --trace").await.ok();
+    assert!(user.fake.state().invoked[0].trace);
+    assert_eq!(ran.out, "hi");
+    assert_eq!(
+        ran.err,
+        "GET hello 200 3.00 ms  invocation 0198c5b2-7a43-7000-8000-3f1f6d1c1a2b trace 0af7\n\
+         ├─ queue   1.00 ms\n└─ invoke  2.00 ms\nnote: the trace is not exported: there is no collector\n"
+    );
+    let json = user.run("invoke hello --trace -o json").await.ok().json();
+    assert_eq!((&json["trace"]["exported"], &json["trace"]["spans"][2]["took_ms"]), (&json!(false), &json!(2)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

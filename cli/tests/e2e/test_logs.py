@@ -258,3 +258,30 @@ def test_a_follower_hears_when_its_token_expires(cluster, api, namespace, tmp_pa
     ran = Cli(tmp_path, cluster.admin, made["token"])("--namespace", namespace, "logs", "-f", timeout=30)
     assert 2 < time.monotonic() - began < 12, ran
     assert ran.code == 4 and "here" in ran.out and "expired" in ran.err, ran
+
+
+def test_a_namespace_keeps_as_much_as_it_has_of_its_own_and_no_more_than_it_may(cluster, api, cli, namespace, call_when_ready):
+    refused = cli("namespace", "set", namespace, "--log-retention", "60d")
+    assert refused.code == 7 and "retention.max_seconds" in refused.err, refused
+    refused = cli("namespace", "set", namespace, "--log-bytes", "1KiB")
+    assert refused.code == 7 and "65536" in refused.err, refused
+    cli.ok("namespace", "set", namespace, "--log-retention", "1d", "--log-bytes", "64KiB")
+    shown = cli.ok("namespace", "show", namespace, "-o", "json").json
+    assert (shown["log_retention_ms"], shown["log_bytes"]) == (86_400_000, 64 << 10)
+    assert cluster.rest().get(f"/api/v1/namespaces/{namespace}").json()["log_retention_seconds"] == 86_400
+    api.deploy(namespace, "print", PRINT)
+    call_when_ready(f"/{namespace}/print/", method="POST", content=b"first\n")
+    with cluster.http() as client:
+        for _ in range(12):
+            assert client.post(f"/{namespace}/print/", content=b"".join(b"%060d\n" % n for n in range(400))).status_code == 200
+            time.sleep(0.15)
+        client.post(f"/{namespace}/print/", content=b"last\n")
+
+    def kept():
+        lines = [json.loads(line)["text"] for line in cli.ok("--namespace", namespace, "logs", "print", "--lines", "10000", "-o", "json").out.splitlines() if '"text"' in line]
+        return lines and lines[-1] == "last" and lines
+
+    lines = eventually(kept, seconds=15, what="the last line")
+    # Two workers keep 64 KiB each, and a line of 60 characters takes a few hundred bytes there.
+    assert "first" not in lines and len(lines) < 2_000, len(lines)
+    assert cli.ok("--namespace", namespace, "invocations", "print").out

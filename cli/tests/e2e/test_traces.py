@@ -1,5 +1,6 @@
 """Traces, as a collector gets them: one that has nothing of ours but the messages of OTLP."""
 
+import concurrent.futures
 import gzip
 import os
 import re
@@ -7,11 +8,13 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import grpc
 import httpx
 import pytest
 from conftest import new_namespace
 from harness import guests
 from harness.cluster import Cluster, eventually
+from harness.paths import Cli
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from test_up import Up, curl_lines
 
@@ -54,8 +57,7 @@ class Collector:
                     self.end_headers()
                     return
                 body = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-                for place in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    collector.spans += [Span(span, place.resource) for scope in place.scope_spans for span in scope.spans]
+                collector.take(ExportTraceServiceRequest.FromString(body))
                 answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
@@ -74,6 +76,10 @@ class Collector:
         self._http.shutdown()
         self._http.server_close()
 
+    def take(self, request):
+        for place in request.resource_spans:
+            self.spans += [Span(span, place.resource) for scope in place.scope_spans for span in scope.spans]
+
     def trace(self, name):
         """The trace of the invocation with this id, once it is here."""
         def found():
@@ -86,6 +92,32 @@ class Collector:
         return any(span.attributes.get("faas.invocation_id") == name for span in list(self.spans))
 
 
+class GrpcCollector(Collector):
+    """Takes spans by OTLP over gRPC and TLS."""
+
+    def __init__(self, authority):
+        certificate, key = authority.pair("localhost")
+        self._credentials = grpc.ssl_server_credentials([(key, certificate)])
+        super().__init__()
+
+    def start(self):
+        method = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString)
+        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("opentelemetry.proto.collector.trace.v1.TraceService", {"Export": method}),))
+        self.port = self._grpc.add_secure_port(f"localhost:{self.port}", self._credentials)
+        self._grpc.start()
+
+    def stop(self):
+        self._grpc.stop(0).wait()
+
+    def _export(self, request, context):
+        if dict(context.invocation_metadata()).get("authorization") != SECRET:
+            self.refused += 1
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+        self.take(request)
+        return ExportTraceServiceResponse()
+
+
 @pytest.fixture(scope="module")
 def collector():
     made = Collector()
@@ -93,13 +125,13 @@ def collector():
     made.stop()
 
 
-def small(folder, collector, ratio):
+def small(folder, collector, ratio, *options, to="endpoint = 'http://127.0.0.1:{port}'"):
     """A cluster of one gateway and one worker that takes this part of traces."""
     headers, config = folder / "headers", folder / "gateway.toml"
     headers.write_text(f"Authorization: {SECRET}\n")
     headers.chmod(0o600)
-    config.write_text(f"[tracing]\nendpoint = 'http://127.0.0.1:{collector.port}'\nheaders_file = '{headers}'\nratio = {ratio}\nslow = '{SLOW}'\ncallers_per_second = 3\n")
-    return Cluster(folder, "--sqlite", "--gateways", 1, "--workers", 1, f"--gateway-arg=--config={config}")
+    config.write_text(f"[tracing]\n{to.format(port=collector.port)}\nheaders_file = '{headers}'\nratio = {ratio}\nslow = '{SLOW}'\ncallers_per_second = 3\n")
+    return Cluster(folder, "--sqlite", "--gateways", 1, "--workers", 1, f"--gateway-arg=--config={config}", *options)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +144,21 @@ def all_traced(tmp_path_factory, collector):
 @pytest.fixture(scope="module")
 def untraced(tmp_path_factory, collector):
     made = small(tmp_path_factory.mktemp("untraced"), collector, 0.0)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def grpc_collector(authority):
+    made = GrpcCollector(authority)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def by_grpc(tmp_path_factory, grpc_collector, authority):
+    made = small(tmp_path_factory.mktemp("grpc"), grpc_collector, 1.0, f"--env=SSL_CERT_FILE={authority.file}",
+                 to="protocol = 'grpc'\nendpoint = 'https://localhost:{port}'")
     yield made
     made.stop()
 
@@ -223,20 +270,84 @@ def test_failed_and_slow_calls_are_traced_although_nobody_asked(untraced, collec
     assert root.end - root.start >= 1_000_000_000 and root.status.code == 0
 
 
-def test_a_collector_that_is_away_costs_spans_and_no_calls(all_traced, collector):
-    path = deployed(all_traced, guests.answer("hi"))
-    collector.trace(call(all_traced, path)[1])
-    lost = metric(all_traced, "dunlin_gateway_trace_spans_dropped_total")
+def goes_away_and_comes_back(cluster, collector):
+    """Calls go on while a collector is away; what is lost is counted, said once, and over when it is back."""
+    path = deployed(cluster, guests.answer("hi"))
+    collector.trace(call(cluster, path)[1])
+    lost = metric(cluster, "dunlin_gateway_trace_spans_dropped_total")
     collector.stop()
     try:
         for _ in range(20):
-            assert call(all_traced, path)[0].status_code == 200
-        eventually(lambda: metric(all_traced, "dunlin_gateway_trace_spans_dropped_total") > lost, seconds=30, what="lost spans")
+            assert call(cluster, path)[0].status_code == 200
+        eventually(lambda: metric(cluster, "dunlin_gateway_trace_spans_dropped_total") > lost, seconds=30, what="lost spans")
     finally:
         collector.start()
-    eventually(lambda: sent_on(collector, call(all_traced, path)[1]), seconds=30, what="traces again")
-    said = "".join(log.read_text(errors="replace") for log in all_traced.logs() if log.stem.startswith("gateway"))
+    eventually(lambda: sent_on(collector, call(cluster, path)[1]), seconds=30, what="traces again")
+    said = "".join(log.read_text(errors="replace") for log in cluster.logs() if log.stem.startswith("gateway"))
     assert said.count("traces are lost") == 1 and SECRET not in said
+
+
+def test_a_collector_that_is_away_costs_spans_and_no_calls(all_traced, collector):
+    goes_away_and_comes_back(all_traced, collector)
+
+
+def test_the_same_goes_by_grpc_and_tls(by_grpc, grpc_collector):
+    path = deployed(by_grpc, guests.answer("hi"))
+    answer, name, sent = call(by_grpc, path, "01")
+    spans = grpc_collector.trace(name)
+    assert {"route", "limits", "queue", "invoke", "run"} <= {span.name for span in spans}
+    root = next(span for span in spans if span.kind == SERVER)
+    assert (root.trace, root.attributes["http.response.status_code"]) == (sent.split("-")[1], 200)
+    assert {span.resource["service.name"] for span in spans} == {"dunlin-gateway", "dunlin-worker"} and not grpc_collector.refused
+    goes_away_and_comes_back(by_grpc, grpc_collector)
+
+
+def test_a_trace_that_is_asked_for_is_exported_and_shown(untraced, collector, tmp_path):
+    namespace = deployed(untraced, guests.answer("hi")).split("/")[1]
+    cli = Cli(tmp_path, untraced.admin, untraced.token)
+    called = lambda *options: cli("--namespace", namespace, "invoke", *options)
+    ran = called("pay", "--trace", "-o", "json")
+    assert ran.code == 0, ran
+    told, name = ran.json["trace"], ran.json["invocation"]["id"]
+    assert told["exported"] and not told["note"], told
+    spans = collector.trace(name)
+    assert [span["name"] for span in told["spans"]][:4] == ["GET pay", "route", "limits", "queue"] and len(spans) == len(told["spans"])
+    assert {span.trace for span in spans} == {told["trace_id"]}
+    shown = called("pay", "--trace")
+    assert shown.out == "hi" and re.search(r"^GET pay 200 .*\n├─ route .*\n├─ limits .*\n├─ queue ", shown.err, re.M), shown
+    # Three a second are taken, whoever asks; the tree is there in any case.
+    with concurrent.futures.ThreadPoolExecutor(12) as many:
+        asked = list(many.map(lambda _: called("pay", "--trace", "-o", "json").json["trace"], range(12)))
+    assert all(trace["spans"] for trace in asked)
+    refused = [trace for trace in asked if not trace["exported"]]
+    assert all("callers_per_second" in trace["note"] for trace in refused), refused
+
+
+def test_a_stored_answer_and_a_key_show_in_the_trace(all_traced, collector, tmp_path):
+    stored = b"Status: 200 OK\r\nCache-Control: public, max-age=600\r\n\r\n"
+    path = deployed(all_traced, guests.answer("hi", stored))
+    namespace = path.split("/")[1]
+    cli = Cli(tmp_path, all_traced.admin, all_traced.token)
+    cli.ok("--namespace", namespace, "route", "add", "all", "/{path*}", "--function", "pay", "--cache")
+    answer = lambda: call(all_traced, f"/{namespace}/x")
+    eventually(lambda: answer()[0].headers.get("cache-status", "").startswith("dunlin; hit"), seconds=15, what="a stored answer")
+    spans = {span.name: span for span in collector.trace(answer()[1])}
+    assert set(spans) == {"GET /{path*}", "route", "limits", "cache"}, spans.keys()
+    assert spans["cache"].attributes["dunlin.cache"] == "hit" and spans["route"].attributes["http.route"] == "/{path*}"
+    private = deployed(all_traced, guests.answer("hi"), public=False)
+    key = cli.ok("--namespace", private.split("/")[1], "key", "create", "till", "-o", "json").json["secret"]
+    with all_traced.http() as client:
+        asked = lambda: client.get(private, headers={"X-Api-Key": key})
+        name = eventually(lambda: (found := asked()).status_code == 200 and found.headers["dunlin-request-id"], seconds=15, what="a call with a key")
+    spans = {span.name: span for span in collector.trace(name)}
+    assert spans["authenticate"].attributes == {"dunlin.credential": "key"}
+    assert not [span for span in spans.values() if key in repr(span.attributes)]
+
+
+def test_a_call_that_fails_has_a_trace_to_show(untraced, tmp_path):
+    namespace = deployed(untraced, guests.TRAP).split("/")[1]
+    ran = Cli(tmp_path, untraced.admin, untraced.token)("--namespace", namespace, "invoke", "pay", "--trace")
+    assert ran.code == 6 and ran.out == "" and ran.err.startswith("GET pay 502 ") and "unreachable" in ran.err, ran
 
 
 class TracedUp(Up):
@@ -249,7 +360,7 @@ def test_up_prints_where_the_time_of_each_call_went(tmp_path):
     try:
         url = eventually(lambda: curl_lines(up.said), seconds=60, what="the sample")[0]
         assert eventually(lambda: httpx.get(url, trust_env=False).status_code == 200, seconds=30, what=url)
-        tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
+        tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ route +[0-9.]+ [um]?s\n├─ limits +[0-9.]+ [um]?s\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
         eventually(lambda: tree.search(up.said), seconds=10, what="a tree")
         assert "\x1b[" not in up.said, "colours are for terminals"
     finally:

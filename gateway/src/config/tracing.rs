@@ -12,9 +12,11 @@ use super::duration;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TracingConfig {
-    /// The collector's base URL for OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is appended. Default none:
-    /// there are no traces.
+    /// The collector's URL: `http://127.0.0.1:4318` for OTLP over HTTP, where `/v1/traces` is appended, or `http://127.0.0.1:4317`
+    /// for gRPC. Default none: there are no traces.
     pub endpoint: Option<String>,
+    /// What the collector speaks: `http/protobuf` or `grpc`. Default `http/protobuf`.
+    pub protocol: TracingProtocol,
     /// A file of mode 0600 with headers for the collector, such as credentials: one `name: value` a line. Default none.
     pub headers_file: Option<PathBuf>,
     /// The part of invocations whose trace is taken, from 0 to 1. Default 0.01.
@@ -33,10 +35,33 @@ pub struct TracingConfig {
     pub watched: bool,
 }
 
+/// How spans travel, as `OTEL_EXPORTER_OTLP_PROTOCOL` spells it (OpenTelemetry, "Protocol Exporter").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TracingProtocol {
+    /// OTLP over HTTP, in binary.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// OTLP over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+impl TracingProtocol {
+    /// What is appended to the endpoint, and an example of one.
+    fn path_and_example(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Http => ("/v1/traces", "http://127.0.0.1:4318"),
+            Self::Grpc => ("/", "http://127.0.0.1:4317"),
+        }
+    }
+}
+
 impl Default for TracingConfig {
     fn default() -> Self {
         Self {
             endpoint: None,
+            protocol: TracingProtocol::default(),
             headers_file: None,
             ratio: 0.01,
             most_per_second: 100,
@@ -55,9 +80,12 @@ impl TracingConfig {
     /// The endpoint is no URL of HTTP.
     pub(crate) fn url(&self) -> anyhow::Result<Option<Url>> {
         let Some(endpoint) = &self.endpoint else { return Ok(None) };
-        let hint = || format!("tracing.endpoint {endpoint:?} must be a URL such as http://127.0.0.1:4318");
-        let url = Url::parse(&format!("{}/v1/traces", endpoint.trim_end_matches('/'))).with_context(hint)?;
+        let (path, example) = self.protocol.path_and_example();
+        let hint = || format!("tracing.endpoint {endpoint:?} must be a URL such as {example}");
+        let url = Url::parse(&format!("{}{path}", endpoint.trim_end_matches('/'))).with_context(hint)?;
         ensure!(matches!(url.scheme(), "http" | "https"), hint());
+        let has_path = url.path() != "/" || url.query().is_some();
+        ensure!(self.protocol == TracingProtocol::Http || !has_path, "{}, without a path: gRPC has its own", hint());
         let named = !url.username().is_empty() || url.password().is_some();
         ensure!(!named, "tracing.endpoint must have no credentials in it; they belong into tracing.headers_file");
         Ok(Some(url))
@@ -87,6 +115,17 @@ mod tests {
             assert!(url(bad).is_err(), "{bad}");
         }
         assert!(TracingConfig::default().url().unwrap().is_none());
+    }
+
+    #[test]
+    fn by_grpc_an_endpoint_has_no_path() {
+        let of = |text: &str| {
+            toml::from_str::<TracingConfig>(&format!("protocol = \"grpc\"\nendpoint = {text:?}")).unwrap().url()
+        };
+        assert_eq!(of("https://collector:4317").unwrap().unwrap().as_str(), "https://collector:4317/");
+        assert!(of("http://collector:4317/v1/traces").unwrap_err().to_string().contains("without a path"));
+        let unknown = toml::from_str::<TracingConfig>("protocol = \"http/json\"").unwrap_err().to_string();
+        assert!(unknown.contains("http/protobuf") && unknown.contains("grpc"), "{unknown}");
     }
 
     #[test]

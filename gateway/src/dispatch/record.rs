@@ -9,7 +9,7 @@ use std::{
 };
 
 use dunlin_proto::{ApiError, ErrorCode, ids::GatewayId};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Invocation, endpoint::Endpoint, outcome::CalledBy};
 use crate::{
@@ -43,6 +43,7 @@ struct Open {
     calls: Arc<Calls>,
     running: Running,
     meter: Meter,
+    told: Option<oneshot::Sender<Record>>,
     _slot: Slot,
 }
 
@@ -57,6 +58,10 @@ impl Open {
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
         self.records.add(self.record.clone());
+        if let Some(told) = self.told.take() {
+            // Who has left does not want it any more.
+            let _ = told.send(self.record.clone());
+        }
         self.record
     }
 }
@@ -122,8 +127,9 @@ impl Ledger {
         };
         let (records, accepted) = (records.clone(), invocation.accepted);
         let (running, called_by) = (Running(demand), invocation.called_by.take());
-        let stage = Stage::Worker;
-        Self(Some(Box::new(Open { record, records, called_by, accepted, stage, calls, meter, running, _slot: slot })))
+        let (stage, told) = (Stage::Worker, invocation.told.take());
+        let open = Open { record, records, called_by, accepted, stage, calls, running, meter, told, _slot: slot };
+        Self(Some(Box::new(open)))
     }
 
     /// The record of nothing.

@@ -176,6 +176,7 @@ impl Asking<'_> {
             request_id: self.id.to_string(),
             called_by: None,
             came: Came { route: Some(self.rule.label.clone()), address: Some(self.origin.address), ..Came::default() },
+            told: None,
             accepted: Instant::now(),
             function,
             version,

@@ -12,7 +12,7 @@ use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, tr
 use crate::{
     auth::Introduction,
     dispatch::{CalledBy, Invocation, RequestBody},
-    records::{Caller, Came, Traced},
+    records::{Caller, Came, Phases, Traced},
     routes::{Function, Version},
     traces::{Traces, protocol_of},
 };
@@ -34,6 +34,8 @@ pub(super) struct Passing {
     pub(super) caller: Caller,
     /// Who calls, where that says something about the version.
     pub(super) called_by: Option<CalledBy>,
+    /// What was done with it so far.
+    pub(super) phases: Option<Box<Phases>>,
 }
 
 impl Passing {
@@ -58,6 +60,7 @@ impl Passing {
             introduction,
             caller,
             called_by,
+            phases,
         } = self;
         let path_and_query = match &introduction.source {
             Some(source) => authorizer::consume(source, &mut parts.headers, path_and_query)?,
@@ -69,7 +72,8 @@ impl Passing {
         let mut traced = trace.joined(traces, &function.name.namespace, random.1);
         if traces.is_on() {
             let (secure, protocol) = (origin.scheme == "https", protocol_of(parts.version));
-            traced = Traced { secure, protocol, route: route.as_ref().map(|route| route.pattern()), ..traced };
+            let route = route.as_ref().map(|route| route.pattern());
+            traced = Traced { secure, protocol, route, phases, ..traced };
         }
         let mut passed = headers::to_function(parts.headers, &introduction.consumed, origin, &authority, id, &trace);
         if let Some(route) = &route {
@@ -104,6 +108,7 @@ impl Passing {
             request_id,
             called_by,
             came,
+            told: None,
             accepted,
         })
     }

@@ -10,10 +10,10 @@ use dunlin_proto::{
 use http::{Method, Uri};
 use tokio::time::Instant;
 
-use super::routed::Routed;
+use super::{cached::Cached, routed::Routed};
 use crate::{
     auth::CallerIdentity,
-    records::{Caller, Refusal},
+    records::{Caller, Phase, Phases, Refusal},
     routes::{
         Function, Table,
         host::{self, HostTarget},
@@ -38,6 +38,8 @@ pub(super) struct Sight {
     caller: Caller,
     /// Whatever goes wrong from here on is noted elsewhere.
     pub(super) passed_on: bool,
+    /// What was done with it so far, where traces are taken.
+    pub(super) phases: Option<Box<Phases>>,
 }
 
 impl Sight {
@@ -55,6 +57,27 @@ impl Sight {
             route: None,
             caller: Caller::Anybody,
             passed_on: false,
+            phases: None,
+        }
+    }
+
+    /// Notes from here on what is done with it and how long that takes, where traces are taken; otherwise no clock is read.
+    pub(super) fn traced(self, traces: bool) -> Self {
+        Self { phases: traces.then(Box::default), ..self }
+    }
+
+    /// This has been done with it.
+    pub(super) fn done(&mut self, phase: Phase) {
+        if let Some(phases) = &mut self.phases {
+            phases.end(phase, self.accepted.elapsed());
+        }
+    }
+
+    /// The stored answers have been looked at.
+    pub(super) fn looked_up(&mut self, found: Option<Cached>) {
+        self.done(Phase::Cache);
+        if let Some(phases) = &mut self.phases {
+            phases.cached = found.map(Cached::as_str);
         }
     }
 
@@ -146,6 +169,19 @@ mod tests {
             let found = tenant(path, authority, Some("fn.example"), &table);
             assert_eq!(found.as_ref().map(Namespace::as_str), expected, "{authority}{path}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_without_traces_notes_no_times() {
+        let new = |traces| Sight::new(InvocationId::new(), &Method::GET, &Uri::default(), String::new()).traced(traces);
+        let mut sight = new(false);
+        sight.done(Phase::Route);
+        assert_eq!(sight.phases, None);
+        let mut sight = new(true);
+        tokio::time::advance(std::time::Duration::from_millis(2)).await;
+        sight.looked_up(Some(Cached::Miss));
+        let phases = sight.phases.unwrap();
+        assert_eq!((phases.over().as_millis(), phases.cached), (2, Some("miss")));
     }
 
     #[test]

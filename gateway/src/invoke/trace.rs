@@ -41,8 +41,14 @@ impl Trace {
         if !traces.is_on() {
             return Traced::default();
         }
+        let flag = self.inherited.then(|| last_parts(&self.parent).1 & SAMPLED != 0);
+        let sampled = traces.takes(namespace, self.id, flag);
+        self.with(sampled, span)
+    }
+
+    /// Makes the gateway a part of it, whether it traces anything or not.
+    fn with(&mut self, sampled: bool, span: u64) -> Traced {
         let (parent, flags) = if self.inherited { last_parts(&self.parent) } else { (0, 0) };
-        let sampled = traces.takes(namespace, self.id, self.inherited.then_some(flags & SAMPLED != 0));
         let span = span.max(1);
         if self.inherited {
             // What a caller said of its trace stays said, also to the function; it is not for us to take it back.
@@ -62,9 +68,18 @@ pub(crate) fn traced(headers: &mut HeaderMap, traces: &Traces, namespace: &Names
     if !traces.is_on() {
         return Default::default();
     }
+    of_administration(headers, |trace, span| trace.joined(traces, namespace, span))
+}
+
+/// As [`traced`] for a call whose trace is `sampled` or not, whatever its headers say, and that has spans in any case.
+pub(crate) fn traced_as(headers: &mut HeaderMap, sampled: bool) -> (u128, Traced) {
+    of_administration(headers, |trace, span| trace.with(sampled, span))
+}
+
+fn of_administration(headers: &mut HeaderMap, join: impl FnOnce(&mut Trace, u64) -> Traced) -> (u128, Traced) {
     let random = rand::random::<(u128, u64)>();
     let mut trace = parent(headers, random);
-    let traced = trace.joined(traces, namespace, random.1);
+    let traced = join(&mut trace, random.1);
     if let Ok(value) = HeaderValue::from_str(&trace.parent) {
         headers.insert("traceparent", value);
     }

@@ -116,6 +116,8 @@ fn lines<'t>(text: &'t [u8], needle: Option<&str>) -> impl Iterator<Item = &'t [
 mod tests {
     use std::time::Duration;
 
+    use dunlin_proto::model::Retentions;
+
     use super::*;
     use crate::{
         config::RecordsConfig,
@@ -145,7 +147,7 @@ mod tests {
     async fn what_is_on_disk_is_found_the_newest_first_and_page_by_page() {
         let folder = tempfile::tempdir().unwrap();
         let config = RecordsConfig { file_bytes: 4_000, files: 100, ..RecordsConfig::default() };
-        let mut shelves = Shelves::open(folder.path().to_owned(), &config, |_| {}).unwrap();
+        let mut shelves = Shelves::open(folder.path().to_owned(), &config, Retentions::default(), |_| {}).unwrap();
         let functions = ["pay", "cart", "pay", "pay"].into_iter().cycle();
         let all: Vec<_> = functions.take(100).map(|function| Arc::new(record("shop", function))).collect();
         all.chunks(3).for_each(|some| assert_eq!(shelves.append(some), 0));
@@ -180,7 +182,7 @@ mod tests {
         let records: Vec<_> = (0..4).map(|_| record("shop", "pay")).collect();
         // The newer of two ended first.
         for place in [0, 2, 1, 3] {
-            files.append([&records[place]]).unwrap();
+            files.append([&records[place]], config.max_age).unwrap();
         }
         let found = Archive::new(folder.path().to_owned()).list(query("namespaces/shop/functions/pay", 2)).await;
         assert_eq!([found[0].id, found[1].id], [records[3].id, records[2].id]);

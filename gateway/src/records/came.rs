@@ -13,6 +13,7 @@ use dunlin_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Phases;
 use crate::auth::{CallerIdentity, Principal};
 
 /// How a call came in and where it went.
@@ -60,6 +61,9 @@ pub(crate) struct Traced {
     pub(crate) route: Option<Arc<str>>,
     /// From acceptance to the end, where no receipt says so.
     pub(crate) lasted: Duration,
+    /// What the gateway did before. No file has it: spans are made before there is one.
+    #[serde(skip)]
+    pub(crate) phases: Option<Box<Phases>>,
 }
 
 impl Traced {

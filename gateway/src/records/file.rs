@@ -11,9 +11,13 @@ use std::{
 };
 
 use anyhow::Context;
+use tokio::time::Instant;
 
 use super::Record;
 use crate::config::RecordsConfig;
+
+/// A file is written for no longer than this part of the time for which records are kept.
+const FILES_OF_AN_AGE: u32 = 8;
 
 /// The files, and the one that is written.
 #[derive(Debug)]
@@ -22,11 +26,11 @@ pub(super) struct Files {
     file_bytes: u64,
     /// How many are kept.
     kept: usize,
-    /// How old the last record of a file may be.
-    max_age: Duration,
     /// The number of the one that is written.
     number: u64,
     current: Option<File>,
+    /// When it was begun.
+    begun: Option<Instant>,
     written: u64,
     /// Bytes of each file.
     sizes: BTreeMap<u64, u64>,
@@ -40,15 +44,13 @@ impl Files {
             folder,
             file_bytes: config.file_bytes,
             kept: config.files,
-            max_age: config.max_age,
             number: 0,
             current: None,
+            begun: None,
             written: 0,
             sizes: BTreeMap::new(),
         };
-        let there = numbers(&files.folder).with_context(|| format!("read folder {}", files.folder.display()))?;
-        files.forget_old(&there).with_context(|| format!("clear folder {}", files.folder.display()))?;
-        for number in numbers(&files.folder)? {
+        for number in numbers(&files.folder).with_context(|| format!("read folder {}", files.folder.display()))? {
             files.sizes.insert(number, fs::metadata(files.path(number))?.len());
         }
         let newest = files.sizes.last_key_value().map(|(newest, _)| *newest);
@@ -73,30 +75,38 @@ impl Files {
         self.current = None;
     }
 
-    /// Appends records.
+    /// Appends records, which are kept for so long.
     ///
     /// # Errors
     /// The disk refuses. None of them counts as written.
-    pub(super) fn append<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) -> io::Result<()> {
+    pub(super) fn append<'r>(
+        &mut self,
+        records: impl IntoIterator<Item = &'r Record>,
+        max_age: Duration,
+    ) -> io::Result<()> {
         let mut text = Vec::new();
         for record in records {
             serde_json::to_writer(&mut text, record)?;
             text.push(b'\n');
         }
-        let written = self.write(&text);
+        // A file goes as a whole, once its last record is too old: so it must not be written for long.
+        if self.begun.is_some_and(|begun| begun.elapsed() >= max_age / FILES_OF_AN_AGE) {
+            self.next();
+        }
+        let written = self.write(&text, max_age);
         if written.is_err() {
             self.current = None;
         }
         written
     }
 
-    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+    fn write(&mut self, text: &[u8], max_age: Duration) -> io::Result<()> {
         if self.written > 0 && self.written + text.len() as u64 > self.file_bytes {
             self.next();
         }
         let mut file = match self.current.take() {
             Some(file) => file,
-            None => self.begin()?,
+            None => self.begin(max_age)?,
         };
         file.write_all(text)?;
         self.written += text.len() as u64;
@@ -107,7 +117,7 @@ impl Files {
 
     fn next(&mut self) {
         self.number += 1;
-        (self.current, self.written) = (None, 0);
+        (self.current, self.begun, self.written) = (None, None, 0);
     }
 
     /// Removes the oldest file; says whether there was one.
@@ -122,27 +132,31 @@ impl Files {
         }
     }
 
-    fn begin(&mut self) -> io::Result<File> {
+    fn begin(&mut self, max_age: Duration) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let others = |files: &Self| files.sizes.keys().filter(|number| **number != files.number).count();
         while others(self) > self.kept.saturating_sub(1) {
             self.remove_oldest()?;
         }
-        self.forget_old(&numbers(&self.folder)?)?;
-        let there = numbers(&self.folder)?;
-        self.sizes.retain(|number, _| there.contains(number));
+        self.forget_old(max_age)?;
+        self.begun.get_or_insert_with(Instant::now);
         OpenOptions::new().create(true).append(true).mode(0o600).open(self.path(self.number))
     }
 
     /// Removes files that were last written too long ago.
-    fn forget_old(&self, numbers: &[u64]) -> io::Result<()> {
-        for number in numbers {
-            let path = self.path(*number);
+    pub(super) fn forget_old(&mut self, max_age: Duration) -> io::Result<()> {
+        for number in numbers(&self.folder)? {
+            let path = self.path(number);
             // A clock that was set back makes nothing old.
-            if fs::metadata(&path)?.modified()?.elapsed().is_ok_and(|age| age > self.max_age) {
+            if fs::metadata(&path)?.modified()?.elapsed().is_ok_and(|age| age > max_age) {
                 fs::remove_file(path)?;
+                if number == self.number {
+                    self.next();
+                }
             }
         }
+        let there = numbers(&self.folder)?;
+        self.sizes.retain(|number, _| there.contains(number));
         Ok(())
     }
 
@@ -228,7 +242,7 @@ pub(super) mod tests {
         let config = RecordsConfig::default();
         let records = [record("shop", "pay"), record("shop", "cart")];
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
-        files.append(&records).unwrap();
+        files.append(&records, config.max_age).unwrap();
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
@@ -249,7 +263,22 @@ pub(super) mod tests {
         for (number, days) in [(1, 8), (2, 6), (3, 0)] {
             write(number, days);
         }
+        assert_eq!(read(folder.path(), &config).len(), 3, "who reads them knows how old they may be");
+        let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
+        files.forget_old(config.max_age).unwrap();
         assert_eq!(read(folder.path(), &config).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_not_written_for_so_long_that_old_records_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let age = Duration::from_secs(800);
+        let mut files = Files::open(folder.path().to_owned(), &RecordsConfig::default(), |_| {}).unwrap();
+        for seconds in [0, 99, 99] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            files.append(&[record("shop", "pay")], age).unwrap();
+        }
+        assert_eq!(files.sizes.len(), 2);
     }
 
     #[test]
@@ -267,7 +296,7 @@ pub(super) mod tests {
         let config = RecordsConfig { file_bytes: 1_000, files: 3, ..RecordsConfig::default() };
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
         for _ in 0..100 {
-            files.append(&[record("shop", "pay")]).unwrap();
+            files.append(&[record("shop", "pay")], config.max_age).unwrap();
         }
         let sizes: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
@@ -276,7 +305,7 @@ pub(super) mod tests {
         assert!(!read(folder.path(), &config).is_empty());
         while files.remove_oldest().unwrap() {}
         assert_eq!((files.bytes(), fs::read_dir(folder.path()).unwrap().count()), (0, 0));
-        files.append(&[record("shop", "pay")]).unwrap();
+        files.append(&[record("shop", "pay")], config.max_age).unwrap();
         assert_eq!(read(folder.path(), &config).len(), 1);
     }
 }

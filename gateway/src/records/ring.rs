@@ -9,6 +9,7 @@ use std::{
 use dashmap::DashMap;
 use dunlin_proto::{
     ids::{InvocationId, Namespace},
+    model::Retentions,
     names::Scope,
 };
 
@@ -27,23 +28,34 @@ const RECENT: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Rings {
     per_namespace: usize,
-    /// How much older than the newest a record may be.
+    /// How much older than the newest a record may be, where its namespace says nothing else.
     max_age: Duration,
+    retentions: Retentions,
     rings: DashMap<Namespace, Arc<Ring>>,
 }
 
 impl Rings {
-    pub(super) fn new(per_namespace: usize, max_age: Duration) -> Self {
-        Self { per_namespace, max_age, rings: DashMap::new() }
+    pub(super) fn new(per_namespace: usize, max_age: Duration, retentions: Retentions) -> Self {
+        Self { per_namespace, max_age, retentions, rings: DashMap::new() }
     }
 
     /// Adds a record; the oldest of its namespace makes room.
     pub(super) fn push(&self, record: Arc<Record>) {
+        let max_age = self.retentions.get(&record.function.namespace).age.unwrap_or(self.max_age);
+        self.add(record, max_age);
+    }
+
+    /// Adds a record of an earlier process, however old: nobody has said yet for how long its namespace keeps them.
+    pub(super) fn load(&self, record: Arc<Record>) {
+        self.add(record, Duration::MAX);
+    }
+
+    fn add(&self, record: Arc<Record>, max_age: Duration) {
         let ring = self.rings.entry(record.function.namespace.clone()).or_default().clone();
         let most = self.per_namespace.min(LEAST.max(TOTAL / self.rings.len().max(1)));
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old =
-            |old: &Arc<Record>| record.start_time.duration_since(old.start_time).is_ok_and(|age| age > self.max_age);
+            |old: &Arc<Record>| record.start_time.duration_since(old.start_time).is_ok_and(|age| age > max_age);
         while ring.len() >= most || ring.front().is_some_and(is_old) {
             ring.pop_front();
         }
@@ -110,14 +122,14 @@ fn newest<'r>(
 
 #[cfg(test)]
 mod tests {
-    use dunlin_proto::v1;
+    use dunlin_proto::{model::Retention, v1};
 
     use super::*;
     use crate::records::file::tests::record;
 
     #[test]
     fn each_namespace_keeps_its_newest() {
-        let rings = Rings::new(3, Duration::from_secs(3_600));
+        let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
         let records: Vec<_> = (0..5).map(|_| Arc::new(record("shop", "pay"))).collect();
         records.iter().for_each(|record| rings.push(record.clone()));
         let mut failed = record("shop", "cart");
@@ -136,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_record_is_found_by_its_id_and_by_its_callers() {
-        let rings = Rings::new(3, Duration::from_secs(3_600));
+        let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
         let (mut mine, other) = (record("shop", "pay"), Arc::new(record("shop", "pay")));
         mine.request_id = "mine-1".into();
         rings.push(Arc::new(mine.clone()));
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn t46_a_record_is_found_under_its_own_namespace_only() {
-        let rings = Rings::new(3, Duration::from_secs(3_600));
+        let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
         let record = Arc::new(record("shop", "pay"));
         rings.push(record.clone());
         let request = v1::ListInvocationsRequest { request_id: record.id.to_string(), ..Default::default() };
@@ -167,6 +179,25 @@ mod tests {
     }
 
     #[test]
+    fn old_records_of_an_earlier_process_stay_until_it_is_known_for_how_long() {
+        let retentions = Retentions::default();
+        let rings = Rings::new(9, Duration::from_secs(3_600), retentions.clone());
+        let mut old = record("shop", "pay");
+        old.start_time -= Duration::from_secs(7_200);
+        rings.load(Arc::new(old));
+        rings.load(Arc::new(record("shop", "pay")));
+        let count = || rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, 9).len();
+        assert_eq!(count(), 2);
+        let day = Retention { age: Some(Duration::from_secs(86_400)), log_bytes: None };
+        retentions.replace(&[day.of(&"shop".parse().unwrap())]);
+        rings.push(Arc::new(record("shop", "pay")));
+        assert_eq!(count(), 3);
+        retentions.replace(&[]);
+        rings.push(Arc::new(record("shop", "pay")));
+        assert_eq!(count(), 3, "the old one has gone");
+    }
+
+    #[test]
     fn the_newest_of_the_gateway_are_all_there_and_those_that_are_too_old_go() {
         let recent = Recent::default();
         let records: Vec<_> = (0..RECENT + 5).map(|_| Arc::new(record("shop", "pay"))).collect();
@@ -175,7 +206,7 @@ mod tests {
         let found = listed("namespaces/shop");
         assert_eq!((found.len(), found[0].id), (RECENT, records[RECENT + 4].id));
         assert!(listed("namespaces/bank").is_empty() && listed("namespaces/shop/functions/cart").is_empty());
-        let rings = Rings::new(3, Duration::from_secs(3_600));
+        let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
         let mut later = record("shop", "pay");
         rings.push(records[0].clone());
         later.start_time += Duration::from_secs(3_601);

@@ -40,6 +40,11 @@ impl Rule {
         Self { threshold: threshold(ratio), slow }
     }
 
+    /// What takes this long is worth a trace.
+    pub(super) fn slow(&self) -> Duration {
+        self.slow
+    }
+
     /// Who wants the trace with this id; with the caller's `flag`, it is the caller's, who decides for its whole trace.
     pub(super) fn wish(&self, id: u128, flag: Option<bool>) -> Wish {
         match flag {

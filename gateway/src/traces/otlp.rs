@@ -54,7 +54,7 @@ fn of_place(place: &Place, spans: Vec<Wire>, identity: &Identity) -> ResourceSpa
 }
 
 fn wire(from: Span, identity: &Identity) -> Wire {
-    let is_root = from.is_root();
+    let is_root = from.is_root;
     let kind = if is_root { span::SpanKind::Server } else { span::SpanKind::Internal };
     let id = |id: u64| if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() };
     let mut attributes: Vec<_> = from.attributes.into_iter().map(|(name, value)| pair(name, value)).collect();

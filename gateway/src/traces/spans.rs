@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use super::head;
-use crate::{dispatch::wire::FRAME, records::Record};
+use crate::{
+    dispatch::wire::FRAME,
+    records::{Caller, Phase, Phases, Record},
+};
 
 /// Texts in attributes and descriptions are no longer, in bytes.
 const MAX_TEXT: usize = 256;
@@ -45,24 +48,22 @@ pub(super) struct Span {
     pub(super) error: Option<String>,
     /// When other workers had been asked in vain.
     pub(super) retried: Option<SystemTime>,
+    /// It answers the caller.
+    pub(super) is_root: bool,
 }
 
-impl Span {
-    /// Whether it answers the caller.
-    pub(super) fn is_root(&self) -> bool {
-        self.place == Place::Gateway && self.name != QUEUE
-    }
-}
-
-const QUEUE: &str = "queue";
+/// The number of the first of the spans for what the gateway does before it looks for a worker; the others have smaller ones.
+const FIRST_PHASE: u64 = 16;
 
 /// The spans of an invocation: the gateway's, which answers the caller, and its parts in the order of time.
 pub(super) fn of(record: &Record) -> Vec<Span> {
     let mut spans = vec![root(record)];
+    spans.extend(in_gateway(record));
     if record.receipt.gateway_queue.is_zero() {
         return spans;
     }
-    spans.push(part(record, 1, QUEUE, (Duration::ZERO, record.receipt.gateway_queue)));
+    let (queued, sent) = (over(record), record.receipt.gateway_queue);
+    spans.push(part(record, 1, "queue", (queued, sent.saturating_sub(queued))));
     if !record.worker.is_empty() && !record.receipt.run.is_zero() {
         spans.extend(on_worker(record));
     }
@@ -81,7 +82,44 @@ fn root(record: &Record) -> Span {
         end: after(record, record.lasted()),
         attributes: attributes(record),
         error: head::failed(record).then(|| description(&record.error)),
+        is_root: true,
         retried: (record.came.tries > 1).then(|| after(record, record.receipt.gateway_queue)),
+    }
+}
+
+/// When the gateway began to look for a worker.
+fn over(record: &Record) -> Duration {
+    record.came.traced.phases.as_ref().map(|phases| phases.over()).unwrap_or_default()
+}
+
+/// What the gateway did before that, where it is known.
+fn in_gateway(record: &Record) -> Vec<Span> {
+    let Some(phases) = &record.came.traced.phases else { return Vec::new() };
+    let numbered = (FIRST_PHASE..).zip(phases.parts());
+    let span = |(number, (phase, from, to)): (u64, (Phase, Duration, Duration))| Span {
+        attributes: of_phase(record, phases, phase),
+        ..part(record, number, phase.as_str(), (from, to - from))
+    };
+    numbered.map(span).collect()
+}
+
+fn of_phase(record: &Record, phases: &Phases, phase: Phase) -> Vec<(&'static str, Value)> {
+    let said = match phase {
+        Phase::Route => record.came.traced.route.as_deref().map(|path| ("http.route", cut(path))),
+        Phase::Authenticate => by(&record.came.caller),
+        Phase::Cache => phases.cached.map(|found| ("dunlin.cache", found.to_owned())),
+        Phase::Limits | Phase::Validate => None,
+    };
+    said.map(|(name, text)| (name, Value::Text(text))).into_iter().collect()
+}
+
+/// By what a caller was let in, never who it is.
+fn by(caller: &Caller) -> Option<(&'static str, String)> {
+    match caller {
+        Caller::Anybody => None,
+        Caller::Key(_) => Some(("dunlin.credential", "key".to_owned())),
+        Caller::Token(_) => Some(("dunlin.credential", "token".to_owned())),
+        Caller::Authorized { by, .. } => Some(("dunlin.authorizer", by.to_string())),
     }
 }
 
@@ -205,6 +243,7 @@ fn part(record: &Record, number: u64, name: &str, (at, took): (Duration, Duratio
         attributes: Vec::new(),
         error: None,
         retried: None,
+        is_root: false,
     }
 }
 
@@ -310,6 +349,50 @@ pub(super) mod tests {
         let root = spans.first().unwrap();
         assert_eq!(root.error.as_deref(), Some("the worker is gone"));
         assert!(root.attributes.contains(&("error.type", Value::Text("worker_lost".to_owned()))));
+    }
+
+    #[test]
+    fn what_the_gateway_did_comes_before_the_queue() {
+        let mut record = record();
+        let mut phases = Phases::default();
+        phases.cached = Some("miss");
+        for (phase, at) in [(Phase::Route, 10), (Phase::Authenticate, 40), (Phase::Limits, 50), (Phase::Cache, 60)] {
+            phases.end(phase, micros(at));
+        }
+        record.came.caller = Caller::Authorized { by: "guard".parse().unwrap(), subject: Some("zoe".to_owned()) };
+        record.came.traced.phases = Some(Box::new(phases));
+        let expected = [
+            ("route", 0, 0, 10),
+            ("authenticate", 0, 10, 40),
+            ("limits", 0, 40, 50),
+            ("cache", 0, 50, 60),
+            ("queue", 0, 60, 100),
+        ];
+        assert_eq!(told(&record)[1..6], expected.map(|(name, above, from, to)| (name.to_owned(), above, from, to)));
+        let spans = of(&record);
+        let ids: BTreeSet<_> = spans.iter().map(|span| span.id).collect();
+        assert_eq!(ids.len(), spans.len());
+        let said: Vec<_> = spans[1..5].iter().flat_map(|span| span.attributes.clone()).collect();
+        let text = |text: &str| Value::Text(text.to_owned());
+        let expected =
+            [("http.route", text("/users/{id}")), ("dunlin.authorizer", text("guard")), ("dunlin.cache", text("miss"))];
+        assert_eq!(said, expected, "and nobody's name");
+    }
+
+    #[test]
+    fn a_call_that_a_stored_answer_was_for_has_no_parts_beyond_its_gateway() {
+        let mut record = record();
+        let mut phases = Phases::default();
+        phases.cached = Some("hit");
+        for (phase, at) in [(Phase::Route, 10), (Phase::Limits, 20), (Phase::Cache, 30)] {
+            phases.end(phase, micros(at));
+        }
+        (record.receipt, record.worker, record.came.tries) = (Receipt::default(), String::new(), 0);
+        (record.came.traced.phases, record.came.traced.lasted) = (Some(Box::new(phases)), micros(40));
+        let expected =
+            [("GET /users/{id}", 99, 0, 40), ("route", 0, 0, 10), ("limits", 0, 10, 20), ("cache", 0, 20, 30)];
+        assert_eq!(told(&record), expected.map(|(name, above, from, to)| (name.to_owned(), above, from, to)));
+        assert_eq!(of(&record)[0].error, None);
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Trees {
     }
 }
 
-fn tree(record: &Record) -> Tree {
+/// The tree of a finished invocation.
+pub(crate) fn tree(record: &Record) -> Tree {
     let spans = spans::of(record);
     let error = spans.first().and_then(|root| root.error.clone());
     Tree {

@@ -29,7 +29,11 @@ impl Facts for Value {
 
 impl Facts for NamespaceRecord {
     fn facts(&self) -> Value {
-        json!({ "description": self.description, "max_concurrency": self.max_concurrency, "rate": self.rate })
+        let seconds = self.retention.age.map(|age| age.as_secs());
+        json!({
+            "description": self.description, "max_concurrency": self.max_concurrency, "rate": self.rate,
+            "log_retention_seconds": seconds, "log_bytes": self.retention.log_bytes,
+        })
     }
 }
 

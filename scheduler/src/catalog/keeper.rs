@@ -124,7 +124,8 @@ mod tests {
 
     fn namespace(number: u32) -> NamespaceRecord {
         let name = format!("n{number}").parse().unwrap();
-        NamespaceRecord { name, description: String::new(), create_time: Time(0), max_concurrency: None, rate: None }
+        let (description, create_time, retention) = (String::new(), Time(0), dunlin_proto::model::Retention::default());
+        NamespaceRecord { name, description, create_time, max_concurrency: None, rate: None, retention }
     }
 
     #[tokio::test]

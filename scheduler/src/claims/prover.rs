@@ -6,11 +6,12 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use dunlin_process::dns;
 use dunlin_proto::{ids::DomainName, names::DomainRef};
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
+    config::ResolveHosts,
+    net::NetError,
     proto::rr::{RData, RecordType},
 };
 
@@ -133,42 +134,104 @@ fn judge(record: &str, texts: impl Iterator<Item = Vec<u8>>, wanted: &str) -> Re
 
 /// The client of the configured servers, else of the system's.
 fn client(servers: &[SocketAddr]) -> anyhow::Result<Option<TokioResolver>> {
-    let mut builder = if servers.is_empty() {
-        match TokioResolver::builder_tokio() {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!(%error, "no DNS configuration on this machine; domains can only be vouched for");
-                return Ok(None);
-            }
-        }
-    } else {
-        let servers = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
-        TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    options.timeout = PATIENCE / 2;
-    options.attempts = 1;
-    // Who has just made a record wants it to be seen.
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    Ok(Some(builder.build()?))
-}
-
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = address.port();
-    }
-    NameServerConfig::new(address.ip(), true, connections)
+    dns::client(servers, PATIENCE / 2, "domains can only be vouched for", |options| {
+        // Who has just made a record wants it to be seen.
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        net::{TcpListener, UdpSocket},
+        task::JoinSet,
+    };
+
     use super::*;
 
     fn prover(key: &[u8]) -> Prover {
         let dns_servers = vec!["127.0.0.1:9".parse().unwrap()];
         Prover::new(&DomainsConfig { dns_servers, ..DomainsConfig::default() }, key).unwrap()
+    }
+
+    /// A DNS server in this process. It answers a question by UDP after a while, as often as it is asked; by TCP it takes connections
+    /// and says nothing.
+    struct FakeServer {
+        address: SocketAddr,
+        _tasks: JoinSet<()>,
+    }
+
+    impl FakeServer {
+        async fn answering(after: Duration, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Self {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = udp.local_addr().unwrap();
+            let tcp = TcpListener::bind(address).await.unwrap();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                let mut question = [0; 512];
+                loop {
+                    let (length, from) = udp.recv_from(&mut question).await.unwrap();
+                    tokio::time::sleep(after).await;
+                    if let Some(answer) = answer(&question[..length]) {
+                        udp.send_to(&answer, from).await.unwrap();
+                    }
+                }
+            });
+            tasks.spawn(async move {
+                let mut open = Vec::new();
+                while let Ok((connection, _)) = tcp.accept().await {
+                    open.push(connection);
+                }
+            });
+            Self { address, _tasks: tasks }
+        }
+    }
+
+    /// A question as its own answer, with these flags (RFC 1035 4.1.1).
+    fn flagged(question: &[u8], flags: [u8; 2]) -> Vec<u8> {
+        [&question[..2], &flags, &question[4..]].concat()
+    }
+
+    /// What a look comes to, and how long it takes.
+    async fn looked(after: Duration, answer: fn(&[u8]) -> Option<Vec<u8>>) -> (Result<(), Failure>, Duration) {
+        let server = FakeServer::answering(after, answer).await;
+        let config = DomainsConfig { dns_servers: vec![server.address], ..DomainsConfig::default() };
+        let prover = Prover::new(&config, b"key").unwrap();
+        let began = tokio::time::Instant::now();
+        let found = prover.look(&"namespaces/shop/domains/a.example".parse().unwrap()).await;
+        (found, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_silent_late_or_talks_nonsense_is_not_waited_for_long() {
+        type Answer = fn(&[u8]) -> Option<Vec<u8>>;
+        let late = PATIENCE * 4;
+        let cases: [(&str, Duration, Answer); 6] = [
+            ("silent", Duration::ZERO, |_| None),
+            ("late", late, |question| Some(flagged(question, [0x81, 0x83]))),
+            ("garbage", Duration::ZERO, |_| Some(vec![0xff; 300])),
+            ("nothing", Duration::ZERO, |_| Some(Vec::new())),
+            ("an echo", Duration::ZERO, |question| Some(question.to_vec())),
+            ("ask by TCP, which is silent", Duration::ZERO, |question| Some(flagged(question, [0x83, 0x80]))),
+        ];
+        for (what, after, answer) in cases {
+            let (found, took) = looked(after, answer).await;
+            let failure = found.expect_err(what);
+            assert!(took <= PATIENCE, "{what} took {took:?}");
+            assert!(failure.error.contains("_dunlin-challenge.a.example") && failure.error.len() < 300, "{failure:?}");
+            assert!(
+                !failure.error.contains("there is no TXT record"),
+                "{what} proves nothing, neither way: {failure:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_knows_of_no_record_says_so_at_once() {
+        let (found, took) = looked(Duration::ZERO, |question| Some(flagged(question, [0x81, 0x83]))).await;
+        assert_eq!(found.unwrap_err().error, "there is no TXT record _dunlin-challenge.a.example");
+        assert!(took < Duration::from_secs(1), "{took:?}");
     }
 
     #[tokio::test]

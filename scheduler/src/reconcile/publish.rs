@@ -94,13 +94,14 @@ fn send(worker: &WorkerView, basis: &Basis, epoch: u64) {
     let versions: BTreeMap<_, _> = held.filter_map(assigned).collect();
     // It refuses calls from then on, so others must have taken over.
     let drain = basis.drained && versions.is_empty();
-    let peers = basis.peers.clone();
+    let (peers, retentions) = (basis.peers.clone(), basis.catalog.retentions.clone());
     worker.assignment.send_if_modified(|current| {
         let same = current.versions == versions && current.drain == drain && current.peers == peers;
-        if current.version.0 == epoch && same {
+        if current.version.0 == epoch && same && current.retentions == retentions {
             return false;
         }
-        *current = Arc::new(Assignment { version: (epoch, current.version.1 + 1), versions, drain, peers });
+        let version = (epoch, current.version.1 + 1);
+        *current = Arc::new(Assignment { version, versions, drain, peers, retentions });
         true
     });
 }

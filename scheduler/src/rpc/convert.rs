@@ -35,6 +35,8 @@ pub(super) fn namespace(record: &NamespaceRecord, function_count: u32) -> v1::Na
         function_count,
         max_concurrency: record.max_concurrency,
         rate: record.rate.map(Into::into),
+        log_retention: record.retention.age.map(to_wire_duration),
+        log_bytes: record.retention.log_bytes,
     }
 }
 

@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ApiError,
     ids::{Digest, Namespace},
-    model::{Rate, concurrency},
+    model::{Rate, Retention, concurrency, retention_age, retention_bytes},
     names::NamespaceRef,
     v1::{self, namespace_service_server::NamespaceService},
 };
@@ -12,15 +12,21 @@ use tonic::{Request, Response, Status};
 
 use super::{Desk, convert, functions::beyond, name, page, request_id, text};
 use crate::{
+    config::RetentionConfig,
     model::{NamespaceRecord, Time},
     store::{NamespaceChange, RequestKey, Scope},
 };
 
 /// The fields that the mask names.
-fn change(namespace: &v1::Namespace, mask: Option<FieldMask>) -> Result<NamespaceChange, ApiError> {
+fn change(
+    namespace: &v1::Namespace,
+    mask: Option<FieldMask>,
+    allowed: &RetentionConfig,
+) -> Result<NamespaceChange, ApiError> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        let message = "update_mask must name what to change: description, max_concurrency, rate";
+        let message =
+            "update_mask must name what to change: description, max_concurrency, rate, log_retention, log_bytes";
         return Err(ApiError::invalid("update_mask", message));
     }
     let mut change = NamespaceChange::default();
@@ -36,9 +42,18 @@ fn change(namespace: &v1::Namespace, mask: Option<FieldMask>) -> Result<Namespac
                 let rate = namespace.rate.map(|rate| Rate::from_wire("namespace.rate", rate));
                 change.rate = Some(rate.transpose()?);
             }
+            "log_retention" => {
+                let most = allowed.max_age();
+                change.log_retention = Some(retention_age("namespace.log_retention", namespace.log_retention, most)?);
+            }
+            "log_bytes" => {
+                let most = allowed.max_log_bytes;
+                change.log_bytes = Some(retention_bytes("namespace.log_bytes", namespace.log_bytes, most)?);
+            }
             other => {
                 let other: String = other.chars().take(80).collect();
-                let message = format!("update_mask names {other:?}; it may name description, max_concurrency and rate");
+                let may = "description, max_concurrency, rate, log_retention and log_bytes";
+                let message = format!("update_mask names {other:?}; it may name {may}");
                 return Err(ApiError::invalid("update_mask", message));
             }
         }
@@ -58,11 +73,18 @@ impl NamespaceService for Desk {
         let description = text("description", request.description, 1024)?;
         let max_concurrency = concurrency("max_concurrency", request.max_concurrency)?;
         let rate = request.rate.map(|rate| Rate::from_wire("rate", rate)).transpose()?;
-        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {rate:?} {description}").as_bytes());
+        let app = self.app()?;
+        let allowed = &app.allowed.retention;
+        let retention = Retention {
+            age: retention_age("log_retention", request.log_retention, allowed.max_age())?,
+            log_bytes: retention_bytes("log_bytes", request.log_bytes, allowed.max_log_bytes)?,
+        };
+        let kept = if retention.is_set() { format!("{retention:?} ") } else { String::new() };
+        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {rate:?} {kept}{description}").as_bytes());
         let key = |id| RequestKey { scope: Scope::Cluster, method: "CreateNamespace", id, payload };
         let key = request_id(&request.request_id)?.map(key);
-        let new = NamespaceRecord { name: namespace, description, create_time: Time::now(), max_concurrency, rate };
-        let app = self.app()?;
+        let (name, create_time) = (namespace, Time::now());
+        let new = NamespaceRecord { name, description, create_time, max_concurrency, rate, retention };
         let created = store.namespace_create(&new, key.as_ref()).await?;
         app.config_changed().await;
         let count = app.store.function_count(&created.name).await?;
@@ -107,8 +129,8 @@ impl NamespaceService for Desk {
         let v1::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
         let namespace = namespace.unwrap_or_default();
         let target: NamespaceRef = name("namespace.name", &namespace.name)?;
-        let change = change(&namespace, update_mask)?;
         let app = self.app()?;
+        let change = change(&namespace, update_mask, &app.allowed.retention)?;
         let changed = store.namespace_update(&target.namespace, &change).await?;
         app.config_changed().await;
         tracing::info!(namespace = %changed.name, max_concurrency = changed.max_concurrency, "a namespace has changed");

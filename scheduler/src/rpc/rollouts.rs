@@ -45,7 +45,7 @@ pub(super) async fn start(
     creator: String,
     request: v1::StartRolloutRequest,
 ) -> Result<v1::StartRolloutResponse, Status> {
-    let new = read(&app.rollout_config, creator, request)?;
+    let new = read(&app.allowed.rollout, creator, request)?;
     let rollout = store.rollout_start(&new).await?;
     let lagging_gateways = app.config_acknowledged().await;
     let of = new.targets.first().map_or_else(|| first(&rollout), |(function, _)| Ok(function))?;

@@ -41,6 +41,10 @@ pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire:
     }
 }
 
+fn limits_differ(before: &Catalog, after: &Catalog) -> bool {
+    before.limits != after.limits || before.rates != after.rates || before.retentions != after.retentions
+}
+
 fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
     let limit = |(namespace, max): (&Namespace, &u32)| wire::NamespaceLimit {
         namespace: namespace.to_string(),
@@ -53,6 +57,7 @@ fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
     wire::NamespaceLimits {
         limits: catalog.limits.iter().map(limit).collect(),
         rates: catalog.rates.iter().map(rate).collect(),
+        retentions: catalog.retentions.iter().map(|(namespace, retention)| retention.of(namespace)).collect(),
     }
 }
 
@@ -91,7 +96,7 @@ pub(super) fn difference(before: &Catalog, after: &Catalog) -> Option<wire::Conf
         token_keys: Vec::new(),
         namespaces: names(after, before),
         removed_namespaces: names(before, after),
-        limits: (before.limits != after.limits || before.rates != after.rates).then(|| limits(after)),
+        limits: limits_differ(before, after).then(|| limits(after)),
         routes,
         removed_routes,
         domains: (before.domains != after.domains).then(|| domains(after)),

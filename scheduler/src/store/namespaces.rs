@@ -1,6 +1,13 @@
 //! Namespaces in the database.
 
-use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, model::Rate, names::NamespaceRef};
+use std::time::Duration;
+
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    ids::Namespace,
+    model::{Rate, Retention},
+    names::NamespaceRef,
+};
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
@@ -21,6 +28,10 @@ pub(crate) struct NamespaceChange {
     pub(crate) max_concurrency: Option<Option<u32>>,
     /// The new rate, or none any more.
     pub(crate) rate: Option<Option<Rate>>,
+    /// The new age of what is kept, or none of its own any more.
+    pub(crate) log_retention: Option<Option<Duration>>,
+    /// The new bytes of lines, or none of its own any more.
+    pub(crate) log_bytes: Option<Option<u64>>,
 }
 
 impl NamespaceChange {
@@ -29,6 +40,10 @@ impl NamespaceChange {
             description: self.description.clone().unwrap_or(namespace.description),
             max_concurrency: self.max_concurrency.unwrap_or(namespace.max_concurrency),
             rate: self.rate.unwrap_or(namespace.rate),
+            retention: Retention {
+                age: self.log_retention.unwrap_or(namespace.retention.age),
+                log_bytes: self.log_bytes.unwrap_or(namespace.retention.log_bytes),
+            },
             ..namespace
         }
     }
@@ -36,6 +51,10 @@ impl NamespaceChange {
 
 fn rate_text(rate: Option<Rate>) -> Result<Option<String>, Error> {
     rate.as_ref().map(row::to_json).transpose()
+}
+
+fn seconds(retention: Retention) -> Option<i64> {
+    retention.age.map(|age| row::signed(age.as_secs()))
 }
 
 /// Reads a whole row.
@@ -46,6 +65,10 @@ pub(super) fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
         create_time: row::time(row, "create_time")?,
         max_concurrency: row::optional_count(row, "max_concurrency")?,
         rate: row::optional_json(row, "rate")?,
+        retention: Retention {
+            age: row::optional_count(row, "log_retention_seconds")?.map(Duration::from_secs),
+            log_bytes: row::optional_count(row, "log_bytes")?,
+        },
     })
 }
 
@@ -60,8 +83,9 @@ pub(super) async fn namespace_find_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {
-    let query =
-        sqlx::query("SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name = $1");
+    let query = sqlx::query(
+        "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
+    );
     query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
@@ -79,7 +103,7 @@ pub(super) async fn namespace_lock_in_tx(
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
     let sql = "UPDATE namespaces SET name = name WHERE name = $1 \
-               RETURNING name, description, create_time, max_concurrency, rate";
+               RETURNING name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes";
     let found = sqlx::query(sql).bind(name.as_str()).fetch_optional(&mut **tx).await?;
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
@@ -116,10 +140,12 @@ impl Store {
             let message = format!("namespace {} exists already", new.name);
             return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
         }
-        let insert = "INSERT INTO namespaces (name, description, create_time, max_concurrency, rate) \
-                      VALUES ($1, $2, $3, $4, $5)";
+        let insert = "INSERT INTO namespaces \
+                      (name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
         let query = query.bind(new.max_concurrency.map(i64::from)).bind(rate_text(new.rate)?);
+        let query = query.bind(seconds(new.retention)).bind(new.retention.log_bytes.map(row::signed));
         query.execute(&mut *tx).await?;
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &new.name).await?;
@@ -150,9 +176,11 @@ impl Store {
         if after.max_concurrency != before.max_concurrency {
             reservations_check_in_tx(&mut tx, &after, None).await?;
         }
-        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3 WHERE name = $4";
+        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3, \
+                   log_retention_seconds = $4, log_bytes = $5 WHERE name = $6";
         let query = sqlx::query(sql).bind(&*after.description).bind(after.max_concurrency.map(i64::from));
         let query = query.bind(rate_text(after.rate)?);
+        let query = query.bind(seconds(after.retention)).bind(after.retention.log_bytes.map(row::signed));
         query.bind(name.as_str()).execute(&mut *tx).await?;
         if after != before {
             config_bump(&mut tx).await?;
@@ -164,15 +192,16 @@ impl Store {
 
     /// The namespace.
     pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
-        let query =
-            sqlx::query("SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name = $1");
+        let query = sqlx::query(
+            "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
+        );
         let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
     }
 
     /// At most `limit` namespaces, in the order of their names, after a name.
     pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
-        let sql = "SELECT name, description, create_time, max_concurrency, rate FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let sql = "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
         let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }

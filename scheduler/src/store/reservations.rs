@@ -64,8 +64,9 @@ mod tests {
     #[test]
     fn what_is_reserved_must_be_there() {
         let (name, description) = ("shop".parse().unwrap(), String::new());
-        let mut namespace =
-            NamespaceRecord { name, description, create_time: Time(0), max_concurrency: Some(10), rate: None };
+        let retention = dunlin_proto::model::Retention::default();
+        let (create_time, max_concurrency) = (Time(0), Some(10));
+        let mut namespace = NamespaceRecord { name, description, create_time, max_concurrency, rate: None, retention };
         let reserved = |amounts: &[u32]| -> BTreeMap<FunctionName, u32> {
             amounts.iter().enumerate().map(|(n, amount)| (format!("f{n}").parse().unwrap(), *amount)).collect()
         };

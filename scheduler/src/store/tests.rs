@@ -127,6 +127,7 @@ pub(super) fn namespace(name: &str) -> NamespaceRecord {
         create_time: Time(7),
         max_concurrency: None,
         rate: None,
+        retention: dunlin_proto::model::Retention::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use dunlin_proto::{ErrorCode, v1};
 use prost_types::FieldMask;
 
-use crate::harness::{Cluster, SimWorker, new_id, refused};
+use crate::harness::{Cluster, SimGateway, SimWorker, new_id, refused};
 
 const TILL: &str = "namespaces/default/functions/till";
 
@@ -181,6 +181,8 @@ async fn a_namespace_is_made_once_for_each_request() {
         request_id: request_id.into(),
         max_concurrency: Some(9),
         rate: None,
+        log_retention: None,
+        log_bytes: None,
     };
     let id = new_id();
     let first = cluster.namespaces().create_namespace(request("shop", &id)).await.unwrap().into_inner();
@@ -191,6 +193,43 @@ async fn a_namespace_is_made_once_for_each_request() {
         let error = refused(cluster.namespaces().create_namespace(request(bad, "")).await, ErrorCode::InvalidArgument);
         assert_eq!(error.field.as_deref(), Some("namespace_id"));
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_namespace_is_within_the_operators_bounds() {
+    let cluster = Cluster::start().await;
+    let update = |days: Option<i64>, log_bytes| v1::UpdateNamespaceRequest {
+        namespace: Some(v1::Namespace {
+            name: "namespaces/default".into(),
+            log_retention: days.map(|days| prost_types::Duration { seconds: days * 86_400, nanos: 0 }),
+            log_bytes,
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["log_retention".into(), "log_bytes".into()] }),
+    };
+    for (wrong, field, says) in [
+        (update(Some(31), None), "namespace.log_retention", "retention.max_seconds"),
+        (update(Some(0), None), "namespace.log_retention", "at least"),
+        (update(None, Some(1 << 30)), "namespace.log_bytes", "268435456 at most"),
+        (update(None, Some(1)), "namespace.log_bytes", "65536 at least"),
+    ] {
+        let error = refused(cluster.namespaces().update_namespace(wrong).await, ErrorCode::InvalidArgument);
+        assert!(error.field.as_deref() == Some(field) && error.message.contains(says), "{error:?}");
+    }
+    let (worker, gateway) = (SimWorker::join(&cluster, "w1").await, SimGateway::connect(&cluster, "g1").await);
+    let set = cluster.namespaces().update_namespace(update(Some(7), Some(200_000_000))).await.unwrap().into_inner();
+    assert_eq!(set.namespace.unwrap().log_bytes, Some(200_000_000));
+    let own = [dunlin_proto::internal::v1::NamespaceRetention {
+        namespace: "default".into(),
+        age: Some(prost_types::Duration { seconds: 7 * 86_400, nanos: 0 }),
+        log_bytes: Some(200_000_000),
+    }];
+    cluster.eventually("told to the worker", async |_| worker.retentions() == own).await;
+    let told = |gateway: &SimGateway| gateway.received().config.limits.unwrap_or_default().retentions;
+    cluster.eventually("told to the gateway", async |_| told(&gateway) == own).await;
+    cluster.namespaces().update_namespace(update(None, None)).await.unwrap();
+    let none = async |_: &Cluster| worker.retentions().is_empty() && told(&gateway).is_empty();
+    cluster.eventually("taken back", none).await;
 }
 
 #[tokio::test]

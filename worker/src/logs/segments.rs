@@ -11,20 +11,31 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 /// Files of a namespace, whatever their size.
 const MAX_FILES: usize = 64;
 /// Into how many files a namespace's share is divided.
 const FILES_OF_A_SHARE: u64 = 8;
+/// A file is written for no longer than this part of the time for which lines are kept.
+const FILES_OF_AN_AGE: u32 = 8;
 
 /// The files, oldest first.
 #[derive(Debug)]
 pub(super) struct Segments {
     folder: PathBuf,
-    max_bytes: u64,
     files: VecDeque<Segment>,
     /// The last one, while this process writes it.
     open: Option<File>,
-    continues: bool,
+    /// When this process began the last one; nothing where it does not go on with it.
+    begun: Option<Instant>,
+}
+
+/// What is kept of a namespace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) bytes: u64,
+    pub(super) age: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +46,12 @@ struct Segment {
 
 impl Segments {
     /// What is in `folder`; it need not exist.
-    pub(super) fn open(folder: PathBuf, max_bytes: u64) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         let mut files = Vec::new();
         for (number, path) in list(&folder)? {
             files.push(Segment { number, bytes: fs::metadata(path)?.len() });
         }
-        Ok(Self { folder, max_bytes, files: files.into(), open: None, continues: false })
+        Ok(Self { folder, files: files.into(), open: None, begun: None })
     }
 
     /// Size of all files.
@@ -49,9 +60,11 @@ impl Segments {
     }
 
     /// Appends whole lines, and removes the oldest file where there is too much.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let full = self.files.back().is_none_or(|last| last.bytes >= self.max_bytes / FILES_OF_A_SHARE);
-        if full || !self.continues {
+    pub(super) fn append(&mut self, lines: &[u8], share: Share) -> io::Result<()> {
+        let full = self.files.back().is_none_or(|last| last.bytes >= share.bytes / FILES_OF_A_SHARE);
+        // A file goes as a whole, once its last line is too old: so it must not be written for long.
+        let long = self.begun.is_none_or(|begun| begun.elapsed() >= share.age / FILES_OF_AN_AGE);
+        if full || long {
             self.begin();
         }
         let (last, length) = self.files.back().map_or((1, 0), |file| (file.number, file.bytes));
@@ -61,13 +74,25 @@ impl Segments {
         };
         if let Err(error) = file.write_all(lines) {
             // What was written of it is not to be read later: it counts as lost.
-            self.continues = file.set_len(length).is_ok();
+            if file.set_len(length).is_err() {
+                self.begun = None;
+            }
             return Err(error);
         }
         if let Some(file) = self.files.back_mut() {
             file.bytes += lines.len() as u64;
         }
-        while self.files.len() > 1 && (self.bytes() > self.max_bytes || self.files.len() > MAX_FILES) {
+        self.keep_bytes(share.bytes)
+    }
+
+    /// Removes what is more or older than that.
+    pub(super) fn keep(&mut self, share: Share) -> io::Result<()> {
+        self.forget_old(share.age)?;
+        self.keep_bytes(share.bytes)
+    }
+
+    fn keep_bytes(&mut self, most: u64) -> io::Result<()> {
+        while self.files.len() > 1 && (self.bytes() > most || self.files.len() > MAX_FILES) {
             self.remove_oldest()?;
         }
         Ok(())
@@ -77,7 +102,7 @@ impl Segments {
     pub(super) fn remove_oldest(&mut self) -> io::Result<bool> {
         let Some(oldest) = self.files.pop_front() else { return Ok(false) };
         if self.files.is_empty() {
-            (self.open, self.continues) = (None, false);
+            (self.open, self.begun) = (None, None);
         }
         match fs::remove_file(path(&self.folder, oldest.number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -86,7 +111,7 @@ impl Segments {
     }
 
     /// Removes files that were last written too long ago.
-    pub(super) fn forget_old(&mut self, max_age: Duration) -> io::Result<()> {
+    fn forget_old(&mut self, max_age: Duration) -> io::Result<()> {
         while let Some(oldest) = self.files.front() {
             let written = match fs::metadata(path(&self.folder, oldest.number)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -113,7 +138,7 @@ impl Segments {
     fn begin(&mut self) {
         let number = self.files.back().map_or(0, |file| file.number) + 1;
         self.files.push_back(Segment { number, bytes: 0 });
-        (self.open, self.continues) = (None, true);
+        (self.open, self.begun) = (None, Some(Instant::now()));
     }
 }
 

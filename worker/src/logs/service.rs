@@ -59,7 +59,7 @@ impl WorkerLogService for LogService {
         let ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
         let query =
             Query::try_from(query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?.of(&invocations)?;
-        let query = match SystemTime::now().checked_sub(self.logs.limits.max_age) {
+        let query = match SystemTime::now().checked_sub(self.logs.max_age(&query.scope.namespace)) {
             Some(oldest) => query.not_before(oldest),
             None => query,
         };

@@ -2,6 +2,7 @@ use std::{path::Path, time::SystemTime};
 
 use dunlin_proto::{
     ids::{InvocationId, VersionNumber},
+    model::Retention,
     v1::ReadLogsRequest,
 };
 use tokio::sync::broadcast::error::TryRecvError;
@@ -254,7 +255,71 @@ async fn lines_go_with_their_age() {
     let (_, old) = segments::list(&folder.path().join("shop")).unwrap().pop().unwrap();
     let hours = SystemTime::now() - Duration::from_secs(2 * 3_600);
     std::fs::File::options().append(true).open(old).unwrap().set_modified(hours).unwrap();
-    open(folder.path(), LIMITS).close().await;
+    let logs = open(folder.path(), LIMITS);
+    logs.look();
+    logs.close().await;
     assert!(segments::list(&folder.path().join("shop")).unwrap().is_empty());
     assert_eq!(texts(&read(folder.path(), "namespaces/bank", |_| {})), ["old"]);
+}
+
+fn own(namespace: &str, age: u64, log_bytes: Option<u64>) -> NamespaceRetention {
+    Retention { age: Some(Duration::from_secs(age)), log_bytes }.of(&namespace.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_namespace_keeps_its_lines_for_a_time_of_its_own_from_when_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LIMITS);
+    let namespaces = ["brief", "usual", "long"];
+    for namespace in namespaces {
+        tenant(&logs, namespace).offer(&source("f"), record("a line"));
+    }
+    logs.close().await;
+    let files = |namespace: &str| segments::list(&folder.path().join(namespace)).unwrap();
+    for (namespace, minutes) in [("brief", 10), ("usual", 10), ("long", 120)] {
+        let before = SystemTime::now() - Duration::from_secs(minutes * 60);
+        let file = std::fs::File::options().append(true).open(&files(namespace)[0].1);
+        file.unwrap().set_modified(before).unwrap();
+    }
+    let logs = open(folder.path(), LIMITS);
+    assert!(namespaces.iter().all(|namespace| !files(namespace).is_empty()), "nobody has said anything yet");
+    logs.keep(&[own("brief", 300, None), own("long", 3 * 3_600, None)]);
+    let ages = namespaces.map(|namespace| logs.max_age(&namespace.parse().unwrap()).as_secs());
+    assert_eq!((ages, logs.kept().len()), ([300, 3_600, 10_800], 2));
+    logs.close().await;
+    assert_eq!(namespaces.map(|namespace| files(namespace).len()), [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_namespace_keeps_as_many_bytes_as_it_has_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LogLimits { rate_bytes: 10 << 20, ..LIMITS });
+    let size = || {
+        let files = segments::list(&folder.path().join("shop")).unwrap();
+        files.iter().map(|(_, path)| std::fs::metadata(path).unwrap().len()).sum::<u64>()
+    };
+    logs.keep(&[own("shop", 3_600, Some(512 << 10))]);
+    for _ in 0..4 {
+        for _ in 0..100 {
+            tenant(&logs, "shop").offer(&source("f"), record("x".repeat(1_000)));
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(size() > 300 << 10, "more than others may have: {}", size());
+    logs.keep(&[own("shop", 3_600, Some(64 << 10))]);
+    logs.close().await;
+    assert!(size() <= 130 << 10, "what is there goes at once, but for the file that is written: {}", size());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_not_written_for_so_long_that_old_lines_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let share = segments::Share { bytes: 1 << 20, age: Duration::from_secs(800) };
+    let mut files = segments::Segments::open(folder.path().join("shop")).unwrap();
+    for seconds in [0, 99, 99] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        files.append(b"{}\n", share).unwrap();
+    }
+    assert_eq!(segments::list(&folder.path().join("shop")).unwrap().len(), 2);
 }

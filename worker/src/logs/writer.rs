@@ -9,21 +9,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::ids::Namespace;
+use dunlin_proto::{ids::Namespace, model::Retentions};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    LogLimits,
+    LOOK_FOR_OLD, LogLimits,
     line::{Entry, Mark, Position, Why, micros},
-    segments::Segments,
+    segments::{Segments, Share},
     tenant::Tenant,
 };
 
 /// How long the writer rests between batches, at the most. While it rests, a line wakes nobody: a wake-up for each line would
 /// cost more than writing it.
 const REST: Duration = Duration::from_millis(20);
-/// How often it is looked for files that are too old.
-const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 /// Files that stay open.
 const OPEN_FILES: usize = 64;
 
@@ -32,6 +30,8 @@ const OPEN_FILES: usize = 64;
 pub(super) enum Order {
     /// This tenant has lines.
     Write(Arc<Tenant>),
+    /// Look for what is too much or too old.
+    Look,
     /// Write what is ordered already, and end.
     Stop,
 }
@@ -41,6 +41,7 @@ pub(super) enum Order {
 pub(super) struct Writer {
     folder: PathBuf,
     limits: LogLimits,
+    retentions: Retentions,
     namespaces: HashMap<Namespace, Segments>,
     /// Those who wrote since the start.
     tenants: HashMap<Namespace, Arc<Tenant>>,
@@ -53,7 +54,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(folder: PathBuf, limits: LogLimits) -> io::Result<Self> {
+    /// Looks at what is in `folder`. Before anybody has said what namespaces have of their own, nothing is removed.
+    pub(super) fn open(folder: PathBuf, limits: LogLimits, retentions: Retentions) -> io::Result<Self> {
         let mut namespaces = HashMap::new();
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -61,22 +63,43 @@ impl Writer {
             let Some(namespace) = entry.file_name().to_str().and_then(|name| name.parse::<Namespace>().ok()) else {
                 continue;
             };
-            namespaces.insert(namespace, Segments::open(entry.path(), limits.namespace_bytes)?);
+            namespaces.insert(namespace, Segments::open(entry.path())?);
         }
-        let (tenants, missing) = (HashMap::new(), HashMap::new());
-        let mut writer = Self { folder, limits, namespaces, tenants, missing, looked: None, failing: false };
+        let (tenants, missing, looked) = (HashMap::new(), HashMap::new(), Some(Instant::now()));
+        let mut writer = Self { folder, limits, retentions, namespaces, tenants, missing, looked, failing: false };
         writer.make_room()?;
         Ok(writer)
     }
 
+    /// How much is kept of a namespace, and for how long.
+    fn share(&self, namespace: &Namespace) -> Share {
+        let own = self.retentions.get(namespace);
+        Share {
+            bytes: own.log_bytes.unwrap_or(self.limits.namespace_bytes),
+            age: own.age.unwrap_or(self.limits.max_age),
+        }
+    }
+
     pub(super) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(Order::Write(tenant)) = orders.blocking_recv() {
-            self.write(&tenant);
+        while let Some(order) = orders.blocking_recv() {
+            match order {
+                Order::Write(tenant) => self.write(&tenant),
+                Order::Look => self.look(),
+                Order::Stop => break,
+            }
             if orders.is_empty() {
                 thread::sleep(REST);
             }
         }
         self.end();
+    }
+
+    /// Removes what is too much or too old, also of namespaces that write nothing.
+    fn look(&mut self) {
+        self.looked = None;
+        if let Err(error) = self.make_room() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old logs of functions could not be removed");
+        }
     }
 
     fn write(&mut self, tenant: &Arc<Tenant>) {
@@ -118,7 +141,8 @@ impl Writer {
     /// Appends in pieces that fit a file, so that a large batch does not push out all that was there; says how many entries
     /// are written for certain.
     fn append(&mut self, namespace: &Namespace, entries: &[Entry]) -> (usize, io::Result<()>) {
-        let piece = usize::try_from(self.limits.namespace_bytes / 16).unwrap_or(usize::MAX);
+        let share = self.share(namespace);
+        let piece = usize::try_from(share.bytes / 16).unwrap_or(usize::MAX);
         let mut written = 0;
         let mut bytes = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
@@ -127,8 +151,8 @@ impl Writer {
             }
             bytes.push(b'\n');
             if bytes.len() >= piece || number + 1 == entries.len() {
-                let appended =
-                    self.segments(namespace).and_then(|segments| segments.append(&std::mem::take(&mut bytes)));
+                let lines = std::mem::take(&mut bytes);
+                let appended = self.segments(namespace).and_then(|segments| segments.append(&lines, share));
                 match appended {
                     Ok(()) => written = number + 1,
                     failed => return (written, failed),
@@ -163,7 +187,7 @@ impl Writer {
             hash_map::Entry::Vacant(new) => {
                 // A validated name: it can't lead out of the folder.
                 let folder = self.folder.join(namespace.as_str());
-                Ok(new.insert(Segments::open(folder, self.limits.namespace_bytes)?))
+                Ok(new.insert(Segments::open(folder)?))
             }
         }
     }
@@ -172,9 +196,10 @@ impl Writer {
     fn make_room(&mut self) -> io::Result<()> {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_OLD) {
             self.looked = Some(Instant::now());
-            for segments in self.namespaces.values_mut() {
-                segments.forget_old(self.limits.max_age)?;
-            }
+            let mut namespaces = std::mem::take(&mut self.namespaces);
+            let kept = namespaces.iter_mut().try_for_each(|(name, segments)| segments.keep(self.share(name)));
+            self.namespaces = namespaces;
+            kept?;
         }
         while self.namespaces.values().map(Segments::bytes).sum::<u64>() > self.limits.total_bytes {
             let largest = self.namespaces.values_mut().max_by_key(|segments| segments.bytes());

@@ -21,6 +21,8 @@ fn namespace(id: &str) -> v1::Namespace {
         function_count: 2,
         max_concurrency: None,
         rate: None,
+        log_retention: None,
+        log_bytes: None,
     }
 }
 
@@ -37,8 +39,10 @@ impl NamespaceService for Fake {
         Ok(Response::new(v1::CreateNamespaceResponse { namespace: Some(namespace(&id)) }))
     }
 
-    async fn get_namespace(&self, _: Request<v1::GetNamespaceRequest>) -> Answer<v1::GetNamespaceResponse> {
-        Err(Status::unimplemented("no command asks for one namespace"))
+    async fn get_namespace(&self, request: Request<v1::GetNamespaceRequest>) -> Answer<v1::GetNamespaceResponse> {
+        let name = request.into_inner().name;
+        let found = namespace(name.strip_prefix("namespaces/").unwrap_or_default());
+        Ok(Response::new(v1::GetNamespaceResponse { namespace: Some(found) }))
     }
 
     async fn list_namespaces(&self, _: Request<v1::ListNamespacesRequest>) -> Answer<v1::ListNamespacesResponse> {

@@ -1,5 +1,7 @@
 //! Calls of functions through administration, for developers: any version, with traffic or without.
 
+mod watch;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -19,9 +21,10 @@ use crate::{
     auth::Principal,
     dispatch::{CalledBy, Invocation, RequestBody, ResponseBody},
     invoke::traced,
-    records::{Caller, Came},
+    records::{Caller, Came, Phase, Phases, Traced},
     routes::{Function, Version, split::Who},
 };
+use watch::Watch;
 
 /// The largest body of a call or answer that passes here, in bytes; larger ones stream through the function's address.
 const MAX_BODY_BYTES: usize = 6 << 20;
@@ -37,6 +40,7 @@ impl App {
         who: &Principal,
         request: v1::InvokeRequest,
     ) -> Result<v1::InvokeResponse, ApiError> {
+        let (accepted, mut phases) = (Instant::now(), Phases::default());
         let (wanted, called) = wanted(&request.name)?;
         Operation::Invoke.allow_in(who, &wanted.namespace)?;
         let table = self.context.routes.load();
@@ -45,18 +49,28 @@ impl App {
         let function = found.ok_or_else(|| ApiError::not_found(&wanted))?;
         function.check_enabled()?;
         let version = choose(&function, &called, who)?;
+        phases.end(Phase::Route, accepted.elapsed());
         function.quota.limits.admit(&self.context.borrowing).await?;
+        phases.end(Phase::Limits, accepted.elapsed());
         let id = InvocationId::new();
         // Who names a version looks at it; whoever does not is a caller like others.
         let address = self.context.config.admin.ip();
         let called_by = (!matches!(called, Wanted::Version(_))).then_some(CalledBy { identity: None, address });
+        let (mut watch, traces) = (None, &self.context.traces);
+        let is_watched = request.trace;
         let mut request = read(request)?;
-        let (trace, traced) = traced(request.headers_mut(), &self.context.traces, &wanted.namespace);
+        let (trace, traced) = if is_watched {
+            let (begun, ids) = Watch::begin(request.headers_mut(), traces, &wanted.namespace);
+            watch = Some(begun);
+            ids
+        } else {
+            traced(request.headers_mut(), traces, &wanted.namespace)
+        };
         let came = Came {
             caller: Caller::Token(Arc::new(who.clone())),
             address: Some(address),
             trace,
-            traced,
+            traced: Traced { phases: (traced.span != 0).then(|| Box::new(phases)), ..traced },
             ..Came::default()
         };
         let invocation = Invocation {
@@ -69,12 +83,27 @@ impl App {
             request_id: String::new(),
             called_by,
             came,
-            accepted: Instant::now(),
+            told: watch.as_mut().and_then(Watch::teller),
+            accepted,
             function,
             version,
         };
+        let name = wanted.invocation(id).to_string();
+        let unaccounted = || v1::Invocation { name, ..Default::default() };
+        let answered = self.called(invocation).await.map(|mut answer| {
+            answer.invocation.get_or_insert_with(unaccounted);
+            answer
+        });
+        match watch {
+            Some(watch) => watch.seen(answered).await,
+            None => answered,
+        }
+    }
+
+    /// Calls, and waits for the whole answer and what the call cost.
+    async fn called(&self, invocation: Invocation) -> Result<v1::InvokeResponse, ApiError> {
         let (head, body) = self.context.dispatcher.invoke(invocation).await?.into_parts();
-        let (body, record) = collect(body).await?;
+        let (body, invocation) = collect(body).await?;
         let header = |(name, value): (&HeaderName, &HeaderValue)| v1::HttpHeader {
             name: name.to_string(),
             value: value.as_bytes().to_vec().into(),
@@ -83,12 +112,8 @@ impl App {
             status: head.status.as_u16().into(),
             headers: head.headers.iter().map(header).collect(),
             body,
-            invocation: Some(
-                record.unwrap_or_else(|| v1::Invocation {
-                    name: wanted.invocation(id).to_string(),
-                    ..Default::default()
-                }),
-            ),
+            invocation,
+            trace: None,
         })
     }
 }

@@ -10,7 +10,7 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{maybe_text, maybe_uuid, maybe_whole, text, there, whole},
+    fields::{large, maybe_text, maybe_uuid, maybe_whole, text, there, whole},
 };
 use crate::admin::{
     access::Operation,
@@ -62,6 +62,14 @@ pub(super) struct CreateNamespace {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = Rate, required = false)]
     rate: Option<Rate>,
+    /// How long records of its invocations and lines of its logs are kept, in seconds; without it, as gateways and workers are set.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 60, { u32::MAX }>")]
+    #[schema(value_type = u32, minimum = 60, maximum = 4_294_967_295_u32, required = false)]
+    log_retention_seconds: Option<u32>,
+    /// Bytes of its lines that each worker keeps; without it, as workers are set.
+    #[serde(default, deserialize_with = "lines")]
+    #[schema(value_type = u64, minimum = 65_536, maximum = 1_099_511_627_776_u64, required = false)]
+    log_bytes: Option<Option<u64>>,
 }
 
 /// Makes a namespace.
@@ -83,6 +91,8 @@ pub(super) async fn create_namespace(
         request_id: body.request_id.unwrap_or_default(),
         max_concurrency: body.max_concurrency,
         rate: body.rate.map(Into::into),
+        log_retention: body.log_retention_seconds.map(seconds),
+        log_bytes: body.log_bytes.flatten(),
     };
     let made = app.namespace_create(&who, request).await?.namespace.unwrap_or_default();
     Ok((StatusCode::CREATED, Json(made.into())))
@@ -121,6 +131,33 @@ pub(super) struct UpdateNamespace {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = Option<Rate>, required = false)]
     rate: Option<Option<Rate>>,
+    /// How long records of its invocations and lines of its logs are kept, in seconds; null means as gateways and workers are set.
+    #[serde(default, deserialize_with = "age")]
+    #[schema(value_type = Option<u32>, minimum = 60, maximum = 4_294_967_295_u32, required = false)]
+    log_retention_seconds: Option<Option<u32>>,
+    /// Bytes of its lines that each worker keeps; null means as workers are set.
+    #[serde(default, deserialize_with = "lines")]
+    #[schema(value_type = Option<u64>, minimum = 65_536, maximum = 1_099_511_627_776_u64, required = false)]
+    log_bytes: Option<Option<u64>>,
+}
+
+/// So many seconds, in a message.
+fn seconds(seconds: u32) -> prost_types::Duration {
+    prost_types::Duration { seconds: seconds.into(), nanos: 0 }
+}
+
+/// A time that is there, perhaps as null.
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Age(#[serde(deserialize_with = "whole::<_, 60, { u32::MAX }>")] u32);
+    Option::<Age>::deserialize(deserializer).map(|age| Some(age.map(|Age(seconds)| seconds)))
+}
+
+/// Bytes of lines that are there, perhaps as null.
+fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Bytes(#[serde(deserialize_with = "large::<_, 65_536, 1_099_511_627_776>")] u64);
+    Option::<Bytes>::deserialize(deserializer).map(|bytes| Some(bytes.map(|Bytes(most)| most)))
 }
 
 /// A bound that is there, perhaps as null.
@@ -130,7 +167,7 @@ fn bound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32
     Option::<Bound>::deserialize(deserializer).map(|bound| Some(bound.map(|Bound(most)| most)))
 }
 
-/// Changes a namespace's description, or how many invocations it may have at once and in a time.
+/// Changes a namespace's description, how many invocations it may have at once and in a time, or what is kept of them.
 #[utoipa::path(
     patch,
     path = "/namespaces/{namespace}",
@@ -150,6 +187,8 @@ pub(super) async fn update_namespace(
         ("description", body.description.is_some()),
         ("max_concurrency", body.max_concurrency.is_some()),
         ("rate", body.rate.is_some()),
+        ("log_retention", body.log_retention_seconds.is_some()),
+        ("log_bytes", body.log_bytes.is_some()),
     ];
     let paths: Vec<_> = fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect();
     if paths.is_empty() {
@@ -161,6 +200,8 @@ pub(super) async fn update_namespace(
         description: body.description.unwrap_or_default(),
         max_concurrency: body.max_concurrency.flatten(),
         rate: body.rate.flatten().map(Into::into),
+        log_retention: body.log_retention_seconds.flatten().map(seconds),
+        log_bytes: body.log_bytes.flatten(),
         ..Default::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths });

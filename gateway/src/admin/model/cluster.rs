@@ -1,6 +1,6 @@
 //! The cluster, its machines and its tenants, as administration shows them.
 
-use dunlin_proto::v1;
+use dunlin_proto::{model::from_wire_duration, v1};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -219,6 +219,10 @@ pub(crate) struct Namespace {
     pub(crate) max_concurrency: Option<u32>,
     /// Calls of all its functions in a time, in the whole cluster; null means any number.
     pub(crate) rate: Option<Rate>,
+    /// How long records of its invocations and lines of its logs are kept, in seconds; null means as gateways and workers are set.
+    pub(crate) log_retention_seconds: Option<u64>,
+    /// Bytes of its lines that each worker keeps; null means as workers are set.
+    pub(crate) log_bytes: Option<u64>,
 }
 
 impl From<v1::Namespace> for Namespace {
@@ -231,6 +235,8 @@ impl From<v1::Namespace> for Namespace {
             function_count: wire.function_count,
             max_concurrency: wire.max_concurrency,
             rate: wire.rate.and_then(Rate::from_wire),
+            log_retention_seconds: wire.log_retention.map(|age| from_wire_duration(Some(age)).as_secs()),
+            log_bytes: wire.log_bytes,
         }
     }
 }

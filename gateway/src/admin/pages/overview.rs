@@ -1,13 +1,16 @@
 //! The first page: what there is in a namespace, how it goes, and for operators how the cluster is.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use askama::Template;
 use axum::{
     extract::State,
     response::{IntoResponse, Redirect},
 };
-use dunlin_proto::{ApiError, ids::Namespace, names::NamespaceRef, v1};
+use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
 
 use super::{
     Page,
@@ -21,7 +24,7 @@ use super::{
 use crate::{
     admin::{
         app::App,
-        model::{Cluster, Function, Invocation, InvocationList, Worker, WorkerState},
+        model::{Cluster, Function, Invocation, InvocationList, Namespace, Worker, WorkerState},
         params::Named,
         session::Visitor,
     },
@@ -53,6 +56,8 @@ struct Overview {
     shell: Shell,
     namespace: String,
     description: String,
+    /// What is kept of its records and logs, where that is its own.
+    kept: Option<String>,
     live: Live,
 }
 
@@ -126,12 +131,13 @@ pub(super) async fn page(
         live(&app, &who, &namespace),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
-    let description = found?.namespace.unwrap_or_default().description;
-    render(&Overview { shell, namespace: namespace.to_string(), description, live: live? })
+    let found = Namespace::from(found?.namespace.unwrap_or_default());
+    let (namespace, kept) = (namespace.to_string(), kept(&found));
+    render(&Overview { shell, namespace, description: found.description, kept, live: live? })
 }
 
 /// What there is in a namespace now.
-pub(super) async fn live(app: &App, who: &Principal, namespace: &Namespace) -> Result<Live, ApiError> {
+pub(super) async fn live(app: &App, who: &Principal, namespace: &ids::Namespace) -> Result<Live, ApiError> {
     let name = NamespaceRef { namespace: namespace.clone() }.to_string();
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
@@ -180,6 +186,17 @@ async fn cluster(app: &App, who: &Principal) -> Result<Option<Cluster>, ApiError
         return Ok(None);
     }
     Ok(Some(app.cluster_get(who, v1::GetClusterRequest {}).await?.into()))
+}
+
+/// What is kept of a namespace's records and logs, in words; nothing where that is not its own.
+fn kept(namespace: &Namespace) -> Option<String> {
+    let age = namespace.log_retention_seconds.map(|seconds| {
+        let age = humantime::format_duration(Duration::from_secs(seconds));
+        format!("records and logs for {age}")
+    });
+    let size = namespace.log_bytes.map(|most| format!("{} of logs on each worker", format::bytes(most)));
+    let both: Vec<_> = age.into_iter().chain(size).collect();
+    (!both.is_empty()).then(|| format!("Keeps {}", both.join(", and ")))
 }
 
 /// What the numbers are made of, in words.
@@ -248,5 +265,22 @@ impl WorkerRow {
             heard: worker.heard_time.map(|time| When::new(time, now)),
             name: worker.worker,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_namespace_is_said_where_it_is_its_own() {
+        let said = |seconds: Option<i64>, log_bytes| {
+            let log_retention = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+            kept(&v1::Namespace { log_retention, log_bytes, ..v1::Namespace::default() }.into())
+        };
+        assert_eq!(said(None, None), None);
+        assert_eq!(said(Some(7 * 86_400), None).unwrap(), "Keeps records and logs for 7days");
+        let both = said(Some(90), Some(200 << 20)).unwrap();
+        assert_eq!(both, "Keeps records and logs for 1m 30s, and 200 MiB of logs on each worker");
     }
 }

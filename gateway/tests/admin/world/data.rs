@@ -74,6 +74,8 @@ impl State {
             function_count: 0,
             max_concurrency: None,
             rate: None,
+            log_retention: None,
+            log_bytes: None,
         };
         self.namespaces.insert(name, made.clone());
         made

@@ -262,6 +262,7 @@ impl NamespaceService for Scheduler {
         let namespace = state.namespaces.get_mut(&changed.name).ok_or_else(|| missing(&changed.name))?;
         namespace.max_concurrency = changed.max_concurrency;
         namespace.rate = changed.rate;
+        (namespace.log_retention, namespace.log_bytes) = (changed.log_retention, changed.log_bytes);
         Ok(Response::new(v1::UpdateNamespaceResponse { namespace: Some(namespace.clone()) }))
     }
 

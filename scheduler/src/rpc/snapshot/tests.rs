@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ids::{Digest, FunctionUid, VersionNumber},
-    model::Period,
+    model::{Period, Retention},
     v1,
 };
 use proptest::prelude::*;
@@ -92,6 +92,10 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         // Some are bounded, some are not, and bounds change.
         max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
         rate: id.is_multiple_of(3).then(|| Rate::new(1 + u32::from(functions.is_empty()), Period::Second)),
+        retention: Retention {
+            age: id.is_multiple_of(5).then(|| std::time::Duration::from_secs(60 + u64::from(functions.is_empty()))),
+            log_bytes: None,
+        },
     };
     rows.core.namespaces = namespaces.iter().map(tenant).collect();
     // As many as there are keys: names stay, what they do changes with the functions.

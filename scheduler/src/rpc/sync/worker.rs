@@ -145,6 +145,7 @@ fn to_wire(assignment: &Assignment) -> wire::Assignment {
         versions: assignment.versions.values().map(assigned).collect(),
         drain: assignment.drain,
         peers: peers(assignment),
+        retentions: retentions(assignment),
     }
 }
 
@@ -162,11 +163,16 @@ fn peers(assignment: &Assignment) -> Vec<wire::WorkerPeer> {
     assignment.peers.iter().map(peer).collect()
 }
 
+fn retentions(assignment: &Assignment) -> Vec<wire::NamespaceRetention> {
+    assignment.retentions.iter().map(|(namespace, retention)| retention.of(namespace)).collect()
+}
+
 /// What turns one assignment into another.
 fn difference(before: &Assignment, after: &Assignment) -> wire::AssignmentDelta {
     let news = after.versions.iter().filter(|(key, now)| before.versions.get(key) != Some(now));
     let gone = before.versions.keys().filter(|key| !after.versions.contains_key(key));
     let peers_changed = before.peers != after.peers;
+    let retentions_changed = before.retentions != after.retentions;
     wire::AssignmentDelta {
         base: Some(number(before)),
         version: Some(number(after)),
@@ -175,6 +181,8 @@ fn difference(before: &Assignment, after: &Assignment) -> wire::AssignmentDelta 
         drain: after.drain,
         peers_changed,
         peers: if peers_changed { peers(after) } else { Vec::new() },
+        retentions_changed,
+        retentions: if retentions_changed { retentions(after) } else { Vec::new() },
     }
 }
 

@@ -1,6 +1,11 @@
 //! Namespaces, artifacts, keys: who owns what, and that nobody else sees it.
 
-use dunlin_proto::{ErrorCode, ids::Digest, model::Rate, names::KeyName};
+use dunlin_proto::{
+    ErrorCode,
+    ids::Digest,
+    model::{Rate, Retention},
+    names::KeyName,
+};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused, request};
 use crate::{
@@ -14,6 +19,7 @@ conformance!(
     a_repeated_request_makes_one_namespace,
     a_namespaces_limit_is_changed_and_removed,
     a_namespaces_rate_is_changed_and_removed,
+    what_is_kept_of_a_namespace_is_changed_and_removed,
     who_may_hold_parts_of_limits_is_remembered,
     a_namespace_has_what_its_functions_reserve,
     a_namespace_with_functions_stays,
@@ -73,6 +79,25 @@ async fn a_namespaces_limit_is_changed_and_removed(bench: &Bench) {
     assert_eq!((rows[0].max_concurrency, rows[0].description.as_str()), (Some(0), "sells"));
     bench.store.namespace_update(&shop.name, &limit(None)).await.unwrap();
     assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap().max_concurrency, None);
+}
+
+async fn what_is_kept_of_a_namespace_is_changed_and_removed(bench: &Bench) {
+    let week = Retention { age: Some(std::time::Duration::from_secs(7 * 86_400)), log_bytes: None };
+    let shop = NamespaceRecord { retention: week, ..namespace("shop") };
+    bench.store.namespace_create(&shop, None).await.unwrap();
+    bench.store.namespace_create(&namespace("bank"), None).await.unwrap();
+    assert_eq!(bench.store.namespace_fetch(&shop.name).await.unwrap(), shop);
+    let before = config_version(bench).await;
+    let large = NamespaceChange { log_bytes: Some(Some(200_000_000)), ..Default::default() };
+    let both = Retention { log_bytes: Some(200_000_000), ..week };
+    assert_eq!(bench.store.namespace_update(&shop.name, &large).await.unwrap().retention, both, "the other one stays");
+    assert_eq!(config_version(bench).await, before + 1);
+    let rows = bench.store.catalog_load(Time(0)).await.unwrap();
+    let catalog = crate::catalog::Catalog::from_rows(rows);
+    assert_eq!(*catalog.retentions, [(shop.name.clone(), both)].into(), "who has nothing of its own is not told");
+    let none = NamespaceChange { log_retention: Some(None), log_bytes: Some(None), ..Default::default() };
+    assert!(!bench.store.namespace_update(&shop.name, &none).await.unwrap().retention.is_set());
+    assert!(!bench.store.namespace_list("", 9).await.unwrap().iter().any(|found| found.retention.is_set()));
 }
 
 async fn a_namespaces_rate_is_changed_and_removed(bench: &Bench) {

@@ -175,6 +175,7 @@ fn change(config: &mut ConfigSnapshot, delta: ConfigDelta) {
     config.routes.retain(|route| !gone.contains(&&route.name));
     config.routes.extend(delta.routes.iter().cloned());
     config.domains = delta.domains.or(config.domains.take());
+    config.limits = delta.limits.or(config.limits.take());
     config.functions.sort_by(|a, b| a.uid.cmp(&b.uid));
     config.keys.sort_by(|a, b| a.id.cmp(&b.id));
     config.namespaces.sort();

@@ -7,8 +7,9 @@ use std::{
 };
 
 use dunlin_proto::internal::v1::{
-    AssignedVersion, Assignment, AssignmentDelta, Endpoint, ReuseTrial, SyncWorkerRequest, SyncWorkerResponse,
-    VersionLoad, VersionRef, WorkerHello, WorkerLoad, sync_worker_request::Report, sync_worker_response::Update,
+    AssignedVersion, Assignment, AssignmentDelta, Endpoint, NamespaceRetention, ReuseTrial, SyncWorkerRequest,
+    SyncWorkerResponse, VersionLoad, VersionRef, WorkerHello, WorkerLoad, sync_worker_request::Report,
+    sync_worker_response::Update,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -102,6 +103,11 @@ impl SimWorker {
         self.assigned().into_iter().filter(|assigned| !assigned.standby).collect()
     }
 
+    /// What it shall keep of the logs of namespaces that have that of their own.
+    pub(crate) fn retentions(&self) -> Vec<NamespaceRetention> {
+        self.seen.lock().unwrap().assignments.last().map(|last| last.retentions.clone()).unwrap_or_default()
+    }
+
     /// The versions that it shall hold, loaded or on standby.
     pub(crate) fn assigned(&self) -> Vec<AssignedVersion> {
         self.seen.lock().unwrap().assignments.last().map(|last| last.versions.clone()).unwrap_or_default()
@@ -164,6 +170,9 @@ fn change(mut assignment: Assignment, delta: AssignmentDelta) -> Assignment {
     assignment.versions.extend(delta.versions.clone());
     if delta.peers_changed {
         assignment.peers = delta.peers;
+    }
+    if delta.retentions_changed {
+        assignment.retentions = delta.retentions;
     }
     Assignment { version: delta.version, drain: delta.drain, ..assignment }
 }

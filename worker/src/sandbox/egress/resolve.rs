@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use dunlin_process::dns;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use ipnet::IpNet;
 use wasmtime_wasi_http::Error;
 
@@ -65,34 +65,12 @@ fn dns_error(error: &dyn std::fmt::Display) -> Error {
 
 /// The client of the configured servers, else of the system's.
 fn client(config: &EgressConfig) -> anyhow::Result<Option<TokioResolver>> {
-    let mut builder = if config.dns_servers.is_empty() {
-        match TokioResolver::builder_tokio() {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!(%error, "no DNS configuration on this machine; guests can only reach addresses");
-                return Ok(None);
-            }
+    let otherwise = "guests can only reach addresses";
+    dns::client(&config.dns_servers, config.dns_timeout, otherwise, |options| {
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.cache_size = CACHED_ANSWERS;
+        if !config.dns_servers.is_empty() {
+            options.use_hosts_file = ResolveHosts::Never;
         }
-    } else {
-        let servers = config.dns_servers.iter().map(name_server).collect();
-        let servers = ResolverConfig::from_parts(None, vec![], servers);
-        TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.timeout = config.dns_timeout;
-    options.attempts = 1;
-    options.cache_size = CACHED_ANSWERS;
-    if !config.dns_servers.is_empty() {
-        options.use_hosts_file = ResolveHosts::Never;
-    }
-    Ok(Some(builder.build()?))
-}
-
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = address.port();
-    }
-    NameServerConfig::new(address.ip(), true, connections)
+    })
 }
