@@ -9,6 +9,7 @@ mod explain;
 mod fault;
 mod grpc;
 mod headers;
+mod health;
 mod json;
 mod model;
 mod pages;

@@ -6,6 +6,7 @@
 mod aliases;
 mod audit;
 mod cluster;
+mod describe;
 mod fanout;
 mod functions;
 mod invocations;

@@ -9,6 +9,7 @@ mod audit;
 mod body;
 mod cluster;
 mod conditional;
+mod describe;
 mod doc;
 mod fields;
 mod functions;
@@ -92,6 +93,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(invocations::list_function_invocations))
             .routes(routes!(invocations::get_invocation))
             .routes(routes!(invocations::explain_invocation))
+            .routes(routes!(describe::describe_function))
             .routes(routes!(logs::read_namespace_logs))
             .routes(routes!(logs::read_function_logs)),
     )
