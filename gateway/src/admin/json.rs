@@ -13,6 +13,7 @@ mod describe;
 mod doc;
 mod fields;
 mod functions;
+mod idempotent;
 mod invocations;
 mod logs;
 mod namespaces;
@@ -31,6 +32,7 @@ use super::{app::App, fault::Fault};
 
 pub(super) use conditional::{Endpoints, check as conditional};
 pub(super) use fields::{large, whole};
+pub(super) use idempotent::check as idempotent;
 pub(super) use logs::collect as collect_logs;
 
 /// What a handler answers.
@@ -104,6 +106,7 @@ pub(super) fn document() -> openapi::OpenApi {
     let mut document = described().into_openapi();
     doc::close(&mut document);
     doc::conditional(&mut document);
+    doc::idempotent(&mut document);
     document
 }
 
