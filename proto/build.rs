@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 18] = [
+const SCHEMAS: [&str; 19] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/audit.proto",
@@ -19,6 +19,7 @@ const SCHEMAS: [&str; 18] = [
     "dunlin/v1/usage.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/audit.proto",
+    "dunlin/internal/v1/idempotency.proto",
     "dunlin/internal/v1/membership.proto",
     "dunlin/internal/v1/records.proto",
     "dunlin/internal/v1/session.proto",
@@ -34,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     public.file.retain(|file| !file.package().starts_with("dunlin.internal"));
     fs::write(out.join("public.binpb"), public.encode_to_vec())?;
     // They hold private keys: `secrets.rs` shows the rest of them.
-    let secret = [".dunlin.internal.v1.DomainCertificate"];
+    let secret = [".dunlin.internal.v1.DomainCertificate", ".dunlin.internal.v1.KeptAnswer"];
     tonic_prost_build::configure().bytes(".").skip_debug(secret).compile_fds(descriptors)?;
     Ok(())
 }

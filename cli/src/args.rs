@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
-    /// Show everything about a function
+    /// Say whether a function is healthy and what to do where it is not, and everything else about it
     Describe(describe::DescribeArgs),
     /// List a function's versions
     Versions(versions::VersionsArgs),

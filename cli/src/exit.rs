@@ -79,6 +79,7 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::UriTooLong
             | ErrorCode::UnsupportedMediaType
             | ErrorCode::InvalidArtifact
+            | ErrorCode::KeyReused
             | ErrorCode::HeadersTooLarge
             | ErrorCode::NotImplemented => Self::Refused,
             ErrorCode::Internal | ErrorCode::Cancelled => Self::Failed,

@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 pub(crate) mod domain;
 pub(crate) mod explanation;
 pub(crate) mod function;
+pub(crate) mod health;
 pub(crate) mod invocation;
 pub(crate) mod plan;
 pub(crate) mod release;

@@ -9,6 +9,7 @@ mod explain;
 mod fault;
 mod grpc;
 mod headers;
+mod health;
 mod json;
 mod model;
 mod pages;
@@ -50,7 +51,8 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
     // included; errors get their bodies. All of it is around the router, which says what it allows at its very end.
     Router::new()
         .fallback_service(web)
-        .layer(from_fn_with_state(endpoints, json::conditional))
+        .layer(from_fn_with_state(endpoints.clone(), json::conditional))
+        .layer(from_fn_with_state(endpoints, json::idempotent))
         .layer(from_fn(fault::finish))
         .layer(from_fn(headers::add))
         .layer(from_fn_with_state(grpc, grpc_first))

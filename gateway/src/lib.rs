@@ -325,6 +325,7 @@ impl Gateway {
         let (gateway, scheduler) = (config.name.to_string(), context.scheduler.clone());
         backstage.spawn(telling.run(gateway, scheduler, backstage.clone()));
         let (router, measured) = (admin::router(context.clone()), context.clone());
+        let routes = context.routes.clone();
         let serve = move |request, peer| invoke::administration(router.clone(), request, peer, context.clone());
         // Proxies stand before functions.
         let terms = edge::Terms { proxies: None, ..if config.admin_tls() { terms } else { clear } };
@@ -332,7 +333,7 @@ impl Gateway {
         metrics::register(&measured, metrics::Listening(listening));
         drop(measured);
         let guard = trust.require(&[Role::Gateway]);
-        let service = records::service::RecordService(records);
+        let service = records::service::RecordService { records, routes };
         let service = InvocationRecordServiceServer::with_interceptor(service, guard);
         // While anything runs here, other processes must see that this one is there.
         let (ended, incoming) = (backstage.clone(), trust.incoming(peer.into(), false)?);

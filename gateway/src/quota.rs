@@ -162,6 +162,11 @@ impl Quota {
         reserved.or_else(|| self.tenant.shared.take())
     }
 
+    /// What runs or waits in this gateway: of the function, and of its namespace.
+    pub(crate) fn running(&self) -> (u32, u32) {
+        (self.usage.all.running(), self.tenant.all.load(Ordering::Relaxed))
+    }
+
     /// Whether the namespace may take one more of a gateway that has taken so many of `most`: it may have four times of what
     /// is left, so that there is always room for others.
     pub(crate) fn leaves_room(&self, taken: usize, most: usize) -> bool {

@@ -4,16 +4,18 @@
 mod archive;
 mod came;
 mod file;
+mod minutes;
 mod phases;
 mod refused;
 mod ring;
 mod sample;
 pub(crate) mod service;
 mod shelves;
+mod summary;
 mod wanted;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -32,6 +34,7 @@ use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
+pub(crate) use summary::MOST as MOST_SUMMARY;
 pub(crate) use wanted::Wanted;
 
 /// What became of one invocation.
@@ -165,11 +168,27 @@ pub(crate) struct Records {
     archive: archive::Archive,
     /// To the keeper, which owns rings' writing side and the files.
     backlog: mpsc::Sender<Arc<Record>>,
-    /// Those that were added, and those of them that were dropped or not written.
-    counted: Arc<Counters<2>>,
+    counted: Arc<Counted>,
     retentions: Retentions,
     /// How long they are kept where their namespace says nothing else.
     max_age: Duration,
+}
+
+/// How many records were added, and how many of them were dropped or not written.
+#[derive(Debug, Default)]
+struct Counted {
+    all: Counters<2>,
+    /// Those that were lost lately.
+    lost: Mutex<minutes::Minutes>,
+}
+
+impl Counted {
+    fn lose(&self, count: u64) {
+        if count > 0 {
+            self.all.add(1, count);
+            self.lost.lock().unwrap_or_else(PoisonError::into_inner).add(SystemTime::now(), count);
+        }
+    }
 }
 
 impl Records {
@@ -253,17 +272,22 @@ impl Records {
         if !self.enabled {
             return;
         }
-        self.counted.add(0, 1);
+        self.counted.all.add(0, 1);
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
         if self.backlog.try_send(record).is_err() {
-            self.counted.add(1, 1);
+            self.counted.lose(1);
             tracing::debug!("dropped the record of an invocation");
         }
     }
 
     /// How many were added so far, and how many of them dropped.
     pub(crate) fn counted(&self) -> (u64, u64) {
-        (self.counted.get(0), self.counted.get(1))
+        (self.counted.all.get(0), self.counted.all.get(1))
+    }
+
+    /// How many were dropped from the minute on that this time lies in.
+    fn lost_since(&self, time: SystemTime) -> u64 {
+        self.counted.lost.lock().unwrap_or_else(PoisonError::into_inner).since(time)
     }
 }
 
@@ -290,7 +314,7 @@ pub(crate) struct Keeper {
     sampler: sample::Sampler,
     waiting: mpsc::Receiver<Arc<Record>>,
     files: shelves::Shelves,
-    counted: Arc<Counters<2>>,
+    counted: Arc<Counted>,
 }
 
 impl Keeper {
@@ -334,7 +358,7 @@ impl Keeper {
             });
             match written.await {
                 Ok((files, lost)) => {
-                    self.counted.add(1, lost);
+                    self.counted.lose(lost);
                     self.files = files;
                 }
                 // Only a shutdown of the runtime ends it.

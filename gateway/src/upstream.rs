@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use dunlin_proto::{
     ApiError, ErrorCode,
     internal::v1::{
-        audit_note_service_client::AuditNoteServiceClient,
+        audit_note_service_client::AuditNoteServiceClient, idempotency_service_client::IdempotencyServiceClient,
         invocation_record_service_client::InvocationRecordServiceClient, sync_service_client::SyncServiceClient,
         worker_log_service_client::WorkerLogServiceClient,
     },
@@ -110,6 +110,11 @@ impl Scheduler {
     /// Notes for the audit log.
     pub(crate) fn audit_notes(&self) -> AuditNoteServiceClient<Secured> {
         AuditNoteServiceClient::new(self.0.clone())
+    }
+
+    /// What requests with an idempotency key have done.
+    pub(crate) fn idempotency(&self) -> IdempotencyServiceClient<Secured> {
+        IdempotencyServiceClient::new(self.0.clone())
     }
 
     /// Workers and gateways.

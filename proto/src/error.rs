@@ -75,6 +75,8 @@ codes! {
     Misdirected "misdirected_request" 421 NotFound,
     /// An artifact that can't become a version.
     InvalidArtifact "invalid_artifact" 422 InvalidArgument,
+    /// The idempotency key was used for another request.
+    KeyReused "idempotency_key_reused" 422 InvalidArgument,
     /// A rate, quota or concurrency is used up.
     TooManyRequests "too_many_requests" 429 ResourceExhausted,
     /// The head of the request is over its limit.

@@ -15,12 +15,14 @@ use tonic::{
 use crate::{
     audit::Author,
     error::{ApiError, ErrorCode},
+    idempotency::Hold,
 };
 
 const SECRET_KEY: &str = "dunlin-cluster-secret";
 const ACTOR_KEY: &str = "dunlin-actor-bin";
 const AUTHOR_KEY: &str = "dunlin-author-bin";
 const UNCHANGED_KEY: &str = "dunlin-unchanged-since";
+const HOLD_KEY: &str = "dunlin-idempotency";
 
 /// A cluster secret that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -177,11 +179,32 @@ pub fn unchanged_since<T>(request: &Request<T>) -> Option<u64> {
     request.metadata().get(UNCHANGED_KEY)?.to_str().ok()?.parse().ok()
 }
 
+/// Says by which idempotency key a change is made, and by which attempt.
+pub fn set_hold<T>(request: &mut Request<T>, hold: &Hold) {
+    if let Ok(value) = hold.to_string().parse() {
+        request.metadata_mut().insert(HOLD_KEY, value);
+    }
+}
+
+/// The idempotency key by which a change is made; nothing where there is none.
+///
+/// # Errors
+/// `InvalidArgument` for what can't be read: a change must not be made without its key.
+pub fn hold<T>(request: &Request<T>) -> Result<Option<Hold>, ApiError> {
+    let Some(value) = request.metadata().get(HOLD_KEY) else { return Ok(None) };
+    let hold = value.to_str().ok().and_then(Hold::from_text);
+    hold.map(Some).ok_or_else(|| ApiError::invalid(HOLD_KEY, "the idempotency key can't be read"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::{
+        idempotency::KeyId,
+        ids::{Digest, RequestId},
+    };
 
     const TEXT: &str = "0123456789abcdef0123456789abcdef";
 
@@ -225,5 +248,12 @@ mod tests {
         assert_eq!(unchanged_since(&request), None);
         set_unchanged_since(&mut request, u64::MAX);
         assert_eq!(unchanged_since(&request), Some(u64::MAX));
+        assert_eq!(hold(&request), Ok(None));
+        let id = KeyId { scope: Digest::ZERO, key: Digest::of(b"key") };
+        let held = Hold { id, attempt: RequestId::new() };
+        set_hold(&mut request, &held);
+        assert_eq!(hold(&request), Ok(Some(held)));
+        request.metadata_mut().insert(HOLD_KEY, "mine".parse().unwrap());
+        assert!(hold(&request).is_err());
     }
 }

@@ -1,8 +1,9 @@
-//! How messages that hold private keys are shown: without them, wherever they may end up. How the keys travel is `sync.proto`'s.
+//! How messages that hold secrets are shown: without them, wherever they may end up. How they travel is the business of their
+//! schemas.
 
 use std::fmt;
 
-use crate::internal::v1::DomainCertificate;
+use crate::internal::v1::{DomainCertificate, KeptAnswer};
 
 impl fmt::Debug for DomainCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -10,9 +11,21 @@ impl fmt::Debug for DomainCertificate {
     }
 }
 
+impl fmt::Debug for KeptAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptAnswer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_never_shown() {
+        let shown = format!("{:?}", KeptAnswer { status: 201, body: b"secret"[..].into(), ..Default::default() });
+        assert_eq!(shown, "KeptAnswer { status: 201, .. }");
+    }
 
     #[test]
     fn a_private_key_is_never_shown() {

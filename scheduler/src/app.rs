@@ -295,6 +295,12 @@ impl App {
             if let Err(error) = self.store.request_expire(REQUEST_AGE, Time::now()).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old request ids can't be deleted");
             }
+            if let Err(error) = self.store.idempotency_expire(Time::now()).await {
+                tracing::warn!(
+                    cause = format!("{:#}", anyhow::Error::new(error)),
+                    "old idempotency keys can't be deleted"
+                );
+            }
             if let Err(error) = self.store.quota_forget(Time::now().0 / 1_000_000 - QUOTA_AGE).await {
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "old quotas can't be deleted");
             }

@@ -10,6 +10,7 @@ mod code;
 mod convert;
 mod domains;
 mod functions;
+mod idempotency;
 mod membership;
 mod namespaces;
 mod page;
@@ -32,7 +33,8 @@ use dunlin_proto::{
     audit::Author,
     internal::v1::{
         artifact_service_server::ArtifactServiceServer, audit_note_service_server::AuditNoteServiceServer,
-        membership_service_server::MembershipServiceServer, sync_service_server::SyncServiceServer,
+        idempotency_service_server::IdempotencyServiceServer, membership_service_server::MembershipServiceServer,
+        sync_service_server::SyncServiceServer,
     },
     metadata,
     trust::{Caller, Identify, Role, Trust},
@@ -44,6 +46,7 @@ use dunlin_proto::{
         release_service_server::ReleaseServiceServer, route_service_server::RouteServiceServer,
         token_service_server::TokenServiceServer, usage_service_server::UsageServiceServer,
     },
+    vault::Vault,
 };
 use tokio::sync::watch;
 use tonic::{
@@ -77,6 +80,8 @@ pub(crate) struct Desk {
     pub(crate) tokens: Arc<TokenSigner>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) trust: Trust,
+    /// Encrypts answers that are kept.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -97,9 +102,10 @@ impl Desk {
     /// The database, for changes on behalf of whom the gateway asks for.
     ///
     /// # Errors
-    /// `Unavailable` before it is there.
+    /// `Unavailable` before it is there, `InvalidArgument` where the idempotency key can't be read.
     fn store<T>(&self, request: &Request<T>) -> Result<Store, ApiError> {
-        Ok(self.app()?.store.by(author(request)).unless_changed(metadata::unchanged_since(request)))
+        let store = self.app()?.store.by(author(request)).unless_changed(metadata::unchanged_since(request));
+        Ok(store.holding(metadata::hold(request)?))
     }
 }
 
@@ -134,6 +140,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AuditServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(AuditNoteServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(IdempotencyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(SyncServiceServer, MAX_REPORT, both))
         .add_service(service!(ArtifactServiceServer, MAX_MESSAGE, workers()))
         .add_service(service!(MembershipServiceServer, MAX_JOIN, Identify))

@@ -11,6 +11,7 @@ use dunlin_process::{
 use dunlin_proto::{
     metadata::ClusterSecret,
     trust::{Identity, Role, Trust},
+    vault::Vault,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic_health::server::HealthReporter;
@@ -60,6 +61,7 @@ pub struct Scheduler {
     authority: Arc<Authority>,
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
+    vault: Arc<Vault>,
     setup: Setup,
     prover: Arc<Prover>,
     allowed: Allowed,
@@ -118,6 +120,7 @@ impl Scheduler {
             authority,
             workshop,
             tokens,
+            vault: keys.vault().clone(),
             setup,
             prover,
             allowed,
@@ -167,6 +170,7 @@ impl Scheduler {
             tokens: self.tokens.clone(),
             authority: self.authority.clone(),
             trust: self.trust.clone(),
+            vault: self.vault,
             shutdown: work.clone(),
         };
         crate::metrics::register(&self.metrics, app.subscribe());

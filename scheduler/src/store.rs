@@ -1,7 +1,7 @@
 //! The only place with SQL, and the only owner of durable state; methods are named noun first.
 //!
 //! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
-//! routes, releases, the domains on which they are served or shall be, with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id have done, which workers are
+//! routes, releases, the domains on which they are served or shall be, with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id or an idempotency key have done, which workers are
 //! members or drained, who has changed what, usage by the hour, budgets, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
@@ -19,6 +19,7 @@ mod domains;
 mod functions;
 mod garbage;
 mod holders;
+mod idempotency;
 mod imports;
 mod keys;
 mod members;
@@ -37,7 +38,10 @@ mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dunlin_proto::audit::{AuditSigner, Author};
+use dunlin_proto::{
+    audit::{AuditSigner, Author},
+    idempotency::Hold,
+};
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -49,6 +53,7 @@ pub(crate) use self::{
     audit::{AuditFilter, Hashed},
     catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,
+    idempotency::{Begun, lost as lost_answer},
     imports::Import,
     keys::KeyCursor,
     namespaces::NamespaceChange,
@@ -196,6 +201,8 @@ pub(crate) struct Store {
     author: Arc<Author>,
     /// The entry of the audit log that has to be the last one still, where that matters.
     unchanged_since: Option<u64>,
+    /// The idempotency key by which changes are made, where there is one.
+    hold: Option<Hold>,
     /// Signs the end of the audit log. Absent in tests alone.
     auditor: Option<Arc<AuditSigner>>,
 }
@@ -210,7 +217,14 @@ impl Store {
             pool.close().await;
         }
         migrated?;
-        Ok(Self { pool, database: database.clone(), author: Arc::default(), unchanged_since: None, auditor: None })
+        Ok(Self {
+            pool,
+            database: database.clone(),
+            author: Arc::default(),
+            unchanged_since: None,
+            hold: None,
+            auditor: None,
+        })
     }
 
     /// The same store for changes of somebody who is known by name alone.

@@ -1,4 +1,4 @@
-//! `dunlin describe`: everything about a function on one page.
+//! `dunlin describe`: whether a function is healthy, what to do where it is not, and everything else about it on one page.
 
 use clap::Args;
 use dunlin_proto::{
@@ -14,13 +14,14 @@ use super::{
 use crate::{
     client::{Client, answer},
     exit::{Exit, Failure},
-    output::{Output, Style, pairs, table},
+    output::{Output, Style, pairs, printable, table},
     session::{FunctionArg, Session},
     units,
     view::{
         Time,
         cluster::WorkerView,
         function::FunctionView,
+        health::HealthView,
         invocation::{self, InvocationView},
         or_dash,
         usage::BudgetView,
@@ -41,6 +42,7 @@ pub(crate) struct DescribeArgs {
 /// What is known of a function.
 struct Page {
     function: FunctionView,
+    health: HealthView,
     versions: Vec<VersionView>,
     invocations: Vec<InvocationView>,
     /// What the namespace's budget warns of.
@@ -55,20 +57,30 @@ pub(crate) async fn run(args: DescribeArgs, session: &Session) -> Result<(), Fai
     let name = args.name.in_target(client.target());
     let function = function(&client, &name).await?;
     let page = Page {
+        health: health(&client, &name).await?,
         versions: versions(&client, &name, &function).await?,
         invocations: recent(&client, &name.to_string(), SHOWN, false).await?,
         budget: budget(&client, &name).await?,
         workers: workers(&client, &name).await?,
         function,
     };
+    for process in &page.health.unreachable {
+        session.output.warn(format!("warning: {} did not answer and may know more", printable(process)));
+    }
     if session.output.is_json() {
         let workers = page.workers.as_ref().map(|workers| workers.iter().map(|w| &w.name).collect::<Vec<_>>());
         return session.output.json(&json!({
-            "function": page.function, "versions": page.versions, "invocations": page.invocations, "workers": workers,
+            "health": page.health, "function": page.function, "versions": page.versions, "invocations": page.invocations, "workers": workers,
             "budget": page.budget,
         }));
     }
     session.output.text(&text(&page, session.output))
+}
+
+/// Whether the function is healthy, as the cluster says.
+async fn health(client: &Client, function: &FunctionRef) -> Result<HealthView, Failure> {
+    let request = v1::DescribeFunctionRequest { name: function.to_string() };
+    Ok(answer(client.invocations().describe_function(request).await)?.into())
 }
 
 /// What there is to warn of in the namespace's budget, where it has one.
@@ -105,7 +117,11 @@ fn live(page: &Page) -> Option<&VersionView> {
 fn text(page: &Page, output: Output) -> String {
     let style = Style::of_stdout();
     let wide = output.format == crate::output::Format::Wide;
-    let mut text = pairs(&facts(page));
+    let mut text = page.health.verdict(style) + "\n" + &page.health.evidence();
+    if !page.health.failures.is_empty() {
+        text.push_str(&section(style, "Last failures", &page.health.last_failures()));
+    }
+    text.push_str(&section(style, "Function", &pairs(&facts(page))));
     if let Some(version) = live(page) {
         text.push_str(&section(style, &format!("Version {}", version.version), &pairs(&grants(version))));
     }

@@ -157,6 +157,13 @@ impl CertificateView {
 }
 
 impl DomainView {
+    /// Where it stands, in a few words.
+    pub(crate) fn state_text(&self) -> String {
+        let certificate = self.certificate.as_ref().map(|certificate| certificate.text(SystemTime::now()));
+        let certificate = certificate.map(|text| format!(", certificate {text}")).unwrap_or_default();
+        format!("{} {}{certificate}", self.domain, self.proof.state)
+    }
+
     /// What to tell its owner beside; nothing where all is well.
     pub(crate) fn warning(&self, now: SystemTime) -> Option<String> {
         let certificate = self.certificate.as_ref().filter(|certificate| certificate.ends_soon(now))?;

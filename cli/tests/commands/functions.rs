@@ -95,7 +95,11 @@ async fn a_function_is_described_on_one_page() {
     let user = with_functions().await;
     user.fake.state().invocations = vec![call()];
     let page = user.run("describe hello").await.ok().out;
+    assert!(page.starts_with("degraded: namespaces/default/functions/hello was judged\n"), "{page}");
     for line in [
+        "  - 1 of 90 calls failed: \\u{1b}[31mred 1\n      dunlin why 0198c5b2\n",
+        "90 calls, 1 failed, 3 cold starts, p50 -, p99 -\n",
+        "\nLast failures\n",
         "Function:     default/hello\n",
         "Access:       public (anybody may call it)\n",
         "Traffic:      v2\n",
@@ -109,6 +113,7 @@ async fn a_function_is_described_on_one_page() {
     }
     let json = user.run("describe hello -o json").await.ok().json();
     assert_eq!(json["invocations"][0]["receipt"]["run_ms"], json!(1.24));
+    assert_eq!((&json["health"]["state"], &json["health"]["activity"]["calls"]), (&json!("degraded"), &json!(90)));
     assert_eq!((&json["versions"][0]["note"], &json["workers"]), (&json!("second"), &json!([])));
     let missing = user.run("describe nope").await;
     assert!(missing.code == 3 && missing.err.contains("functions/nope was not found"), "{missing:?}");

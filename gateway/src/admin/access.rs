@@ -68,6 +68,7 @@ operations! {
     ListInvocations "InvocationService" Need::In(Role::Viewer),
     GetInvocation "InvocationService" Need::In(Role::Viewer),
     ExplainInvocation "InvocationService" Need::In(Role::Viewer),
+    DescribeFunction "InvocationService" Need::In(Role::Viewer),
     ReadLogs "LogService" Need::In(Role::Viewer),
     CreateNamespace "NamespaceService" Need::Operator,
     GetNamespace "NamespaceService" Need::In(Role::Viewer),

@@ -6,8 +6,10 @@
 mod aliases;
 mod audit;
 mod cluster;
+mod describe;
 mod fanout;
 mod functions;
+mod idempotency;
 mod invocations;
 mod invoke;
 mod keys;
@@ -76,6 +78,9 @@ fn on_behalf<T>(who: &Principal, message: T) -> Request<T> {
     metadata::set_author(&mut request, &who.author());
     if let Some(sequence) = who.origin.unchanged_since {
         metadata::set_unchanged_since(&mut request, sequence);
+    }
+    if let Some(hold) = &who.origin.hold {
+        metadata::set_hold(&mut request, hold);
     }
     request
 }

@@ -45,6 +45,10 @@ impl IntoResponse for Fault {
 #[derive(Debug, Clone)]
 pub(super) struct RequestName(pub(super) String);
 
+/// An answer that has its body already, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written;
+
 /// Gives every request an id, and every error its body.
 pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let (id, own) = (Uuid::now_v7().to_string(), request_id(request.headers()));
@@ -53,6 +57,9 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     request.extensions_mut().insert(RequestName(id.clone()));
     let response = next.run(request).await;
+    if response.extensions().get::<Written>().is_some() {
+        return with_id(response, &id, &own);
+    }
     let status = response.status();
     let found = response.extensions().get::<ApiError>().cloned();
     let error = match (found, status) {

@@ -9,9 +9,11 @@ mod audit;
 mod body;
 mod cluster;
 mod conditional;
+mod describe;
 mod doc;
 mod fields;
 mod functions;
+mod idempotent;
 mod invocations;
 mod logs;
 mod namespaces;
@@ -30,6 +32,7 @@ use super::{app::App, fault::Fault};
 
 pub(super) use conditional::{Endpoints, check as conditional};
 pub(super) use fields::{large, whole};
+pub(super) use idempotent::check as idempotent;
 pub(super) use logs::collect as collect_logs;
 
 /// What a handler answers.
@@ -92,6 +95,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(invocations::list_function_invocations))
             .routes(routes!(invocations::get_invocation))
             .routes(routes!(invocations::explain_invocation))
+            .routes(routes!(describe::describe_function))
             .routes(routes!(logs::read_namespace_logs))
             .routes(routes!(logs::read_function_logs)),
     )
@@ -102,6 +106,7 @@ pub(super) fn document() -> openapi::OpenApi {
     let mut document = described().into_openapi();
     doc::close(&mut document);
     doc::conditional(&mut document);
+    doc::idempotent(&mut document);
     document
 }
 

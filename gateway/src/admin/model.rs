@@ -10,6 +10,7 @@ mod cluster;
 mod domain;
 mod explanation;
 mod function;
+mod health;
 mod invocation;
 mod plan;
 mod purge;
@@ -31,6 +32,7 @@ pub(crate) use domain::{
 };
 pub(crate) use explanation::{Explanation, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
+pub(crate) use health::{Health, HealthProblem, HealthState};
 pub(crate) use invocation::{Invocation, InvocationList, LogGap, LogLine, LogList, LogStream};
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod};
 pub(crate) use purge::{PurgeCache, PurgedCache};

@@ -11,6 +11,7 @@ mod chart;
 mod domains;
 mod format;
 mod function;
+mod health;
 mod invocation;
 mod keys;
 mod live;

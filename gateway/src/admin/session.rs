@@ -12,7 +12,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     response::{IntoResponse, Response},
 };
-use dunlin_proto::{ApiError, ErrorCode};
+use dunlin_proto::{ApiError, ErrorCode, idempotency::Hold};
 use http::{Extensions, HeaderMap, HeaderValue, Method, header, request::Parts};
 use uuid::Uuid;
 
@@ -82,6 +82,7 @@ pub(super) fn origin(app: &App, extensions: &Extensions) -> Origin {
         gateway: app.context().config.name.to_string(),
         request_id: id,
         unchanged_since: extensions.get::<UnchangedSince>().map(|seen| seen.0),
+        hold: extensions.get::<Hold>().copied(),
         attempts: app.context().attempts.clone(),
     }
 }

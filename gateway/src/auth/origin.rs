@@ -2,6 +2,7 @@
 
 use dunlin_proto::{
     audit::{Author, Granted},
+    idempotency::Hold,
     ids::Namespace,
     internal::v1::Attempt,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Origin {
     pub(crate) request_id: String,
     /// The entry of the audit log that has to be the last one still when a change is made, where that matters.
     pub(crate) unchanged_since: Option<u64>,
+    /// The idempotency key by which it changes something, where it has one.
+    pub(crate) hold: Option<Hold>,
     /// Who is told of refusals.
     pub(crate) attempts: Attempts,
 }

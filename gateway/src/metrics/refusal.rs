@@ -82,6 +82,7 @@ impl Reason {
             | ErrorCode::FailedPrecondition
             | ErrorCode::Changed
             | ErrorCode::InvalidArtifact
+            | ErrorCode::KeyReused
             | ErrorCode::Internal
             | ErrorCode::NotImplemented
             | ErrorCode::FunctionFailed

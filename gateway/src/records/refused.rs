@@ -2,7 +2,7 @@
 //! whole examples of each a second. In memory alone, and bounded whatever callers send.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -16,7 +16,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{Caller, Wanted};
+use super::{Caller, Wanted, minutes::Minutes, summary::counted};
 
 /// Whole examples of a kind in a second.
 const A_SECOND: u32 = 10;
@@ -96,14 +96,18 @@ impl Kind {
 #[derive(Debug, Default)]
 struct Tally {
     count: u64,
+    /// Of these, the last ones by their time.
+    lately: Minutes,
     second: u64,
     examples: u32,
 }
 
 impl Tally {
-    /// Counts one that came in this second; says whether it is to be an example.
-    fn count(&mut self, second: u64) -> bool {
+    /// Counts one that came then; says whether it is to be an example of its second.
+    fn count(&mut self, time: SystemTime) -> bool {
+        let second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.count += 1;
+        self.lately.add(time, 1);
         if self.second != second {
             (self.second, self.examples) = (second, 0);
         }
@@ -124,10 +128,9 @@ struct Book {
 impl Book {
     fn add(&mut self, refusal: Refusal) {
         let kind = Kind::of(&refusal);
-        let second = refusal.start_time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let has_room = self.kinds.len() < KINDS || self.kinds.contains_key(&kind);
         let tally = if has_room { self.kinds.entry(kind).or_default() } else { &mut self.rest };
-        if tally.count(second) {
+        if tally.count(refusal.start_time) {
             if self.examples.len() >= EXAMPLES {
                 self.examples.pop_front();
             }
@@ -155,6 +158,18 @@ impl Refused {
         let book = book.lock().unwrap_or_else(PoisonError::into_inner);
         let found = book.examples.iter().rev().filter(of_function).filter(|refusal| wanted.holds_refusal(refusal));
         found.cloned().collect()
+    }
+
+    /// How often requests of a function were refused from a time on, by why.
+    pub(super) fn since(&self, scope: &Scope, time: SystemTime) -> Vec<v1::OutcomeCount> {
+        let book = self.0.get(&Some(scope.namespace.clone())).map(|book| book.clone());
+        let Some(book) = book else { return Vec::new() };
+        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = BTreeMap::<&str, u64>::new();
+        for (kind, tally) in book.kinds.iter().filter(|(kind, _)| kind.function == scope.function) {
+            *sums.entry(kind.code.as_str()).or_default() += tally.lately.since(time);
+        }
+        sums.into_iter().filter(|(_, count)| *count > 0).map(|(code, count)| counted(code, count)).collect()
     }
 
     /// How often requests were refused; those that are not told apart any more are counted as of nobody.
@@ -217,6 +232,13 @@ pub(super) mod tests {
         assert_eq!(counts("namespaces/shop"), ["cart unauthenticated 1", "pay unauthenticated 50"]);
         assert_eq!(counts("namespaces/shop/functions/pay"), ["pay unauthenticated 50"]);
         assert!(counts("namespaces/bank").is_empty());
+        let pay = "namespaces/shop/functions/pay".parse().unwrap();
+        let since = |second| refused.since(&pay, SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        assert_eq!(
+            since(0).iter().map(|of| (of.outcome.as_str(), of.count)).collect::<Vec<_>>(),
+            [("unauthenticated", 50)]
+        );
+        assert!(since(60).is_empty());
     }
 
     #[test]

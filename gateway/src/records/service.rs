@@ -1,18 +1,22 @@
 //! Records over gRPC: how they look in the public API, and the service that other gateways ask (internal listener).
 
+use std::time::{Duration, SystemTime};
+
 use dunlin_proto::{
     ApiError,
     ids::{FunctionName, InvocationId, Namespace},
     internal::v1::{
-        ListRecordsRequest, ListRecordsResponse, invocation_record_service_server::InvocationRecordService,
+        ListRecordsRequest, ListRecordsResponse, SummarizeRecordsRequest, SummarizeRecordsResponse,
+        invocation_record_service_server::InvocationRecordService,
     },
-    model::to_wire_duration,
-    names::Scope,
+    model::{from_wire_duration, to_wire_duration},
+    names::{FunctionRef, Scope},
     v1,
 };
 use tonic::{Request, Response, Status};
 
 use super::{Caller, Came, Choice, Receipt, Record, Records, Refusal, Wanted, came::Words};
+use crate::routes::RouteTable;
 
 impl From<&Record> for v1::Invocation {
     fn from(record: &Record) -> Self {
@@ -117,7 +121,12 @@ impl From<Receipt> for v1::Receipt {
 
 /// Answers other gateways.
 #[derive(Debug)]
-pub(crate) struct RecordService(pub(crate) Records);
+pub(crate) struct RecordService {
+    /// What they ask for.
+    pub(crate) records: Records,
+    /// Says what runs now.
+    pub(crate) routes: RouteTable,
+}
 
 #[tonic::async_trait]
 impl InvocationRecordService for RecordService {
@@ -125,8 +134,30 @@ impl InvocationRecordService for RecordService {
         &self,
         request: Request<ListRecordsRequest>,
     ) -> Result<Response<ListRecordsResponse>, Status> {
-        Ok(Response::new(list(&self.0, &request.into_inner()).await?))
+        Ok(Response::new(list(&self.records, &request.into_inner()).await?))
     }
+
+    async fn summarize_records(
+        &self,
+        request: Request<SummarizeRecordsRequest>,
+    ) -> Result<Response<SummarizeRecordsResponse>, Status> {
+        let SummarizeRecordsRequest { function, window } = request.into_inner();
+        let function: FunctionRef = function.parse().map_err(|error| ApiError::invalid("function", error))?;
+        Ok(Response::new(summary(&self.records, &self.routes, &function, from_wire_duration(window))))
+    }
+}
+
+/// What a function's calls came to lately at this gateway, and what of it runs now.
+pub(crate) fn summary(
+    records: &Records,
+    routes: &RouteTable,
+    function: &FunctionRef,
+    window: Duration,
+) -> SummarizeRecordsResponse {
+    let table = routes.load();
+    let known = table.function(function.namespace.as_str(), function.function.as_str());
+    let (running, namespace_running) = known.map(|known| known.quota.running()).unwrap_or_default();
+    SummarizeRecordsResponse { running, namespace_running, ..records.summary(function, window, SystemTime::now()) }
 }
 
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.

@@ -11,6 +11,7 @@
 mod audit;
 mod browser;
 mod grpc;
+mod idempotency;
 mod json;
 mod logs;
 mod look;

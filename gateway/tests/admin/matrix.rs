@@ -178,6 +178,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.InvocationService/ListInvocations", Need::Viewer, names(&parent)),
         ("dunlin.v1.InvocationService/GetInvocation", Need::Viewer, names(&invocation)),
         ("dunlin.v1.InvocationService/ExplainInvocation", Need::Viewer, names(&parent)),
+        ("dunlin.v1.InvocationService/DescribeFunction", Need::Viewer, names(&function)),
         ("dunlin.v1.LogService/ReadLogs", Need::Viewer, names(&parent)),
         ("dunlin.v1.NamespaceService/CreateNamespace", Need::Operator, made.encode_to_vec()),
         ("dunlin.v1.NamespaceService/GetNamespace", Need::Viewer, names(&parent)),
@@ -371,6 +372,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/functions/{function}/invocations", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/invocations/{id}", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/requests/{id}/why", Need::Viewer, none.clone()),
+        ("get", "/namespaces/{namespace}/functions/{function}/describe", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/logs", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/logs", Need::Viewer, none),
     ]

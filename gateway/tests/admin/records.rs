@@ -84,3 +84,33 @@ async fn a_filter_that_makes_no_sense_is_refused_with_its_name() {
         assert_eq!(body["error"]["field"], field, "{query}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_judged_by_what_other_gateways_counted_and_who_is_silent_is_named() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let describe = async |name: &str| {
+        let path = format!("/api/v1/namespaces/shop/functions/{name}/describe");
+        world.get(&path).bearer_auth(&token).send().await.unwrap()
+    };
+    let (all, failed) = {
+        let records = world.peers.records.lock().unwrap();
+        let own = records.iter().filter(|record| record.name.contains("/functions/checkout/"));
+        let failed = |record: &&dunlin_proto::v1::Invocation| record.outcome != "ok" && record.outcome != "cancelled";
+        (own.clone().count(), own.filter(failed).count())
+    };
+    let health: Value = describe("checkout").await.json().await.unwrap();
+    assert_eq!(
+        (&health["activity"]["calls"], &health["activity"]["failures"]),
+        (&all.into(), &failed.into()),
+        "{health}"
+    );
+    assert!(health["unreachable"].as_array().unwrap().contains(&"gateway-3".into()), "{health}");
+    let first = &health["failures"][0];
+    assert_eq!((first["function"].as_str(), first["gateway"].as_str()), (Some("checkout"), Some("gateway-2")));
+    let problems = health["problems"].as_array().unwrap();
+    let explained = format!("dunlin why {} --namespace shop", first["id"].as_str().unwrap());
+    assert!(problems.iter().any(|problem| problem["command"] == explained.as_str()), "{health}");
+    assert!(problems.iter().any(|problem| problem["text"].as_str().unwrap().contains("gateway-3")), "{health}");
+    assert_eq!(describe("nothing").await.status(), 404);
+}

@@ -3,6 +3,7 @@
 mod aliases;
 mod audit;
 mod data;
+mod idempotency;
 mod peers;
 mod plans;
 mod releases;

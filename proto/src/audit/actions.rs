@@ -37,6 +37,7 @@ pub const ACTIONS: &[(&str, Option<&str>)] = &[
     ("InvocationService/ListInvocations", None),
     ("InvocationService/GetInvocation", None),
     ("InvocationService/ExplainInvocation", None),
+    ("InvocationService/DescribeFunction", None),
     ("LogService/ReadLogs", None),
     ("NamespaceService/CreateNamespace", Some("namespace.create")),
     ("NamespaceService/GetNamespace", None),
@@ -110,7 +111,7 @@ mod tests {
     fn what_is_named_like_a_change_has_an_action() {
         for (method, action) in ACTIONS {
             let name = method.rsplit('/').next().unwrap();
-            let reads = ["Get", "List", "Read", "Export", "Explain", "Diff", "Invoke"]
+            let reads = ["Get", "List", "Read", "Export", "Explain", "Describe", "Diff", "Invoke"]
                 .iter()
                 .any(|verb| name.starts_with(verb));
             assert_eq!(action.is_none(), reads, "{method}");

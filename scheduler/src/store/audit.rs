@@ -136,6 +136,7 @@ impl Store {
     /// Writes an entry into the transaction of the change that it tells. The last statement before the commit: the log waits
     /// meanwhile.
     pub(super) async fn audit_in_tx(&self, tx: &mut Transaction<'static, Any>, change: Change) -> Result<(), Error> {
+        self.idempotency_note_in_tx(tx).await?;
         let mut head = head_lock_in_tx(tx).await?;
         let signer = self.auditor.as_deref();
         if signer.is_some_and(|signer| !head.is_signed(HeadKind::Head, signer.public_key())) {

@@ -11,6 +11,7 @@ mod certificates;
 mod claims;
 mod deploys;
 mod garbage;
+mod idempotency;
 mod members;
 mod plans;
 mod releases;

@@ -138,7 +138,7 @@ macro_rules! each_method {
     ($link:expr, $gateways:expr, $workers:expr) => {{
         use internal::{
             artifact_service_client::ArtifactServiceClient, audit_note_service_client::AuditNoteServiceClient,
-            sync_service_client::SyncServiceClient,
+            idempotency_service_client::IdempotencyServiceClient, sync_service_client::SyncServiceClient,
         };
         use v1::{
             alias_service_client::AliasServiceClient, audit_service_client::AuditServiceClient,
@@ -169,6 +169,8 @@ macro_rules! each_method {
         say!($gateways, ClusterServiceClient.get_cluster(v1::GetClusterRequest {}));
         say!($gateways, ClusterServiceClient.create_join_token(v1::CreateJoinTokenRequest::default()));
         say!($gateways, AuditServiceClient.get_audit_head(v1::GetAuditHeadRequest {}));
+        say!($gateways, IdempotencyServiceClient.begin_keyed(internal::BeginKeyedRequest::default()));
+        say!($gateways, IdempotencyServiceClient.end_keyed(internal::EndKeyedRequest::default()));
         say!($gateways, AuditNoteServiceClient.note_attempts(internal::NoteAttemptsRequest::default()));
         say!($gateways, UsageServiceClient.list_usage(v1::ListUsageRequest::default()));
         say!($gateways, SyncServiceClient.report_usage(internal::ReportUsageRequest::default()));

@@ -80,4 +80,28 @@ impl InvocationService for Fake {
         let unreachable = vec!["gateways/lost".to_owned()];
         Ok(Response::new(v1::ExplainInvocationResponse { explanation: Some(explanation), unreachable }))
     }
+
+    async fn describe_function(
+        &self,
+        request: Request<v1::DescribeFunctionRequest>,
+    ) -> Answer<v1::DescribeFunctionResponse> {
+        let name = request.into_inner().name;
+        let state = self.state();
+        let health = v1::FunctionHealth {
+            state: v1::HealthState::Degraded.into(),
+            summary: format!("degraded: {name} was judged"),
+            problems: vec![v1::HealthProblem {
+                grade: v1::HealthGrade::Degraded.into(),
+                text: "1 of 90 calls failed: \x1b[31mred 1".to_owned(),
+                command: "dunlin why 0198c5b2".to_owned(),
+            }],
+            window: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+            activity: Some(v1::FunctionActivity { calls: 90, failures: 1, cold_starts: 3, ..Default::default() }),
+            versions: vec![v1::VersionCapacity { version: 2, percent: 100, ready_workers: 1, ..Default::default() }],
+            failures: state.invocations.clone(),
+            ..Default::default()
+        };
+        let unreachable = vec!["gateways/lost".to_owned()];
+        Ok(Response::new(v1::DescribeFunctionResponse { health: Some(health), unreachable }))
+    }
 }

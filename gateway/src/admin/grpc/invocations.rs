@@ -31,4 +31,11 @@ impl InvocationService for Api {
     ) -> Result<Response<v1::ExplainInvocationResponse>, Status> {
         self.unary(request, async |app, who, message| app.explain(&who, message).await).await
     }
+
+    async fn describe_function(
+        &self,
+        request: Request<v1::DescribeFunctionRequest>,
+    ) -> Result<Response<v1::DescribeFunctionResponse>, Status> {
+        self.unary(request, async |app, who, message| app.function_describe(&who, message).await).await
+    }
 }

@@ -142,7 +142,7 @@ impl Endpoints {
     }
 }
 
-fn too_large() -> Fault {
+pub(super) fn too_large() -> Fault {
     let message = format!("the request's body is over the limit of {MAX_BODY_BYTES} bytes, or did not arrive");
     Fault(ApiError::new(ErrorCode::PayloadTooLarge, message))
 }

@@ -10,7 +10,7 @@ use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
         self, Content, Header, ObjectBuilder, Ref, RefOr, Response, Schema,
-        path::{Operation, ParameterBuilder, ParameterIn},
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{AdditionalProperties, Type},
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
@@ -80,6 +80,34 @@ pub(super) fn conditional(document: &mut openapi::OpenApi) {
     }
 }
 
+/// What `idempotent.rs` adds to every change.
+pub(super) fn idempotent(document: &mut openapi::OpenApi) {
+    for path in document.paths.paths.values_mut() {
+        for change in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten() {
+            change.parameters.get_or_insert_default().push(idempotency_key());
+            for (status, why) in [
+                ("400", "The request or its idempotency key can't be understood"),
+                ("409", "The state does not allow it now, or a request with its idempotency key is under way"),
+                ("422", "The idempotency key was used for another request"),
+            ] {
+                let mut refused = Response::new(why);
+                refused
+                    .content
+                    .insert("application/json".to_owned(), Content::new(Some(Ref::from_schema_name("Error"))));
+                change.responses.responses.entry(status.to_owned()).or_insert_with(|| refused.into());
+            }
+        }
+    }
+}
+
+fn idempotency_key() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(KEY_PATTERN)).build();
+    let named = ParameterBuilder::new().name("Idempotency-Key").parameter_in(ParameterIn::Header);
+    let what = "The same key with the same request of the same token gets the same answer for a day, and nothing is done again \
+                (draft-ietf-httpapi-idempotency-key-header). With quotes or without";
+    named.description(Some(what)).schema(Some(Schema::Object(text))).build()
+}
+
 fn text() -> Schema {
     Schema::Object(ObjectBuilder::new().schema_type(Type::String).build())
 }
@@ -91,6 +119,9 @@ fn depends_on(operation: &mut Operation, headers: &[&str]) {
     };
     operation.parameters.get_or_insert_default().extend(headers.iter().map(parameter));
 }
+
+/// What an idempotency key is like.
+const KEY_PATTERN: &str = r#"^("[!#-+\-.-:<-\[\]-~]{1,255}"|[!#-+\-.-:<-\[\]-~]{1,255})$"#;
 
 /// An error.
 #[derive(Debug, Serialize, ToSchema)]

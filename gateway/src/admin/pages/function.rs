@@ -1,4 +1,4 @@
-//! One function: its address, versions and traffic, how it goes, what it wrote.
+//! One function: whether it is healthy, its address, versions and traffic, how it goes, what it wrote.
 
 use std::time::SystemTime;
 
@@ -15,6 +15,7 @@ use super::{
     Page,
     chart::Chart,
     format::{self, When},
+    health::HealthNote,
     render,
     rollout::RolloutNote,
     shell::{Section, Shell, may},
@@ -53,6 +54,7 @@ struct FunctionPage {
     may_deploy: bool,
     request_id: String,
     urls: Vec<Address>,
+    health: Option<HealthNote>,
     stats: Stats,
     chart: Chart,
     traffic: Vec<Share>,
@@ -149,8 +151,9 @@ pub(super) async fn page(
     let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
     let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
     let caller = Caller(who.clone());
-    let (function, rollout, aliases, versions, calls, lines, shell) = tokio::join!(
+    let (function, health, rollout, aliases, versions, calls, lines, shell) = tokio::join!(
         app.function_get(&who, v1::GetFunctionRequest { name: parent.clone() }),
+        app.function_describe(&who, v1::DescribeFunctionRequest { name: parent.clone() }),
         app.rollout_get(&who, v1::GetRolloutRequest { function: parent.clone() }),
         app.alias_list(&who, v1::ListAliasesRequest { parent }),
         app.version_list(&who, versions),
@@ -177,6 +180,8 @@ pub(super) async fn page(
         may_deploy,
         request_id: RequestId::new().to_string(),
         urls: addresses(&function),
+        // A part of the page only, as logs are.
+        health: health.ok().map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
         chart,
         traffic: shares(&function),

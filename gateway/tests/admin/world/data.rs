@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) uploaded: usize,
     /// Whether uploads are read at all.
     pub(crate) stalled: bool,
+    /// What was done by idempotency keys, by whose they are and which.
+    pub(crate) kept: BTreeMap<(String, String), super::idempotency::Kept>,
 }
 
 pub(crate) fn ago(seconds: u64) -> prost_types::Timestamp {

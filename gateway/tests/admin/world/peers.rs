@@ -204,4 +204,18 @@ impl InvocationRecordService for Peers {
         let invocations = self.records.lock().unwrap().iter().filter(of).take(size).cloned().collect();
         Ok(Response::new(internal::ListRecordsResponse { invocations, ..Default::default() }))
     }
+
+    async fn summarize_records(
+        &self,
+        request: Request<internal::SummarizeRecordsRequest>,
+    ) -> Result<Response<internal::SummarizeRecordsResponse>, Status> {
+        let here = format!("{}/", request.into_inner().function);
+        let mut counts = std::collections::BTreeMap::<String, u64>::new();
+        for record in self.records.lock().unwrap().iter().filter(|record| record.name.starts_with(&here)) {
+            *counts.entry(record.outcome.clone()).or_default() += 1;
+        }
+        let count = |(outcome, count)| v1::OutcomeCount { outcome, count, ..Default::default() };
+        let outcomes = counts.into_iter().map(count).collect();
+        Ok(Response::new(internal::SummarizeRecordsResponse { outcomes, ..Default::default() }))
+    }
 }

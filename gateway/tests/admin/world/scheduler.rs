@@ -9,7 +9,8 @@ use std::{
 use dunlin_proto::{
     ApiError, ErrorCode,
     internal::v1::{
-        self as internal, audit_note_service_server::AuditNoteServiceServer, sync_service_server::SyncService,
+        self as internal, audit_note_service_server::AuditNoteServiceServer,
+        idempotency_service_server::IdempotencyServiceServer, sync_service_server::SyncService,
     },
     metadata::{self, ClusterSecret},
     v1::{
@@ -59,6 +60,7 @@ impl Scheduler {
             .add_service(ClusterServiceServer::with_interceptor(self.clone(), require()))
             .add_service(AuditServiceServer::with_interceptor(self.clone(), require()))
             .add_service(AuditNoteServiceServer::with_interceptor(self.clone(), require()))
+            .add_service(IdempotencyServiceServer::with_interceptor(self.clone(), require()))
             .add_service(internal::sync_service_server::SyncServiceServer::with_interceptor(self, require()))
     }
 
