@@ -12,6 +12,7 @@ mod domains;
 mod format;
 mod function;
 mod invocation;
+mod issuer;
 mod keys;
 mod logs;
 mod overview;
@@ -49,6 +50,8 @@ pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/", get(overview::root))
         .route("/sign-in", get(sign_in::form).post(sign_in::begin))
+        .route("/sign-in/issuer", get(issuer::begin))
+        .route("/sign-in/callback", get(issuer::finish))
         .route("/sign-out", post(sign_in::end))
         .route("/namespaces/{namespace}", get(overview::page))
         .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))
