@@ -12,6 +12,7 @@ mod jwks;
 mod key;
 mod origin;
 mod requirements;
+mod sign_in;
 mod token;
 
 use std::{
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cache::Verified;
 pub(crate) use introduction::Introduction;
 pub(crate) use origin::Origin;
+pub(crate) use sign_in::{Answer, Begun, Offer, PENDING_LIFETIME, Refusal, SignIns, SignedIn};
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 
@@ -176,6 +178,16 @@ impl Verifier {
     /// `Unauthenticated`, with what is wrong with the token.
     pub(crate) async fn administration(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
         self.0.administration(token, SystemTime::now()).await
+    }
+
+    /// Checks an ID token that was asked for.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, with what is wrong with the token.
+    async fn id_token(&self, token: &str, asked: &sign_in::Asked<'_>) -> Result<Arc<Principal>, ApiError> {
+        let verified = self.0.by_administration(token, SystemTime::now()).await?;
+        asked.check(&verified.principal.issuer, &verified.claims)?;
+        Ok(verified.principal.clone())
     }
 
     /// Checks the credential of a call of a private function.

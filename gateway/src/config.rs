@@ -3,6 +3,7 @@
 mod duration;
 mod oidc;
 mod proxies;
+mod sign_in;
 mod tls;
 mod tracing;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use oidc::{OidcAlgorithm, OidcConfig, OidcPurpose};
 pub use proxies::{ForwardedHeader, ProxiesConfig};
+pub use sign_in::SignInConfig;
 pub use tls::{CertificateConfig, TlsConfig};
 pub use tracing::{TracingConfig, TracingProtocol};
 
@@ -297,7 +299,7 @@ impl Config {
             ensure!(value > 0, "{field} must be 1 at least");
         }
         ensure!(!limits.answer_patience.is_zero(), "limits.answer_patience must be more than 0s");
-        oidc::validate(&self.oidc)
+        oidc::validate(&self.oidc, self.admin)
     }
 }
 

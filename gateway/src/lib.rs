@@ -46,7 +46,7 @@ use tokio::{
 
 pub use config::{
     CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
-    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, TlsConfig, TracingConfig, TracingProtocol,
+    OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, SignInConfig, TlsConfig, TracingConfig, TracingProtocol,
 };
 pub use traces::{Branch, Tree, Trees};
 
@@ -70,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     /// Checks credentials.
     pub(crate) verifier: auth::Verifier,
+    /// Signs people in through issuers.
+    pub(crate) sign_ins: auth::SignIns,
     /// What is served.
     pub(crate) routes: routes::RouteTable,
     /// Stored answers.
@@ -113,6 +115,7 @@ pub struct Gateway {
     config: Arc<Config>,
     data: DataDir,
     trust: Trust,
+    sign_ins: auth::SignIns,
     records: records::Records,
     keeper: records::Keeper,
     traces: traces::Traces,
@@ -207,6 +210,7 @@ impl Gateway {
         // What is told about a listener is where it is, not where it was asked for: port 0 is nobody's address.
         let Addresses { functions, admin, peer, .. } = addresses;
         let config = Arc::new(Config { functions, admin, peer, name, ..config });
+        let sign_ins = auth::SignIns::open(&config).context("prepare signing in at the dashboard")?;
         let (traces, exporter, trees) = traces::Traces::open(&config).context("set up traces")?;
         let (records, keeper) = records::Records::open(data.folder("records")?, &config.records, traces.clone())?;
         let (metrics, scrapes) = (Metrics::of_process(env!("CARGO_PKG_VERSION")), config.metrics.bind()?);
@@ -219,6 +223,7 @@ impl Gateway {
             config,
             data,
             trust,
+            sign_ins,
             records,
             keeper,
             traces,
@@ -398,6 +403,7 @@ impl Gateway {
         let context = Context {
             config: config.clone(),
             verifier,
+            sign_ins: self.sign_ins.clone(),
             routes,
             cache,
             verdicts: invoke::Verdicts::default(),

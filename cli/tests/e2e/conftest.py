@@ -35,6 +35,11 @@ issuer = "{issuer}"
 audience = "{audience}"
 allow_private = true
 
+[oidc.sign_in]
+name = "Issuer of the tests"
+client_id = "{client}"
+client_secret_file = "{secret}"
+
 [[oidc]]
 issuer = "{issuer}"
 audience = "{audience}-calls"
@@ -80,11 +85,15 @@ def secrets_seen():
 def cluster(tmp_path_factory, issuer, names, authority, secrets_seen):
     folder = tmp_path_factory.mktemp("cluster")
     config = folder / "gateway.toml"
-    config.write_text(GATEWAY_CONFIG.format(issuer=issuer.url, audience=issuer.AUDIENCE))
+    secret = tmp_path_factory.mktemp("client") / "secret"
+    secret.touch(0o600)
+    secret.write_text(issuer.SECRET)
+    config.write_text(GATEWAY_CONFIG.format(issuer=issuer.url, audience=issuer.AUDIENCE, client=issuer.CLIENT, secret=secret))
     (folder / "scheduler.toml").write_text("compiler_memory_mib = 2048\n\n[rollout]\nmin_step_seconds = 1\nmin_step_calls = 50\n")
     made = Cluster(folder, f"--scheduler-arg=--config={folder / 'scheduler.toml'}", "--env", f"DUNLIN_TEST_CANARY={CANARY}", f"--gateway-arg=--config={config}",
                    f"--worker-arg=--dns-server={names.address}", "--worker-arg=--outbound-allow-private=127.0.0.2/32", f"--worker-arg=--outbound-ca={authority.file}")
-    secrets_seen += [made.token, *(file.read_text().strip() for file in (folder / "tokens").iterdir())]
+    issuer.redirects |= {f"{gateway['admin']}/sign-in/callback" for gateway in made.gateways}
+    secrets_seen += [issuer.SECRET, made.token, *(file.read_text().strip() for file in (folder / "tokens").iterdir())]
     try:
         yield made
         leaked = files_with(secrets_seen, folder, except_for=("tokens", "cluster.json", "cluster.env", "postgres"))

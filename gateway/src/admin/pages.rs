@@ -13,6 +13,7 @@ mod format;
 mod function;
 mod health;
 mod invocation;
+mod issuer;
 mod keys;
 mod live;
 mod logs;
@@ -52,6 +53,8 @@ pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/", get(overview::root))
         .route("/sign-in", get(sign_in::form).post(sign_in::begin))
+        .route("/sign-in/issuer", get(issuer::begin))
+        .route("/sign-in/callback", get(issuer::finish))
         .route("/sign-out", post(sign_in::end))
         .route("/namespaces/{namespace}", get(overview::page))
         .route("/namespaces/{namespace}/live", get(live::stream))

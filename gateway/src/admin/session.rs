@@ -6,6 +6,8 @@
 //! sends it to functions on the same host; the functions' listener removes it, and what changes anything or answers to
 //! a cookie must come from exactly this origin, not only from this site.
 
+mod pending;
+
 use std::{sync::Arc, time::SystemTime};
 
 use axum::{
@@ -26,8 +28,12 @@ use crate::{
     edge::Peer,
 };
 
+pub(super) use pending::{begin as begin_pending, end as end_pending, kept as pending};
+
 /// The cookie's name. No prefix: `__Host-` means nothing to browsers without TLS.
 const COOKIE: &str = "dunlin-session";
+/// The longest token that browsers keep, in bytes: RFC 6265 6.1 has them keep 4096 for a cookie with all that it says.
+const MAX_TOKEN: usize = 3_900;
 
 /// Somebody who sends a request with a token that is valid.
 #[derive(Debug, Clone)]
@@ -94,7 +100,7 @@ fn credential(method: &Method, headers: &HeaderMap) -> Result<String, ApiError> 
         let wrong = || unauthenticated("the header Authorization must be: Bearer TOKEN");
         return token.map(str::to_owned).ok_or_else(wrong);
     }
-    let token = cookie(headers).ok_or_else(|| unauthenticated("this request has no token"))?;
+    let token = cookie(headers, COOKIE).ok_or_else(|| unauthenticated("this request has no token"))?;
     from_here(method, headers)?;
     Ok(token)
 }
@@ -105,11 +111,11 @@ pub(super) fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' ')).filter(|token| !token.is_empty())
 }
 
-/// The session cookie, where there is exactly one: a second one was set by somebody else.
-fn cookie(headers: &HeaderMap) -> Option<String> {
+/// A cookie, where there is exactly one of this name: a second one was set by somebody else.
+fn cookie(headers: &HeaderMap, wanted: &str) -> Option<String> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut found = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
+    let mut found = pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| value);
     found.next().filter(|_| found.next().is_none()).map(str::to_owned)
 }
 
@@ -145,9 +151,10 @@ pub(crate) fn remove_session_setting(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a pair of a cookie header has the session's name; browsers ignore the space around it.
+/// Whether a pair of a cookie header has the name of one of ours; browsers ignore the space around it.
 fn is_session(pair: &str) -> bool {
-    pair.split(['=', ';']).next().unwrap_or_default().trim() == COOKIE
+    let name = pair.split(['=', ';']).next().unwrap_or_default().trim();
+    name == COOKIE || pending::is_name(name)
 }
 
 /// Refuses what a browser sends from another origin: forged changes, and reading by a page of a function.
@@ -176,6 +183,19 @@ pub(super) fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), ApiE
 /// Whether the answer becomes a page of its own, which the page that led there can't read.
 fn is_navigation(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+}
+
+/// Checks that browsers keep a token.
+///
+/// # Errors
+/// `InvalidArgument` for one that is too long.
+pub(super) fn fits(token: &str) -> Result<(), ApiError> {
+    let message = format!("the token has {} bytes, but browsers keep {MAX_TOKEN} at most", token.len());
+    let error = || {
+        ApiError::new(ErrorCode::InvalidArgument, message)
+            .hint("ask its issuer to put less into it, such as fewer groups")
+    };
+    (token.len() <= MAX_TOKEN).then_some(()).ok_or_else(error)
 }
 
 /// The header that begins a session which lasts as long as its token.
@@ -228,14 +248,15 @@ mod tests {
 
     #[test]
     fn the_session_reaches_no_function_and_none_can_set_it() {
-        let mut sent = headers(&[("cookie", "a=b; dunlin-session=x.y.z; c=d"), ("cookie", " dunlin-session = x")]);
+        let ours = "dunlin-sign-in=x; __Host-dunlin-sign-in=x; a=b; dunlin-session=x.y.z; c=d";
+        let mut sent = headers(&[("cookie", ours), ("cookie", " dunlin-session = x")]);
         remove_session(&mut sent);
         assert_eq!(sent.get_all("cookie").iter().collect::<Vec<_>>(), ["a=b; c=d"]);
         let mut own = headers(&[("cookie", "dunlin-sessions=1;a=b")]);
         remove_session(&mut own);
         assert_eq!(own["cookie"], "dunlin-sessions=1;a=b", "others pass as they are");
         let mut answer = HeaderMap::new();
-        for value in ["a=b; Path=/", "dunlin-session=evil; Path=/", " dunlin-session=evil"] {
+        for value in ["a=b; Path=/", "dunlin-session=evil; Path=/", " dunlin-session=evil", "dunlin-sign-in=evil"] {
             answer.append("set-cookie", value.parse().unwrap());
         }
         remove_session_setting(&mut answer);

@@ -37,7 +37,7 @@ impl Inner {
     }
 
     /// A token for administration, verified.
-    async fn by_administration(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, ApiError> {
+    pub(super) async fn by_administration(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, ApiError> {
         if token.starts_with(key::PREFIX) {
             let error = refuse("a key is for calling functions, not for administration");
             return Err(error.hint("use an administration token: dunlin token create"));
@@ -240,7 +240,8 @@ fn of_cluster(purpose: OidcPurpose, token: Unverified<'_>, standard: Standard) -
 
 fn of_issuer_claims(issuer: &Issuer, token: Unverified<'_>, standard: Standard) -> Result<Verified, ApiError> {
     let config = &issuer.config;
-    if !standard.audience.contains(&config.audience) {
+    let ours = |audience: &String| *audience == config.audience || Some(audience.as_str()) == config.client_id();
+    if !standard.audience.iter().any(ours) {
         return Err(refuse(ClaimError::Audience));
     }
     if config.purpose == OidcPurpose::Administration {

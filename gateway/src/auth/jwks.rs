@@ -1,7 +1,7 @@
 //! The keys of a configured issuer (RFC 7517, OpenID Connect Discovery 1.0): fetched once for all that wait, half a minute
 //! apart at the least, and kept when fetching fails.
 
-mod fetch;
+pub(super) mod fetch;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -1,9 +1,11 @@
 //! Issuers of tokens beside the cluster itself (OpenID Connect Discovery 1.0, RFC 7517), as an operator names them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::SocketAddr};
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+
+use super::SignInConfig;
 
 /// An issuer whose tokens are trusted, for one purpose.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct OidcConfig {
     pub namespace_claim: Option<String>,
     /// Whether the issuer may have a loopback or private address, and plain HTTP there. Default false.
     pub allow_private: bool,
+    /// Signing in at the dashboard through it. For administration. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInConfig>,
 }
 
 /// What an issuer's tokens are for. No token is good for both.
@@ -80,6 +85,7 @@ impl Default for OidcConfig {
             namespaces: Vec::new(),
             namespace_claim: None,
             allow_private: false,
+            sign_in: None,
         }
     }
 }
@@ -91,30 +97,39 @@ impl OidcConfig {
         format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'))
     }
 
-    fn validate(&self) -> anyhow::Result<()> {
+    /// The `aud` of its ID tokens, where people sign in through it.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.sign_in.as_ref().map(|sign_in| sign_in.client_id.as_deref().unwrap_or(&self.audience))
+    }
+
+    fn validate(&self, admin: SocketAddr) -> anyhow::Result<()> {
         let Self { issuer, audience, .. } = self;
         for url in [Some(issuer), self.jwks_url.as_ref()].into_iter().flatten() {
             let secure = url.starts_with("https://") || (self.allow_private && url.starts_with("http://"));
             ensure!(secure, "oidc: {url:?} must begin with https:// (http:// needs allow_private = true)");
         }
         ensure!(!audience.is_empty(), "oidc: issuer {issuer} needs an audience");
-        ensure!(
-            audience != "dunlin-admin" && !audience.starts_with("dunlin:"),
-            "oidc: audience {audience:?} of issuer {issuer} belongs to the cluster's own tokens; choose another"
-        );
+        for audience in [Some(audience.as_str()), self.client_id()].into_iter().flatten() {
+            ensure!(
+                audience != "dunlin-admin" && !audience.starts_with("dunlin:"),
+                "oidc: audience {audience:?} of issuer {issuer} belongs to the cluster's own tokens; choose another"
+            );
+        }
+        ensure!(self.client_id() != Some(""), "oidc: sign_in.client_id of issuer {issuer} must not be empty");
         let families: HashSet<_> = self.algorithms.iter().map(|algorithm| algorithm.family()).collect();
         ensure!(families.len() == 1, "oidc: algorithms of issuer {issuer} must be of one family, RSA, EC or Ed25519");
         for namespace in &self.namespaces {
             namespace.parse::<dunlin_proto::ids::Namespace>()?;
         }
-        Ok(())
+        self.sign_in.as_ref().map_or(Ok(()), |sign_in| sign_in.validate(self, admin))
     }
 }
 
-pub(super) fn validate(issuers: &[OidcConfig]) -> anyhow::Result<()> {
+pub(super) fn validate(issuers: &[OidcConfig], admin: SocketAddr) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     for oidc in issuers {
-        oidc.validate()?;
+        oidc.validate(admin)?;
         ensure!(oidc.issuer != "dunlin", "oidc: issuer \"dunlin\" is the cluster itself");
         let again = format!("oidc: issuer {} appears twice for the same purpose", oidc.issuer);
         ensure!(seen.insert((&oidc.issuer, oidc.purpose)), again);
@@ -130,16 +145,26 @@ mod tests {
         OidcConfig { issuer: "https://id.example.com".into(), audience: "dunlin".into(), ..OidcConfig::default() }
     }
 
+    fn validate(issuers: &[OidcConfig]) -> anyhow::Result<()> {
+        super::validate(issuers, "127.0.0.1:8081".parse().unwrap())
+    }
+
+    fn client(id: &str) -> Option<SignInConfig> {
+        Some(SignInConfig { client_id: Some(id.to_owned()), ..SignInConfig::default() })
+    }
+
     #[test]
     fn a_bad_issuer_is_named() {
         validate(&[oidc()]).unwrap();
         type Change = fn(&mut OidcConfig);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 9] = [
             ("https://", |o| o.issuer = "http://id.example.com".into()),
             ("https://", |o| o.jwks_url = Some("ftp://x".into())),
             ("audience", |o| o.audience = String::new()),
             ("belongs to the cluster", |o| o.audience = "dunlin-admin".into()),
             ("belongs to the cluster", |o| o.audience = "dunlin:shop".into()),
+            ("belongs to the cluster", |o| o.sign_in = client("dunlin-admin")),
+            ("must not be empty", |o| o.sign_in = client("")),
             ("one family", |o| o.algorithms.push(OidcAlgorithm::ES256)),
             ("one family", |o| o.algorithms.clear()),
         ];

@@ -18,5 +18,6 @@ mod look;
 mod matrix;
 mod pages;
 mod records;
+mod sign_in;
 mod upload;
 mod world;

@@ -4,6 +4,7 @@ mod aliases;
 mod audit;
 mod data;
 mod idempotency;
+mod issuer;
 mod peers;
 mod plans;
 mod releases;
@@ -14,7 +15,7 @@ mod usage;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 
-use dunlin_gateway::{Config, Gateway};
+use dunlin_gateway::{Config, Gateway, OidcConfig};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::metadata::ClusterSecret;
 use reqwest::{Client, RequestBuilder, Response};
@@ -24,6 +25,7 @@ use tonic::transport::{Channel, Server};
 
 pub(crate) use data::EVIL;
 use data::State;
+pub(crate) use issuer::{Behaviour, CLIENT, Issuer, SECRET as CLIENT_SECRET};
 pub(crate) use peers::{Peers, line};
 pub(crate) use scheduler::Scheduler;
 pub(crate) use tokens::Tokens;
@@ -62,6 +64,11 @@ impl World {
 
     /// A world whose administration has a certain port.
     pub(crate) async fn on(port: u16) -> Self {
+        Self::with(port, Vec::new()).await
+    }
+
+    /// A world whose administration has a certain port, and which trusts these issuers.
+    pub(crate) async fn with(port: u16, oidc: Vec<OidcConfig>) -> Self {
         let shutdown = Shutdown::default();
         let secret = ClusterSecret::from_text(SECRET).unwrap();
         let tokens = Tokens::new();
@@ -92,6 +99,7 @@ impl World {
             cluster_secret: secret_file,
             // So that admins may have domains, although paths are served.
             shared_hosts: vec!["faas.example.com".parse().unwrap()],
+            oidc,
             ..Config::default()
         };
         let gateway = Gateway::bind(config).await.unwrap();

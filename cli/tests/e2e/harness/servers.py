@@ -1,12 +1,18 @@
 """Servers that tests set up around the platform: an upstream, a name server that lies, an identity provider, a cable to pull."""
 
+import base64
 import contextlib
 import datetime
+import hashlib
+import html
 import json
+import secrets
 import socket
 import ssl
 import struct
 import threading
+import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
@@ -145,23 +151,69 @@ class NameServer:
 
 
 class Issuer:
-    """An OpenID Connect provider: a discovery document, its keys, and tokens of any kind."""
+    """An OpenID Connect provider: a discovery document, its keys, tokens of any kind, and people who sign in.
+
+    Codes are good once, for the redirect URI, the client and the PKCE challenge (RFC 7636) of their request; `refusals` says why others were not."""
 
     AUDIENCE = "dunlin-tests"
+    CLIENT, SECRET = "dunlin-dashboard", "the-dashboards-secret-%3A:of-the-tests"
 
     def __init__(self):
         self.keys = {"first": rsa.generate_private_key(public_exponent=65537, key_size=2048)}
+        self.redirects, self.codes, self.refusals, self.grants = set(), {}, [], ["operator"]
         self.server = Server(self._serve)
         self.url = self.server.url
 
     def _serve(self, request):
-        if request.path == "/.well-known/openid-configuration":
-            body = {"issuer": self.url, "jwks_uri": f"{self.url}/keys", "id_token_signing_alg_values_supported": ["RS256"]}
-        elif request.path == "/keys":
+        path, _, query = request.path.partition("?")
+        if path == "/authorize":
+            return self._authorize(request, dict(urllib.parse.parse_qsl(query, strict_parsing=True)))
+        if path == "/token":
+            status, body = self._token(request)
+            return reply(request, json.dumps(body).encode(), "application/json", status, [("Cache-Control", "no-store")])
+        if path == "/.well-known/openid-configuration":
+            body = {"issuer": self.url, "jwks_uri": f"{self.url}/keys", "id_token_signing_alg_values_supported": ["RS256"], "authorization_endpoint": f"{self.url}/authorize",
+                    "token_endpoint": f"{self.url}/token", "code_challenge_methods_supported": ["S256"], "authorization_response_iss_parameter_supported": True,
+                    "response_types_supported": ["code"], "subject_types_supported": ["public"], "token_endpoint_auth_methods_supported": ["client_secret_basic"]}
+        elif path == "/keys":
             body = {"keys": [self._public(kid, key) for kid, key in self.keys.items()]}
         else:
             return reply(request, b"", status=404)
         reply(request, json.dumps(body).encode(), "application/json")
+
+    def _authorize(self, request, asked):
+        """A page with a button for yes and one for no; a redirect URI that is not known is told to the person alone (RFC 6749 4.1.2.1)."""
+        wrong = [name for name, value in {"response_type": "code", "client_id": self.CLIENT, "code_challenge_method": "S256"}.items() if asked.get(name) != value]
+        wrong += [name for name in ("state", "nonce", "code_challenge") if len(asked.get(name, "")) < 43]
+        if wrong or asked.get("redirect_uri") not in self.redirects or "openid" not in asked.get("scope", "").split():
+            self.refusals.append(f"asked with {asked}, of which wrong: {wrong}")
+            return reply(request, b"not known", status=400)
+        code = secrets.token_urlsafe(32)
+        self.codes[code] = asked
+
+        def back(**answer):
+            query = urllib.parse.urlencode({"state": asked["state"], "iss": self.url, **answer})
+            return html.escape(f"{asked['redirect_uri']}?{query}")
+
+        page = f'<!doctype html><html lang="en"><title>Issuer</title><h1>Issuer</h1><a href="{back(code=code)}">Yes</a> <a href="{back(error="access_denied")}">No</a>'
+        reply(request, page.encode(), "text/html")
+
+    def _token(self, request):
+        form = dict(urllib.parse.parse_qsl(request.rfile.read(int(request.headers["Content-Length"])).decode(), strict_parsing=True))
+        scheme, _, pair = request.headers.get("Authorization", "").partition(" ")
+        client = [urllib.parse.unquote_plus(part) for part in base64.b64decode(pair).decode().split(":")]
+        if scheme != "Basic" or client != [self.CLIENT, self.SECRET] or "client_secret" in form:
+            self.refusals.append(f"the client is {client}")
+            return 401, {"error": "invalid_client"}
+        asked = self.codes.pop(form.get("code"), None)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
+        if not asked or asked["code_challenge"] != challenge or asked["redirect_uri"] != form.get("redirect_uri") or form.get("grant_type") != "authorization_code":
+            self.refusals.append("the code is not good for this")
+            return 400, {"error": "invalid_grant"}
+        now = int(time.time())
+        claims = {"iss": self.url, "sub": "person", "aud": self.CLIENT, "azp": self.CLIENT, "iat": now, "exp": now + 600, "nonce": asked["nonce"], "dunlin_grants": self.grants}
+        kid, key = next(iter(self.keys.items()))
+        return 200, {"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "expires_in": 600, "id_token": jwt.encode(claims, key, "RS256", {"kid": kid})}
 
     @staticmethod
     def _public(kid, key):

@@ -12,8 +12,11 @@ use dunlin_proto::{ApiError, ErrorCode};
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 
-use super::{Page, Problem, render};
-use crate::admin::{app::App, fault::Fault, session};
+use super::{Page, Problem, escaped, render, view};
+use crate::{
+    admin::{app::App, fault::Fault, session},
+    auth::Offer,
+};
 
 /// The page to sign in at.
 #[derive(Debug, Template)]
@@ -21,6 +24,25 @@ use crate::admin::{app::App, fault::Fault, session};
 struct SignIn {
     next: String,
     error: Option<Problem>,
+    choices: Vec<Choice>,
+}
+
+/// A way to sign in through an issuer.
+#[derive(Debug)]
+struct Choice {
+    name: String,
+    path: String,
+}
+
+impl SignIn {
+    fn new(app: &App, next: &str, error: Option<&ApiError>) -> Self {
+        let choice = |offer: Offer| Choice {
+            path: format!("/sign-in/issuer?issuer={}&next={}", escaped(&offer.issuer), escaped(next)),
+            name: view::visible(&offer.name),
+        };
+        let choices = app.context().sign_ins.offers().into_iter().map(choice).collect();
+        Self { next: next.to_owned(), error: error.map(Problem::from), choices }
+    }
 }
 
 /// Where to go afterwards.
@@ -31,8 +53,8 @@ pub(super) struct Next {
 }
 
 /// Shows the form.
-pub(super) async fn form(Query(Next { next }): Query<Next>) -> Page {
-    render(&SignIn { next: own_path(&next).to_owned(), error: None })
+pub(super) async fn form(State(app): State<App>, Query(Next { next }): Query<Next>) -> Page {
+    render(&SignIn::new(&app, own_path(&next), None))
 }
 
 /// What the form sends.
@@ -54,22 +76,27 @@ pub(super) async fn begin(
     let Form(Sent { token, next }) = sent.map_err(Fault::from)?;
     let next = own_path(&next);
     let token = token.trim();
-    match app.context().verifier.administration(token).await {
+    let verified = async {
+        session::fits(token)?;
+        app.context().verifier.administration(token).await
+    };
+    match verified.await {
         Ok(who) => {
             who.at(session::origin(&app, &extensions)).note("session.begin", None, false);
             let cookie = session::begin(token, &who, SystemTime::now(), app.context().config.admin_tls());
             Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
-        Err(error) => refuse(next, error),
+        Err(error) if matches!(error.code, ErrorCode::Unauthenticated | ErrorCode::InvalidArgument) => {
+            refuse(&app, next, &error)
+        }
+        Err(error) => Err(Fault(error)),
     }
 }
 
-fn refuse(next: &str, error: ApiError) -> Page {
-    if error.code != ErrorCode::Unauthenticated {
-        return Err(Fault(error));
-    }
-    let mut response = render(&SignIn { next: next.to_owned(), error: Some((&error).into()) })?;
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
+/// The page again, with what was wrong.
+pub(super) fn refuse(app: &App, next: &str, error: &ApiError) -> Page {
+    let mut response = render(&SignIn::new(app, next, Some(error)))?;
+    *response.status_mut() = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     Ok(response)
 }
 
@@ -80,7 +107,7 @@ pub(super) async fn end(headers: HeaderMap) -> Result<Response, Fault> {
 }
 
 /// A path of this site; anything else, such as another site's address, becomes the beginning.
-fn own_path(next: &str) -> &str {
+pub(super) fn own_path(next: &str) -> &str {
     let own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\t', '\n', '\r']);
     if own && next.is_ascii() { next } else { "/" }
 }

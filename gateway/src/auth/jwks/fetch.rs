@@ -1,4 +1,4 @@
-//! Fetching keys over HTTPS: bounded in time and size, without redirects, and not from private addresses unless the
+//! Asking an issuer over HTTPS, for its keys and what else it says: bounded in time and size, without redirects, and not from private addresses unless the
 //! operator allows it, since an issuer's URL must not become a way into the network.
 
 use std::{
@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use http::{HeaderValue, StatusCode, header};
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{
-    Client, Url,
+    Client, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -20,8 +21,10 @@ use crate::config::OidcConfig;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A document has no more bytes.
 const MAX_BYTES: usize = 1 << 20;
+/// An answer to a form has no more bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
 
-pub(super) fn client(allow_private: bool) -> reqwest::Result<Client> {
+pub(in crate::auth) fn client(allow_private: bool) -> reqwest::Result<Client> {
     Client::builder()
         .timeout(PATIENCE)
         .redirect(reqwest::redirect::Policy::none())
@@ -49,17 +52,52 @@ pub(super) async fn keys(client: &Client, config: &OidcConfig) -> anyhow::Result
     document(client, config, &url).await
 }
 
-async fn document<T: DeserializeOwned>(client: &Client, config: &OidcConfig, url: &str) -> anyhow::Result<T> {
-    let url = Url::parse(url).with_context(|| format!("read URL {url:?}"))?;
-    screen(&url, config.allow_private)?;
-    let mut response = client.get(url.clone()).send().await.with_context(|| format!("fetch {url}"))?;
+/// Fetches a document of an issuer.
+pub(in crate::auth) async fn document<T: DeserializeOwned>(
+    client: &Client,
+    config: &OidcConfig,
+    url: &str,
+) -> anyhow::Result<T> {
+    let url = screened(url, config)?;
+    let response = client.get(url.clone()).send().await.with_context(|| format!("fetch {url}"))?;
     ensure!(response.status().is_success(), "{url} answered {}", response.status());
+    let body = read(response, &url, MAX_BYTES).await?;
+    serde_json::from_slice(&body).with_context(|| format!("read JSON of {url}"))
+}
+
+/// Sends a form to an issuer; what it answers, errors included.
+pub(in crate::auth) async fn post(
+    client: &Client,
+    config: &OidcConfig,
+    url: &str,
+    authorization: Option<HeaderValue>,
+    form: String,
+) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let url = screened(url, config)?;
+    let request = client.post(url.clone()).header(header::ACCEPT, "application/json").body(form);
+    let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let request = match authorization {
+        Some(value) => request.header(header::AUTHORIZATION, value),
+        None => request,
+    };
+    let response = request.send().await.with_context(|| format!("ask {url}"))?;
+    Ok((response.status(), read(response, &url, MAX_ANSWER_BYTES).await?))
+}
+
+async fn read(mut response: Response, url: &Url, most: usize) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.with_context(|| format!("read {url}"))? {
         body.extend_from_slice(&chunk);
-        ensure!(body.len() <= MAX_BYTES, "{url} has more than {MAX_BYTES} bytes");
+        ensure!(body.len() <= most, "{url} has more than {most} bytes");
     }
-    serde_json::from_slice(&body).with_context(|| format!("read JSON of {url}"))
+    Ok(body)
+}
+
+/// Reads a URL that an issuer or the operator named.
+pub(in crate::auth) fn screened(url: &str, config: &OidcConfig) -> anyhow::Result<Url> {
+    let url = Url::parse(url).with_context(|| format!("read URL {url:?}"))?;
+    screen(&url, config.allow_private)?;
+    Ok(url)
 }
 
 /// An address in the URL itself is not resolved, so it is screened here.
