@@ -56,17 +56,17 @@ def test_every_page_of_the_router_is_looked_at():
 def places(cluster):
     """Names of what the pages show: a namespace that has some of everything, and one that has nothing."""
     api, shop = cluster.api(), new_namespace(cluster.api())
-    api.deploy(shop, "greeter", guests.LOG, description="Says hello", note="the first")
-    api.deploy(shop, "greeter", guests.ECHO, note="the second")
+    api.deploy(shop, "greeter", guests.ECHO, description="Says hello", note="the first")
+    api.deploy(shop, "greeter", guests.LOG, note="the second")
     api.deploy(shop, "broken", guests.TRAP)
+    with cluster.http() as caller:  # Before there are routes, for then it is served on those alone.
+        for function in ("greeter", "greeter", "broken"):
+            eventually(lambda: caller.get(f"/{shop}/{function}/").status_code != 404, what=f"{function} is known")
     api.call("PlanService.PutPlan", plan={"name": f"namespaces/{shop}/plans/basic", "rate": {"requests": 10, "period": "RATE_PERIOD_SECOND"}})
     api.call("KeyService.CreateKey", parent=f"namespaces/{shop}", display_name="the till at the front door", plan="basic")
     for name, more in (("hello", {"function": {"function": "greeter"}, "cache": True, "compress": True}), ("old", {"redirect": {"location": "/hello"}})):
         api.call("RouteService.PutRoute", route={"name": f"namespaces/{shop}/routes/{name}", "path": f"/{name}/{{id}}", "methods": ["GET"], **more})
     api.call("DomainService.CreateDomain", parent=f"namespaces/{shop}", domain=f"api.{shop}.example")
-    with cluster.http() as caller:
-        for function in ("greeter", "greeter", "broken"):
-            eventually(lambda: caller.get(f"/{shop}/{function}/").status_code != 404, what=f"{function} is known")
     first = lambda function: api.call("InvocationService.ListInvocations", parent=f"namespaces/{shop}/functions/{function}")["invocations"][0]["name"]  # noqa: E731
     return {"shop": shop, "empty": new_namespace(api), "call": eventually(lambda: first("greeter")), "failure": eventually(lambda: first("broken"))}
 
@@ -88,8 +88,7 @@ def check(seen, path):
     """Says what is wrong with the page that is shown."""
     page = seen.page
     expect(page.get_by_role("main")).to_be_visible()
-    for folded in page.locator("main details:not([open]) > summary").all():
-        folded.click()
+    page.evaluate("document.querySelectorAll('main details').forEach(folded => { folded.open = true; })")
     picture(page, f"{seen.look}{re.sub(r'[^a-z0-9-]+', '-', path)}")
     found = page.evaluate("""() => axe.run({resultTypes: ["violations"]}).then(({violations}) => violations
         .filter(({impact}) => impact === "serious" || impact === "critical")
