@@ -20,6 +20,13 @@
     });
   }
 
+  // Where there is no room for all tabs, that of this page is in sight.
+  const tab = document.querySelector(".bar nav [aria-current]");
+  if (tab) {
+    const tabs = tab.closest("nav");
+    tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
+  }
+
   // The menu of namespaces closes as menus do.
   const menu = document.querySelector(".switcher");
   if (menu) {
@@ -148,7 +155,7 @@
     const link = element("a", "", `${line.function} v${line.version}`);
     link.href = `/namespaces/${log.dataset.namespace}/functions/${encodeURIComponent(line.function)}/invocations/${encodeURIComponent(line.invocation)}`;
     link.title = `Invocation ${line.invocation}`;
-    link.setAttribute("aria-label", link.title);
+    link.append(element("span", "visually-hidden", `, invocation ${line.invocation}`));
     item.append(time, element("span", line.stream === "stderr" ? "err" : "from", line.stream), element("span", "text", visible(line.text)), link);
     return item;
   };

@@ -1,10 +1,10 @@
-# A Chromium (the machine's, else Debian's package) and playwright-core to drive it: for the tests of the pages. The
-# browser found is linked as .tools/bin/chromium.
+# A Chromium (the machine's, else Debian's package), playwright-core to drive it and axe-core to judge what it shows: for the
+# tests of the pages. The browser found is linked as .tools/bin/chromium.
 
 part_version() { digest_of "$PINS/node/package.json"; }
 
 part_works() {
-    [[ -d $TOOLS/node/node_modules/playwright-core ]] && node_is_new_enough &&
+    [[ -d $TOOLS/node/node_modules/playwright-core && -f $TOOLS/node/node_modules/axe-core/axe.min.js ]] && node_is_new_enough &&
         "$TOOLS/bin/chromium" --version >/dev/null 2>&1
 }
 
