@@ -143,12 +143,12 @@ impl InvocationRecordService for RecordService {
     ) -> Result<Response<SummarizeRecordsResponse>, Status> {
         let SummarizeRecordsRequest { function, window } = request.into_inner();
         let function: FunctionRef = function.parse().map_err(|error| ApiError::invalid("function", error))?;
-        Ok(Response::new(summary(&self.records, &self.routes, &function, from_wire_duration(window))))
+        Ok(Response::new(summary(&self.records, &self.routes, &function, from_wire_duration(window)).await))
     }
 }
 
 /// What a function's calls came to lately at this gateway, and what of it runs now.
-pub(crate) fn summary(
+pub(crate) async fn summary(
     records: &Records,
     routes: &RouteTable,
     function: &FunctionRef,
@@ -157,7 +157,7 @@ pub(crate) fn summary(
     let table = routes.load();
     let known = table.function(function.namespace.as_str(), function.function.as_str());
     let (running, namespace_running) = known.map(|known| known.quota.running()).unwrap_or_default();
-    SummarizeRecordsResponse { running, namespace_running, ..records.summary(function, window, SystemTime::now()) }
+    SummarizeRecordsResponse { running, namespace_running, ..records.summary(function, window, SystemTime::now()).await }
 }
 
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.

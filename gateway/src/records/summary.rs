@@ -23,7 +23,7 @@ pub(crate) const MOST: Duration = Duration::from_secs(300);
 
 impl Records {
     /// What a function's calls came to that were accepted within this time.
-    pub(crate) fn summary(
+    pub(crate) async fn summary(
         &self,
         function: &FunctionRef,
         window: Duration,
@@ -32,7 +32,7 @@ impl Records {
         let since = now.checked_sub(window.min(MOST)).unwrap_or(SystemTime::UNIX_EPOCH);
         let scope = Scope { namespace: function.namespace.clone(), function: Some(function.function.clone()) };
         let wanted = Wanted { since: Some(since), ..Wanted::default() };
-        let records = self.list(&scope, &wanted, None, usize::MAX);
+        let records = self.list(&scope, &wanted, None, usize::MAX).await;
         SummarizeRecordsResponse {
             refusals: self.refused.since(&scope, since),
             lost_records: self.lost_since(since),

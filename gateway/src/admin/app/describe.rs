@@ -154,7 +154,7 @@ impl App {
         });
         let (others, silent) = gather(questions).await;
         let mut sum = Sum::default();
-        sum.add(summary(&self.context.records, &self.context.routes, function, MOST_SUMMARY));
+        sum.add(summary(&self.context.records, &self.context.routes, function, MOST_SUMMARY).await);
         others.into_iter().for_each(|other| sum.add(other));
         (sum, silent)
     }

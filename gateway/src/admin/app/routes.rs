@@ -145,7 +145,7 @@ impl App {
     /// The certificates of this gateway's files that a namespace with these domains is served by: those for its domains, and
     /// for hosts that all namespaces share. Operators see every one.
     pub(crate) fn file_certificates<'a>(
-        &self,
+        &'a self,
         who: &Principal,
         domains: impl Iterator<Item = &'a str> + Clone,
     ) -> Vec<FileCertificate> {

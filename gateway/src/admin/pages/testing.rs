@@ -149,6 +149,7 @@ fn request(name: &FunctionRef, sent: &Sent) -> Result<v1::InvokeRequest, ApiErro
         path: sent.path.clone(),
         headers: headers.collect::<Result<_, ApiError>>()?,
         body: sent.body.clone().into(),
+        ..Default::default()
     })
 }
 
