@@ -262,6 +262,7 @@ impl Store {
     pub(crate) async fn epoch_begin(&self) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let epoch = counter_next(&mut tx, "epoch").await?;
+        idempotency::free_in_tx(&mut tx).await?;
         if epoch == 1 {
             let insert = "INSERT INTO namespaces (name, description, create_time) VALUES ('default', '', $1)";
             sqlx::query(insert).bind(Time::now().0).execute(&mut *tx).await?;

@@ -208,6 +208,14 @@ async fn insert_in_tx(
     Ok(())
 }
 
+/// Frees the keys of attempts that changed nothing before the scheduler started: what was under way has ended with its process. One
+/// that goes on all the same makes its change unless another has taken its key.
+pub(super) async fn free_in_tx(tx: &mut Transaction<'static, Any>) -> Result<(), Error> {
+    let sql = "UPDATE idempotency_keys SET busy_until = 0 WHERE changed = 0 AND busy_until > 0";
+    sqlx::query(sql).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// Takes a key from an attempt that has not been heard of for long and changed nothing.
 async fn take_over_in_tx(
     tx: &mut Transaction<'static, Any>,

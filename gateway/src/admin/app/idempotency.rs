@@ -1,5 +1,7 @@
 //! Idempotency keys: the scheduler keeps them and the answers under them. Whoever is asked for one of them has been let in already.
 
+use std::time::Duration;
+
 use dunlin_proto::{
     ApiError,
     idempotency::Hold,
@@ -9,6 +11,10 @@ use dunlin_proto::{
 
 use super::{App, ask, on_behalf};
 use crate::auth::Principal;
+
+/// After how long the scheduler is told again that could not be reached: it may be starting.
+const AGAIN: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_500), Duration::from_secs(3)];
 
 impl App {
     /// Takes a key for an attempt, or returns the answer under it.
@@ -42,9 +48,16 @@ impl App {
             attempt: hold.attempt.to_string(),
             answer,
         };
-        let mut client = self.context.scheduler.idempotency();
-        if let Err(error) = ask(client.end_keyed(on_behalf(who, message))).await {
-            tracing::warn!(%error, "the answer under an idempotency key could not be kept");
+        for wait in AGAIN.into_iter().map(Some).chain([None]) {
+            let mut client = self.context.scheduler.idempotency();
+            let Err(error) = ask(client.end_keyed(on_behalf(who, message.clone()))).await else { return };
+            match wait.filter(|_| error.is_unavailable()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => {
+                    tracing::warn!(%error, "the answer under an idempotency key could not be kept");
+                    return;
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ conformance!(
     a_key_has_the_answer_of_its_first_attempt_for_a_day,
     of_many_attempts_at_once_one_holds_the_key,
     an_attempt_that_changed_nothing_leaves_its_key_free,
+    a_restart_frees_the_keys_of_attempts_that_changed_nothing,
     what_was_changed_is_not_changed_again_though_its_answer_is_lost,
     an_attempt_that_lost_its_key_changes_nothing,
     the_keys_of_a_token_are_bounded,
@@ -89,6 +90,20 @@ async fn an_attempt_that_changed_nothing_leaves_its_key_free(bench: &Bench) {
     // Nothing is heard of it any more.
     refused(begin(store, &hold("a"), "make", now.after(MINUTE / 2)).await, ErrorCode::FailedPrecondition);
     assert_eq!(begin(store, &hold("a"), "make", now.after(MINUTE * 2)).await.unwrap(), Begun::Held);
+}
+
+async fn a_restart_frees_the_keys_of_attempts_that_changed_nothing(bench: &Bench) {
+    let (store, now, first, changed) = (&bench.store, Time::now(), hold("a"), hold("b"));
+    begin(store, &first, "make", now).await.unwrap();
+    begin(store, &changed, "make", now).await.unwrap();
+    make(store, &changed, "bank").await.unwrap();
+    store.epoch_begin().await.unwrap();
+    // Its answer may be on its way.
+    refused(begin(store, &hold("b"), "make", now).await, ErrorCode::FailedPrecondition);
+    let second = hold("a");
+    assert_eq!(begin(store, &second, "make", now).await.unwrap(), Begun::Held);
+    refused(make(store, &first, "shop").await, ErrorCode::FailedPrecondition);
+    make(store, &second, "shop").await.unwrap();
 }
 
 async fn what_was_changed_is_not_changed_again_though_its_answer_is_lost(bench: &Bench) {
