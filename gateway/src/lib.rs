@@ -92,6 +92,8 @@ pub(crate) struct Context {
     pub(crate) traces: traces::Traces,
     /// What the cluster got for domains.
     pub(crate) issued: tls::Issued,
+    /// Certificates from files; nothing where there is no TLS.
+    pub(crate) tls: Option<tls::Tls>,
     /// What was tried here and goes into the audit log.
     pub(crate) attempts: attempts::Attempts,
     /// What this process measures.
@@ -406,6 +408,7 @@ impl Gateway {
             records: self.records.clone(),
             traces: self.traces.clone(),
             issued: self.issued.clone(),
+            tls: self.tls.clone(),
             attempts: attempts::Attempts::default(),
             metrics: self.metrics.clone(),
             counted,

@@ -9,6 +9,7 @@ mod encrypted;
 mod issued;
 mod names;
 mod pair;
+mod told;
 mod watch;
 
 use std::{io, sync::Arc};
@@ -29,6 +30,7 @@ pub(crate) use issued::Issued;
 use names::Names;
 use pair::Pair;
 pub(crate) use pair::TlsError;
+pub(crate) use told::FileCertificate;
 
 /// How an authority asks whether a domain is served here (RFC 8737 6.2).
 const ACME: &[u8] = b"acme-tls/1";

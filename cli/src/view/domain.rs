@@ -22,6 +22,8 @@ pub(crate) struct DomainView {
     /// `acme` or `none`.
     pub(crate) tls: &'static str,
     pub(crate) certificate: Option<CertificateView>,
+    /// The one from a gateway's file, which goes before it.
+    pub(crate) file_certificate: Option<FileCertificateView>,
     pub(crate) proof: ProofView,
 }
 
@@ -108,6 +110,26 @@ pub(crate) struct CertificateView {
     pub(crate) hint: String,
 }
 
+/// A certificate from a gateway's file.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FileCertificateView {
+    pub(crate) names: Vec<String>,
+    pub(crate) issuer: String,
+    pub(crate) start_time: Option<Time>,
+    pub(crate) expire_time: Option<Time>,
+}
+
+impl From<v1::FileCertificate> for FileCertificateView {
+    fn from(found: v1::FileCertificate) -> Self {
+        Self {
+            names: found.names,
+            issuer: found.issuer,
+            start_time: Time::from_wire(found.start_time),
+            expire_time: Time::from_wire(found.expire_time),
+        }
+    }
+}
+
 impl From<v1::Domain> for DomainView {
     fn from(domain: v1::Domain) -> Self {
         Self {
@@ -118,6 +140,7 @@ impl From<v1::Domain> for DomainView {
             creator: domain.creator,
             create_time: Time::from_wire(domain.create_time),
             certificate: domain.certificate.map(CertificateView::from),
+            file_certificate: domain.file_certificate.map(FileCertificateView::from),
             proof: domain.proof.unwrap_or_default().into(),
         }
     }
@@ -174,6 +197,10 @@ impl DomainView {
             ("Certificate", self.text(SystemTime::now())),
         ];
         facts.extend(self.proof.facts());
+        if let Some(file) = &self.file_certificate {
+            let text = format!("{}, by {}, until {}", file.names.join(" "), file.issuer, time(file.expire_time));
+            facts.push(("From a file", text));
+        }
         if let Some(certificate) = &self.certificate {
             facts.extend([
                 ("Issuer", or_dash(&certificate.issuer)),

@@ -57,7 +57,7 @@ class Up:
         self.port, self.admin, self.redirect = free_ports(3)
         self.url = f"https://localhost:{self.port}"
         self.renew("first", "localhost", "*.fn.localhost")
-        self.renew("second", "other.test")
+        self.renew("second", "other.test", "shop.test")
         (home / "up.toml").write_text(CONFIG.format(home=home, redirect=self.redirect))
         self.cli = Cli(home)
         self.cli.environment["SSL_CERT_FILE"] = str(authority.file)
@@ -218,6 +218,28 @@ def test_the_command_reaches_administration_by_its_name(up):
     assert ran.code != 0 and "certificate" in ran.err, ran
     answer = httpx.get(f"https://localhost:{up.admin}/sign-in", verify=up.context(), trust_env=False)
     assert answer.status_code == 200 and "token" in answer.text
+
+
+def test_certificates_from_files_are_shown(up):
+    up.cli.ok("domain", "add", "shop.test", "--vouch")
+    up.cli.ok("domain", "add", "bare.test", "--vouch")
+    try:
+        found = {domain["domain"]: domain["file_certificate"] for domain in up.cli.ok("domain", "list", "-o", "json").json}
+        assert found["bare.test"] is None and found["shop.test"]["names"] == ["other.test", "shop.test"], found
+        assert "From a file" in up.cli.ok("domain", "show", "shop.test").out
+        token = up.cli.ok("token", "create", "--role", "operator").out.strip().splitlines()[-1]
+        url = f"https://localhost:{up.admin}"
+        with httpx.Client(base_url=url, verify=up.context(), trust_env=False, headers={"Origin": url}) as browser:
+            assert browser.post("/sign-in", data={"token": token}).status_code == 303
+            page = browser.get("/namespaces/default/routes").text
+            answer = browser.get("/api/v1/namespaces/default/domains", headers={"Authorization": f"Bearer {token}"}).json()
+        for text in ("Certificates from files", "*.fn.localhost", "from a file, by", "ends soon"):
+            assert text in page, text
+        told = {domain["domain"]: domain["file_certificate"] for domain in answer["domains"]}
+        assert told["bare.test"] is None and told["shop.test"]["expire_time"] > told["shop.test"]["start_time"], told
+    finally:
+        up.cli.ok("domain", "remove", "shop.test", "--yes")
+        up.cli.ok("domain", "remove", "bare.test", "--yes")
 
 
 def test_what_is_wrong_is_said_before_anything_has_begun(tmp_path, authority):

@@ -27,7 +27,7 @@ pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use audit::{AuditEntry, AuditHead, AuditList, AuditOutcome};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use domain::{
-    Domain, DomainCertificate, DomainList, DomainProof, DomainProofKind, DomainProofState, DomainTls,
+    Domain, DomainCertificate, DomainList, DomainProof, DomainProofKind, DomainProofState, DomainTls, FileCertificate,
 };
 pub(crate) use explanation::{Explanation, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};

@@ -7,6 +7,7 @@ mod actions;
 mod assets;
 mod audit;
 mod bars;
+mod certificates;
 mod chart;
 mod domains;
 mod format;

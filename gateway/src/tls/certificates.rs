@@ -47,6 +47,11 @@ impl Certificate {
         Self { key: Arc::new(certified), names: Arc::new(names) }
     }
 
+    /// The server's own, without those of its authorities (DER).
+    pub(super) fn own(&self) -> Option<&[u8]> {
+        self.key.end_entity_cert().ok().map(AsRef::as_ref)
+    }
+
     /// What it is for.
     pub(super) fn names(&self) -> Arc<Names> {
         self.names.clone()
@@ -66,13 +71,19 @@ impl Certificates {
 
     /// The one for a client that asks for this name, in lower case; nothing where nobody has it and there are no files.
     pub(super) fn choose(&self, asked: Option<&str>) -> Option<Certificate> {
-        let all = || self.first.iter().chain(&self.others);
-        let found = asked.and_then(|name| {
-            let exact = all().find(|certificate| certificate.names.has(name));
-            let found = exact.or_else(|| all().find(|certificate| certificate.names.has_wildcard(name)));
-            found.cloned().or_else(|| self.issued.certificate(name))
-        });
+        let found = asked.and_then(|name| self.of_file(name).cloned().or_else(|| self.issued.certificate(name)));
         found.or_else(|| self.first.clone())
+    }
+
+    /// The one of a file that is for this name, in lower case.
+    pub(super) fn of_file(&self, name: &str) -> Option<&Certificate> {
+        let exact = self.of_files().find(|certificate| certificate.names.has(name));
+        exact.or_else(|| self.of_files().find(|certificate| certificate.names.has_wildcard(name)))
+    }
+
+    /// Those of files, in their order.
+    pub(super) fn of_files(&self) -> impl Iterator<Item = &Certificate> {
+        self.first.iter().chain(&self.others)
     }
 }
 

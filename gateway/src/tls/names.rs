@@ -1,18 +1,18 @@
 //! The names that a certificate is for (RFC 9525): DNS names, to the letter or with a wildcard for their first label, and
 //! addresses. The subject's common name is none of them.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
 /// The names of a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// In their order; there are few.
     exact: Vec<String>,
     /// What follows `*.`.
-    wildcards: HashSet<String>,
-    addresses: HashSet<IpAddr>,
+    wildcards: BTreeSet<String>,
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl Names {
@@ -49,6 +49,20 @@ impl Names {
         self.exact.first().map(String::as_str)
     }
 
+    /// All of them for people: names in their order, wildcards, addresses.
+    pub(super) fn written(&self) -> Vec<String> {
+        let wildcards = self.wildcards.iter().map(|parent| format!("*.{parent}"));
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        self.exact.iter().cloned().chain(wildcards).chain(addresses).collect()
+    }
+
+    /// Whether they are for a domain in lower case, or for names below it.
+    pub(crate) fn serve(&self, domain: &str) -> bool {
+        let below =
+            |name: &String| name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        self.covers(domain) || self.exact.iter().chain(&self.wildcards).any(below)
+    }
+
     /// Whether a name in lower case is one of them to the letter.
     pub(super) fn has(&self, name: &str) -> bool {
         self.exact.iter().any(|own| own == name)
@@ -75,6 +89,28 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_serves_domains_and_what_is_below_them() {
+        let mut names = Names::default();
+        for name in ["www.shop.example", "*.fn.example.com"] {
+            names.add(&GeneralName::DNSName(name));
+        }
+        for (domain, serves) in [
+            ("www.shop.example", true),
+            ("shop.example", true),
+            ("hop.example", false),
+            ("a.www.shop.example", false),
+            ("fn.example.com", true),
+            ("pay.fn.example.com", true),
+            ("example.com", true),
+            ("other.example", false),
+        ] {
+            assert_eq!(names.serve(domain), serves, "{domain}");
+        }
+        names.add(&GeneralName::IPAddress(&[192, 0, 2, 7]));
+        assert_eq!(names.written(), ["www.shop.example", "*.fn.example.com", "192.0.2.7"]);
+    }
 
     #[test]
     fn t34_a_wildcard_stands_for_one_label() {

@@ -82,6 +82,22 @@ fn t34_what_is_wrong_with_a_file_is_said_with_its_name() {
 }
 
 #[test]
+fn people_are_told_of_the_certificates_of_files() {
+    let folder = Folder::new();
+    let tls = opened(&[folder.pair("a", &["a.example"]), folder.pair("b", &["b.example", "*.fn.example"])]);
+    let tls = tls.unwrap().unwrap();
+    let all = tls.of_files(|_| true);
+    let names: Vec<_> = all.iter().map(|told| told.names.join(" ")).collect();
+    assert_eq!(names, ["a.example", "b.example *.fn.example"]);
+    let told = all.first().unwrap();
+    assert!(told.issuer.contains("self signed") && told.start < told.expire, "{told:?}");
+    assert_eq!(tls.of_files(|names| names.serve("fn.example")).as_slice(), &all[1..]);
+    for (name, expected) in [("a.example", all.first()), ("x.fn.example", all.get(1)), ("c.example", None)] {
+        assert_eq!(tls.of_file(name).as_ref(), expected, "{name}");
+    }
+}
+
+#[test]
 fn t34_a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
     let folder = Folder::new();
     let files = [

@@ -228,6 +228,8 @@ pub(super) fn domain(held: &Held, certificate: Option<&CertificateRecord>, prove
         tls: tls.into(),
         certificate: certificate.map(certificate_state),
         proof: Some(proof),
+        // The gateway that asks knows its own files.
+        file_certificate: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl DomainService for Fake {
             tls,
             certificate: None,
             proof: Some(proof),
+            file_certificate: None,
         };
         self.state().domains.insert(name, domain.clone());
         Ok(Response::new(v1::CreateDomainResponse { domain: Some(domain) }))

@@ -9,7 +9,12 @@ use dunlin_proto::{
 };
 
 use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
-use crate::{admin::access::Operation, auth::Principal, config::Config};
+use crate::{
+    admin::{access::Operation, model::id_in},
+    auth::Principal,
+    config::Config,
+    tls::FileCertificate,
+};
 
 impl App {
     fn routes(&self) -> v1::route_service_client::RouteServiceClient<crate::upstream::Secured> {
@@ -113,7 +118,9 @@ impl App {
             }
         })?;
         let request = v1::CreateDomainRequest { domain: domain.to_string(), ..request };
-        ask(self.domains().create_domain(on_behalf(who, request))).await
+        let mut made = ask(self.domains().create_domain(on_behalf(who, request))).await?;
+        made.domain.iter_mut().for_each(|domain| self.add_file(domain));
+        Ok(made)
     }
 
     pub(crate) async fn domain_list(
@@ -124,7 +131,32 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListDomains.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        ask(self.domains().list_domains(on_behalf(who, request))).await
+        let mut found = ask(self.domains().list_domains(on_behalf(who, request))).await?;
+        found.domains.iter_mut().for_each(|domain| self.add_file(domain));
+        Ok(found)
+    }
+
+    /// Adds what the scheduler does not know: the certificate of this gateway's files.
+    fn add_file(&self, domain: &mut v1::Domain) {
+        let of_file = |tls: &crate::tls::Tls| tls.of_file(id_in(&domain.name, "domains"));
+        domain.file_certificate = self.context.tls.as_ref().and_then(of_file).map(v1::FileCertificate::from);
+    }
+
+    /// The certificates of this gateway's files that a namespace with these domains is served by: those for its domains, and
+    /// for hosts that all namespaces share. Operators see every one.
+    pub(crate) fn file_certificates<'a>(
+        &self,
+        who: &Principal,
+        domains: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<FileCertificate> {
+        let Some(tls) = &self.context.tls else { return Vec::new() };
+        let config = &self.context.config;
+        let shared = config.shared_hosts.iter().map(DomainName::as_str).chain(config.domain.as_deref());
+        tls.of_files(|names| {
+            who.is_operator()
+                || shared.clone().any(|host| names.serve(host))
+                || domains.clone().any(|domain| names.serve(domain))
+        })
     }
 
     pub(crate) async fn domain_delete(

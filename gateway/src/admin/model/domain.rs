@@ -23,6 +23,9 @@ pub(crate) struct Domain {
     pub(crate) tls: DomainTls,
     /// What has become of that; absent where it gets none, or has not begun.
     pub(crate) certificate: Option<DomainCertificate>,
+    /// The certificate from a file that the answering gateway shows to whoever asks for this domain: it goes before one that
+    /// the cluster gets. Absent where no file has one for it.
+    pub(crate) file_certificate: Option<FileCertificate>,
     /// Whether it is proved that it is the namespace's; nothing is served on it before.
     pub(crate) proof: DomainProof,
 }
@@ -131,6 +134,30 @@ pub(crate) struct DomainCertificate {
     pub(crate) hint: String,
 }
 
+/// A certificate that an operator gave a gateway in a file, and renews there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct FileCertificate {
+    /// The DNS names, also with a wildcard for the first label, and addresses that it is for.
+    pub(crate) names: Vec<String>,
+    /// Who signed it.
+    pub(crate) issuer: String,
+    /// From when on it is valid.
+    pub(crate) start_time: Option<Time>,
+    /// Until when.
+    pub(crate) expire_time: Option<Time>,
+}
+
+impl From<v1::FileCertificate> for FileCertificate {
+    fn from(wire: v1::FileCertificate) -> Self {
+        Self {
+            names: wire.names,
+            issuer: wire.issuer,
+            start_time: wire.start_time.map(Time::from),
+            expire_time: wire.expire_time.map(Time::from),
+        }
+    }
+}
+
 impl From<DomainTls> for v1::DomainTls {
     fn from(tls: DomainTls) -> Self {
         match tls {
@@ -150,6 +177,7 @@ impl From<v1::Domain> for Domain {
             create_time: wire.create_time.map(Time::from),
             creator: wire.creator,
             certificate: wire.certificate.map(DomainCertificate::from),
+            file_certificate: wire.file_certificate.map(FileCertificate::from),
             proof: wire.proof.unwrap_or_default().into(),
         }
     }

@@ -1,10 +1,15 @@
 //! A namespace's domains, as the page of routes shows them: whether each is proved, and what has become of its certificate.
 
+use std::time::SystemTime;
+
 use super::{
+    certificates,
     format::When,
     view::{Badge, visible},
 };
-use crate::admin::model::{Domain, DomainCertificate, DomainProof, DomainProofKind, DomainProofState, DomainTls, Time};
+use crate::admin::model::{
+    Domain, DomainCertificate, DomainProof, DomainProofKind, DomainProofState, DomainTls, FileCertificate, Time,
+};
 
 /// A domain.
 #[derive(Debug)]
@@ -18,6 +23,7 @@ pub(super) struct DomainRow {
     /// The record to make, as zone files have it; nothing where it is proved.
     pub(super) record: Option<String>,
     pub(super) certificate: Badge,
+    /// Where it is from.
     pub(super) issuer: String,
     pub(super) from: Option<When>,
     pub(super) until: Option<When>,
@@ -28,20 +34,25 @@ pub(super) struct DomainRow {
 
 impl DomainRow {
     /// What is shown of a domain.
-    pub(super) fn new(found: Domain, when: impl Fn(Time) -> When) -> Self {
-        let certificate = certificate(&found);
-        let state = found.certificate.as_ref();
+    pub(super) fn new(found: Domain, now: SystemTime) -> Self {
+        let when = |time| When::new(time, now);
+        let (state, file) = (found.certificate.as_ref(), found.file_certificate.as_ref());
+        let valid = match (file, state) {
+            (Some(file), _) => (file.start_time, file.expire_time),
+            (None, Some(state)) => (state.start_time, state.expire_time),
+            (None, None) => (None, None),
+        };
         Self {
-            made: found.create_time.map(&when),
+            made: found.create_time.map(when),
             creator: visible(&found.creator),
             proof: proof(&found.proof),
             proof_note: proof_note(&found.proof),
             record: record(&found.proof),
-            certificate,
-            issuer: state.map(|state| visible(&state.issuer)).unwrap_or_default(),
-            from: state.and_then(|state| state.start_time).map(&when),
-            until: state.and_then(|state| state.expire_time).map(&when),
-            next: state.and_then(|state| state.next_attempt_time).map(&when),
+            certificate: file.map_or_else(|| certificate(&found), |file| in_file(file, now)),
+            issuer: issuer(&found),
+            from: valid.0.map(when),
+            until: valid.1.map(when),
+            next: state.and_then(|state| state.next_attempt_time).map(when),
             trouble: state.map(trouble).unwrap_or_default(),
             domain: found.domain,
         }
@@ -81,6 +92,20 @@ fn certificate(domain: &Domain) -> Badge {
     }
 }
 
+/// The one from a file goes before the cluster's.
+fn in_file(file: &FileCertificate, now: SystemTime) -> Badge {
+    let [start, expire] = [file.start_time, file.expire_time].map(|time| time.map_or(now, Time::at));
+    certificates::state(start, expire, now)
+}
+
+fn issuer(domain: &Domain) -> String {
+    match (&domain.file_certificate, &domain.certificate) {
+        (Some(file), _) => format!("from a file, by {}", visible(&file.issuer)),
+        (None, Some(state)) if !state.issuer.is_empty() => format!("{} for {}", visible(&state.issuer), domain.domain),
+        _ => String::new(),
+    }
+}
+
 fn trouble(state: &DomainCertificate) -> String {
     sentence(&state.error, &state.hint)
 }
@@ -99,7 +124,7 @@ mod tests {
     fn row(change: impl FnOnce(&mut v1::Domain)) -> DomainRow {
         let mut wire = v1::Domain { name: "namespaces/shop/domains/a.example".into(), ..Default::default() };
         change(&mut wire);
-        DomainRow::new(wire.into(), |time| When::new(time, std::time::SystemTime::UNIX_EPOCH))
+        DomainRow::new(wire.into(), SystemTime::UNIX_EPOCH)
     }
 
     fn texts(row: &DomainRow) -> (&str, &str, &str) {
@@ -140,5 +165,17 @@ mod tests {
         assert_eq!(failing.trouble, "refused: open port 80");
         let off = row(|wire| wire.tls = v1::DomainTls::None.into());
         assert_eq!(off.certificate.text, "none by ACME");
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let filed = row(|wire| {
+            wire.certificate = Some(v1::DomainCertificateState { issuer: "ACME CA".into(), ..Default::default() });
+            wire.file_certificate = Some(v1::FileCertificate {
+                issuer: "Our CA".into(),
+                start_time: at(0),
+                expire_time: at(86_400 * 3),
+                ..Default::default()
+            });
+        });
+        assert_eq!((filed.certificate.text.as_str(), filed.issuer.as_str()), ("ends soon", "from a file, by Our CA"));
+        assert_eq!(filed.until.unwrap().relative, "in 3 days");
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Page,
+    certificates::CertificateRow,
     domains::DomainRow,
     escaped,
     format::When,
@@ -47,6 +48,7 @@ struct RoutesPage {
     stores: bool,
     purge_command: String,
     domains: Vec<DomainRow>,
+    certificates: Vec<CertificateRow>,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,7 @@ pub(super) async fn page(
     );
     let (routes, domains) = (RouteList::from(routes?), DomainList::from(domains?));
     let now = std::time::SystemTime::now();
+    let files = app.file_certificates(&who, domains.domains.iter().map(|domain| domain.domain.as_str()));
     let when = |time: crate::admin::model::Time| When::new(time, now);
     render(&RoutesPage {
         shell,
@@ -112,7 +115,8 @@ pub(super) async fn page(
         more: !routes.next_page_token.is_empty(),
         stores: routes.routes.iter().any(|route| route.spec.cache),
         routes: routes.routes.into_iter().map(|route| RouteRow::new(route, when)).collect(),
-        domains: domains.domains.into_iter().map(|found| DomainRow::new(found, when)).collect(),
+        domains: domains.domains.into_iter().map(|found| DomainRow::new(found, now)).collect(),
+        certificates: files.iter().map(|file| CertificateRow::new(file, now)).collect(),
     })
 }
 
