@@ -58,7 +58,8 @@ impl Names {
 
     /// Whether they are for a domain in lower case, or for names below it.
     pub(crate) fn serve(&self, domain: &str) -> bool {
-        let below = |name: &String| name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let below =
+            |name: &String| name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         self.covers(domain) || self.exact.iter().chain(&self.wildcards).any(below)
     }
 

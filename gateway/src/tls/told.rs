@@ -4,12 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dunlin_proto::v1;
-use x509_parser::{
-    certificate::X509Certificate,
-    prelude::FromDer,
-    time::ASN1Time,
-    x509::X509Name,
-};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time, x509::X509Name};
 
 use super::{Tls, certificates::Certificate, names::Names};
 

@@ -145,14 +145,18 @@ impl App {
     /// The certificates of this gateway's files that a namespace with these domains is served by: those for its domains, and
     /// for hosts that all namespaces share. Operators see every one.
     pub(crate) fn file_certificates<'a>(
-        &'a self,
+        &self,
         who: &Principal,
         domains: impl Iterator<Item = &'a str> + Clone,
     ) -> Vec<FileCertificate> {
         let Some(tls) = &self.context.tls else { return Vec::new() };
         let config = &self.context.config;
         let shared = config.shared_hosts.iter().map(DomainName::as_str).chain(config.domain.as_deref());
-        tls.of_files(|names| who.is_operator() || shared.clone().chain(domains.clone()).any(|host| names.serve(host)))
+        tls.of_files(|names| {
+            who.is_operator()
+                || shared.clone().any(|host| names.serve(host))
+                || domains.clone().any(|domain| names.serve(domain))
+        })
     }
 
     pub(crate) async fn domain_delete(

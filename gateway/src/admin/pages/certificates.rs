@@ -76,7 +76,8 @@ mod tests {
     fn a_certificate_is_told_as_text() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let (start, expire) = (now - Duration::from_secs(86_400), now + Duration::from_secs(86_400 * 30));
-        let found = tls::FileCertificate { names: vec!["*.example".into()], issuer: "An\u{1b}CA".into(), start, expire };
+        let found =
+            tls::FileCertificate { names: vec!["*.example".into()], issuer: "An\u{1b}CA".into(), start, expire };
         let row = CertificateRow::new(&found, now);
         assert_eq!((row.names.as_slice(), row.issuer.as_str()), (["*.example".to_owned()].as_slice(), "An␛CA"));
         assert_eq!(row.until.unwrap().relative, "in 30 days");
