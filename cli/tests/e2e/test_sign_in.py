@@ -129,6 +129,7 @@ def test_a_code_is_worth_nothing_in_another_browser_or_twice(cluster, issuer, se
 
 def test_the_way_back_is_the_configurations_and_not_the_hosts(cluster, issuer):
     answer = Browser(cluster).client.get("/sign-in/issuer", params={"issuer": issuer.url}, headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
+    # A gateway may refuse such a host altogether; it must not believe it.
     if answer.status_code == 303:
         assert dict(parse_qsl(urlsplit(answer.headers["location"]).query))["redirect_uri"] == f"{cluster.admin}/sign-in/callback"
 

@@ -195,7 +195,7 @@ class Issuer:
             query = urllib.parse.urlencode({"state": asked["state"], "iss": self.url, **answer})
             return html.escape(f"{asked['redirect_uri']}?{query}")
 
-        page = f'<!doctype html><html lang="en"><title>Issuer</title><h1>Issuer</h1><a href="{back(code=code)}">Yes</a> <a href="{back(error="access_denied")}">No</a>'
+        page = f'<!doctype html><html lang="en"><title>Issuer</title><link rel="icon" href="data:,"><h1>Issuer</h1><a href="{back(code=code)}">Yes</a> <a href="{back(error="access_denied")}">No</a>'
         reply(request, page.encode(), "text/html")
 
     def _token(self, request):
