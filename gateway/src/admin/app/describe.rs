@@ -61,8 +61,9 @@ impl App {
         Operation::DescribeFunction.allow_in(who, &function.namespace)?;
         let (found, platform, processes) = tokio::join!(
             self.function_get(who, v1::GetFunctionRequest { name: function.to_string() }),
-            self.known_to_scheduler(who, &function),
-            self.known_to_processes(who, &function),
+            // They ask so much at once that they would make large futures of all who ask for them.
+            Box::pin(self.known_to_scheduler(who, &function)),
+            Box::pin(self.known_to_processes(who, &function)),
         );
         let found = found?.function.unwrap_or_default();
         let (platform, versions, Silent(mut unreachable)) = platform;
