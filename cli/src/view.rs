@@ -18,6 +18,7 @@ pub(crate) mod rollout;
 pub(crate) mod route;
 pub(crate) mod usage;
 pub(crate) mod version;
+pub(crate) mod webhook;
 
 use std::time::{Duration, SystemTime};
 

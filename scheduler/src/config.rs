@@ -3,6 +3,7 @@
 mod acme;
 mod domains;
 mod rollout;
+mod webhooks;
 
 use std::{
     net::SocketAddr,
@@ -18,6 +19,7 @@ pub use self::{
     acme::{AcmeConfig, ChallengeKind},
     domains::{DomainsConfig, ProofRule},
     rollout::RolloutConfig,
+    webhooks::WebhooksConfig,
 };
 use crate::{collection::Keeping, store::Database};
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub domains: DomainsConfig,
     /// How short steps of rollouts may be.
     pub rollout: RolloutConfig,
+    /// Where namespaces may have events sent.
+    pub webhooks: WebhooksConfig,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -103,6 +107,7 @@ impl Default for Config {
             acme: AcmeConfig::default(),
             domains: DomainsConfig::default(),
             rollout: RolloutConfig::default(),
+            webhooks: WebhooksConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
             metrics: MetricsConfig::default(),

@@ -32,10 +32,16 @@ use crate::{
     signing::CodeSigner,
     store::{Database, OpenError, Store},
     tokens::{Grant, MAX_LIFETIME, Purpose, TokenSigner},
+    webhooks,
 };
 
-/// What is set up before the database is there: how certificates are got, and how domains are proved.
-pub(crate) type Setups = (Setup, Arc<Prover>);
+/// What is set up before the database is there: how certificates are got, how domains are proved, and how webhooks are told.
+#[derive(Debug)]
+pub(crate) struct Setups {
+    pub(crate) acme: Setup,
+    pub(crate) prover: Arc<Prover>,
+    pub(crate) webhooks: webhooks::Setup,
+}
 
 /// How long running work may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -60,8 +66,7 @@ pub struct Scheduler {
     authority: Arc<Authority>,
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
-    setup: Setup,
-    prover: Arc<Prover>,
+    setups: Setups,
     rollout: RolloutConfig,
     keeping: Keeping,
     ledger: Ledger,
@@ -82,8 +87,11 @@ impl Scheduler {
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
         let keys = Keyring::open(&keys, config.storage_key.as_deref())?;
-        let setup = Setup::new(&config.acme, keys.vault().clone())?;
-        let prover = Arc::new(Prover::new(&config.domains, &keys.key("domains.pk8")?)?);
+        let setups = Setups {
+            acme: Setup::new(&config.acme, keys.vault().clone())?,
+            prover: Arc::new(Prover::new(&config.domains, &keys.key("domains.pk8")?)?),
+            webhooks: webhooks::Setup::new(&config.webhooks, keys.vault().clone())?,
+        };
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -118,8 +126,7 @@ impl Scheduler {
             authority,
             workshop,
             tokens,
-            setup,
-            prover,
+            setups,
             rollout,
             keeping,
             ledger,
@@ -185,7 +192,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let made = (self.workshop, self.ledger, ((self.setup, self.prover), self.keeping, self.rollout));
+        let made = (self.workshop, self.ledger, (self.setups, self.keeping, self.rollout));
         let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),

@@ -24,6 +24,7 @@ mod stats;
 mod traffic;
 mod usage;
 mod view;
+mod webhooks;
 mod worker;
 
 use askama::Template;

@@ -18,6 +18,7 @@ mod rollouts;
 mod routes;
 mod tenants;
 mod usage;
+mod webhooks;
 
 use dunlin_proto::{
     ErrorCode,

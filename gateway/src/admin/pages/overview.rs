@@ -17,6 +17,7 @@ use super::{
     stats::Stats,
     usage,
     view::{Badge, InvocationRow},
+    webhooks::{WebhookView, webhook},
 };
 use crate::{
     admin::{
@@ -61,6 +62,7 @@ struct Overview {
     window: String,
     functions: Vec<FunctionRow>,
     invocations: Vec<InvocationRow>,
+    webhook: Option<WebhookView>,
 }
 
 #[derive(Debug)]
@@ -116,11 +118,12 @@ pub(super) async fn page(
     let of_namespace = v1::GetNamespaceRequest { name: name.clone() };
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
-    let (found, functions, calls, budget, cluster, shell) = tokio::join!(
+    let (found, functions, calls, budget, webhook, cluster, shell) = tokio::join!(
         app.namespace_get(&who, of_namespace),
         app.function_list(&who, functions),
         app.invocation_list(&who, calls),
         usage::budget(&app, &who, &namespace),
+        webhook(&app, &who, &namespace),
         cluster(&app, &who),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
@@ -144,6 +147,7 @@ pub(super) async fn page(
             .into_iter()
             .map(|f| FunctionRow::new(f.into(), &calls.invocations, now))
             .collect(),
+        webhook,
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
     })
 }
