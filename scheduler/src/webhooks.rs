@@ -213,3 +213,40 @@ fn attempt(record: &DeliveryRecord, answer: &Answer, now: Time, chance: f64) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    #[test]
+    fn an_answer_makes_a_delivery_over_or_due_again() {
+        let record = DeliveryRecord {
+            id: "a".into(),
+            namespace: "shop".parse().unwrap(),
+            kind: "dev.dunlin.test".into(),
+            subject: String::new(),
+            event_time: Time(0),
+            state: DeliveryState::Pending,
+            tries: 0,
+            next: Time(0),
+            last: None,
+            status: 0,
+            error: String::new(),
+        };
+        let failed =
+            |seconds| Answer::Failed(Failure { status: 503, error: "busy".into(), wait: Duration::from_secs(seconds) });
+        for (answer, now, state, next, status, error) in [
+            (Answer::Taken(204), 5, DeliveryState::Delivered, 5, 204, ""),
+            (Answer::Gone(410), 5, DeliveryState::GivenUp, 5, 410, "the receiver is gone"),
+            (failed(0), 5, DeliveryState::Pending, 5_000_005, 503, "busy"),
+            (failed(60), 5, DeliveryState::Pending, 60_000_005, 503, "busy"),
+            (failed(60), DAY - 1, DeliveryState::Pending, DAY, 503, "busy"),
+            (failed(0), DAY, DeliveryState::GivenUp, DAY, 503, "busy"),
+        ] {
+            let expected = Attempt { state, time: Time(now), next: Time(next), status, error: error.to_owned() };
+            assert_eq!(attempt(&record, &answer, Time(now), 1.0), expected, "{answer:?}");
+        }
+    }
+}

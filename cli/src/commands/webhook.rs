@@ -26,7 +26,8 @@ pub(crate) enum WebhookCommand {
     /// one that is there gets the URL and keeps its secret
     Set {
         /// Where events are posted, such as https://example.com/dunlin
-        url: String,
+        #[arg(value_name = "URL")]
+        receiver: String,
     },
     /// Show the webhook and the last events that it was told
     Show,
@@ -48,7 +49,7 @@ pub(crate) async fn run(command: WebhookCommand, session: &Session) -> Result<()
     let client = session.connect().await?;
     let name = WebhookName { namespace: client.target().namespace.clone() }.to_string();
     match command {
-        WebhookCommand::Set { url } => {
+        WebhookCommand::Set { receiver: url } => {
             let set = answer(client.namespaces().set_webhook(v1::SetWebhookRequest { name, url }).await)?;
             changed(session, set.webhook, &set.secret)
         }

@@ -2,7 +2,7 @@
 //! tells. How it is sent is in `webhooks.rs`.
 
 use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, names::WebhookName};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
@@ -77,6 +77,11 @@ fn missing(namespace: &Namespace) -> Error {
 
 fn change(action: &'static str, namespace: &Namespace) -> Change {
     Change::new(action, namespace, &WebhookName { namespace: namespace.clone() })
+}
+
+/// What the audit log says of a webhook. What follows the path of its URL may be a secret of the receiver's.
+fn facts(webhook: &WebhookRecord) -> Value {
+    json!({ "url": webhook.url.split('?').next() })
 }
 
 async fn webhook_find_in_tx(
@@ -157,11 +162,8 @@ impl Store {
         let query = sqlx::query(sql).bind(namespace.as_str()).bind(url).bind(hex::encode(sealed));
         let query = query.bind(&*self.author.subject).bind(Time::now().0);
         let webhook = read(&query.fetch_one(&mut *tx).await?)?;
-        let change = change("webhook.set", namespace).after(&json!({ "url": url }));
-        let change = match &before {
-            Some(before) => change.before(&json!({ "url": before.url })),
-            None => change,
-        };
+        let change = change("webhook.set", namespace).after(&facts(&webhook));
+        let change = before.iter().fold(change, |change, before| change.before(&facts(before)));
         self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;
         Ok((webhook, before.is_none()))

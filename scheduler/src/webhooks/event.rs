@@ -255,4 +255,47 @@ mod tests {
         let different: std::collections::BTreeSet<_> = others.iter().collect();
         assert_eq!(different.len(), others.len());
     }
+
+    #[test]
+    fn a_rollout_is_told_where_callers_get_older_versions_again() {
+        let part = |name: &str| RolloutPart {
+            function: format!("namespaces/shop/functions/{name}").parse().unwrap(),
+            uid: dunlin_proto::ids::FunctionUid::new(),
+            old: 3.try_into().unwrap(),
+            new: 4.try_into().unwrap(),
+        };
+        let rollout = |state, step| RolloutRecord {
+            id: dunlin_proto::ids::RolloutId::new(),
+            namespace: "shop".parse().unwrap(),
+            parts: vec![part("pay"), part("till")],
+            steps: vec![10, 50],
+            step,
+            step_time: std::time::Duration::ZERO,
+            step_calls: 0,
+            state,
+            reason: "it fails".to_owned(),
+            creator: "zoe".to_owned(),
+            create_time: Time(0),
+            update_time: Time(0),
+        };
+        for (state, step, expected) in [
+            (RolloutState::Running, 0, None),
+            (RolloutState::Promoted, 2, None),
+            (RolloutState::Stopped, 2, None),
+            (RolloutState::Stopped, 1, Some((EventKind::Rollback, false))),
+            (RolloutState::Back, 1, Some((EventKind::Rollback, true))),
+            (RolloutState::Superseded, 1, Some((EventKind::Rollback, true))),
+            (RolloutState::Quarantined, 0, Some((EventKind::Quarantine, true))),
+        ] {
+            let rollout = rollout(state, step);
+            let told = Event::moved(&rollout, &rollout.parts, "dunlin");
+            let found = told.as_ref().map(|event| (event.kind, event.data["automatic"].as_bool().unwrap()));
+            assert_eq!(found, expected, "{state:?}");
+            let Some(event) = told else { continue };
+            assert_eq!((event.subject.as_str(), &event.data["reason"]), ("namespaces/shop", &json!("it fails")));
+            assert_eq!(event.data["functions"][1], json!({ "function": "till", "from": 4, "to": 3 }));
+            let one = Event::moved(&rollout, &rollout.parts[..1], "dunlin").unwrap();
+            assert_eq!(one.subject, "namespaces/shop/functions/pay");
+        }
+    }
 }
