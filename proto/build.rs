@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 19] = [
+const SCHEMAS: [&str; 20] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/audit.proto",
@@ -17,6 +17,7 @@ const SCHEMAS: [&str; 19] = [
     "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
     "dunlin/v1/usage.proto",
+    "dunlin/v1/webhook.proto",
     "dunlin/internal/v1/artifact.proto",
     "dunlin/internal/v1/audit.proto",
     "dunlin/internal/v1/idempotency.proto",

@@ -6,7 +6,7 @@ use crate::{
     commands::{
         alias, api, audit, budget, build, cache, completion, context, delete, deploy, describe, doctor, domain,
         function, invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote,
-        release, role, rollback, rollout, route, token, traffic, usage, versions, why, worker,
+        release, role, rollback, rollout, route, token, traffic, usage, versions, webhook, why, worker,
     },
     context::ContextArgs,
     exit::EXIT_CODES_HELP,
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Set, show and delete the namespace's budget: how much it may use in a day or month
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Have events of the namespace posted to a URL: rollbacks, quarantined versions, budgets, certificates
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Make, list and delete usage plans for keys
     #[command(subcommand)]
     Plan(plan::PlanCommand),

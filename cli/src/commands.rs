@@ -36,6 +36,7 @@ pub(crate) mod traffic;
 pub(crate) mod up;
 pub(crate) mod usage;
 pub(crate) mod versions;
+pub(crate) mod webhook;
 pub(crate) mod whoami;
 pub(crate) mod why;
 pub(crate) mod worker;
@@ -109,6 +110,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Invocations(args) => invocations::run(args, session).await,
         Command::Usage(args) => usage::run(args, session).await,
         Command::Budget(command) => budget::run(command, session).await,
+        Command::Webhook(command) => webhook::run(command, session).await,
         Command::Plan(command) => plan::run(command, session).await,
         Command::Namespace(command) => namespace::run(command, session).await,
         Command::Token(command) => token::run(command, session).await,

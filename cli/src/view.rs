@@ -20,6 +20,7 @@ pub(crate) mod route;
 pub(crate) mod trace;
 pub(crate) mod usage;
 pub(crate) mod version;
+pub(crate) mod webhook;
 
 use std::time::{Duration, SystemTime};
 

@@ -2,6 +2,7 @@
 //!
 //! Anything about functions, tenants or sandboxes does not belong here.
 
+pub mod addresses;
 pub mod config;
 pub mod cores;
 pub mod data;

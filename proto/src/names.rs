@@ -115,28 +115,43 @@ name! {
     DomainRef { namespace: Namespace => "namespaces", domain: DomainName => "domains" },
     "namespaces/{namespace}/domains/{domain}"
 }
-/// `namespaces/{namespace}/budget`: a namespace has one at most.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BudgetName {
-    /// The namespace.
-    pub namespace: Namespace,
+/// What a namespace has one of at most: `namespaces/{namespace}/budget`.
+macro_rules! only {
+    ($(#[$doc:meta])* $name:ident, $last:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            /// The namespace.
+            pub namespace: Namespace,
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let pattern = concat!("namespaces/{namespace}/", $last);
+                let wrong = || NameError::Pattern { text: text.chars().take(120).collect(), pattern };
+                let parent = text.strip_suffix(concat!("/", $last)).ok_or_else(wrong)?;
+                let parent: NamespaceRef = parent.parse().map_err(|_| wrong())?;
+                Ok(Self { namespace: parent.namespace })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!("namespaces/{}/", $last), self.namespace)
+            }
+        }
+    };
 }
 
-impl FromStr for BudgetName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let wrong =
-            || NameError::Pattern { text: text.chars().take(120).collect(), pattern: "namespaces/{namespace}/budget" };
-        let parent: NamespaceRef = text.strip_suffix("/budget").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-        Ok(Self { namespace: parent.namespace })
-    }
+only! {
+    /// `namespaces/{namespace}/budget`: a namespace has one at most.
+    BudgetName, "budget"
 }
-
-impl fmt::Display for BudgetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "namespaces/{}/budget", self.namespace)
-    }
+only! {
+    /// `namespaces/{namespace}/webhook`: a namespace has one at most.
+    WebhookName, "webhook"
 }
 
 name! {

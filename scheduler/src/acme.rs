@@ -36,6 +36,7 @@ use crate::{
     model::{CertificateRecord, Issued, Time},
     reconcile::Board,
     store::Store,
+    webhooks::Event,
 };
 
 /// Orders at once.
@@ -46,6 +47,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long an order may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long it is remembered in memory that a webhook was told of a certificate's end, after that end.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// For what the account's credentials are encrypted.
 const ACCOUNT: &str = "acme account";
 
@@ -59,6 +62,8 @@ pub(crate) struct Acme {
     vault: Arc<Vault>,
     client: Client,
     account: Mutex<Option<Opened>>,
+    /// The certificates of which webhooks have been told that they end.
+    told: Mutex<BTreeSet<(DomainName, Time)>>,
 }
 
 /// The cluster's account with the authority.
@@ -102,7 +107,8 @@ impl Acme {
     ) -> Result<Self, Error> {
         let Setup { config, vault, client } = setup;
         let (config, vault, client) = (config.clone(), vault.clone(), client.clone());
-        let acme = Self { config, store, catalog, board, vault, client, account: Mutex::default() };
+        let acme =
+            Self { config, store, catalog, board, vault, client, account: Mutex::default(), told: Mutex::default() };
         acme.serve(&acme.store.certificate_wanted().await?);
         Ok(acme)
     }
@@ -146,6 +152,7 @@ impl Acme {
     async fn due(&self, busy: &BTreeSet<DomainName>) -> Result<(Vec<Wanted>, Duration), Error> {
         let mut wanted = self.store.certificate_wanted().await?;
         self.serve(&wanted);
+        self.tell_of_ending(&wanted).await?;
         if self.config.directory.is_none() {
             return Ok((Vec::new(), LOOK));
         }
@@ -172,6 +179,22 @@ impl Acme {
         let new: Vec<_> = new.collect();
         let names: BTreeSet<_> = wanted.iter().map(|(domain, _)| domain).collect();
         self.board.serve(new, |domain| names.contains(domain));
+    }
+
+    /// Tells webhooks of certificates that end soon although they should have been renewed; of each once.
+    async fn tell_of_ending(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        let (now, catalog, mut told) = (Time::now(), self.catalog.current(), self.told.lock().await);
+        let issued = wanted.iter().filter_map(|(domain, record)| Some((domain, record.as_ref()?.issued.as_ref()?)));
+        for (domain, issued) in issued.filter(|(_, issued)| schedule::ends_soon(issued.start, issued.expire, now)) {
+            let key = (domain.clone(), issued.expire);
+            if let Some(namespace) = catalog.domains.get(domain).filter(|_| !told.contains(&key)) {
+                tracing::warn!(%domain, expires = %issued.expire, "a certificate ends soon and has not been renewed");
+                self.store.webhook_tell(&Event::certificate_expiring(namespace, domain, issued.expire)).await?;
+                told.insert(key);
+            }
+        }
+        told.retain(|(_, expire)| expire.after(KEPT) > now);
+        Ok(())
     }
 
     fn unseal(&self, domain: &DomainName, issued: Issued) -> Option<Served> {

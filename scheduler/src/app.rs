@@ -27,6 +27,7 @@ use crate::{
     server::Setups,
     store::Store,
     trials::Trials,
+    webhooks::Webhooks,
 };
 
 /// How often old request ids, lost workers and expired keys are looked for.
@@ -65,6 +66,7 @@ pub(crate) struct App {
     /// What was deleted because nothing needed it.
     pub(crate) freed: Freed,
     pub(crate) claims: Arc<Claims>,
+    pub(crate) webhooks: Arc<Webhooks>,
     trials: Trials,
     keeping: Keeping,
     /// How long entries of the audit log are kept.
@@ -77,7 +79,7 @@ impl App {
     pub(crate) async fn start(
         store: Store,
         workshop: Arc<Workshop>,
-        ((setup, prover), keeping, allowed): (&Setups, Keeping, Allowed),
+        (setups, keeping, allowed): (&Setups, Keeping, Allowed),
         audit_age: Duration,
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, Error> {
@@ -91,14 +93,16 @@ impl App {
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
         let trials = Trials { store: store.clone(), catalog: catalog.clone(), board: board.clone() };
         let deploys = Deploys::new(codes.clone(), board.clone(), trials.clone(), shutdown.clone());
-        let acme = Acme::open(setup, store.clone(), catalog.clone(), board.clone()).await?;
+        let acme = Acme::open(&setups.acme, store.clone(), catalog.clone(), board.clone()).await?;
         shutdown.spawn(acme.run(shutdown.clone()));
-        let claims = Arc::new(Claims::new(prover.clone(), &store, catalog.clone()));
+        let claims = Arc::new(Claims::new(setups.prover.clone(), &store, catalog.clone()));
         shutdown.spawn(claims.clone().run(shutdown.clone()));
         let rollouts = Arc::new(Rollouts::new(&store, catalog.clone()));
         shutdown.spawn(rollouts.clone().run(shutdown.clone()));
         let budgets = Arc::new(Budgets::load(store.clone()).await?);
         shutdown.spawn(budgets.clone().run(shutdown.clone()));
+        let webhooks = Arc::new(Webhooks::new(setups.webhooks.clone(), store.clone()));
+        shutdown.spawn(webhooks.clone().run(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();
@@ -117,6 +121,7 @@ impl App {
             budgets,
             freed: Freed::default(),
             claims,
+            webhooks,
             trials,
             keeping,
             audit_age,
@@ -310,6 +315,7 @@ impl App {
             }
             self.collect_versions().await;
             self.prune_audit().await;
+            self.webhooks.tidy().await;
             // Keys that have expired since.
             self.catalog.reload().await;
         }

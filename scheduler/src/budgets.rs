@@ -17,6 +17,7 @@ use crate::{
     model::{ReportId, UsageDelta},
     rpc::seconds_now,
     store::Store,
+    webhooks::{BudgetUse, Event},
 };
 
 /// How often it is looked whether a period has ended.
@@ -122,17 +123,22 @@ impl Account {
         both.into_iter().flatten().filter(|_| self.budget.enforce).max_by_key(|spent| spent.period.1)
     }
 
-    /// Says in the log what has not been said of this period yet.
-    fn tell(&mut self, namespace: &Namespace) {
+    /// What has not been said of this period yet.
+    fn untold(&self) -> Vec<BudgetUse> {
         let Budget { warn_percent, enforce, .. } = self.budget;
-        for tally in self.tallies() {
-            let spent = tally.spent(warn_percent);
-            if spent > tally.told {
-                let (used, allowed) = (tally.used(), tally.limit.to_string());
-                tracing::warn!(%namespace, used, allowed, enforce, used_up = spent == Spent::All, "a budget is used");
-            }
-            tally.told = spent;
-        }
+        let of = |tally: &Option<Tally>, cpu| {
+            let tally = tally.as_ref()?;
+            let (spent, limit, period) = (tally.spent(warn_percent), tally.limit, tally.period);
+            let told = BudgetUse { cpu, limit, used: tally.used(), period, all: spent == Spent::All, enforce };
+            (spent > tally.told).then_some(told)
+        };
+        [of(&self.calls, false), of(&self.cpu, true)].into_iter().flatten().collect()
+    }
+
+    /// Everything has been said.
+    fn told(&mut self) {
+        let warn_percent = self.budget.warn_percent;
+        self.tallies().for_each(|tally| tally.told = tally.spent(warn_percent));
     }
 }
 
@@ -163,7 +169,7 @@ impl Budgets {
         let budgets = Self { store, state: Mutex::default(), spent: watch::Sender::default() };
         let mut state = budgets.state.lock().await;
         budgets.reload(&mut state).await?;
-        budgets.judge(&mut state);
+        budgets.judge(&mut state).await;
         drop(state);
         Ok(budgets)
     }
@@ -185,7 +191,7 @@ impl Budgets {
                     account.add(delta);
                 }
             }
-            self.judge(&mut state);
+            self.judge(&mut state).await;
         }
         Ok(())
     }
@@ -228,7 +234,7 @@ impl Budgets {
             return;
         }
         match self.reload(state).await {
-            Ok(()) => self.judge(state),
+            Ok(()) => self.judge(state).await,
             Err(error) => {
                 state.stale = true;
                 tracing::warn!(cause = format!("{:#}", anyhow::Error::new(error)), "budgets can't be loaded");
@@ -261,9 +267,26 @@ impl Budgets {
         Ok(())
     }
 
+    /// Says in the log and to the namespace's webhook what has not been said of this period yet. After a restart it is said again,
+    /// and the webhook is told once nevertheless.
+    async fn tell(&self, namespace: &Namespace, account: &mut Account) {
+        for spent in account.untold() {
+            let (used, allowed, enforce) = (spent.used, spent.limit.to_string(), spent.enforce);
+            tracing::warn!(%namespace, used, allowed, enforce, used_up = spent.all, "a budget is used");
+            if let Err(error) = self.store.webhook_tell(&Event::budget(namespace, &spent)).await {
+                let cause = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(%namespace, cause, "the webhook can't be told of a budget: it is tried again");
+                return;
+            }
+        }
+        account.told();
+    }
+
     /// Tells gateways of those that are used up, where these are others than before; how much is used more does not matter.
-    fn judge(&self, state: &mut State) {
-        state.accounts.iter_mut().for_each(|(namespace, account)| account.tell(namespace));
+    async fn judge(&self, state: &mut State) {
+        for (namespace, account) in &mut state.accounts {
+            self.tell(namespace, account).await;
+        }
         let now = state.spent();
         let same = |a: &SpentBudget, b: &SpentBudget| {
             SpentBudget { used: 0, ..a.clone() } == SpentBudget { used: 0, ..b.clone() }

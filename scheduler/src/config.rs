@@ -4,6 +4,7 @@ mod acme;
 mod domains;
 mod retention;
 mod rollout;
+mod webhooks;
 
 use std::{
     net::SocketAddr,
@@ -20,6 +21,7 @@ pub use self::{
     domains::{DomainsConfig, ProofRule},
     retention::RetentionConfig,
     rollout::RolloutConfig,
+    webhooks::WebhooksConfig,
 };
 use crate::{collection::Keeping, store::Database};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub rollout: RolloutConfig,
     /// How long and how much namespaces may have kept of records and logs.
     pub retention: RetentionConfig,
+    /// Where namespaces may have events sent.
+    pub webhooks: WebhooksConfig,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`. Default `info`.
@@ -108,6 +112,7 @@ impl Default for Config {
             domains: DomainsConfig::default(),
             rollout: RolloutConfig::default(),
             retention: RetentionConfig::default(),
+            webhooks: WebhooksConfig::default(),
             log_format: LogFormat::default(),
             log_filter: "info".into(),
             metrics: MetricsConfig::default(),

@@ -7,6 +7,7 @@
 //! `lending` divides limited rates over gateways; `rollout` judges new versions; `trials` remembers what workers found out, `purges` what gateways
 //! forget; `releases` is what callers get, numbered; `audit` is what the audit log says of changes; `budgets` finds which namespaces have used theirs
 //! up; `acme` gets certificates for domains, `claims` finds out whose they are;
+//! `webhooks` tells namespaces what has happened;
 //! `decide` is placement and autoscaling for simulations.
 
 mod acme;
@@ -46,11 +47,13 @@ mod signing;
 mod store;
 mod tokens;
 mod trials;
+mod webhooks;
 
 pub use self::{
     command::{JoinTokenArgs, SchedulerCommand},
     config::{
         AcmeConfig, ChallengeKind, Config, DomainsConfig, ProofRule, RetentionConfig, RolloutConfig, SchedulerArgs,
+        WebhooksConfig,
     },
     server::{Addresses, Scheduler, join_token, operator_token},
     tokens::MAX_LIFETIME,

@@ -22,6 +22,7 @@ mod snapshot;
 mod sync;
 mod upload;
 mod usage;
+mod webhooks;
 
 pub(crate) use plans::seconds_now;
 

@@ -33,10 +33,16 @@ use crate::{
     signing::CodeSigner,
     store::{Database, OpenError, Store},
     tokens::{Grant, MAX_LIFETIME, Purpose, TokenSigner},
+    webhooks,
 };
 
-/// What is set up before the database is there: how certificates are got, and how domains are proved.
-pub(crate) type Setups = (Setup, Arc<Prover>);
+/// What is set up before the database is there: how certificates are got, how domains are proved, and how webhooks are told.
+#[derive(Debug)]
+pub(crate) struct Setups {
+    pub(crate) acme: Setup,
+    pub(crate) prover: Arc<Prover>,
+    pub(crate) webhooks: webhooks::Setup,
+}
 
 /// How long running work may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -62,8 +68,7 @@ pub struct Scheduler {
     workshop: Arc<Workshop>,
     tokens: Arc<TokenSigner>,
     vault: Arc<Vault>,
-    setup: Setup,
-    prover: Arc<Prover>,
+    setups: Setups,
     allowed: Allowed,
     keeping: Keeping,
     ledger: Ledger,
@@ -84,8 +89,11 @@ impl Scheduler {
         let data = DataDir::open(&config.data_dir)?;
         let keys = data.folder("keys")?;
         let keys = Keyring::open(&keys, config.storage_key.as_deref())?;
-        let setup = Setup::new(&config.acme, keys.vault().clone())?;
-        let prover = Arc::new(Prover::new(&config.domains, &keys.key("domains.pk8")?)?);
+        let setups = Setups {
+            acme: Setup::new(&config.acme, keys.vault().clone())?,
+            prover: Arc::new(Prover::new(&config.domains, &keys.key("domains.pk8")?)?),
+            webhooks: webhooks::Setup::new(&config.webhooks, keys.vault().clone())?,
+        };
         let authority = Authority::open(&keys, Duration::from_secs(config.certificate_seconds))?;
         let trust = match secret {
             Some(secret) => Trust::Secret(secret),
@@ -121,8 +129,7 @@ impl Scheduler {
             workshop,
             tokens,
             vault: keys.vault().clone(),
-            setup,
-            prover,
+            setups,
             allowed,
             keeping,
             ledger,
@@ -189,7 +196,7 @@ impl Scheduler {
         let ending = work.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, async move { ending.begun().await });
         tracing::info!(address = %self.addresses.internal, "the scheduler listens");
-        let made = (self.workshop, self.ledger, ((self.setup, self.prover), self.keeping, self.allowed));
+        let made = (self.workshop, self.ledger, (self.setups, self.keeping, self.allowed));
         let opening = work.spawn(open(self.database, made, app.clone(), reporter, work.clone()));
         let ended = tokio::select! {
             ended = serving => ended.context("serve the internal listener"),

@@ -2,7 +2,7 @@
 //!
 //! Durable is what nobody else can tell again after a restart: namespaces, functions, versions and their traffic, aliases,
 //! routes, releases, the domains on which they are served or shall be, with their certificates, who has uploaded what, the seals of compiled code, hashes of keys, what requests with an id or an idempotency key have done, which workers are
-//! members or drained, who has changed what, usage by the hour, budgets, and two counters. Not durable: where versions run, load and demand; workers and gateways report
+//! members or drained, who has changed what, usage by the hour, budgets, webhooks and what they are to be told, and two counters. Not durable: where versions run, load and demand; workers and gateways report
 //! them anew. Statements are static texts with placeholders (threat T50), and each that touches a tenant's rows has the
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
 
@@ -34,6 +34,7 @@ mod routes;
 mod row;
 mod usage;
 mod versions;
+mod webhooks;
 mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

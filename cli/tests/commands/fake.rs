@@ -67,6 +67,7 @@ pub(crate) struct State {
     pub(crate) purged: Vec<v1::PurgeCacheRequest>,
     pub(crate) usage: Vec<v1::ListUsageRequest>,
     pub(crate) budget: Option<v1::Budget>,
+    pub(crate) webhook: Option<v1::Webhook>,
     pub(crate) imported: Vec<v1::ImportRoutesRequest>,
     /// The audit log.
     pub(crate) audit: audit::Log,

@@ -16,3 +16,4 @@ mod routes;
 mod up;
 mod usage;
 mod watch;
+mod webhook;

@@ -76,6 +76,12 @@ operations! {
     ListNamespaces "NamespaceService" Need::Token,
     UpdateNamespace "NamespaceService" Need::In(Role::Operator),
     DeleteNamespace "NamespaceService" Need::In(Role::Operator),
+    SetWebhook "NamespaceService" Need::In(Role::Admin),
+    // Its URL may have something secret in it.
+    GetWebhook "NamespaceService" Need::In(Role::Developer),
+    RotateWebhookSecret "NamespaceService" Need::In(Role::Admin),
+    TestWebhook "NamespaceService" Need::In(Role::Admin),
+    DeleteWebhook "NamespaceService" Need::In(Role::Admin),
     // In every namespace that the new token is for.
     CreateToken "TokenService" Need::In(Role::Admin),
     GetIdentity "TokenService" Need::Token,

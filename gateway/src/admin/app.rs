@@ -21,6 +21,7 @@ mod routes;
 mod tokens;
 mod upload;
 mod usage;
+mod webhooks;
 mod why;
 
 use std::{fmt::Display, future::Future, str::FromStr, sync::Arc, time::Duration};

@@ -23,6 +23,7 @@ mod rollouts;
 mod routes;
 mod usage;
 mod versions;
+mod webhooks;
 
 use axum::{Json, Router, routing::get};
 use utoipa::{OpenApi, openapi};
@@ -69,6 +70,9 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(usage::list_usage))
             .routes(routes!(usage::export_usage))
             .routes(routes!(usage::get_budget, usage::set_budget, usage::delete_budget))
+            .routes(routes!(webhooks::get_webhook, webhooks::set_webhook, webhooks::delete_webhook))
+            .routes(routes!(webhooks::rotate_webhook_secret))
+            .routes(routes!(webhooks::test_webhook))
             .routes(routes!(releases::list_releases))
             .routes(routes!(releases::get_release))
             .routes(routes!(releases::diff_releases))

@@ -22,6 +22,7 @@ mod time;
 mod token_rule;
 mod usage;
 mod validation;
+mod webhook;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
 pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
@@ -42,6 +43,7 @@ pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
 pub(crate) use usage::{Budget, BudgetLimit, BudgetState, Usage, UsageList, csv};
+pub(crate) use webhook::{ChangedWebhook, DeliveryState, TestedWebhook, WebhookDelivery, WebhookStatus};
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.
 pub(crate) fn id_in<'a>(name: &'a str, collection: &str) -> &'a str {

@@ -29,6 +29,7 @@ mod testing;
 mod traffic;
 mod usage;
 mod view;
+mod webhooks;
 mod worker;
 
 use askama::Template;

@@ -267,6 +267,22 @@ async fn usage_is_shown_with_its_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_shown_to_developers_with_its_last_events() {
+    let world = World::new().await;
+    let page = async |role: &str| {
+        let token = world.tokens.with(&[("shop", role)]);
+        world.page("/namespaces/shop", &token).await.text().await.unwrap()
+    };
+    let text = page("developer").await;
+    for part in
+        ["https://hooks.example.com/dunlin", "the last event was not taken", "500 &#60;b&#62;Internal", "given up"]
+    {
+        assert_eq!(text.contains(part), part != "given up", "{part}");
+    }
+    assert!(!page("viewer").await.contains("hooks.example.com"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn releases_are_shown_with_what_they_changed_and_come_back() {
     let world = World::new().await;
     let token = world.tokens.operator();

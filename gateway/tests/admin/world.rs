@@ -12,6 +12,7 @@ mod routes;
 mod scheduler;
 mod tokens;
 mod usage;
+mod webhooks;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 

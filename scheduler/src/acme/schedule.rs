@@ -6,12 +6,21 @@ use crate::model::Time;
 
 /// Between attempts, at the most.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
+/// Before the end of a certificate, at the most.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// When a certificate is renewed: once two thirds of its life are over, or up to a twentieth of its life earlier, so that those
 /// that were issued together are not renewed together. Chance lies between 0 and 1.
 pub(super) fn renewal(start: Time, expire: Time, chance: f64) -> Time {
     let life = Duration::from_micros(u64::try_from(expire.0.saturating_sub(start.0)).unwrap_or_default());
     start.after(life.mul_f64(2.0 / 3.0 - chance.clamp(0.0, 1.0) / 20.0))
+}
+
+/// Whether a certificate ends so soon that its renewal must have failed for long: within a week, or within the last sixth of a short
+/// life.
+pub(super) fn ends_soon(start: Time, expire: Time, now: Time) -> bool {
+    let life = Duration::from_micros(u64::try_from(expire.0.saturating_sub(start.0)).unwrap_or_default());
+    now.after(WEEK.min(life / 6)) >= expire
 }
 
 /// When it is tried again after so many failures: after `first`, doubled with each further one, half of it left to chance, and not
@@ -39,6 +48,16 @@ mod tests {
             assert!((after - expected).abs() < 0.001, "{days} {chance}: {after}");
         }
         assert_eq!(renewal(Time(5), Time(1), 0.5), Time(5), "one that ends before it begins is renewed at once");
+    }
+
+    #[test]
+    fn what_ends_within_a_week_or_a_sixth_of_its_life_ends_soon() {
+        for (days, now, expected) in
+            [(90, 82.9, false), (90, 83.0, true), (90, 95.0, true), (6, 4.9, false), (6, 5.0, true)]
+        {
+            let now = Time((now * DAY as f64) as i64);
+            assert_eq!(ends_soon(Time(0), Time(days * DAY), now), expected, "{days} {now:?}");
+        }
     }
 
     #[test]

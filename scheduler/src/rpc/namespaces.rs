@@ -1,4 +1,4 @@
-//! `NamespaceService`.
+//! `NamespaceService`; what it does with webhooks is in `webhooks.rs`.
 
 use dunlin_proto::{
     ApiError,
@@ -148,5 +148,40 @@ impl NamespaceService for Desk {
         app.config_changed().await;
         app.budgets.changed(&target.namespace).await;
         Ok(Response::new(v1::DeleteNamespaceResponse {}))
+    }
+
+    async fn set_webhook(
+        &self,
+        request: Request<v1::SetWebhookRequest>,
+    ) -> Result<Response<v1::SetWebhookResponse>, Status> {
+        self.webhook_set(request).await
+    }
+
+    async fn get_webhook(
+        &self,
+        request: Request<v1::GetWebhookRequest>,
+    ) -> Result<Response<v1::GetWebhookResponse>, Status> {
+        self.webhook_get(request).await
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        request: Request<v1::RotateWebhookSecretRequest>,
+    ) -> Result<Response<v1::RotateWebhookSecretResponse>, Status> {
+        self.webhook_rotate(request).await
+    }
+
+    async fn test_webhook(
+        &self,
+        request: Request<v1::TestWebhookRequest>,
+    ) -> Result<Response<v1::TestWebhookResponse>, Status> {
+        self.webhook_test(request).await
+    }
+
+    async fn delete_webhook(
+        &self,
+        request: Request<v1::DeleteWebhookRequest>,
+    ) -> Result<Response<v1::DeleteWebhookResponse>, Status> {
+        self.webhook_delete(request).await
     }
 }

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use dunlin_proto::ids::{DomainName, Namespace};
 use sqlx::any::AnyRow;
 
-use super::{Store, retried, row};
+use super::{Store, retried, row, webhooks::webhook_tell_in_tx};
 use crate::{
     error::Error,
     model::{CertificateRecord, Issued, Time},
+    webhooks::Event,
 };
+
+/// Failures after which a webhook is told: the first ones pass by themselves now and then.
+const TOLD: i64 = 3;
 
 /// Reads a whole row.
 fn read(row: &AnyRow) -> Result<CertificateRecord, Error> {
@@ -96,12 +100,22 @@ impl Store {
         (error, hint): (&str, &str),
         next: Time,
     ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
         let sql = "INSERT INTO certificates (domain, failures, error, hint, attempt_time)
             SELECT name, 1, $2, $3, $4 FROM domains WHERE name = $1
             ON CONFLICT (domain) DO UPDATE SET failures = certificates.failures + 1, error = excluded.error,
-            hint = excluded.hint, attempt_time = excluded.attempt_time";
+            hint = excluded.hint, attempt_time = excluded.attempt_time
+            RETURNING failures, expire_time, (SELECT namespace FROM domains WHERE name = $1) AS namespace";
         let query = sqlx::query(sql).bind(domain.as_str()).bind(error).bind(hint).bind(next.0);
-        query.execute(&self.pool).await?;
+        // Nobody may have the domain any more.
+        if let Some(failed) = query.fetch_optional(&mut *tx).await?
+            && row::number(&failed, "failures")? >= TOLD
+        {
+            let (namespace, expire) = (row::parsed(&failed, "namespace")?, row::optional_time(&failed, "expire_time")?);
+            let event = Event::certificate_failed(&namespace, domain, (error, hint), expire);
+            webhook_tell_in_tx(&mut tx, &event).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

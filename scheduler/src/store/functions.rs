@@ -16,11 +16,13 @@ use super::{
     retried,
     routes::{route_list_in_tx, routes_unused},
     row,
+    webhooks::webhook_tell_in_tx,
 };
 use crate::{
     audit::Change,
     error::Error,
     model::{FunctionRecord, Share, Time},
+    webhooks::Event,
 };
 
 /// What an update changes; what is absent stays.
@@ -275,6 +277,8 @@ impl Store {
             format!("roll back {}@{target}", name.function),
         )
         .await?;
+        let event = Event::rolled_back(&before, target, (&self.author.subject, reason));
+        webhook_tell_in_tx(&mut tx, &event).await?;
         let change = change("function.rollback", name).before(&before).after(&(&function, reason));
         self.audit_in_tx(&mut tx, change).await?;
         tx.commit().await?;

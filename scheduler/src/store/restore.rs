@@ -20,12 +20,14 @@ use super::{
     requests::{request_find_in_tx, request_note_in_tx},
     retried,
     routes::{check_functions_in_tx, check_host_in_tx, route_delete_in_tx, route_find_in_tx, route_write_in_tx},
+    webhooks::webhook_tell_in_tx,
 };
 use crate::{
     audit::Change,
     error::Error,
     model::{FunctionRecord, RouteRecord, Share, Time},
     releases::{Contents, Division, FunctionState, ReleaseRecord, changed},
+    webhooks::Event,
 };
 
 impl Store {
@@ -81,6 +83,9 @@ impl Store {
         let newest = newest.ok_or_else(|| ApiError::not_found(format!("release {name}")))?;
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &newest.number).await?;
+        }
+        if now != wanted {
+            webhook_tell_in_tx(&mut tx, &Event::restored(name, &self.author.subject)).await?;
         }
         let change = Change::new("release.rollback", &name.namespace, name);
         self.audit_in_tx(&mut tx, change.after(&json!({ "release": newest.number }))).await?;

@@ -23,11 +23,13 @@ use super::{
     functions::{function_fetch_in_tx, function_write_in_tx},
     releases::Touched,
     row,
+    webhooks::webhook_tell_in_tx,
 };
 use crate::{
     audit::Change,
     error::Error,
     model::{FunctionRecord, RolloutPart, RolloutRecord, RolloutState, Share},
+    webhooks::Event,
 };
 
 /// Functions that a release's cause names; of more, only the number is said.
@@ -180,6 +182,10 @@ impl Store {
             _ => Touched::All,
         };
         self.release_record_in_tx(&mut tx, &rollout.namespace, touched, cause(&rollout, moved)).await?;
+        let parts: Vec<_> = moved.iter().map(|(part, _)| part.clone()).collect();
+        if let Some(event) = Event::moved(&rollout, &parts, &self.author.subject) {
+            webhook_tell_in_tx(&mut tx, &event).await?;
+        }
         for (part, _) in &*moved {
             let change = Change::new(action(&rollout), &rollout.namespace, &part.function).after(&(&rollout, part));
             self.audit_in_tx(&mut tx, change).await?;

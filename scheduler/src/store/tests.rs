@@ -19,6 +19,7 @@ mod rollouts;
 mod routes;
 mod tenants;
 mod usage;
+mod webhooks;
 
 use dunlin_proto::{
     ErrorCode,

@@ -101,6 +101,13 @@ async fn everything_is_asked_for(cluster: &Cluster) {
     cluster.usage().set_budget(by(set)).await.unwrap();
     let delete = v1::DeleteBudgetRequest { name: named("budget") };
     cluster.usage().delete_budget(by(delete)).await.unwrap();
+    let webhook = named("webhook");
+    let set = v1::SetWebhookRequest { name: webhook.clone(), url: "https://example.com/".into() };
+    cluster.namespaces().set_webhook(by(set)).await.unwrap();
+    let rotate = v1::RotateWebhookSecretRequest { name: webhook.clone() };
+    cluster.namespaces().rotate_webhook_secret(by(rotate)).await.unwrap();
+    cluster.namespaces().test_webhook(by(v1::TestWebhookRequest { name: webhook.clone() })).await.unwrap();
+    cluster.namespaces().delete_webhook(by(v1::DeleteWebhookRequest { name: webhook })).await.unwrap();
     let domain = v1::CreateDomainRequest { parent: SHOP.into(), domain: "shop.example".into(), tls: 2, vouch: true };
     cluster.domains().create_domain(by(domain)).await.unwrap();
     let delete = v1::DeleteDomainRequest { name: named("domains/shop.example") };

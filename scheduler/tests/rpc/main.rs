@@ -19,3 +19,4 @@ mod routes;
 mod sync;
 mod trust;
 mod usage;
+mod webhooks;

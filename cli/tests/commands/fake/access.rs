@@ -64,6 +64,51 @@ impl NamespaceService for Fake {
         self.state().deleted.push(request.into_inner().name);
         Ok(Response::new(v1::DeleteNamespaceResponse {}))
     }
+
+    async fn set_webhook(&self, request: Request<v1::SetWebhookRequest>) -> Answer<v1::SetWebhookResponse> {
+        let v1::SetWebhookRequest { name, url } = request.into_inner();
+        let is_new = self.state().webhook.is_none();
+        let webhook = v1::Webhook { name, url, creator: "zoe".into(), create_time: ago(300), ..Default::default() };
+        self.state().webhook = Some(webhook.clone());
+        let secret = if is_new { "whsec_aGVsbG8=".to_owned() } else { String::new() };
+        Ok(Response::new(v1::SetWebhookResponse { webhook: Some(webhook), secret }))
+    }
+
+    async fn get_webhook(&self, request: Request<v1::GetWebhookRequest>) -> Answer<v1::GetWebhookResponse> {
+        let (name, webhook) = (request.into_inner().name, self.state().webhook.clone());
+        let webhook = webhook.ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
+        let taken = !webhook.url.contains("down");
+        let delivery = v1::WebhookDelivery {
+            id: "event-1".into(),
+            r#type: "dev.dunlin.test".into(),
+            subject: name,
+            event_time: ago(300),
+            state: if taken { v1::DeliveryState::Delivered } else { v1::DeliveryState::Pending }.into(),
+            tries: 1,
+            next_time: (!taken).then_some(prost_types::Timestamp { seconds: 86_400, nanos: 0 }),
+            status: if taken { 204 } else { 503 },
+            error: if taken { String::new() } else { "the receiver answered 503".into() },
+            ..Default::default()
+        };
+        Ok(Response::new(v1::GetWebhookResponse { webhook: Some(webhook), deliveries: vec![delivery] }))
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        _: Request<v1::RotateWebhookSecretRequest>,
+    ) -> Answer<v1::RotateWebhookSecretResponse> {
+        let (webhook, secret) = (self.state().webhook.clone(), "whsec_bmV3".to_owned());
+        Ok(Response::new(v1::RotateWebhookSecretResponse { webhook, secret }))
+    }
+
+    async fn test_webhook(&self, _: Request<v1::TestWebhookRequest>) -> Answer<v1::TestWebhookResponse> {
+        Ok(Response::new(v1::TestWebhookResponse { id: "event-1".into() }))
+    }
+
+    async fn delete_webhook(&self, _: Request<v1::DeleteWebhookRequest>) -> Answer<v1::DeleteWebhookResponse> {
+        self.state().webhook = None;
+        Ok(Response::new(v1::DeleteWebhookResponse {}))
+    }
 }
 
 #[tonic::async_trait]

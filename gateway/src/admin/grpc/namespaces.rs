@@ -41,4 +41,39 @@ impl NamespaceService for Api {
     ) -> Result<Response<v1::DeleteNamespaceResponse>, Status> {
         self.unary(request, async |app, who, message| app.namespace_delete(&who, message).await).await
     }
+
+    async fn set_webhook(
+        &self,
+        request: Request<v1::SetWebhookRequest>,
+    ) -> Result<Response<v1::SetWebhookResponse>, Status> {
+        self.unary(request, async |app, who, message| app.webhook_set(&who, message).await).await
+    }
+
+    async fn get_webhook(
+        &self,
+        request: Request<v1::GetWebhookRequest>,
+    ) -> Result<Response<v1::GetWebhookResponse>, Status> {
+        self.unary(request, async |app, who, message| app.webhook_get(&who, message).await).await
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        request: Request<v1::RotateWebhookSecretRequest>,
+    ) -> Result<Response<v1::RotateWebhookSecretResponse>, Status> {
+        self.unary(request, async |app, who, message| app.webhook_rotate(&who, message).await).await
+    }
+
+    async fn test_webhook(
+        &self,
+        request: Request<v1::TestWebhookRequest>,
+    ) -> Result<Response<v1::TestWebhookResponse>, Status> {
+        self.unary(request, async |app, who, message| app.webhook_test(&who, message).await).await
+    }
+
+    async fn delete_webhook(
+        &self,
+        request: Request<v1::DeleteWebhookRequest>,
+    ) -> Result<Response<v1::DeleteWebhookResponse>, Status> {
+        self.unary(request, async |app, who, message| app.webhook_delete(&who, message).await).await
+    }
 }

@@ -20,6 +20,7 @@ use super::{
     stats::Stats,
     usage,
     view::{Badge, InvocationRow},
+    webhooks::{WebhookView, webhook},
 };
 use crate::{
     admin::{
@@ -59,6 +60,7 @@ struct Overview {
     /// What is kept of its records and logs, where that is its own.
     kept: Option<String>,
     live: Live,
+    webhook: Option<WebhookView>,
 }
 
 /// The part of the page that changes while it is looked at (`live.rs`).
@@ -126,14 +128,15 @@ pub(super) async fn page(
     Named(NamespaceRef { namespace }): Named<NamespaceRef>,
 ) -> Page {
     let of_namespace = v1::GetNamespaceRequest { name: NamespaceRef { namespace: namespace.clone() }.to_string() };
-    let (found, live, shell) = tokio::join!(
+    let (found, live, webhook, shell) = tokio::join!(
         app.namespace_get(&who, of_namespace),
         live(&app, &who, &namespace),
+        webhook(&app, &who, &namespace),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
     let found = Namespace::from(found?.namespace.unwrap_or_default());
     let (namespace, kept) = (namespace.to_string(), kept(&found));
-    render(&Overview { shell, namespace, description: found.description, kept, live: live? })
+    render(&Overview { shell, namespace, description: found.description, kept, live: live?, webhook })
 }
 
 /// What there is in a namespace now.

@@ -280,6 +280,47 @@ impl NamespaceService for Scheduler {
         state.namespaces.remove(&name).ok_or_else(|| missing(&name))?;
         Ok(Response::new(v1::DeleteNamespaceResponse {}))
     }
+
+    async fn set_webhook(
+        &self,
+        request: Request<v1::SetWebhookRequest>,
+    ) -> Result<Response<v1::SetWebhookResponse>, Status> {
+        let v1::SetWebhookRequest { name, url } = self.open("SetWebhook", request);
+        let webhook = Some(v1::Webhook { name, url, ..Default::default() });
+        Ok(Response::new(v1::SetWebhookResponse { webhook, secret: "whsec_aGVsbG8=".to_owned() }))
+    }
+
+    async fn get_webhook(
+        &self,
+        request: Request<v1::GetWebhookRequest>,
+    ) -> Result<Response<v1::GetWebhookResponse>, Status> {
+        let name = self.open("GetWebhook", request).name;
+        Ok(Response::new(super::webhooks::shown(name)))
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        request: Request<v1::RotateWebhookSecretRequest>,
+    ) -> Result<Response<v1::RotateWebhookSecretResponse>, Status> {
+        let name = self.open("RotateWebhookSecret", request).name;
+        let webhook = Some(v1::Webhook { name, ..Default::default() });
+        Ok(Response::new(v1::RotateWebhookSecretResponse { webhook, secret: "whsec_aGVsbG8=".to_owned() }))
+    }
+
+    async fn test_webhook(
+        &self,
+        request: Request<v1::TestWebhookRequest>,
+    ) -> Result<Response<v1::TestWebhookResponse>, Status> {
+        self.open("TestWebhook", request);
+        Ok(Response::new(v1::TestWebhookResponse { id: "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b".to_owned() }))
+    }
+
+    async fn delete_webhook(
+        &self,
+        request: Request<v1::DeleteWebhookRequest>,
+    ) -> Result<Response<v1::DeleteWebhookResponse>, Status> {
+        Err(missing(&self.open("DeleteWebhook", request).name))
+    }
 }
 
 #[tonic::async_trait]

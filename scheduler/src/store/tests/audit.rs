@@ -204,6 +204,10 @@ async fn everything_is_done(store: &Store) {
     let budget = dunlin_proto::model::Budget { cpu: None, calls, warn_percent: 80, enforce: false };
     store.budget_set(&shop, &budget).await.unwrap();
     store.budget_delete(&shop).await.unwrap();
+    store.webhook_set(&shop, "https://example.com/?key=canary", b"sealed").await.unwrap();
+    store.webhook_test(&shop).await.unwrap();
+    store.webhook_rotate(&shop, b"other", Time(1)).await.unwrap();
+    store.webhook_delete(&shop).await.unwrap();
     let domain = "namespaces/shop/domains/shop.example".parse().unwrap();
     let domain = DomainRecord {
         name: domain,
