@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cache::Verified;
 pub(crate) use introduction::Introduction;
 pub(crate) use origin::Origin;
-pub(crate) use sign_in::{Answer, Begun, Offer, PENDING_LIFETIME, Refusal, SignIns, SignedIn};
+pub(crate) use sign_in::{Answer, Begun, Finished, Offer, PENDING_LIFETIME, SignIns, SignedIn};
 
 use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
 

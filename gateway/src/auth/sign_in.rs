@@ -68,13 +68,13 @@ pub(crate) struct Answer {
     error: Option<String>,
 }
 
-/// A sign-in that came to nothing, and where it would have led.
+/// A sign-in that is over.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    /// Why.
-    pub(crate) error: ApiError,
-    /// Where to; nothing where that is not known.
+pub(crate) struct Finished {
+    /// Where to go; nothing where that is not known.
     pub(crate) next: Option<String>,
+    /// Who signed in, or what is wrong with the answer or the token, that the person declined, or that the issuer can't be asked.
+    pub(crate) outcome: Result<SignedIn, ApiError>,
 }
 
 /// Somebody who has signed in.
@@ -84,8 +84,6 @@ pub(crate) struct SignedIn {
     pub(crate) token: String,
     /// Who.
     pub(crate) who: Arc<Principal>,
-    /// Where to go.
-    pub(crate) next: String,
 }
 
 impl SignIns {
@@ -122,21 +120,20 @@ impl SignIns {
     }
 
     /// Ends a sign-in: `kept` is what the browser kept, and whether by HTTPS.
-    ///
-    /// # Errors
-    /// What is wrong with the answer or the token, that the person declined, or that the issuer can't be asked.
     pub(crate) async fn finish(
         &self,
         verifier: &Verifier,
         kept: Option<(&str, bool)>,
         answer: Answer,
         now: SystemTime,
-    ) -> Result<SignedIn, Refusal> {
-        let pending = self.pending(kept, now).map_err(|error| Refusal { error, next: None })?;
-        let next = pending.next.clone();
-        match self.redeem(verifier, &pending, answer, kept.is_some_and(|(_, secure)| secure)).await {
-            Ok((token, who)) => Ok(SignedIn { token, who, next }),
-            Err(error) => Err(Refusal { error, next: Some(next) }),
+    ) -> Finished {
+        match self.pending(kept, now) {
+            Ok(pending) => {
+                let secure = kept.is_some_and(|(_, secure)| secure);
+                let outcome = self.redeem(verifier, &pending, answer, secure).await;
+                Finished { next: Some(pending.next), outcome }
+            }
+            Err(error) => Finished { next: None, outcome: Err(error) },
         }
     }
 
@@ -156,7 +153,7 @@ impl SignIns {
         pending: &Pending,
         answer: Answer,
         secure: bool,
-    ) -> Result<(String, Arc<Principal>), ApiError> {
+    ) -> Result<SignedIn, ApiError> {
         if !pending.is_answered_by(answer.state.as_deref().unwrap_or_default()) {
             return Err(ApiError::new(ErrorCode::InvalidArgument, "this is the answer to another sign-in")
                 .hint("begin once more, in one window at a time"));
@@ -180,8 +177,10 @@ impl SignIns {
         let token = provider.exchange(&metadata, &code, &pending.verifier).await?;
         let asked = Asked { issuer: &pending.issuer, client: &provider.client_id, nonce: &pending.nonce };
         let who = verifier.id_token(&token, &asked).await?;
-        let roles = !who.grants.is_empty();
-        roles.then_some((token, who.clone())).ok_or_else(|| nobody(&who, &provider.config.grants_claim))
+        if who.grants.is_empty() {
+            return Err(nobody(&who, &provider.config.grants_claim));
+        }
+        Ok(SignedIn { token, who })
     }
 
     fn provider(&self, issuer: &str) -> Option<&Provider> {

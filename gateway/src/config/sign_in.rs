@@ -103,16 +103,16 @@ mod tests {
         }
     }
 
-    fn check(sign_in: SignInConfig, admin: &str) -> Result<(), String> {
+    fn check(sign_in: &SignInConfig, admin: &str) -> Result<(), String> {
         sign_in.validate(&oidc(sign_in.clone()), admin.parse().unwrap()).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
     fn a_dashboard_beyond_loopback_says_where_it_is() {
-        assert!(check(SignInConfig::default(), "127.0.0.1:8081").is_ok());
-        assert!(check(SignInConfig::default(), "0.0.0.0:8081").unwrap_err().contains("needs public_url"));
+        assert!(check(&SignInConfig::default(), "127.0.0.1:8081").is_ok());
+        assert!(check(&SignInConfig::default(), "0.0.0.0:8081").unwrap_err().contains("needs public_url"));
         let at =
-            |url: &str| check(SignInConfig { public_url: Some(url.into()), ..SignInConfig::default() }, "0.0.0.0:1");
+            |url: &str| check(&SignInConfig { public_url: Some(url.into()), ..SignInConfig::default() }, "0.0.0.0:1");
         for good in
             ["https://faas.example.com", "https://faas.example.com:8081/", "http://127.0.0.1:1", "http://[::1]:1"]
         {
@@ -135,7 +135,7 @@ mod tests {
     fn scopes_and_purpose_are_checked() {
         for bad in ["", "a b", "a\"", "ä"] {
             let config = SignInConfig { scopes: vec!["groups".into(), bad.into()], ..SignInConfig::default() };
-            assert!(check(config, "127.0.0.1:1").unwrap_err().contains("no scope"), "{bad:?}");
+            assert!(check(&config, "127.0.0.1:1").unwrap_err().contains("no scope"), "{bad:?}");
         }
         let calls = OidcConfig { purpose: OidcPurpose::Call, ..oidc(SignInConfig::default()) };
         let error = SignInConfig::default().validate(&calls, "127.0.0.1:1".parse().unwrap()).unwrap_err();

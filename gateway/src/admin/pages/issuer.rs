@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     admin::{app::App, fault::Fault, session},
-    auth::{Answer, Refusal, SignedIn},
+    auth::{Answer, Finished, SignedIn},
 };
 
 /// The longest path that is come back to, in bytes: it is part of a cookie.
@@ -71,14 +71,11 @@ pub(super) async fn finish(
     let secure = kept.as_ref().is_some_and(|(_, secure)| *secure);
     let kept = kept.as_ref().map(|(text, secure)| (text.as_str(), *secure));
     let context = app.context();
-    let finished = context.sign_ins.finish(&context.verifier, kept, answer, now).await;
-    let finished = finished.and_then(|done| match session::fits(&done.token) {
-        Ok(()) => Ok(done),
-        Err(error) => Err(Refusal { error, next: Some(done.next) }),
-    });
-    let mut response = match &finished {
-        Ok(done) => welcome(&app, &extensions, done, secure)?,
-        Err(Refusal { error, next }) => refuse(&app, next.as_deref().map_or("/", own_path), error)?,
+    let Finished { next, outcome } = context.sign_ins.finish(&context.verifier, kept, answer, now).await;
+    let next = next.as_deref().map_or("/", own_path);
+    let mut response = match outcome.and_then(|done| session::fits(&done.token).map(|()| done)) {
+        Ok(done) => welcome(&app, &extensions, &done, next, secure)?,
+        Err(error) => refuse(&app, next, &error)?,
     };
     if let Ok(over) = HeaderValue::try_from(session::end_pending(secure)) {
         response.headers_mut().append(header::SET_COOKIE, over);
@@ -86,10 +83,10 @@ pub(super) async fn finish(
     Ok(response)
 }
 
-fn welcome(app: &App, extensions: &Extensions, done: &SignedIn, secure: bool) -> Page {
+fn welcome(app: &App, extensions: &Extensions, done: &SignedIn, next: &str, secure: bool) -> Page {
     done.who.at(session::origin(app, extensions)).note("session.begin", None, false);
     let secure = secure || app.context().config.admin_tls();
     let cookie = session::begin(&done.token, &done.who, SystemTime::now(), secure);
-    let page = render(&Welcome { next: own_path(&done.next), subject: view::visible(&done.who.subject) })?;
+    let page = render(&Welcome { next, subject: view::visible(&done.who.subject) })?;
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), page).into_response())
 }
