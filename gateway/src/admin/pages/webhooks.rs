@@ -76,7 +76,7 @@ impl EventRow {
         Self {
             when: delivery.event_time.map(|time| When::new(time, now)),
             what: delivery.r#type,
-            subject: delivery.subject,
+            subject: bare(&delivery.subject).to_owned(),
             state,
             tries: delivery.tries,
             error: delivery.error.unwrap_or_default(),
@@ -84,9 +84,25 @@ impl EventRow {
     }
 }
 
+/// A resource name without its namespace, which the page is about.
+fn bare(subject: &str) -> &str {
+    subject.splitn(3, '/').nth(2).unwrap_or(subject)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subjects_are_told_without_the_namespace() {
+        for (subject, shown) in [
+            ("namespaces/shop/functions/pay", "functions/pay"),
+            ("namespaces/shop/webhook", "webhook"),
+            ("namespaces/shop", "namespaces/shop"),
+        ] {
+            assert_eq!(bare(subject), shown);
+        }
+    }
 
     #[test]
     fn a_webhook_is_as_well_as_its_last_event() {
