@@ -10,7 +10,10 @@ use dunlin_proto::{
 
 use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
 use crate::{
-    admin::{access::Operation, model::id_in},
+    admin::{
+        access::Operation,
+        model::{Domain, id_in},
+    },
     auth::Principal,
     config::Config,
     tls::FileCertificate,
@@ -144,18 +147,14 @@ impl App {
 
     /// The certificates of this gateway's files that a namespace with these domains is served by: those for its domains, and
     /// for hosts that all namespaces share. Operators see every one.
-    pub(crate) fn file_certificates<'a>(
-        &self,
-        who: &Principal,
-        domains: impl Iterator<Item = &'a str> + Clone,
-    ) -> Vec<FileCertificate> {
+    pub(crate) fn file_certificates(&self, who: &Principal, domains: &[Domain]) -> Vec<FileCertificate> {
         let Some(tls) = &self.context.tls else { return Vec::new() };
         let config = &self.context.config;
         let shared = config.shared_hosts.iter().map(DomainName::as_str).chain(config.domain.as_deref());
         tls.of_files(|names| {
             who.is_operator()
                 || shared.clone().any(|host| names.serve(host))
-                || domains.clone().any(|domain| names.serve(domain))
+                || domains.iter().any(|domain| names.serve(&domain.domain))
         })
     }
 

@@ -104,7 +104,7 @@ pub(super) async fn page(
     );
     let (routes, domains) = (RouteList::from(routes?), DomainList::from(domains?));
     let now = std::time::SystemTime::now();
-    let files = app.file_certificates(&who, domains.domains.iter().map(|domain| domain.domain.as_str()));
+    let files = app.file_certificates(&who, &domains.domains);
     let when = |time: crate::admin::model::Time| When::new(time, now);
     render(&RoutesPage {
         shell,
