@@ -90,6 +90,44 @@ def test_the_live_log_shows_a_line_as_it_is_written(visit, cluster, api, namespa
     picture(page, "log")
 
 
+def test_the_overview_goes_on_while_somebody_looks_at_it(visit, cluster, api, namespace, call_when_ready):
+    api.deploy(namespace, "busy", guests.LOG)
+    call_when_ready(f"/{namespace}/busy/")
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{namespace}")
+    expect(page.locator("#live-state")).to_have_text("Live")
+    calls = page.get_by_role("row", name=re.compile("busy")).first.locator("td[data-label=Calls]")
+    before = int(calls.inner_text())
+    for _ in range(3):
+        call_when_ready(f"/{namespace}/busy/")
+    expect(calls).to_have_text(str(before + 3), timeout=10000)
+
+
+def test_a_function_is_called_from_its_page(visit, cluster, api, namespace, probe):
+    api.deploy(namespace, "tried", probe)
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{namespace}/functions/tried")
+    page.get_by_role("link", name="Test", exact=True).click()
+    page.get_by_label("Method").select_option("POST")
+    page.get_by_label("Path and query").fill("/headers")
+    page.get_by_label("Headers, one in each line").fill("x-tried: it's me\nx-two: 2")
+    page.get_by_label("Body", exact=True).fill("<script>alert(1)</script>")
+    page.get_by_role("button", name="Call tried").click()
+    expect(page.get_by_role("heading", name="Answer 200")).to_be_visible()
+    expect(page.get_by_label("Body").first).to_contain_text("it's me")
+    for command in ("dunlin invoke tried --path /headers -H", "curl -H"):
+        expect(page.get_by_text(command).first).to_be_visible()
+    picture(page, "test")
+    page.get_by_role("link", name="Why, and where the time went").click()
+    expect(page.get_by_text("/headers").first).to_be_visible()
+    page.goto(f"/namespaces/{namespace}/functions/tried/test")
+    page.get_by_label("Headers, one in each line").fill("nonsense")
+    page.get_by_role("button", name="Call tried").click()
+    expect(page.get_by_role("alert")).to_contain_text("has no colon")
+
+
 def test_a_rollback_by_keyboard_alone(visit, cluster, api, shop):
     window = visit()
     page = window.sign_in(cluster.token)
