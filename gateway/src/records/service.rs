@@ -157,7 +157,11 @@ pub(crate) async fn summary(
     let table = routes.load();
     let known = table.function(function.namespace.as_str(), function.function.as_str());
     let (running, namespace_running) = known.map(|known| known.quota.running()).unwrap_or_default();
-    SummarizeRecordsResponse { running, namespace_running, ..records.summary(function, window, SystemTime::now()).await }
+    SummarizeRecordsResponse {
+        running,
+        namespace_running,
+        ..records.summary(function, window, SystemTime::now()).await
+    }
 }
 
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.

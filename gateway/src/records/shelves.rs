@@ -198,8 +198,10 @@ mod tests {
         let line = serde_json::to_vec(&record("shop", "pay")).unwrap();
         fs::write(folder.path().join("00000001.jsonl"), line).unwrap();
         let mut found = Vec::new();
-        Shelves::open(folder.path().to_owned(), &RecordsConfig::default(), Retentions::default(), |record| found.push(record))
-            .unwrap();
+        Shelves::open(folder.path().to_owned(), &RecordsConfig::default(), Retentions::default(), |record| {
+            found.push(record)
+        })
+        .unwrap();
         assert_eq!(found.len(), 1);
     }
 
