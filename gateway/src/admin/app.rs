@@ -98,6 +98,11 @@ async fn ask<A>(call: impl Future<Output = Result<Response<A>, Status>>) -> Resu
     }
 }
 
+/// Whether a status says no more than that the connection broke: it is made here, of an error below.
+fn is_cut(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
 /// What a client is told when the scheduler refuses or can't be reached. What is the platform's own business, such as
 /// the cluster secret, is logged and not told.
 fn from_scheduler(status: &Status) -> ApiError {
@@ -109,6 +114,15 @@ fn from_scheduler(status: &Status) -> ApiError {
             ApiError::new(ErrorCode::Unavailable, "the scheduler can't be reached")
                 .hint("functions go on serving; administration works again once it is back")
                 .retry_after(Duration::from_secs(2))
+        }
+        ErrorCode::Internal if !said_so && is_cut(status) => {
+            tracing::warn!(error = %status, "the connection to the scheduler was lost before its answer came");
+            ApiError::new(
+                ErrorCode::Unavailable,
+                "the scheduler was lost before its answer came; a change may have been made",
+            )
+            .hint("look whether it was; a request with an Idempotency-Key can be sent again")
+            .retry_after(Duration::from_secs(2))
         }
         ErrorCode::Internal | ErrorCode::Unauthenticated => {
             tracing::error!(error = %status, "the scheduler failed");
@@ -142,6 +156,9 @@ mod tests {
         assert_eq!(from_scheduler(&Status::invalid_argument("library")), ApiError::internal());
         let gone = from_scheduler(&Status::unavailable("tcp connect error"));
         assert!(gone.is_unavailable() && !gone.message.contains("tcp"));
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let cut = from_scheduler(&Status::from_error(Box::new(broken)));
+        assert!(cut.is_unavailable() && cut.message.contains("may have been made"), "{cut}");
         let refusal = ApiError::not_found("namespaces/shop").hint("make it");
         assert_eq!(from_scheduler(&Status::from(refusal.clone())), refusal);
     }

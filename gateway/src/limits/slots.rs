@@ -73,12 +73,10 @@ struct Books {
 struct Word(u64);
 
 impl Word {
-    #[expect(clippy::cast_possible_truncation, reason = "it is cut to fewer bits")]
     fn running(self) -> u32 {
         (self.0 & MASK) as u32
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "it is cut to fewer bits")]
     fn share(self) -> u32 {
         ((self.0 >> BITS) & MASK) as u32
     }
