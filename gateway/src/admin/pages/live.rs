@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
-    extract::State,
+    extract::{Query, State},
     response::{
         IntoResponse,
         sse::{Event, KeepAlive, Sse},
@@ -15,7 +15,10 @@ use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, names::NamespaceRef};
 use futures::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Page, overview::live};
+use super::{
+    Page,
+    overview::{Which, live},
+};
 use crate::{
     admin::{app::App, params::Named, session::Visitor},
     auth::Principal,
@@ -29,19 +32,20 @@ pub(super) async fn stream(
     State(app): State<App>,
     Visitor(who): Visitor,
     Named(NamespaceRef { namespace }): Named<NamespaceRef>,
+    Query(which): Query<Which>,
 ) -> Page {
     // Who may not look is told so at once.
-    let first = part(&app, &who, &namespace).await?;
+    let first = part(&app, &who, &namespace, which).await?;
     let ended = app.context().shutdown.clone();
     let until = async move { ended.begun().await };
-    let events = changes(app, who, namespace, first).take_until(Box::pin(until));
+    let events = changes(app, who, (namespace, which), first).take_until(Box::pin(until));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
 fn changes(
     app: App,
     who: Arc<Principal>,
-    namespace: Namespace,
+    (namespace, which): (Namespace, Which),
     mut shown: String,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
@@ -50,7 +54,7 @@ fn changes(
     async_stream::stream! {
         loop {
             ticks.tick().await;
-            match part(&app, &who, &namespace).await {
+            match part(&app, &who, &namespace, which).await {
                 Ok(part) if part == shown => {}
                 Ok(part) => {
                     yield Ok(Event::default().event("part").data(&part));
@@ -66,11 +70,11 @@ fn changes(
 }
 
 /// The part as it is now.
-async fn part(app: &App, who: &Principal, namespace: &Namespace) -> Result<String, ApiError> {
+async fn part(app: &App, who: &Principal, namespace: &Namespace, which: Which) -> Result<String, ApiError> {
     if who.expires <= std::time::SystemTime::now() {
         return Err(ApiError::new(ErrorCode::Unauthenticated, "the session has ended"));
     }
-    let live = live(app, who, namespace).await?;
+    let live = live(app, who, namespace, which).await?;
     live.render().map_err(|error| {
         tracing::error!(%error, "a part of a page can't be rendered");
         ApiError::internal()

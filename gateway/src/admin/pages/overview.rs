@@ -1,16 +1,18 @@
 //! The first page: what there is in a namespace, how it goes, and for operators how the cluster is.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     time::{Duration, SystemTime},
 };
 
 use askama::Template;
 use axum::{
-    extract::State,
+    extract::{Query, State},
     response::{IntoResponse, Redirect},
 };
 use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
+use serde::Deserialize;
 
 use super::{
     Page,
@@ -34,6 +36,8 @@ use crate::{
 
 /// Records that the numbers are made of.
 const RECORDS: i32 = 1_000;
+/// Functions that the page shows, unless all are asked for: those that are called most.
+const FUNCTIONS: usize = 100;
 /// Invocations that the page shows.
 const SHOWN: usize = 10;
 
@@ -61,6 +65,16 @@ struct Overview {
     kept: Option<String>,
     live: Live,
     webhook: Option<WebhookView>,
+    /// What is asked for of the part that changes.
+    stream: String,
+}
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Which {
+    /// Every function.
+    all: bool,
 }
 
 /// The part of the page that changes while it is looked at (`live.rs`).
@@ -75,6 +89,8 @@ pub(super) struct Live {
     cluster: Option<ClusterView>,
     window: String,
     functions: Vec<FunctionRow>,
+    /// Functions that are not shown.
+    more: usize,
     invocations: Vec<InvocationRow>,
 }
 
@@ -126,21 +142,28 @@ pub(super) async fn page(
     State(app): State<App>,
     Visitor(who): Visitor,
     Named(NamespaceRef { namespace }): Named<NamespaceRef>,
+    Query(which): Query<Which>,
 ) -> Page {
     let of_namespace = v1::GetNamespaceRequest { name: NamespaceRef { namespace: namespace.clone() }.to_string() };
     let (found, live, webhook, shell) = tokio::join!(
         app.namespace_get(&who, of_namespace),
-        live(&app, &who, &namespace),
+        live(&app, &who, &namespace, which),
         webhook(&app, &who, &namespace),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
     let found = Namespace::from(found?.namespace.unwrap_or_default());
     let (namespace, kept) = (namespace.to_string(), kept(&found));
-    render(&Overview { shell, namespace, description: found.description, kept, live: live?, webhook })
+    let stream = format!("/namespaces/{namespace}/live{}", if which.all { "?all=true" } else { "" });
+    render(&Overview { shell, namespace, description: found.description, kept, live: live?, webhook, stream })
 }
 
 /// What there is in a namespace now.
-pub(super) async fn live(app: &App, who: &Principal, namespace: &ids::Namespace) -> Result<Live, ApiError> {
+pub(super) async fn live(
+    app: &App,
+    who: &Principal,
+    namespace: &ids::Namespace,
+    which: Which,
+) -> Result<Live, ApiError> {
     let name = NamespaceRef { namespace: namespace.clone() }.to_string();
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
@@ -161,6 +184,8 @@ pub(super) async fn live(app: &App, who: &Principal, namespace: &ids::Namespace)
         let calls = of_function.get(function.function.as_str()).map(Vec::as_slice).unwrap_or_default();
         FunctionRow::new(function, calls, now)
     };
+    let mut shown: Vec<_> = functions?.functions.into_iter().map(row).collect();
+    let more = if which.all { 0 } else { shorten(&mut shown) };
     Ok(Live {
         namespace: namespace.to_string(),
         cluster_problem,
@@ -168,10 +193,21 @@ pub(super) async fn live(app: &App, who: &Principal, namespace: &ids::Namespace)
         budget: budget.unwrap_or_default().into_iter().filter(usage::Bound::worries).collect(),
         cluster,
         window: window(calls.invocations.len()),
-        functions: functions?.functions.into_iter().map(row).collect(),
+        more,
+        functions: shown,
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
         unreachable: calls.unreachable,
     })
+}
+
+/// Of very many functions, leaves those that are called most; returns how many it left out.
+fn shorten(rows: &mut Vec<FunctionRow>) -> usize {
+    let more = rows.len().saturating_sub(FUNCTIONS);
+    if more > 0 {
+        rows.sort_by_key(|row| Reverse(row.calls));
+        rows.truncate(FUNCTIONS);
+    }
+    more
 }
 
 /// Calls by the function that they are of.
@@ -274,6 +310,19 @@ impl WorkerRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_very_many_functions_those_that_are_called_most_are_shown() {
+        let row = |number: usize| {
+            let name = format!("namespaces/shop/functions/f{number}");
+            let row = FunctionRow::new(v1::Function { name, ..Default::default() }.into(), &[], SystemTime::now());
+            FunctionRow { calls: number, ..row }
+        };
+        let mut rows: Vec<_> = (0..FUNCTIONS + 2).map(row).collect();
+        assert_eq!((shorten(&mut rows), rows.len()), (2, FUNCTIONS));
+        assert!(rows[0].calls == FUNCTIONS + 1 && rows.iter().all(|row| row.calls >= 2));
+        assert_eq!((shorten(&mut rows), rows[0].calls), (0, FUNCTIONS + 1));
+    }
 
     #[test]
     fn what_is_kept_of_a_namespace_is_said_where_it_is_its_own() {
