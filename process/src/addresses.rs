@@ -1,6 +1,9 @@
-//! Which addresses belong to the public Internet. Who may connect to others is decided by whoever connects.
+//! Which addresses belong to the public Internet, and names resolved to nothing else. Who may connect to others is decided by whoever
+//! connects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Whether an address belongs to the public Internet (the registries of RFC 6890), in all spellings of IPv4 in IPv6.
 #[must_use]
@@ -34,6 +37,29 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let global = (0x2000..0x4000).contains(&first);
     global && first != 0x2002 && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8)) && first != 0x3fff
+}
+
+/// Resolves names as the system does, and drops the addresses that are not public. Connections go to what is left, so that no
+/// second answer of the name's DNS leads elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Screened {
+    /// Drops none.
+    pub allow_private: bool,
+}
+
+impl Resolve for Screened {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public = move |address: &SocketAddr| allow_private || is_public(address.ip());
+            let allowed: Vec<_> = found.filter(public).collect();
+            if allowed.is_empty() {
+                return Err(format!("{} has no public address", name.as_str()).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! How receivers are reached: HTTPS, bounded in time, without redirects, and not at private addresses unless the operator allows
 //! it, since a tenant's URL must not become a way into the network. What is answered beside the status is not read.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use dunlin_process::addresses::is_public;
+use dunlin_process::addresses::{Screened, is_public};
 use dunlin_proto::ApiError;
 use http::{StatusCode, header};
-use reqwest::{
-    Client, Response, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-};
+use reqwest::{Client, Response, Url};
 
 use super::event::MEDIA_TYPE;
 use crate::config::WebhooksConfig;
@@ -149,27 +146,6 @@ fn checked(text: &str, allow_private: bool) -> Result<Url, (&'static str, &'stat
         return Err(("url has a private address", "an operator can allow them: webhooks.allow_private"));
     }
     Ok(url)
-}
-
-/// Resolves names as the system does, and drops the addresses that are not public. Connections go to what is left.
-#[derive(Debug, Clone, Copy)]
-struct Screened {
-    allow_private: bool,
-}
-
-impl Resolve for Screened {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public = move |address: &SocketAddr| allow_private || is_public(address.ip());
-            let allowed: Vec<_> = found.filter(public).collect();
-            if allowed.is_empty() {
-                return Err(format!("{} has no public address", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,13 @@
 //! Asking an issuer over HTTPS, for its keys and what else it says: bounded in time and size, without redirects, and not from private addresses unless the
 //! operator allows it, since an issuer's URL must not become a way into the network.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use dunlin_process::addresses::is_public;
+use dunlin_process::addresses::{Screened, is_public};
 use http::{HeaderValue, StatusCode, header};
 use jsonwebtoken::jwk::JwkSet;
-use reqwest::{
-    Client, Response, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-};
+use reqwest::{Client, Response, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::config::OidcConfig;
@@ -110,27 +104,6 @@ fn screen(url: &Url, allow_private: bool) -> anyhow::Result<()> {
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(address) if !allow_private && !is_public(address) => bail!("{url} has a private address"),
         _ => Ok(()),
-    }
-}
-
-/// Resolves names as the system does, and drops the addresses that are not public.
-#[derive(Debug, Clone, Copy)]
-struct Screened {
-    allow_private: bool,
-}
-
-impl Resolve for Screened {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public = move |address: &SocketAddr| allow_private || is_public(address.ip());
-            let allowed: Vec<_> = found.filter(public).collect();
-            if allowed.is_empty() {
-                return Err(format!("{} has no public address", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
     }
 }
 
