@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import statistics
 import threading
 import time
@@ -91,13 +92,19 @@ def fill(folder, line, functions, count, file_bytes):
         text = json.dumps(template, separators=(",", ":")) + "\n"
         if len(text) > room:
             if file:
-                file.close()
+                written(file, began)
             number, room = number + 1, file_bytes
             file = (folder / f"{number:08}.jsonl").open("w")
         room -= len(text)
         file.write(text)
-    file.close()
+    written(file, now)
     return number
+
+
+def written(file, when):
+    """Closes a file as if it had been written when its last record was."""
+    file.close()
+    os.utime(file.name, (when, when))
 
 
 def size(folder):

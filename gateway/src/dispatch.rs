@@ -66,7 +66,7 @@ pub(crate) struct Invocation {
     /// How it came in, for its record.
     pub(crate) came: Came,
     /// Who gets its record once it is closed, beside those who keep it.
-    pub(crate) told: Option<oneshot::Sender<Record>>,
+    pub(crate) told: Option<oneshot::Sender<Arc<Record>>>,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
 }

@@ -5,6 +5,7 @@
 //! Of limits of calls at once, the part is `limits/slots.rs`; what is held against it, `crate::quota` decides.
 
 mod account;
+mod begun;
 mod borrowing;
 pub(crate) mod bucket;
 mod part;
@@ -23,6 +24,7 @@ use dunlin_proto::{
 use tokio::time::Instant;
 
 pub(crate) use self::{
+    begun::Begun,
     borrowing::Borrowing,
     bucket::Share,
     part::{Loan, Part, Want},
@@ -41,7 +43,7 @@ pub(crate) struct Limit {
     /// Whose it is, for people.
     pub(crate) whose: String,
     /// This gateway's part.
-    pub(crate) part: Arc<Part>,
+    pub(crate) part: Arc<Begun<Part>>,
 }
 
 /// The limits that hold for calls of a function.
@@ -108,15 +110,21 @@ impl Limits {
 }
 
 impl Limit {
+    /// Whether this gateway has been told, or has taken, what its part is.
+    pub(crate) fn is_known(&self) -> bool {
+        self.part.seen().is_some_and(Part::is_known)
+    }
+
     async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
-        self.part.count();
+        let part = self.part.get();
+        part.count();
         if !self.rate.is_lent() {
             // What waits for the scheduler is on the heap: the others do not carry it about.
             return Box::pin(borrowing.admit_one(self)).await;
         }
-        match self.part.ask(self.part.moment(Instant::now())) {
+        match part.ask(part.moment(Instant::now())) {
             Asked::Admitted => Ok(()),
-            Asked::Never if !self.part.is_known() => Box::pin(borrowing.first_part(self)).await,
+            Asked::Never if !part.is_known() => Box::pin(borrowing.first_part(self)).await,
             refused => self.outcome(refused),
         }
     }
@@ -129,7 +137,7 @@ impl Limit {
     /// An admission that was granted singly is not given back: the scheduler has counted it.
     fn give_back(&self) {
         if self.rate.is_lent() {
-            self.part.give_back();
+            self.part.get().give_back();
         }
     }
 
@@ -138,7 +146,7 @@ impl Limit {
         let (rate, whose, burst) = (self.rate, &self.whose, self.rate.burst);
         let message = format!("{whose} has reached its rate of {rate} with a burst of {burst}");
         let kind = LimitKind::Rate { period: rate.period.length() };
-        let current = current(self.part.pace() * rate.period.length().as_secs_f64());
+        let current = current(self.part.get().pace() * rate.period.length().as_secs_f64());
         let exceeded = Exceeded { whose: whose.clone(), kind, current, allowed: rate.requests.into() };
         ApiError::new(ErrorCode::TooManyRequests, message)
             .hint(

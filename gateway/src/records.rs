@@ -15,6 +15,7 @@ mod summary;
 mod wanted;
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -27,6 +28,7 @@ use dunlin_proto::{
     names::{FunctionRef, InvocationName, Scope},
     v1,
 };
+use http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -50,7 +52,7 @@ pub(crate) struct Record {
     /// When the gateway accepted it.
     pub(crate) start_time: SystemTime,
     /// HTTP method.
-    pub(crate) method: String,
+    pub(crate) method: Cow<'static, str>,
     /// Path that the function saw, without the query.
     pub(crate) path: String,
     /// HTTP status that the caller got; 0 when it left before.
@@ -58,9 +60,9 @@ pub(crate) struct Record {
     /// The gateway that served it.
     pub(crate) gateway: GatewayId,
     /// The worker that ran it; empty when none did.
-    pub(crate) worker: String,
+    pub(crate) worker: Arc<str>,
     /// `ok`, or the code of what went wrong.
-    pub(crate) outcome: String,
+    pub(crate) outcome: Cow<'static, str>,
     /// What went wrong, for people.
     pub(crate) error: String,
     /// What it cost.
@@ -97,6 +99,15 @@ impl Record {
     /// Whether it went wrong.
     pub(crate) fn failed(&self) -> bool {
         self.outcome != "ok"
+    }
+}
+
+/// A method as text; those that most calls have are not copied.
+pub(crate) fn method_text(method: &Method) -> Cow<'static, str> {
+    let common = [&Method::GET, &Method::POST, &Method::PUT, &Method::DELETE, &Method::HEAD, &Method::PATCH];
+    match common.into_iter().find(|common| *common == method) {
+        Some(common) => common.as_str().into(),
+        None => method.to_string().into(),
     }
 }
 
@@ -266,8 +277,7 @@ impl Records {
     }
 
     /// Keeps a record, soon.
-    pub(crate) fn add(&self, record: Record) {
-        let record = Arc::new(record);
+    pub(crate) fn add(&self, record: Arc<Record>) {
         self.traces.offer(&record);
         if !self.enabled {
             return;

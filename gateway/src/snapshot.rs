@@ -8,6 +8,7 @@ mod certificates;
 mod configuration;
 mod convert;
 mod disk;
+mod encoded;
 mod limits;
 mod rates;
 

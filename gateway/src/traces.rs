@@ -256,7 +256,7 @@ mod tests {
         let mut record = spans::tests::record();
         for (sampled, outcome) in [(true, "ok"), (false, "function_failed"), (false, "ok"), (true, "ok")] {
             record.came.traced.sampled = sampled;
-            outcome.clone_into(&mut record.outcome);
+            record.outcome = outcome.into();
             traces.offer(&Arc::new(record.clone()));
         }
         assert_eq!(waiting.recv().await.unwrap().outcome, "ok");

@@ -1,11 +1,7 @@
 """What it costs to see what happens."""
 
 from ..plot import number
-from .words import table
-
-
-def between(found, unit=""):
-    return f"{found['median']:.3g}{unit} ({found['low']:.3g} to {found['high']:.3g})"
+from .words import between, table
 
 
 def observe(figures):

@@ -44,3 +44,8 @@ def cpu(found, process):
 
 def seconds(value):
     return "not within the run" if value is None else f"{number(value)} s"
+
+
+def between(found, unit=""):
+    """A median with its 95 % interval."""
+    return f"{found['median']:.3g}{unit} ({found['low']:.3g} to {found['high']:.3g})"

@@ -45,7 +45,7 @@ pub(crate) struct Endpoint {
     /// The same, for the records of its calls.
     pub(super) label: Arc<str>,
     /// The worker's name.
-    pub(crate) worker: String,
+    pub(crate) worker: Arc<str>,
     /// Host and port.
     pub(crate) address: String,
     slots: Box<[ArcSwapOption<Session>]>,
@@ -73,7 +73,7 @@ impl Endpoint {
         Self {
             id: id.to_owned(),
             label: id.into(),
-            worker: worker.to_owned(),
+            worker: worker.into(),
             address: address.to_owned(),
             slots: (0..sessions).map(|_| ArcSwapOption::empty()).collect(),
             in_flight: Arc::default(),

@@ -167,7 +167,7 @@ impl Directory {
 
     /// The endpoint as it was, or a new one with its sessions.
     fn endpoint(&self, old: &Placements, id: &str, worker: &str, address: &str) -> Arc<Endpoint> {
-        let same = |known: &&Arc<Endpoint>| known.address == address && known.worker == worker;
+        let same = |known: &&Arc<Endpoint>| known.address == address && *known.worker == *worker;
         if let Some(known) = old.endpoints.get(id).filter(same) {
             return known.clone();
         }
@@ -227,7 +227,7 @@ mod tests {
                 ..Announced::default()
             });
             let workers =
-                |endpoints: &Vec<Arc<Endpoint>>| endpoints.iter().map(|e| e.worker.clone()).collect::<Vec<_>>();
+                |endpoints: &Vec<Arc<Endpoint>>| endpoints.iter().map(|e| e.worker.to_string()).collect::<Vec<_>>();
             directory.load().standbys(key, 2).each_ref().map(workers)
         };
         assert_eq!(announce(1, &|_| true), [order[..2].to_vec(), order[2..].to_vec()]);

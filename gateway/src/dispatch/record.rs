@@ -16,7 +16,7 @@ use crate::{
     metering::Meter,
     metrics::Calls,
     quota::Taken,
-    records::{Choice, Receipt, Record, Records},
+    records::{Choice, Receipt, Record, Records, method_text},
     routes::Demand,
 };
 
@@ -43,13 +43,13 @@ struct Open {
     calls: Arc<Calls>,
     running: Running,
     meter: Meter,
-    told: Option<oneshot::Sender<Record>>,
+    told: Option<oneshot::Sender<Arc<Record>>>,
     _slot: Slot,
 }
 
 impl Open {
     /// It is over.
-    fn close(mut self) -> Record {
+    fn close(mut self) -> Arc<Record> {
         // Without a receipt, nothing else says how long it took.
         if self.record.failed() {
             self.record.came.traced.lasted = self.accepted.elapsed();
@@ -57,12 +57,13 @@ impl Open {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
-        self.records.add(self.record.clone());
+        let record = Arc::new(self.record);
+        self.records.add(record.clone());
         if let Some(told) = self.told.take() {
             // Who has left does not want it any more.
-            let _ = told.send(self.record.clone());
+            let _ = told.send(record.clone());
         }
-        self.record
+        record
     }
 }
 
@@ -112,12 +113,12 @@ impl Ledger {
             function: invocation.function.name.clone(),
             version: invocation.version.key.number,
             start_time: SystemTime::now().checked_sub(invocation.accepted.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH),
-            method: invocation.request.method().to_string(),
+            method: method_text(invocation.request.method()),
             path: invocation.request.uri().path().to_owned(),
             status: 0,
             gateway: gateway.clone(),
-            worker: String::new(),
-            outcome: ErrorCode::Cancelled.as_str().to_owned(),
+            worker: Arc::default(),
+            outcome: ErrorCode::Cancelled.as_str().into(),
             error: String::new(),
             receipt: Receipt::default(),
             request_id: invocation.request_id.clone(),
@@ -138,15 +139,15 @@ impl Ledger {
     }
 
     /// The record as it is now.
-    pub(super) fn snapshot(&self) -> Option<Record> {
-        self.0.as_ref().map(|open| open.record.clone())
+    pub(super) fn snapshot(&self) -> Option<Arc<Record>> {
+        self.0.as_ref().map(|open| Arc::new(open.record.clone()))
     }
 
     /// It goes to an endpoint, after this time in the gateway.
     pub(super) fn sent_to(&mut self, endpoint: &Endpoint, choice: Choice) {
         if let Some(open) = &mut self.0 {
             open.stage = Stage::Function;
-            endpoint.worker.clone_into(&mut open.record.worker);
+            open.record.worker = endpoint.worker.clone();
             let came = &mut open.record.came;
             (came.endpoint, came.choice, came.tries) = (Some(endpoint.label.clone()), choice, came.tries + 1);
             let waited = open.accepted.elapsed();
@@ -174,7 +175,7 @@ impl Ledger {
     /// It failed; `status` is what the caller got.
     pub(super) fn fail(&mut self, error: &ApiError) {
         if let Some(open) = &mut self.0 {
-            open.record.outcome = error.code.as_str().to_owned();
+            open.record.outcome = error.code.as_str().into();
             open.record.error.clone_from(&error.message);
             open.record.hint = error.hint.clone().unwrap_or_default();
         }
@@ -183,7 +184,7 @@ impl Ledger {
     /// All went well so far.
     pub(super) fn succeed(&mut self) {
         if let Some(open) = &mut self.0 {
-            "ok".clone_into(&mut open.record.outcome);
+            open.record.outcome = "ok".into();
         }
     }
 
@@ -202,7 +203,7 @@ impl Ledger {
     }
 
     /// Hands over the record, and keeps it.
-    pub(super) fn finish(&mut self) -> Option<Record> {
+    pub(super) fn finish(&mut self) -> Option<Arc<Record>> {
         self.0.take().map(|open| open.close())
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -55,7 +56,7 @@ pub(crate) struct ResponseBody {
     trailers: bool,
     receipt: Option<Receipt>,
     deadline: Deadline,
-    record: Option<Record>,
+    record: Option<Arc<Record>>,
 }
 
 /// A timer that costs nothing until it is first needed.
@@ -149,7 +150,7 @@ impl ResponseBody {
 
     /// The record, once the body has ended.
     pub(crate) fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
+        self.record.as_deref()
     }
 
     /// Notes what the worker said.

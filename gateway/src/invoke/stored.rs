@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{cached::Cached, headers, passing::Passing, trace};
 use crate::{
     Context,
-    records::{Came, Receipt, Record, Traced},
+    records::{Came, Receipt, Record, Traced, method_text},
     traces::protocol_of,
 };
 
@@ -48,12 +48,12 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         function: passing.function.name.clone(),
         version: passing.version.key.number,
         start_time: SystemTime::now().checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH),
-        method: parts.method.to_string(),
+        method: method_text(&parts.method),
         path: passing.path_and_query.path().to_owned(),
         status: status.as_u16(),
         gateway: context.config.name.clone(),
-        worker: String::new(),
-        outcome: "ok".to_owned(),
+        worker: Arc::default(),
+        outcome: "ok".into(),
         error: String::new(),
         receipt: Receipt::default(),
         request_id: headers::request_id(&parts.headers),

@@ -118,7 +118,7 @@ impl Borrowing {
         let part = self.place().part();
         let share =
             Share { per_second: limit.rate.per_second() * part, burst: (f64::from(limit.rate.burst) * part).max(1.0) };
-        limit.part.take(share, now);
+        limit.part.get().take(share, now);
         link.taken += 1;
     }
 
@@ -159,7 +159,7 @@ impl Borrowing {
     /// Admits a call under a limit of which this gateway has never had a part.
     pub(super) async fn first_part(&self, limit: &Limit) -> Result<(), ApiError> {
         self.tried().await;
-        let part = &limit.part;
+        let part = limit.part.get();
         let told = part.told.notified();
         tokio::pin!(told);
         // From here on no loan is missed.
@@ -186,7 +186,7 @@ impl Borrowing {
         if !self.is_linked() {
             return self.alone(limit);
         }
-        let _one = limit.part.asking.lock().await;
+        let _one = limit.part.get().asking.lock().await;
         // Whoever was before may have learnt when to ask again.
         check(limit)?;
         let request = AdmitRequest { limit: limit.id.to_string() };
@@ -214,11 +214,12 @@ impl Borrowing {
     /// Without the scheduler.
     fn alone(&self, limit: &Limit) -> Result<(), ApiError> {
         let now = Instant::now();
-        let moment = limit.part.moment(now);
-        match limit.part.ask(moment) {
+        let part = limit.part.get();
+        let moment = part.moment(now);
+        match part.ask(moment) {
             Asked::Never => {
                 self.take(limit, now);
-                limit.outcome(limit.part.ask(moment))
+                limit.outcome(part.ask(moment))
             }
             asked => limit.outcome(asked),
         }
@@ -227,7 +228,7 @@ impl Borrowing {
 
 /// Refuses as the scheduler did, until it is time to ask again.
 fn check(limit: &Limit) -> Result<(), ApiError> {
-    let part = &limit.part;
+    let part = limit.part.get();
     let left = part.not_before.load(Ordering::Acquire).saturating_sub(part.moment(Instant::now()));
     match left {
         0 => Ok(()),
@@ -238,7 +239,7 @@ fn check(limit: &Limit) -> Result<(), ApiError> {
 
 /// Refuses, and remembers until when.
 fn refuse(limit: &Limit, wait: Duration, unsure: bool) -> ApiError {
-    let part = &limit.part;
+    let part = limit.part.get();
     part.unsure.store(unsure, Ordering::Relaxed);
     part.not_before.store(part.moment(Instant::now()).saturating_add(units(wait)), Ordering::Release);
     if unsure { unknown(limit) } else { limit.refusal(wait) }

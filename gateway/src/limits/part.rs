@@ -14,6 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     account::Account,
+    begun::Begins,
     bucket::{self, Asked, Bucket, Moment, Share, units},
 };
 
@@ -69,9 +70,9 @@ struct Books {
     measured: Instant,
 }
 
-impl Part {
+impl Begins for Part {
     /// Nothing is lent yet.
-    pub(crate) fn new(now: Instant) -> Self {
+    fn begin_at(now: Instant) -> Self {
         let books = Books { account: Account::default(), granted: 0.0, counted: 0, measured: now };
         Self {
             base: now,
@@ -84,7 +85,9 @@ impl Part {
             books: Mutex::new(books),
         }
     }
+}
 
+impl Part {
     pub(super) fn moment(&self, now: Instant) -> Moment {
         units(now.saturating_duration_since(self.base))
     }
@@ -232,7 +235,7 @@ mod tests {
     #[test]
     fn a_part_moves_once() {
         let now = Instant::now();
-        let part = Part::new(now);
+        let part = Part::begin_at(now);
         assert!(!part.is_known() && part.ask(part.moment(now)) == Asked::Never && part.begin().is_none());
         part.apply(loan(1, 100.0, 50.0, 50.0), now);
         assert_eq!(admitted(&part, now), 50);
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn what_callers_want_is_told_when_it_changes() {
         let mut now = Instant::now();
-        let part = Part::new(now);
+        let part = Part::begin_at(now);
         let mut reports = 0;
         for (pace, seconds) in [(120, 5), (0, 5), (60, 5)] {
             for _ in 0..seconds * 4 {

@@ -18,6 +18,7 @@ use dunlin_proto::{
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
+    begun::{Begins, Begun},
     borrowing::Borrowing,
     bucket::{Moment, time, units},
 };
@@ -38,7 +39,7 @@ pub(crate) struct KeyQuota {
     /// What all gateways together admit in a period.
     pub(crate) quota: Quota,
     /// This gateway's part.
-    pub(crate) loan: std::sync::Arc<QuotaLoan>,
+    pub(crate) loan: std::sync::Arc<Begun<QuotaLoan>>,
 }
 
 /// What has been borrowed. It survives changes of the configuration.
@@ -85,9 +86,9 @@ impl Account {
     }
 }
 
-impl QuotaLoan {
+impl Begins for QuotaLoan {
     /// Nothing is borrowed yet.
-    pub(crate) fn new(base: Instant) -> Self {
+    fn begin_at(base: Instant) -> Self {
         Self {
             base,
             left: AtomicI64::new(0),
@@ -101,7 +102,9 @@ impl QuotaLoan {
             account: Mutex::new(Account { wanted: WANTED.0, borrowed: None }),
         }
     }
+}
 
+impl QuotaLoan {
     fn moment(&self, now: Instant) -> Moment {
         units(now.saturating_duration_since(self.base))
     }
@@ -153,7 +156,7 @@ impl KeyQuota {
     /// # Errors
     /// `TooManyRequests`: the quota is used up. `Unavailable`: it is not known whether it is.
     pub(super) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
-        let loan = &self.loan;
+        let loan = self.loan.get();
         if loan.take(loan.moment(Instant::now())) {
             return Ok(());
         }
@@ -202,19 +205,20 @@ impl KeyQuota {
     }
 
     fn request(&self, wanted: u64, left: u64, owed: u64) -> BorrowQuotaRequest {
-        let period_start = self.loan.period_start.load(Ordering::Acquire);
+        let period_start = self.loan.get().period_start.load(Ordering::Acquire);
         BorrowQuotaRequest { key: self.key.to_string(), wanted, period_start, left, owed, gateway: String::new() }
     }
 
     /// What to give back when the gateway leaves; nothing where nothing is left or owed.
     pub(crate) fn rest(&self) -> Option<BorrowQuotaRequest> {
-        let (left, owed) = (self.loan.surrender(), self.loan.owed.swap(0, Ordering::AcqRel));
+        let loan = self.loan.seen()?;
+        let (left, owed) = (loan.surrender(), loan.owed.swap(0, Ordering::AcqRel));
         (left > 0 || owed > 0).then(|| self.request(0, left, owed))
     }
 
     /// The answer, where the scheduler need not be asked for now.
     fn learnt(&self) -> Option<Result<(), ApiError>> {
-        let loan = &self.loan;
+        let loan = self.loan.get();
         match loan.not_before.load(Ordering::Acquire).saturating_sub(loan.moment(Instant::now())) {
             0 => None,
             _ if loan.unsure.load(Ordering::Relaxed) => Some(self.alone()),
@@ -223,7 +227,7 @@ impl KeyQuota {
     }
 
     fn pause(&self, wait: Duration, unsure: bool) {
-        let loan = &self.loan;
+        let loan = self.loan.get();
         loan.unsure.store(unsure, Ordering::Relaxed);
         loan.not_before.store(loan.moment(Instant::now()).saturating_add(units(wait)), Ordering::Release);
     }
@@ -231,7 +235,7 @@ impl KeyQuota {
     /// Without the scheduler.
     fn alone(&self) -> Result<(), ApiError> {
         if !self.quota.refuse_unknown {
-            self.loan.owed.fetch_add(1, Ordering::AcqRel);
+            self.loan.get().owed.fetch_add(1, Ordering::AcqRel);
             return Ok(());
         }
         let message = format!("how much is left of the quota of key {} is not known here for now", self.key);
@@ -242,7 +246,7 @@ impl KeyQuota {
     fn refusal(&self, wait: Duration) -> ApiError {
         let (key, quota) = (&self.key, self.quota);
         let kind = LimitKind::Quota { period: quota.period.longest() };
-        let current = self.loan.gone.load(Ordering::Relaxed);
+        let current = self.loan.get().gone.load(Ordering::Relaxed);
         let exceeded = Exceeded { whose: format!("key {key}"), kind, current, allowed: quota.requests };
         ApiError::new(ErrorCode::TooManyRequests, format!("key {key} has used its quota of {quota}"))
             .hint("wait for the next period, or have the key put under a larger plan: dunlin key update --plan")
@@ -258,8 +262,7 @@ mod tests {
     use super::*;
 
     fn quota(text: &str) -> KeyQuota {
-        let loan = std::sync::Arc::new(QuotaLoan::new(Instant::now()));
-        KeyQuota { key: "abcdefghijkl".parse().unwrap(), quota: text.parse().unwrap(), loan }
+        KeyQuota { key: "abcdefghijkl".parse().unwrap(), quota: text.parse().unwrap(), loan: std::sync::Arc::default() }
     }
 
     fn lent(granted: u64, period_start: i64, seconds: u64) -> BorrowQuotaResponse {
@@ -270,7 +273,7 @@ mod tests {
     #[test]
     fn a_loan_is_used_once_and_within_its_period() {
         let of_key = quota("100/day");
-        let loan = &of_key.loan;
+        let loan = of_key.loan.get();
         let now = Instant::now();
         assert!(!loan.take(loan.moment(now)) && of_key.rest().is_none());
         loan.keep(&lent(4, 86_400, 60), now);
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn threads_take_no_more_than_there_is() {
         let of_key = quota("1000/day");
-        let (loan, now) = (&of_key.loan, Instant::now());
+        let (loan, now) = (of_key.loan.get(), Instant::now());
         loan.keep(&lent(1_001, 0, 60), now);
         let taken: usize = std::thread::scope(|scope| {
             let take = || (0..500).filter(|_| loan.take(loan.moment(now))).count();

@@ -86,7 +86,7 @@ fn configuration(page: &mut Page, table: &Table, since: Duration) {
     }
     page.gauge("dunlin_gateway_invocations_running", "Invocations of versions that are served now.", running);
     page.gauge("dunlin_gateway_invocations_queued", "Of these, those that wait for a worker.", queued);
-    let known = table.limits.values().filter(|limit| limit.part.is_known()).count();
+    let known = table.limits.values().filter(|limit| limit.is_known()).count();
     let mut family = page.family(
         Kind::Gauge,
         "dunlin_gateway_limits",

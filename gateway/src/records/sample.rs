@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn each_namespace_and_failures_beside_successes_have_their_own_share_of_a_second() {
         let mut sampler = Sampler::default();
-        let mut kept = |namespace: &str, outcome: &str, second: u64, count: u32| {
+        let mut kept = |namespace: &str, outcome: &'static str, second: u64, count: u32| {
             let mut record = record(namespace, "pay");
             record.outcome = outcome.into();
             record.start_time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);

@@ -43,7 +43,7 @@ impl Records {
 
 /// What became of a call, in a word.
 fn kind(record: &Record) -> &str {
-    match record.outcome.as_str() {
+    match &*record.outcome {
         "ok" if record.status >= 500 => ANSWERED_5XX,
         outcome => outcome,
     }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn records_are_summed_up_by_what_became_of_them_and_for_as_many_as_they_stand() {
-        let of = |outcome: &str, status, weight, start: u64| {
+        let of = |outcome: &'static str, status, weight, start: u64| {
             let mut record = record("shop", "pay");
             (record.outcome, record.status, record.weight) = (outcome.into(), status, weight);
             record.receipt.start = Duration::from_micros(start);

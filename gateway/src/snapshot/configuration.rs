@@ -11,7 +11,7 @@ use dunlin_proto::{
 };
 use imbl::OrdMap;
 
-use super::disk::Stored;
+use super::{disk::Stored, encoded::Encoded};
 
 /// A change that is not for the configuration there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +28,9 @@ pub(super) struct Configuration {
     /// All but the version, keys and routes.
     pub(super) core: Arc<ConfigSnapshot>,
     /// By their ids.
-    pub(super) keys: OrdMap<String, Arc<KeyConfig>>,
+    pub(super) keys: OrdMap<String, Encoded<KeyConfig>>,
     /// By their names.
-    pub(super) routes: OrdMap<String, Arc<Route>>,
+    pub(super) routes: OrdMap<String, Encoded<Route>>,
 }
 
 impl Configuration {
@@ -49,12 +49,14 @@ impl Configuration {
     }
 }
 
-fn by_id(key: KeyConfig) -> (String, Arc<KeyConfig>) {
-    (key.id.clone(), Arc::new(key))
+fn by_id(key: KeyConfig) -> (String, Encoded<KeyConfig>) {
+    let encoded = Encoded::new(&key);
+    (key.id, encoded)
 }
 
-fn by_name(route: Route) -> (String, Arc<Route>) {
-    (route.name.clone(), Arc::new(route))
+fn by_name(route: Route) -> (String, Encoded<Route>) {
+    let encoded = Encoded::new(&route);
+    (route.name, encoded)
 }
 
 /// Whether anything but keys and routes changes.
@@ -96,8 +98,8 @@ impl Stored for Configuration {
 
     fn parts(&self) -> impl Iterator<Item = ConfigSnapshot> {
         let core = ConfigSnapshot { version: self.version, ..(*self.core).clone() };
-        let keys = self.keys.values().map(|key| vec![(**key).clone()]);
-        let routes = self.routes.values().map(|route| vec![(**route).clone()]);
+        let keys = self.keys.values().map(|key| vec![key.message()]);
+        let routes = self.routes.values().map(|route| vec![route.message()]);
         let keys = keys.map(|keys| ConfigSnapshot { keys, ..ConfigSnapshot::default() });
         let routes = routes.map(|routes| ConfigSnapshot { routes, ..ConfigSnapshot::default() });
         std::iter::once(core).chain(keys).chain(routes)
@@ -202,7 +204,7 @@ mod tests {
         let delta = ConfigDelta { base_version: 5, version: 6, keys: vec![key], ..ConfigDelta::default() };
         let after = before.apply(delta).unwrap();
         assert!(Arc::ptr_eq(&before.core, &after.core) && before.routes.ptr_eq(&after.routes));
-        assert!(Arc::ptr_eq(&before.keys["k"], &after.keys["k"]) && after.keys.len() == 3);
+        assert!(before.keys["k"].ptr_eq(&after.keys["k"]) && after.keys.len() == 3);
         assert_eq!(Configuration::from(written(&after)), after);
     }
 

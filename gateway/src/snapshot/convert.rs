@@ -20,7 +20,7 @@ use dunlin_proto::{
 use imbl::ordmap::DiffItem;
 use tokio::sync::Notify;
 
-use super::{configuration::Configuration, limits};
+use super::{configuration::Configuration, encoded::Encoded, limits};
 use crate::{
     dispatch::{
         placement::{Announced, Peer},
@@ -89,9 +89,11 @@ fn router(config: &Configuration, was: &Configuration, old: &Table) -> Arc<Route
         |wire: &OwnedDomain| anyhow::Ok((wire.domain.parse::<DomainName>()?, wire.namespace.parse::<Namespace>()?));
     let domains = config.core.domains.iter().flat_map(|domains| &domains.domains);
     let domains = domains.filter_map(|wire| usable(domain(wire).with_context(|| format!("domain {:?}", wire.domain))));
-    let rule = |wire: &Route| Rule::from_wire(wire.clone()).with_context(|| format!("route {:?}", wire.name));
+    let rule = |name: &str, wire: &Encoded<Route>| {
+        usable(Rule::from_wire(wire.message()).with_context(|| format!("route {name:?}")))
+    };
     let changes = was.routes.diff(&config.routes).map(|difference| match difference {
-        DiffItem::Add(name, wire) | DiffItem::Update { new: (name, wire), .. } => (name.clone(), usable(rule(wire))),
+        DiffItem::Add(name, wire) | DiffItem::Update { new: (name, wire), .. } => (name.clone(), rule(name, wire)),
         DiffItem::Remove(name, _) => (name.clone(), None),
     });
     Arc::new(old.router.changed(domains, changes))

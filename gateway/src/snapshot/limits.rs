@@ -11,35 +11,33 @@ use dunlin_proto::{
     names::KeyId,
 };
 use imbl::{OrdMap, ordmap::DiffItem};
-use tokio::time::Instant;
 
 use super::{configuration::Configuration, convert::usable};
 use crate::{
-    limits::{KeyQuota, Limit, Limits, Part, Plan, QuotaLoan},
+    limits::{KeyQuota, Limit, Limits, Plan},
     routes::{Key, Keys, Table},
 };
 
 /// All limits of a configuration but those of keys, by name.
 pub(super) fn of(config: &ConfigSnapshot, old: &Table) -> HashMap<LimitId, Arc<Limit>> {
-    let now = Instant::now();
     let functions = config.functions.iter().filter(|function| function.rate.is_some());
     let functions = functions.filter_map(|wire| usable(of_function(wire)));
     let namespaces = config.limits.iter().flat_map(|limits| &limits.rates);
     let namespaces = namespaces.filter_map(|wire| usable(of_namespace(wire)));
-    functions.chain(namespaces).map(|named| (named.0.clone(), limit(named, old, now))).collect()
+    functions.chain(namespaces).map(|named| (named.0.clone(), limit(named, old))).collect()
 }
 
-fn limit((id, rate, whose): (LimitId, Rate, String), old: &Table, now: Instant) -> Arc<Limit> {
-    let part = old.limits.get(&id).map(|known| known.part.clone());
-    Arc::new(Limit { id, rate, whose, part: part.unwrap_or_else(|| Arc::new(Part::new(now))) })
+fn limit((id, rate, whose): (LimitId, Rate, String), old: &Table) -> Arc<Limit> {
+    let part = old.limits.get(&id).map(|known| known.part.clone()).unwrap_or_default();
+    Arc::new(Limit { id, rate, whose, part })
 }
 
 /// The keys of a configuration with what they may use; those that have not changed are the same as before.
 pub(super) fn keys(config: &Configuration, was: &Configuration, old: &Table) -> Keys {
-    let (mut keys, now) = (old.keys.clone(), Instant::now());
+    let mut keys = old.keys.clone();
     for difference in was.keys.diff(&config.keys) {
         match difference {
-            DiffItem::Add(_, wire) | DiffItem::Update { new: (_, wire), .. } => put(&mut keys, wire, old, now),
+            DiffItem::Add(_, wire) | DiffItem::Update { new: (_, wire), .. } => put(&mut keys, &wire.message(), old),
             DiffItem::Remove(id, _) => remove(&mut keys, id),
         }
     }
@@ -55,11 +53,11 @@ fn remove(keys: &mut Keys, id: &str) {
 }
 
 /// A key that can't be understood is none.
-fn put(keys: &mut Keys, wire: &KeyConfig, old: &Table, now: Instant) {
+fn put(keys: &mut Keys, wire: &KeyConfig, old: &Table) {
     remove(keys, &wire.id);
     let Some((id, known)) = usable(key(wire).with_context(|| format!("key {:?}", wire.id))) else { return };
-    let rate = wire.rate.and_then(|_| usable(rate_of_key(wire))).map(|named| limit(named, old, now));
-    let quota = wire.quota.and_then(|_| usable(quota(&id, wire, old, now).with_context(|| format!("key {id:?}"))));
+    let rate = wire.rate.and_then(|_| usable(rate_of_key(wire))).map(|named| limit(named, old));
+    let quota = wire.quota.and_then(|_| usable(quota(&id, wire, old).with_context(|| format!("key {id:?}"))));
     keys.limits.extend(rate.iter().map(|limit| (limit.id.clone(), limit.clone())));
     keys.quotas.extend(quota.iter().map(|quota| (id.clone(), quota.clone())));
     let is_under_a_plan = wire.rate.is_some() || wire.quota.is_some();
@@ -92,14 +90,16 @@ fn rate_of_key(wire: &KeyConfig) -> anyhow::Result<(LimitId, Rate, String)> {
     Ok((LimitId::Key(wire.id.parse().with_context(|| name.clone())?), rate, name))
 }
 
-fn quota(key: &KeyId, wire: &KeyConfig, old: &Table, now: Instant) -> anyhow::Result<Arc<KeyQuota>> {
+fn quota(key: &KeyId, wire: &KeyConfig, old: &Table) -> anyhow::Result<Arc<KeyQuota>> {
     let quota = Quota::from_wire("quota", wire.quota.unwrap_or_default())?;
     let known = old.keys.quotas.get(key);
     if let Some(known) = known.filter(|known| known.quota == quota) {
         return Ok(known.clone());
     }
-    let loan = known.map_or_else(|| Arc::new(QuotaLoan::new(now)), |known| known.loan.clone());
-    loan.reset();
+    let loan = known.map(|known| known.loan.clone()).unwrap_or_default();
+    if let Some(loan) = loan.seen() {
+        loan.reset();
+    }
     Ok(Arc::new(KeyQuota { key: key.clone(), quota, loan }))
 }
 

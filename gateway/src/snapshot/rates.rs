@@ -17,7 +17,7 @@ use dunlin_proto::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    limits::{Bounded, KeyQuota, Limit, Loan, Share, Want},
+    limits::{Bounded, KeyQuota, Limit, Loan, QuotaLoan, Share, Want},
     routes::Table,
 };
 
@@ -43,8 +43,8 @@ pub(super) enum Look {
 
 /// What is held as a stream begins.
 pub(super) fn held(table: &Table) -> Vec<HeldRate> {
-    table.keys.quotas.values().for_each(|quota| quota.loan.begin());
-    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.begin()?)));
+    table.keys.quotas.values().filter_map(|quota| quota.loan.seen()).for_each(QuotaLoan::begin);
+    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.seen()?.begin()?)));
     let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.begin()?)));
     rates.chain(slots).collect()
 }
@@ -55,7 +55,7 @@ fn wire(limit: &LimitId, share: Share) -> HeldRate {
 
 /// What is held now, for the disk.
 pub(super) fn parts(table: &Table, now: SystemTime) -> HeldRates {
-    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.held()?)));
+    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.seen()?.held()?)));
     let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.held()?)));
     HeldRates { held: rates.chain(slots).collect(), time: seconds(now) }
 }
@@ -78,9 +78,9 @@ fn restore_one(table: &Table, held: &HeldRate) -> Option<()> {
         let whole = f64::from(bounded.limit);
         return bounded.slots.restore(Share { per_second: 0.0, burst: held.burst.min(whole) });
     }
-    let limit = table.limits.get(&id).filter(|limit| limit.rate.is_lent() && !limit.part.is_known())?;
+    let limit = table.limits.get(&id).filter(|limit| limit.rate.is_lent() && !limit.is_known())?;
     let burst = held.burst.min(limit.rate.burst.into());
-    limit.part.take(Share { per_second: held.per_second.min(limit.rate.per_second()), burst }, Instant::now());
+    limit.part.get().take(Share { per_second: held.per_second.min(limit.rate.per_second()), burst }, Instant::now());
     Some(())
 }
 
@@ -91,7 +91,7 @@ pub(super) fn apply(table: &Table, loans: RateLoans) {
         let Ok(id) = limit.parse::<LimitId>() else { continue };
         let loan = Loan { sequence, share: Share { per_second, burst }, granted };
         match (table.limits.get(&id), table.slots.get(&id)) {
-            (Some(limit), _) => limit.part.apply(loan, now),
+            (Some(limit), _) => limit.part.get().apply(loan, now),
             (None, Some(bounded)) => bounded.slots.apply(loan),
             (None, None) => {}
         }
@@ -101,7 +101,7 @@ pub(super) fn apply(table: &Table, loans: RateLoans) {
 /// What has changed of what is left of quotas. Where it does not arrive, a later one does: people look at it, nothing else.
 fn lefts(table: &Table) -> Vec<QuotaLeft> {
     let left = |quota: &Arc<KeyQuota>| {
-        let (period_start, left) = quota.loan.news()?;
+        let (period_start, left) = quota.loan.seen()?.news()?;
         Some(QuotaLeft { key: quota.key.to_string(), period_start, left })
     };
     table.keys.quotas.values().filter_map(left).take(MOST).collect()
@@ -111,8 +111,9 @@ fn lefts(table: &Table) -> Vec<QuotaLeft> {
 fn of_rates(table: &Table, measures: bool) -> Vec<(&Arc<Limit>, Want)> {
     let now = Instant::now();
     let news = table.limits.values().filter_map(|limit| {
+        let part = limit.part.seen()?;
         let lent = if limit.rate.is_lent() { limit.rate.per_second() } else { f64::INFINITY };
-        Some((limit, limit.part.news(lent, now, measures)?))
+        Some((limit, part.news(lent, now, measures)?))
     });
     news.take(MOST).collect()
 }
@@ -140,7 +141,7 @@ pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, 
     let demands = demands.chain(slots.iter().map(|(bounded, want)| demand(&bounded.id, *want))).collect();
     match reports.try_send(SyncGatewayRequest { report: Some(Report::Rates(RateReport { demands, lefts })) }) {
         Ok(()) => {
-            rates.iter().for_each(|(limit, want)| limit.part.sent(*want));
+            rates.iter().for_each(|(limit, want)| limit.part.get().sent(*want));
             slots.iter().for_each(|(bounded, want)| bounded.slots.sent(*want));
         }
         Err(mpsc::error::TrySendError::Full(_)) => {}

@@ -108,7 +108,7 @@ mod tests {
             (413, "payload_too_large", 10, false),
         ] {
             let mut record = record();
-            (record.status, record.outcome) = (status, outcome.to_owned());
+            (record.status, record.outcome) = (status, outcome.into());
             record.receipt.run = Duration::from_millis(run_ms);
             assert_eq!(rule.is_notable(&record), expected, "{status} {outcome} {run_ms}");
         }

@@ -157,7 +157,7 @@ fn attributes(record: &Record) -> Vec<(&'static str, Value)> {
     ];
     attributes.extend(traced.route.as_deref().map(|path| ("http.route", text(path))));
     attributes.extend((record.status > 0).then(|| ("http.response.status_code", Value::Number(record.status.into()))));
-    let code = if record.failed() { record.outcome.clone() } else { record.status.to_string() };
+    let code = if record.failed() { record.outcome.to_string() } else { record.status.to_string() };
     attributes.extend(head::failed(record).then_some(("error.type", Value::Text(code))));
     attributes
 }
@@ -198,7 +198,7 @@ fn on_worker(record: &Record) -> Vec<Span> {
     ];
     let whole = phases.iter().map(|(_, took)| *took).sum::<Duration>();
     let invoke = Span {
-        place: Place::Worker(record.worker.clone()),
+        place: Place::Worker(record.worker.to_string()),
         attributes: vec![("faas.coldstart", Value::Truth(is_cold(record)))],
         ..part(record, 2, "invoke", (receipt.gateway_queue, whole))
     };
@@ -206,7 +206,7 @@ fn on_worker(record: &Record) -> Vec<Span> {
     let mut spans = vec![invoke];
     for (number, (name, took)) in (3..).zip(phases) {
         if !took.is_zero() {
-            let place = Place::Worker(record.worker.clone());
+            let place = Place::Worker(record.worker.to_string());
             spans.push(Span { parent: above, place, ..part(record, number, name, (at, took)) });
         }
         at += took;
@@ -341,14 +341,14 @@ pub(super) mod tests {
     fn a_call_that_no_worker_answered_lasts_until_its_end() {
         let mut record = record();
         record.receipt = Receipt { queue: micros(100), gateway_queue: micros(100), ..Receipt::default() };
-        (record.came.traced.lasted, record.outcome) = (micros(5_000), "worker_lost".to_owned());
+        (record.came.traced.lasted, record.outcome) = (micros(5_000), "worker_lost".into());
         (record.status, record.error) = (502, format!("the worker is gone{FRAME}main"));
         let expected = [("GET /users/{id}", 99, 0, 5_000), ("queue", 0, 0, 100)];
         assert_eq!(told(&record), expected.map(|(name, above, from, to)| (name.to_owned(), above, from, to)));
         let spans = of(&record);
         let root = spans.first().unwrap();
         assert_eq!(root.error.as_deref(), Some("the worker is gone"));
-        assert!(root.attributes.contains(&("error.type", Value::Text("worker_lost".to_owned()))));
+        assert!(root.attributes.contains(&("error.type", Value::Text("worker_lost".into()))));
     }
 
     #[test]
@@ -387,7 +387,7 @@ pub(super) mod tests {
         for (phase, at) in [(Phase::Route, 10), (Phase::Limits, 20), (Phase::Cache, 30)] {
             phases.end(phase, micros(at));
         }
-        (record.receipt, record.worker, record.came.tries) = (Receipt::default(), String::new(), 0);
+        (record.receipt, record.worker, record.came.tries) = (Receipt::default(), "".into(), 0);
         (record.came.traced.phases, record.came.traced.lasted) = (Some(Box::new(phases)), micros(40));
         let expected =
             [("GET /users/{id}", 99, 0, 40), ("route", 0, 0, 10), ("limits", 0, 10, 20), ("cache", 0, 20, 30)];

@@ -325,6 +325,14 @@ async fn a_browser_keeps_the_assets() {
         let again = world.get(&format!("/assets/{file}")).header("if-none-match", etag).send().await.unwrap();
         assert_eq!(again.status(), 304);
     }
+    // As pages name them, they are asked for once.
+    let page = world.get("/sign-in").send().await.unwrap().text().await.unwrap();
+    let (_, named) = page.split_once("/assets/dunlin.css?v=").unwrap();
+    let version = named.split_once('"').unwrap().0;
+    for (version, kept) in [(version, "public, max-age=31536000, immutable"), ("older", "no-cache")] {
+        let answer = world.get(&format!("/assets/dunlin.css?v={version}")).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["cache-control"]), (200, &kept.parse().unwrap()));
+    }
     assert_eq!(world.get("/assets/..%2fCargo.toml").send().await.unwrap().status(), 404);
 }
 

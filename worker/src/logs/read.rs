@@ -12,7 +12,7 @@ use std::{
 use dunlin_proto::{ApiError, ids::InvocationId, names::Scope, v1};
 
 use super::{
-    line::{Entry, Line, Position, micros},
+    line::{Entry, Line, Mark, Position, micros},
     segments,
     track::{Item, Track},
 };
@@ -179,7 +179,7 @@ impl Reading {
         let Some((number, path)) = next.and_then(|next| files.get(next)) else { return Ok(chunk) };
         let bytes = read(path)?;
         for entry in bytes.split(|byte| *byte == b'\n').filter_map(Entry::parse) {
-            chunk.items.extend(self.step(&entry));
+            self.step(&entry).into_iter().for_each(|item| put(&mut chunk.items, item));
         }
         self.file = Some(*number);
         chunk.more = files.last().is_some_and(|(last, _)| last > number);
@@ -217,6 +217,17 @@ impl Reading {
     /// Up to where it has read.
     pub(super) fn position(&self) -> Position {
         self.track.at().unwrap_or_default()
+    }
+}
+
+/// Adds an item. What is missing for the same reason with nothing between that is asked for is one gap: a namespace that writes
+/// too fast would have thousands.
+fn put(items: &mut Vec<Item>, item: Item) {
+    match (items.last_mut(), item) {
+        (Some(Item::Gap(last)), Item::Gap(next)) if last.boot == next.boot && last.why == next.why => {
+            *last = Mark { lines: last.lines.saturating_add(next.lines), ..next };
+        }
+        (_, item) => items.push(item),
     }
 }
 

@@ -129,6 +129,23 @@ async fn questions_find_what_they_ask_for_and_no_other_tenants_lines() {
 }
 
 #[tokio::test]
+async fn what_is_missing_among_lines_that_nobody_asks_for_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path(), LogLimits { rate_bytes: 4 << 10, ..LIMITS });
+    let loud = tenant(&logs, "shop");
+    for _ in 0..3 {
+        (0..20).for_each(|_| loud.offer(&source("pay"), record("x".repeat(1000))));
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    loud.offer(&source("ship"), record("shipped"));
+    logs.close().await;
+    assert!(gaps(folder.path(), "namespaces/shop").len() >= 3);
+    let lost: u64 = gaps(folder.path(), "namespaces/shop").iter().map(|gap| gap.lines).sum();
+    let of_ship = gaps(folder.path(), "namespaces/shop/functions/ship");
+    assert_eq!(of_ship.iter().map(|gap| gap.lines).collect::<Vec<_>>(), [lost]);
+}
+
+#[tokio::test]
 async fn t09_a_flood_is_cut_counted_and_pushes_out_nobody_elses_lines() {
     let folder = tempfile::tempdir().unwrap();
     let limits = LogLimits { total_bytes: 300 << 10, rate_bytes: 1 << 20, ..LIMITS };

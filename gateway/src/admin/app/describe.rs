@@ -57,13 +57,23 @@ impl App {
         who: &Principal,
         request: v1::DescribeFunctionRequest,
     ) -> Result<v1::DescribeFunctionResponse, ApiError> {
-        let function: FunctionRef = name("name", &request.name)?;
+        self.function_health(who, name("name", &request.name)?, None).await
+    }
+
+    /// The same; `failures_since`: only failures of calls from then on are looked for, which is sooner done than finding the
+    /// last ones, however long ago.
+    pub(crate) async fn function_health(
+        &self,
+        who: &Principal,
+        function: FunctionRef,
+        failures_since: Option<SystemTime>,
+    ) -> Result<v1::DescribeFunctionResponse, ApiError> {
         Operation::DescribeFunction.allow_in(who, &function.namespace)?;
         let (found, platform, processes) = tokio::join!(
             self.function_get(who, v1::GetFunctionRequest { name: function.to_string() }),
             // They ask so much at once that they would make large futures of all who ask for them.
             Box::pin(self.known_to_scheduler(who, &function)),
-            Box::pin(self.known_to_processes(who, &function)),
+            Box::pin(self.known_to_processes(who, &function, failures_since)),
         );
         let found = found?.function.unwrap_or_default();
         let (platform, versions, Silent(mut unreachable)) = platform;
@@ -125,10 +135,11 @@ impl App {
         &self,
         who: &Principal,
         function: &FunctionRef,
+        failures_since: Option<SystemTime>,
     ) -> Result<(Sum, Vec<v1::Invocation>, u64, Vec<String>), ApiError> {
-        let parent = function.to_string();
+        let (parent, since) = (function.to_string(), failures_since.map(Into::into));
         let failed =
-            v1::ListInvocationsRequest { parent, page_size: FAILURES, failed_only: true, ..Default::default() };
+            v1::ListInvocationsRequest { parent, page_size: FAILURES, failed_only: true, since, ..Default::default() };
         let ((sum, mut silent), failed, (lost, workers)) = tokio::join!(
             self.summed(function),
             self.invocations_among(failed, Vec::new()),

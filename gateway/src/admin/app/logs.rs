@@ -67,7 +67,7 @@ impl App {
         let mut client = self.context.scheduler.cluster().max_decoding_message_size(super::MAX_ANSWER_BYTES);
         let placed = || -> BTreeMap<_, _> {
             let placements = self.context.dispatcher.directory().load();
-            placements.endpoints().map(|endpoint| (endpoint.worker.clone(), endpoint.address.clone())).collect()
+            placements.endpoints().map(|endpoint| (endpoint.worker.to_string(), endpoint.address.clone())).collect()
         };
         match ask(client.get_cluster(request)).await {
             Ok(cluster) => {

@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use axum::{
-    extract::Path,
+    extract::{Path, Query},
     response::{IntoResponse, Response},
 };
 use dunlin_proto::{ApiError, ids::Digest};
 use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 
 use crate::admin::fault::Fault;
 
@@ -16,6 +17,13 @@ struct Asset {
     content_type: &'static str,
     bytes: &'static [u8],
     etag: String,
+}
+
+impl Asset {
+    /// What tells it from others of its name.
+    fn version(&self) -> &str {
+        self.etag.get(1..17).unwrap_or_default()
+    }
 }
 
 static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
@@ -32,12 +40,30 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// Serves an asset; a browser that has it is told so.
-pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Fault> {
+/// Where an asset is, by what is in it: a browser asks once for each.
+pub(crate) fn href(name: &str) -> String {
+    let found = ASSETS.iter().find(|asset| asset.name == name);
+    found.map_or_else(|| format!("/assets/{name}"), |asset| format!("/assets/{name}?v={}", asset.version()))
+}
+
+/// By what an asset is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Which {
+    v: String,
+}
+
+/// Serves an asset; a browser that has it is told so, and one that asked for exactly this need not ask again (RFC 8246).
+pub(super) async fn file(
+    Path(name): Path<String>,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
     let found = ASSETS.iter().find(|asset| asset.name == name);
     let asset = found.ok_or_else(|| ApiError::not_found(format!("/assets/{name}")))?;
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag.as_bytes() == asset.etag.as_bytes());
-    let common = [(header::ETAG, asset.etag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    let kept = if which.v == asset.version() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let common = [(header::ETAG, asset.etag.as_str()), (header::CACHE_CONTROL, kept)];
     if known {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }

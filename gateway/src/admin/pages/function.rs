@@ -32,10 +32,11 @@ use crate::{
         session::{Caller, Visitor},
     },
     auth::Role,
+    records::MOST_SUMMARY,
 };
 
 /// Records that the numbers are made of, and invocations and lines that the page shows.
-const RECORDS: i32 = 500;
+const RECORDS: i32 = 100;
 const SHOWN: usize = 10;
 const LINES: u32 = 20;
 const VERSIONS: i32 = 20;
@@ -153,7 +154,8 @@ pub(super) async fn page(
     let caller = Caller(who.clone());
     let (function, health, rollout, aliases, versions, calls, lines, shell) = tokio::join!(
         app.function_get(&who, v1::GetFunctionRequest { name: parent.clone() }),
-        app.function_describe(&who, v1::DescribeFunctionRequest { name: parent.clone() }),
+        // The page shows the verdict alone, which is about no more than this.
+        app.function_health(&who, name.clone(), SystemTime::now().checked_sub(MOST_SUMMARY)),
         app.rollout_get(&who, v1::GetRolloutRequest { function: parent.clone() }),
         app.alias_list(&who, v1::ListAliasesRequest { parent }),
         app.version_list(&who, versions),

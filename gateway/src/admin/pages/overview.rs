@@ -37,7 +37,7 @@ use crate::{
 /// Records that the numbers are made of.
 const RECORDS: i32 = 1_000;
 /// Functions that the page shows, unless all are asked for: those that are called most.
-const FUNCTIONS: usize = 100;
+const FUNCTIONS: usize = 50;
 /// Invocations that the page shows.
 const SHOWN: usize = 10;
 

@@ -2,7 +2,7 @@
 //!
 //! Which spans there are is `traces`' business, and what a call comes to `app/invoke.rs`'s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dunlin_proto::{ApiError, ids::Namespace, model::to_wire_duration, v1};
 use http::HeaderMap;
@@ -23,8 +23,8 @@ pub(super) struct Watch {
     trace: u128,
     /// Why it is not exported.
     lost: Option<NotTaken>,
-    teller: Option<oneshot::Sender<Record>>,
-    told: oneshot::Receiver<Record>,
+    teller: Option<oneshot::Sender<Arc<Record>>>,
+    told: oneshot::Receiver<Arc<Record>>,
 }
 
 impl Watch {
@@ -37,7 +37,7 @@ impl Watch {
     }
 
     /// What the call's record goes to, once.
-    pub(super) fn teller(&mut self) -> Option<oneshot::Sender<Record>> {
+    pub(super) fn teller(&mut self) -> Option<oneshot::Sender<Arc<Record>>> {
         self.teller.take()
     }
 
@@ -57,7 +57,7 @@ impl Watch {
             status: error.code.http_status().into(),
             ..v1::InvokeResponse::default()
         });
-        let invocation = Some(v1::Invocation::from(&record));
+        let invocation = Some(v1::Invocation::from(&*record));
         Ok(v1::InvokeResponse { invocation, trace: Some(wire(&record, lost)), ..answer })
     }
 }
