@@ -43,6 +43,11 @@ def open_loop(server, url, steps, *, connections=1000, window=100, processes=Non
     )
 
 
+def paced(server, url, pace, seconds, *, connections=100):
+    """At one pace, after a moment to get there."""
+    return open_loop(server, url, [(pace, 0.5), (pace, seconds)], connections=connections)["steps"][-1]
+
+
 def once(server, urls, connections, *, processes=None):
     """Calls each URL once."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:

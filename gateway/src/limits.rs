@@ -71,12 +71,13 @@ pub(crate) struct Plan {
 /// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
 pub(crate) async fn admit(plan: Option<&Plan>, limits: &Limits, borrowing: &Borrowing) -> Result<(), ApiError> {
     let Some(Plan { rate, quota }) = plan else { return limits.admit(borrowing).await };
+    let now = Instant::now();
     if let Some(rate) = rate {
-        rate.admit(borrowing).await?;
+        rate.admit(borrowing, now).await?;
     }
-    let mut admitted = limits.admit(borrowing).await;
+    let mut admitted = limits.admit_at(borrowing, now).await;
     if let (Ok(()), Some(quota)) = (&admitted, quota) {
-        admitted = quota.admit(borrowing).await;
+        admitted = quota.admit(borrowing, now).await;
         if admitted.is_err() {
             limits.give_back();
         }
@@ -97,11 +98,19 @@ impl Limits {
     /// # Errors
     /// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
     pub(crate) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+        if self.function.is_none() && self.namespace.is_none() {
+            return Ok(());
+        }
+        self.admit_at(borrowing, Instant::now()).await
+    }
+
+    /// The same at a moment, which is looked up once for all of them.
+    async fn admit_at(&self, borrowing: &Borrowing, now: Instant) -> Result<(), ApiError> {
         if let Some(limit) = &self.function {
-            limit.admit(borrowing).await?;
+            limit.admit(borrowing, now).await?;
         }
         let Some(limit) = &self.namespace else { return Ok(()) };
-        let admitted = limit.admit(borrowing).await;
+        let admitted = limit.admit(borrowing, now).await;
         if let (Err(_), Some(function)) = (&admitted, &self.function) {
             function.give_back();
         }
@@ -115,14 +124,14 @@ impl Limit {
         self.part.seen().is_some_and(Part::is_known)
     }
 
-    async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+    async fn admit(&self, borrowing: &Borrowing, now: Instant) -> Result<(), ApiError> {
         let part = self.part.get();
         part.count();
         if !self.rate.is_lent() {
             // What waits for the scheduler is on the heap: the others do not carry it about.
             return Box::pin(borrowing.admit_one(self)).await;
         }
-        match part.ask(part.moment(Instant::now())) {
+        match part.ask(part.moment(now)) {
             Asked::Admitted => Ok(()),
             Asked::Never if !part.is_known() => Box::pin(borrowing.first_part(self)).await,
             refused => self.outcome(refused),

@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is wrong with a connection's framing. Clones share it; once there is a fault, it stays.
@@ -111,7 +112,7 @@ impl Follower {
 
     /// Takes in bytes up to a line's end.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = memchr(b'\n', bytes) else {
             if self.line.len() + bytes.len() <= MAX_LINE {
                 self.line.extend_from_slice(bytes);
             }
@@ -131,7 +132,7 @@ impl Follower {
     fn whole_line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let line = line.strip_suffix(b"\r\n").ok_or(Fault::BareLineFeed)?;
         // A carriage return elsewhere is a line's end to some.
-        if line.contains(&b'\r') {
+        if memchr(b'\r', line).is_some() {
             return Err(Fault::BareLineFeed);
         }
         match self.state {
@@ -148,7 +149,7 @@ impl Follower {
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let colon = memchr(b':', line).unwrap_or(line.len());
         let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {

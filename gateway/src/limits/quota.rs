@@ -155,9 +155,9 @@ impl KeyQuota {
     ///
     /// # Errors
     /// `TooManyRequests`: the quota is used up. `Unavailable`: it is not known whether it is.
-    pub(super) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
+    pub(super) async fn admit(&self, borrowing: &Borrowing, now: Instant) -> Result<(), ApiError> {
         let loan = self.loan.get();
-        if loan.take(loan.moment(Instant::now())) {
+        if loan.take(loan.moment(now)) {
             return Ok(());
         }
         if let Some(answer) = self.learnt() {
