@@ -217,8 +217,8 @@ impl FromStr for Scope {
 }
 
 /// The public part of a caller's key: 12 characters of base 62.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(Box<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; Self::LEN]);
 
 impl KeyId {
     /// Its length in characters.
@@ -227,7 +227,14 @@ impl KeyId {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Letters and digits always are a text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyId").field(&self.as_str()).finish()
     }
 }
 
@@ -235,16 +242,16 @@ impl FromStr for KeyId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Ok(Self(text.into()));
-        }
-        Err(NameError::Pattern { text: text.chars().take(40).collect(), pattern: "12 letters and digits" })
+        let id =
+            text.as_bytes().try_into().ok().filter(|id: &[u8; Self::LEN]| id.iter().all(u8::is_ascii_alphanumeric));
+        let wrong = || NameError::Pattern { text: text.chars().take(40).collect(), pattern: "12 letters and digits" };
+        id.map(Self).ok_or_else(wrong)
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

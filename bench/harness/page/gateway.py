@@ -1,5 +1,7 @@
 """What stands in front of functions: routes, tokens, keys, limits."""
 
+from statistics import median
+
 from ..plot import number
 from .words import between, table
 
@@ -24,7 +26,9 @@ def gateway(figures):
         + f"\nStored answers of a kibibyte: {number(stored['per_second']['stored answer'])} a second, hyper alone with the same bytes {number(stored['per_second']['hyper'])}: "
         f"{stored['share_of']['hyper']:.0%} of it; {stored['share_of']['hyper, short head']:.0%} of hyper with the body alone.\n"
         f"\n{number(many['keys'])} keys and {number(steps['routes'])} routes: {' and '.join(number(mib) for mib in many['gateway_mib'])} MiB in the gateways; "
-        f"a change is served by both after {number(change['p50'])} ms (median; {number(change['p99'])} ms at the most); after a restart of the scheduler "
-        f"the first change is served after {number(many['restart_to_served_seconds'])} s.\n"
+        f"a change is served by both after {number(change['p50'])} ms (median of {number(change['count'])}; 99th percentile {number(change['p99'])} ms); a gateway "
+        f"without anything on its disk serves {number(median(many['fresh_gateway_to_served_seconds']))} s after its start, one with it after "
+        f"{number(median(many['gateway_restart_to_served_seconds']))} s; after a restart of the scheduler the first change is served after "
+        f"{number(many['restart_to_served_seconds'])} s.\n"
     )
     return text, {}

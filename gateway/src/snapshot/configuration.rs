@@ -10,8 +10,13 @@ use dunlin_proto::{
     v1::Route,
 };
 use imbl::OrdMap;
+use prost::Message;
 
 use super::{disk::Stored, encoded::Encoded};
+
+/// The numbers of the fields of [`ConfigSnapshot`] that hold keys and routes.
+const KEYS: u32 = 3;
+const ROUTES: u32 = 7;
 
 /// A change that is not for the configuration there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -96,13 +101,13 @@ impl From<ConfigSnapshot> for Configuration {
 impl Stored for Configuration {
     type Message = ConfigSnapshot;
 
-    fn parts(&self) -> impl Iterator<Item = ConfigSnapshot> {
+    /// Keys and routes are bytes already: nothing of them is encoded again, and of very many no second copy is made.
+    fn write_to(&self, bytes: &mut Vec<u8>) {
         let core = ConfigSnapshot { version: self.version, ..(*self.core).clone() };
-        let keys = self.keys.values().map(|key| vec![key.message()]);
-        let routes = self.routes.values().map(|route| vec![route.message()]);
-        let keys = keys.map(|keys| ConfigSnapshot { keys, ..ConfigSnapshot::default() });
-        let routes = routes.map(|routes| ConfigSnapshot { routes, ..ConfigSnapshot::default() });
-        std::iter::once(core).chain(keys).chain(routes)
+        // A vector takes everything.
+        let _ = core.encode(bytes);
+        self.keys.values().for_each(|key| key.write_field(KEYS, bytes));
+        self.routes.values().for_each(|route| route.write_field(ROUTES, bytes));
     }
 }
 
@@ -114,8 +119,6 @@ mod tests {
         },
         v1::Route,
     };
-
-    use prost::Message;
 
     use super::*;
 
@@ -161,7 +164,7 @@ mod tests {
     /// What is read of what is written.
     fn written(config: &Configuration) -> ConfigSnapshot {
         let mut bytes = Vec::new();
-        config.parts().for_each(|part| part.encode(&mut bytes).unwrap());
+        config.write_to(&mut bytes);
         ConfigSnapshot::decode(bytes.as_slice()).unwrap()
     }
 

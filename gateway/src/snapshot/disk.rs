@@ -27,32 +27,34 @@ pub(super) trait Stored: From<Self::Message> + Send + Sync + 'static {
     /// Its form on disk.
     type Message: Message + Default;
 
-    /// Messages that are it together: of messages that follow one another, the format makes one. With very many parts, no second
-    /// copy of all of them is made.
-    fn parts(&self) -> impl Iterator<Item = Self::Message>;
+    /// Adds it, in that form, to what is written.
+    fn write_to(&self, bytes: &mut Vec<u8>);
 }
 
 impl Stored for Placements {
     type Message = Self;
 
-    fn parts(&self) -> impl Iterator<Item = Self> {
-        std::iter::once(self.clone())
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        // A vector takes everything.
+        let _ = self.encode(bytes);
     }
 }
 
 impl Stored for HeldRates {
     type Message = Self;
 
-    fn parts(&self) -> impl Iterator<Item = Self> {
-        std::iter::once(self.clone())
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        // A vector takes everything.
+        let _ = self.encode(bytes);
     }
 }
 
 impl Stored for Certificates {
     type Message = Self;
 
-    fn parts(&self) -> impl Iterator<Item = Self> {
-        std::iter::once(self.clone())
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        // A vector takes everything.
+        let _ = self.encode(bytes);
     }
 }
 
@@ -150,10 +152,7 @@ impl<V: Stored> Writer<V> {
 
 fn encode(value: &impl Stored) -> Vec<u8> {
     let mut bytes = vec![0; DIGEST_BYTES];
-    for part in value.parts() {
-        // A vector takes everything.
-        let _ = part.encode(&mut bytes);
-    }
+    value.write_to(&mut bytes);
     if let Some((digest, body)) = bytes.split_at_mut_checked(DIGEST_BYTES) {
         digest.copy_from_slice(Digest::of(body).as_bytes());
     }

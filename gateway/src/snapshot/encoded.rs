@@ -3,7 +3,10 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use prost::Message;
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint},
+};
 
 /// One message; clones share it.
 pub(super) struct Encoded<M> {
@@ -20,6 +23,13 @@ impl<M: Message + Default> Encoded<M> {
     /// The message. It was one when it was encoded, so that it always is.
     pub(super) fn message(&self) -> M {
         M::decode(&*self.bytes).unwrap_or_default()
+    }
+
+    /// Adds it to what is written of a message that has it in a field with this number.
+    pub(super) fn write_field(&self, number: u32, bytes: &mut Vec<u8>) {
+        encode_key(number, WireType::LengthDelimited, bytes);
+        encode_varint(self.bytes.len() as u64, bytes);
+        bytes.extend_from_slice(&self.bytes);
     }
 
     /// Whether it is the same one, not only an equal one.
