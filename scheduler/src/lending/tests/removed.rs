@@ -27,7 +27,9 @@ struct Own {
     granted: f64,
     sequence: u64,
     confirms: bool,
+    /// Calls since they were counted last, and what they came to a second.
     calls: f64,
+    pace: f64,
 }
 
 impl Own {
@@ -173,8 +175,10 @@ impl World {
         let part = it.part.as_mut().filter(|part| measured || part.confirms);
         let want = part.map(|part| {
             part.confirms = false;
-            let calls = if measured { std::mem::take(&mut part.calls) * 4.0 } else { 1.0 };
-            let want = Want { calls, sequence: part.sequence, uses: 0.0, part: part.number };
+            if measured {
+                part.pace = std::mem::take(&mut part.calls) * 4.0;
+            }
+            let want = Want { calls: part.pace, sequence: part.sequence, uses: 0.0, part: part.number };
             (self.limit.clone(), Some(want))
         });
         let wants: Vec<_> = unknown.into_iter().chain(want).collect();
