@@ -13,7 +13,7 @@ mod limits;
 mod rates;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -29,6 +29,7 @@ use dunlin_proto::{
         PurgePosition, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes, WatchedVersions,
         sync_gateway_request::Report, sync_gateway_response::Update,
     },
+    limit::LimitId,
     route::Purge,
     vault::Vault,
 };
@@ -104,6 +105,8 @@ pub(crate) struct Sync {
     parts: disk::Kept<HeldRates>,
     /// They have changed since they were set down.
     lent: bool,
+    /// Limits of which something was lent that are not known here: the scheduler is told.
+    unknown: BTreeSet<LimitId>,
     certificates: disk::Kept<Certificates>,
     /// What of them this process has heard of; challenges are not kept.
     certified: CertificatesPosition,
@@ -143,6 +146,7 @@ impl Sync {
             placements,
             parts,
             lent: false,
+            unknown: BTreeSet::new(),
             certificates,
             certified: CertificatesPosition::default(),
             purged: PurgePosition::default(),
@@ -235,25 +239,29 @@ impl Sync {
                 update = next(&mut updates) => {
                     *backoff = Backoff::default();
                     let update = update?;
-                    let lent = matches!(update, Update::RateLoans(_));
+                    let look = looks(&update);
                     self.take_in(update)?;
-                    // Smaller parts are confirmed at once. With very many limits that is not done for nothing.
-                    if lent {
-                        self.lent = true;
-                        rates::report(&self.sinks.routes.load(), &reports, Look::Loans)?;
+                    if let Some(look) = look {
+                        self.lent |= look == Look::Loans;
+                        self.tell(&reports, look)?;
                     }
                     // Whoever made a change waits for it to be served.
                     self.acknowledge(&reports)?;
                 }
-                _ = measure.tick() => rates::report(&self.sinks.routes.load(), &reports, Look::Measure)?,
-                () = borrowing.woken() => rates::report(&self.sinks.routes.load(), &reports, Look::Loans)?,
-                () = slots.notified() => rates::report(&self.sinks.routes.load(), &reports, Look::Slots)?,
+                _ = measure.tick() => self.tell(&reports, Look::Measure)?,
+                () = borrowing.woken() => self.tell(&reports, Look::Loans)?,
+                () = slots.notified() => self.tell(&reports, Look::Slots)?,
                 _ = tick.tick() => {
                     self.report(&reports)?;
                     self.keep_parts();
                 }
             }
         }
+    }
+
+    /// Says what there is to say of limits and quotas.
+    fn tell(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>, look: Look) -> anyhow::Result<()> {
+        rates::report(&self.sinks.routes.load(), reports, look, &mut self.unknown)
     }
 
     /// Sets down what this gateway has been lent, where that has changed.
@@ -273,6 +281,8 @@ impl Sync {
     fn hello(&mut self) -> SyncGatewayRequest {
         // What an older software has kept knows no routes or aliases, and its version alone does not say so.
         let kept = self.config.value().filter(|config| config.core.domains.is_some() && config.core.aliases);
+        // What is held is said below, and all the rest is not.
+        self.unknown.clear();
         let known = kept.map_or(0, |config| config.version);
         let hello = GatewayHello {
             gateway: self.identity.name.to_string(),
@@ -330,7 +340,7 @@ impl Sync {
                 self.placements.set(placements);
                 self.publish_placements();
             }
-            Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans),
+            Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans, &mut self.unknown),
             Update::CachePurges(purges) => self.purge(purges),
             Update::Watched(watched) => self.watch(&watched),
             Update::SpentBudgets(spent) => self.sinks.metering.refuse(spent),
@@ -402,6 +412,16 @@ impl Sync {
         if let Some(placements) = self.placements.value() {
             self.sinks.directory.announce(convert::announced(&placements));
         }
+    }
+}
+
+/// What there may be to tell once an update is in force. Smaller parts are confirmed at once, and so is what runs under a new limit
+/// of calls at once; with very many limits, nothing is looked at for nothing.
+fn looks(update: &Update) -> Option<Look> {
+    match update {
+        Update::RateLoans(_) => Some(Look::Loans),
+        Update::Config(_) | Update::ConfigDelta(_) => Some(Look::Slots),
+        _ => None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     deploy::Deploys,
     error::Error,
     garbage::{Freed, Sweep},
-    lending::{LOST, Lending, gone},
+    lending::{Lending, gone},
     members::Members,
     metrics::Probe,
     model::Time,
@@ -88,7 +88,7 @@ impl App {
         let remembered = store.worker_list().await?;
         let members = Members::load(store.clone()).await?;
         let catalog = Arc::new(CatalogKeeper::load(store.clone()).await?);
-        let lending = Lending::new(store.holder_list().await?, &catalog.current(), Instant::now());
+        let lending = Lending::new(store.holder_list().await?, &catalog.current(), Instant::now(), keeping.shares);
         let board = Arc::new(Board::new(Cluster::new(&remembered), epoch, Instant::now()));
         let codes = Codes { workshop, store: store.clone(), catalog: catalog.clone() };
         let trials = Trials { store: store.clone(), catalog: catalog.clone(), board: board.clone() };
@@ -177,7 +177,7 @@ impl App {
     pub(crate) fn bury_when_gone(self: Arc<Self>, gateway: GatewayId, address: String) {
         self.shutdown.clone().spawn(async move {
             tokio::select! {
-                is_gone = gone(&address, LOST) => if is_gone { self.bury(&gateway).await },
+                is_gone = gone(&address, self.lending.patience()) => if is_gone { self.bury(&gateway).await },
                 () = self.shutdown.begun() => {}
             }
         });
@@ -200,6 +200,12 @@ impl App {
     /// Lends again what was lost with gateways.
     async fn tidy_lending(&self) {
         for gateway in self.lending.tidy(&self.catalog.current(), Instant::now()) {
+            let seconds = self.lending.patience().as_secs();
+            tracing::warn!(
+                %gateway,
+                seconds,
+                "a gateway has not been heard for too long; its shares of limits are lent again, and where it is cut off and                  alive, calls may exceed them by as much"
+            );
             self.forget_holder(&gateway).await;
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     releases::FunctionState,
 };
 
-/// What versions are kept whatever becomes of them.
+/// What is kept whatever becomes of it: versions, and what comes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Keeping {
     /// So many of the newest ones of each function.
@@ -24,6 +24,8 @@ pub(crate) struct Keeping {
     pub(crate) usage: Duration,
     /// Artifacts that no version has been made of for no longer than that.
     pub(crate) artifacts: Duration,
+    /// The shares of limits of gateways that have not been heard for no longer than that.
+    pub(crate) shares: Duration,
 }
 
 impl Keeping {
@@ -103,7 +105,8 @@ mod tests {
             version(5, 1, false),
         ];
         let surplus = |count, days| {
-            let found = Keeping { count, age: DAY * days, usage: DAY, artifacts: DAY }.surplus(&versions, now);
+            let found =
+                Keeping { count, age: DAY * days, usage: DAY, artifacts: DAY, shares: DAY }.surplus(&versions, now);
             found.into_iter().map(VersionNumber::get).collect::<Vec<_>>()
         };
         for (count, days, expected) in [

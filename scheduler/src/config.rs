@@ -68,6 +68,9 @@ pub struct Config {
     pub audit_days: u32,
     /// How many days it is known what invocations used, by the hour. Default 400.
     pub keep_usage_days: u32,
+    /// How long a gateway that is not heard keeps its shares of limits, in seconds: one that is cut off goes on with them. Then they
+    /// are lent to others, and where it is alive, calls may exceed a limit by as much. Default 60.
+    pub keep_share_seconds: u64,
     /// How certificates for domains are got. Default: not at all.
     pub acme: AcmeConfig,
     /// How namespaces prove that domains are theirs.
@@ -108,6 +111,7 @@ impl Default for Config {
             keep_artifact_hours: 24,
             audit_days: 400,
             keep_usage_days: 400,
+            keep_share_seconds: 60,
             acme: AcmeConfig::default(),
             domains: DomainsConfig::default(),
             rollout: RolloutConfig::default(),
@@ -200,17 +204,20 @@ impl Config {
         ensure!((1..=876_000).contains(&hours), "keep_artifact_hours is {hours} but must lie between 1 and 876000");
         let days = self.keep_usage_days;
         ensure!((32..=36_500).contains(&days), "keep_usage_days is {days} but must lie between 32 and 36500");
+        let seconds = self.keep_share_seconds;
+        ensure!((5..=86_400).contains(&seconds), "keep_share_seconds is {seconds} but must lie between 5 and 86400");
         self.acme.check()?;
         self.metrics.validate()?;
         self.database().map(drop)
     }
 
-    /// Which versions and how much usage are kept whatever becomes of them.
+    /// What is kept whatever becomes of it.
     pub(crate) fn keeping(&self) -> Keeping {
         let age = Duration::from_secs(u64::from(self.keep_version_days) * 24 * 3600);
         let usage = Duration::from_secs(u64::from(self.keep_usage_days) * 24 * 3600);
         let artifacts = Duration::from_secs(u64::from(self.keep_artifact_hours) * 3600);
-        Keeping { count: self.keep_versions, age, usage, artifacts }
+        let shares = Duration::from_secs(self.keep_share_seconds);
+        Keeping { count: self.keep_versions, age, usage, artifacts, shares }
     }
 
     /// The database to use.
@@ -261,6 +268,16 @@ mod tests {
             assert!(config.check().unwrap_err().to_string().contains("keep_version"));
         }
         assert_eq!(Config::default().keeping().age, Duration::from_secs(30 * 24 * 3600));
+    }
+
+    #[test]
+    fn shares_of_gateways_that_are_not_heard_are_kept_for_a_while() {
+        assert_eq!(Config::default().keeping().shares, Duration::from_secs(60));
+        for (keep_share_seconds, is_fine) in [(4, false), (5, true), (86_400, true), (86_401, false)] {
+            let checked = Config { keep_share_seconds, ..Config::default() }.check();
+            assert_eq!(checked.is_ok(), is_fine, "{keep_share_seconds}");
+            assert!(checked.err().is_none_or(|error| error.to_string().contains("between 5 and 86400")));
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! part, so that the scheduler is asked about none of them; what is too small to divide is granted one by one.
 //!
 //! Nothing here is durable but the names of the gateways that may hold parts: after a restart nothing is lent until each of
-//! them has said what it holds, or has been silent for a minute. How a part moves is in `lending/lender.rs`.
+//! them has said what it holds, or has been silent for too long. How a part moves is in `lending/lender.rs`. What is lent of a limit
+//! that is removed comes back like everything else: it may be set again before every gateway has noticed.
 
 mod allowance;
 mod gone;
@@ -23,7 +24,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) use self::{
     allowance::Allowance,
     gone::gone,
-    lender::{LOST, Loan, Want},
+    lender::{Loan, Part, Want},
     quota::loan,
     share::Share,
 };
@@ -61,12 +62,36 @@ struct State {
     old: BTreeSet<LimitId>,
     /// What gateways have left of quotas that they were lent.
     lefts: Lefts,
+    /// What was lent again and may be in use still.
+    lost: Lost,
     began: Instant,
+    /// How long a gateway that is not heard keeps its parts: it may be cut off and alive.
+    patience: Duration,
+}
+
+/// What has been lent again since the scheduler began, although whoever had it may be alive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Gateways that were not heard for too long.
+    pub(crate) gateways: u64,
+    /// Their parts of limits of calls in a time.
+    pub(crate) rates: u64,
+    /// Their parts of limits of calls at once.
+    pub(crate) at_once: u64,
+}
+
+impl Lost {
+    fn note(&mut self, limit: &LimitId, parts: u64) {
+        match limit {
+            LimitId::Function(_) | LimitId::Namespace(_) | LimitId::Key(_) => self.rates += parts,
+            LimitId::Concurrency(_) | LimitId::Reserved(_) | LimitId::Shared(_) => self.at_once += parts,
+        }
+    }
 }
 
 impl Lending {
-    /// The limits of a catalog, with the gateways that may hold parts of them.
-    pub(crate) fn new(remembered: BTreeSet<GatewayId>, catalog: &Catalog, began: Instant) -> Self {
+    /// The limits of a catalog, with the gateways that may hold parts of them, and for how long they keep those unheard.
+    pub(crate) fn new(remembered: BTreeSet<GatewayId>, catalog: &Catalog, began: Instant, patience: Duration) -> Self {
         let state = State {
             lenders: BTreeMap::new(),
             gateways: BTreeMap::new(),
@@ -74,7 +99,9 @@ impl Lending {
             awaited: remembered,
             old: catalog.limited().collect(),
             lefts: Lefts::default(),
+            lost: Lost::default(),
             began,
+            patience,
         };
         Self { state: Mutex::new(state) }
     }
@@ -89,7 +116,7 @@ impl Lending {
         &self,
         gateway: &GatewayId,
         session: Session,
-        held: &[(LimitId, Share)],
+        held: &[(LimitId, Part)],
         catalog: &Catalog,
         now: Instant,
     ) -> Arc<Notify> {
@@ -99,16 +126,31 @@ impl Lending {
         state.gateways.insert(gateway.clone(), connection);
         state.lefts.forget(gateway);
         state.awaited.remove(gateway);
-        let held: BTreeMap<_, _> = held.iter().take(MOST).map(|(limit, share)| (limit, *share)).collect();
-        let asked: Vec<_> =
-            state.lenders.iter().filter(|(_, lender)| lender.has(gateway)).map(|(id, _)| id.clone()).collect();
-        for limit in asked.iter().filter(|limit| !held.contains_key(limit)) {
-            state.on(limit, catalog, now, |lender| lender.join(gateway, Share::default(), now));
-        }
-        for (limit, share) in held {
-            state.on(limit, catalog, now, |lender| lender.join(gateway, share, now));
+        let held: BTreeMap<_, _> = held.iter().take(MOST).map(|(limit, held)| (limit, *held)).collect();
+        state
+            .lenders
+            .iter_mut()
+            .filter(|(limit, _)| !held.contains_key(limit))
+            .for_each(|(_, it)| it.bury(gateway, now));
+        for (limit, held) in held {
+            // It may be held although it is gone.
+            if catalog.allowance(limit).is_none() {
+                let lender = || Lender::new(Allowance::Nothing, 0.0, now);
+                state.lenders.entry(limit.clone()).or_insert_with(lender);
+            }
+            state.on(limit, catalog, now, |lender| lender.join(gateway, held, now));
         }
         told
+    }
+
+    /// How long a gateway that is not heard keeps its parts.
+    pub(crate) fn patience(&self) -> Duration {
+        self.state().patience
+    }
+
+    /// What has been lent again although it may be in use.
+    pub(crate) fn lost(&self) -> Lost {
+        self.state().lost
     }
 
     /// Limits that somebody has asked for, gateways that may hold parts, and those of them that have not said what they hold.
@@ -156,12 +198,12 @@ impl Lending {
         true
     }
 
-    /// A gateway says what its callers want.
+    /// A gateway says what its callers want, or that it has nothing of a limit that it knows no more.
     pub(crate) fn report(
         &self,
         gateway: &GatewayId,
         session: Session,
-        wants: Vec<(LimitId, Want)>,
+        wants: Vec<(LimitId, Option<Want>)>,
         catalog: &Catalog,
         now: Instant,
     ) {
@@ -170,7 +212,10 @@ impl Lending {
             return;
         }
         for (limit, want) in wants.into_iter().take(MOST) {
-            state.on(&limit, catalog, now, |lender| lender.report(gateway, want, now));
+            state.on(&limit, catalog, now, |lender| match want {
+                Some(want) => lender.report(gateway, want, now),
+                None => lender.bury(gateway, now),
+            });
             state.settle(&limit, now);
             // Whoever asks is told, be it only that there is nothing.
             state.tell(gateway, &limit);
@@ -238,7 +283,8 @@ impl Lending {
     /// Lends again what was lost, follows changes of limits, and returns the gateways that hold nothing any more.
     pub(crate) fn tidy(&self, catalog: &Catalog, now: Instant) -> Vec<GatewayId> {
         let mut state = self.state();
-        if now.saturating_duration_since(state.began) >= LOST {
+        let patience = state.patience;
+        if now.saturating_duration_since(state.began) >= patience {
             state.awaited.clear();
         }
         for limit in state.lenders.keys().cloned().collect::<Vec<_>>() {
@@ -250,16 +296,17 @@ impl Lending {
                 }
             }
         }
-        let State { gateways, remembered, .. } = &mut *state;
+        let State { gateways, remembered, lost, .. } = &mut *state;
         let gone = |(gateway, since): (&GatewayId, &mut Instant)| {
-            !gateways.contains_key(gateway) && now.saturating_duration_since(*since) >= LOST
+            !gateways.contains_key(gateway) && now.saturating_duration_since(*since) >= patience
         };
-        remembered.extract_if(.., |gateway, since| gone((gateway, since))).map(|(gateway, _)| gateway).collect()
+        let over = remembered.extract_if(.., |gateway, since| gone((gateway, since)));
+        over.map(|(gateway, _)| gateway).inspect(|_| lost.gateways += 1).collect()
     }
 }
 
 impl State {
-    /// Does something with the lender of a limit that exists.
+    /// Does something with the lender of a limit that exists, or of which something may be lent still.
     fn on<T>(
         &mut self,
         limit: &LimitId,
@@ -267,7 +314,8 @@ impl State {
         now: Instant,
         act: impl FnOnce(&mut Lender) -> T,
     ) -> Option<T> {
-        let allowance = catalog.allowance(limit)?;
+        let gone = || self.lenders.contains_key(limit).then_some(Allowance::Nothing);
+        let allowance = catalog.allowance(limit).or_else(gone)?;
         let saved = if self.old.contains(limit) {
             now.saturating_duration_since(self.began).as_secs_f64() * allowance.whole().per_second
         } else {
@@ -284,6 +332,7 @@ impl State {
     fn settle(&mut self, limit: &LimitId, now: Instant) {
         let (connected, lends) = (self.gateways.len(), self.awaited.is_empty());
         let Some(lender) = self.lenders.get_mut(limit) else { return };
+        self.lost.note(limit, lender.expire(now, self.patience));
         let others = connected > lender.holders();
         for gateway in lender.settle(now, others, lends) {
             self.tell(&gateway, limit);

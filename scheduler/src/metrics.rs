@@ -21,6 +21,7 @@ use crate::{
     app::App,
     cluster::{Cluster, HeldState},
     error::Error,
+    lending::Lost,
     store::Store,
 };
 
@@ -133,7 +134,19 @@ fn write(page: &mut Page, app: &App) {
     page.gauge("dunlin_scheduler_limit_holders", help, holders);
     let help = "Of these, those that have not said yet what they hold since the scheduler began.";
     page.gauge("dunlin_scheduler_limit_holders_awaited", help, awaited);
+    lost_shares(page, app.lending.lost());
     app.probe.write(page);
+}
+
+fn lost_shares(page: &mut Page, lost: Lost) {
+    let help = "Gateways that were not heard for so long that their shares of limits were lent again; cut off and alive, they go on \
+                with them.";
+    page.counter("dunlin_scheduler_limit_holders_lost_total", help, lost.gateways);
+    let help = "Shares of limits that were lent again because their gateway was not heard: by as much, calls may exceed a limit.";
+    let mut family = page.family(Kind::Counter, "dunlin_scheduler_limit_shares_lost_total", help);
+    for (kind, shares) in [("rate", lost.rates), ("concurrency", lost.at_once)] {
+        family.add(&[("kind", kind)], shares);
+    }
 }
 
 fn deploys(page: &mut Page, app: &App) {

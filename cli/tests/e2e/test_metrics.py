@@ -81,14 +81,8 @@ class World:
             (folder / f"{role}.toml").write_text(("path_addressing = true\n" if role == "gateway" else "") + LISTEN)
         configs = [f"--{role}-arg=--config={folder / f'{role}.toml'}" for role in ROLES]
         self.cluster = Cluster(folder / "cluster", *configs, "--gateways", 1, "--workers", 1)
-        self.targets = {role: [self.metrics_of(name)] for role, name in zip(ROLES, ("gateway-1", "scheduler", "worker-1"), strict=True)}
+        self.targets = {role: [self.cluster.metrics_of(name)] for role, name in zip(ROLES, ("gateway-1", "scheduler", "worker-1"), strict=True)}
         self.prometheus = Prometheus(folder, self.targets)
-
-    def metrics_of(self, process):
-        """Where a process serves metrics: its log says so."""
-        lines = (self.cluster.folder / f"logs/{process}.log").read_text().splitlines()
-        said = [line for line in lines if "serving metrics" in line]
-        return re.search(r"127\.0\.0\.1:\d+", said[-1]).group()
 
     def text(self, role, accept="text/plain"):
         answer = httpx.get(f"http://{self.targets[role][0]}/metrics", headers={"Accept": accept}, trust_env=False)

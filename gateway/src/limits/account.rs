@@ -9,6 +9,8 @@ const NEWS: (f64, f64) = (0.15, 0.005);
 /// The account of one part.
 #[derive(Debug, Default)]
 pub(super) struct Account {
+    /// Which part of its limit this is, of those that this gateway has had: what was lent to another one is gone with it.
+    part: u64,
     /// Of the last loan of this stream.
     sequence: u64,
     /// It has been told, or has taken, what its part is.
@@ -23,9 +25,27 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// Of another part than there was before.
+    pub(super) fn anew() -> Self {
+        // 0 is said by software that numbers none.
+        Self { part: rand::random::<u64>().max(1), ..Self::default() }
+    }
+
+    /// Which part this is.
+    pub(super) fn part(&self) -> u64 {
+        self.part
+    }
+
     /// A new stream begins; loans are counted anew.
     pub(super) fn begin(&mut self) {
         (self.sequence, self.reported, self.confirms) = (0, 0.0, false);
+    }
+
+    /// Whether a loan is for this part. Where it is for one that is gone, the scheduler has to be told.
+    pub(super) fn is_for(&mut self, part: u64) -> bool {
+        let same = part == 0 || part == self.part;
+        self.confirms |= !same;
+        same
     }
 
     /// Whether a loan is older than what is kept to.
@@ -59,7 +79,7 @@ impl Account {
     pub(super) fn want(&self, uses: f64) -> Want {
         // Who asks wants one at least.
         let least = if self.asks { 1.0 } else { 0.0 };
-        Want { calls: self.wanted.max(least), sequence: self.sequence, uses }
+        Want { calls: self.wanted.max(least), sequence: self.sequence, uses, part: self.part }
     }
 
     /// The scheduler has been told.

@@ -24,6 +24,8 @@ const HALF: f64 = 0.25;
 /// What the scheduler lends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Loan {
+    /// Which part of this gateway's it is for; 0 for any.
+    pub(crate) part: u64,
     /// Counts up within a stream.
     pub(crate) sequence: u64,
     /// This gateway's part from now on.
@@ -41,6 +43,8 @@ pub(crate) struct Want {
     pub(crate) sequence: u64,
     /// How many run at once, where that is more than the part.
     pub(crate) uses: f64,
+    /// Which part of this gateway's it is about.
+    pub(crate) part: u64,
 }
 
 /// A part.
@@ -73,7 +77,7 @@ struct Books {
 impl Begins for Part {
     /// Nothing is lent yet.
     fn begin_at(now: Instant) -> Self {
-        let books = Books { account: Account::default(), granted: 0.0, counted: 0, measured: now };
+        let books = Books { account: Account::anew(), granted: 0.0, counted: 0, measured: now };
         Self {
             base: now,
             bucket: ArcSwap::from_pointee(Bucket::new(Share::default(), 0.0, 0)),
@@ -140,7 +144,10 @@ impl Part {
     /// Keeps to what the scheduler lends.
     pub(crate) fn apply(&self, loan: Loan, now: Instant) {
         let mut books = self.books();
-        if books.account.is_old(loan.sequence) || books.account.is_same(loan.sequence) {
+        if !books.account.is_for(loan.part)
+            || books.account.is_old(loan.sequence)
+            || books.account.is_same(loan.sequence)
+        {
             return;
         }
         let before = self.share();
@@ -167,12 +174,12 @@ impl Part {
         self.bucket.store(std::sync::Arc::new(Bucket::new(share, saved + fresh, now)));
     }
 
-    /// A new stream begins; what is held, where that is anything.
-    pub(crate) fn begin(&self) -> Option<Share> {
+    /// A new stream begins; which part this is and what is held, where that is anything.
+    pub(crate) fn begin(&self) -> Option<(u64, Share)> {
         let mut books = self.books();
         books.account.begin();
         books.granted = 0.0;
-        self.held()
+        Some((books.account.part(), self.held()?))
     }
 
     /// What is held, where that is anything.
@@ -225,7 +232,7 @@ mod tests {
     use super::*;
 
     fn loan(sequence: u64, per_second: f64, burst: f64, granted: f64) -> Loan {
-        Loan { sequence, share: Share { per_second, burst }, granted }
+        Loan { part: 0, sequence, share: Share { per_second, burst }, granted }
     }
 
     fn admitted(part: &Part, now: Instant) -> usize {
@@ -249,10 +256,27 @@ mod tests {
         part.sent(want);
         assert_eq!(part.news(100.0, now, false), None);
         // A new stream begins with what is there, and counts anew.
-        assert_eq!(part.begin(), Some(Share { per_second: 50.0, burst: 20.0 }));
+        assert_eq!(part.begin().unwrap().1, Share { per_second: 50.0, burst: 20.0 });
         part.apply(loan(1, 60.0, 30.0, 3.0), now);
         assert_eq!(admitted(&part, now), 3);
         assert_eq!(admitted(&part, now + Duration::from_secs(9)), 30);
+    }
+
+    #[test]
+    fn what_was_lent_to_a_part_that_is_gone_is_not_kept_to_but_answered() {
+        let now = Instant::now();
+        let (old, part) = (Part::new(now), Part::new(now));
+        let number = |part: &Part| part.books().account.part();
+        assert!(number(&part) != number(&old) && number(&part) > 0);
+        part.apply(Loan { part: number(&old), ..loan(7, 100.0, 50.0, 50.0) }, now);
+        assert!(!part.is_known() && admitted(&part, now) == 0);
+        let want = part.news(100.0, now, false).unwrap();
+        assert_eq!((want.part, want.sequence), (number(&part), 0));
+        part.sent(want);
+        assert!(part.news(100.0, now, false).is_none());
+        part.apply(Loan { part: number(&part), ..loan(1, 100.0, 50.0, 9.0) }, now);
+        assert_eq!(admitted(&part, now), 9);
+        assert_eq!(part.begin().unwrap().0, number(&part), "it is the same one on another stream");
     }
 
     #[test]

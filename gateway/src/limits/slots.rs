@@ -66,6 +66,15 @@ struct Books {
     calls: u64,
     /// How many run beyond the part, as the scheduler was told.
     said: u32,
+    /// The most that the scheduler may count as lent here.
+    lent: u32,
+}
+
+impl Books {
+    /// Of a limit that was not there before, under which so many run.
+    fn anew(running: u32) -> Self {
+        Self { account: Account::anew(), lent: running, ..Self::default() }
+    }
 }
 
 /// What the number says.
@@ -144,8 +153,8 @@ impl Slots {
     pub(crate) fn bound(&self) {
         let mut books = self.books();
         if self.share() == BOUNDLESS {
-            *books = Books::default();
             let before = self.set(|_| 0);
+            *books = Books::anew(before.running());
             self.returns.store(before.running() > 0, Ordering::Release);
             self.barred.store(false, Ordering::Release);
         }
@@ -189,6 +198,7 @@ impl Slots {
         let mut books = self.books();
         if self.share() != BOUNDLESS {
             self.set(|_| share);
+            books.lent = books.lent.max(share);
             books.account.known = true;
         }
     }
@@ -201,11 +211,12 @@ impl Slots {
     /// Keeps to what the scheduler lends.
     pub(crate) fn apply(&self, loan: Loan) {
         let mut books = self.books();
-        if books.account.is_old(loan.sequence) || self.share() == BOUNDLESS {
+        if !books.account.is_for(loan.part) || books.account.is_old(loan.sequence) || self.share() == BOUNDLESS {
             return;
         }
         let share = whole(loan.share.burst);
         if !books.account.is_same(loan.sequence) {
+            books.lent = books.lent.max(share);
             let before = self.set(|_| share);
             books.account.accept(loan.sequence, share < before.share());
             self.returns.store(before.running() > share, Ordering::Release);
@@ -215,14 +226,16 @@ impl Slots {
         self.told.notify_waiters();
     }
 
-    /// A new stream begins; what is held, where that is anything. Whatever runs has a part.
-    pub(crate) fn begin(&self) -> Option<Share> {
+    /// A new stream begins; which part this is and what is held, where that is anything. Whatever runs has a part, and a call that is
+    /// about to be refused is not taken for one that runs.
+    pub(crate) fn begin(&self) -> Option<(u64, Share)> {
         let mut books = self.books();
-        books.account.begin();
         books.said = 0;
         self.barred.store(false, Ordering::Release);
-        self.set(|word| word.share().max(word.running()));
-        held(self.share())
+        let lent = books.lent;
+        self.set(|word| word.share().max(word.running().min(lent)));
+        books.account.begin();
+        Some((books.account.part(), held(self.share())?))
     }
 
     /// What is held, where that is anything.
@@ -245,6 +258,8 @@ impl Slots {
         let mut books = self.books();
         books.account.sent(want);
         books.said = whole(want.uses);
+        // What it keeps to now, and nothing that it was lent before.
+        books.lent = self.share().max(books.said);
         if books.said == 0 && self.word().beyond() == 0 {
             self.returns.store(false, Ordering::Release);
         }
@@ -297,7 +312,7 @@ mod tests {
     use super::*;
 
     fn loan(sequence: u64, calls: u32) -> Loan {
-        Loan { sequence, share: Share { per_second: 0.0, burst: calls.into() }, granted: 0.0 }
+        Loan { part: 0, sequence, share: Share { per_second: 0.0, burst: calls.into() }, granted: 0.0 }
     }
 
     fn slots() -> Arc<Slots> {
@@ -411,13 +426,44 @@ mod tests {
         slots.apply(loan(1, 3));
         let running = take_all(&slots);
         slots.apply(loan(2, 1));
-        assert_eq!(slots.begin().unwrap().burst, 3.0);
+        assert_eq!(slots.begin().unwrap().1.burst, 3.0);
         assert_eq!(slots.share(), 3);
         slots.apply(loan(1, 2));
         assert_eq!(slots.share(), 2, "loans are counted anew");
         drop(running);
         slots.assume(7);
         assert_eq!(slots.held().unwrap().burst, 7.0);
+    }
+
+    #[test]
+    fn a_call_that_is_about_to_be_refused_is_no_part_of_what_a_new_stream_says() {
+        let slots = slots();
+        slots.apply(loan(1, 2));
+        let _running = take_all(&slots);
+        // As between the two operations of a refusal.
+        slots.word.fetch_add(CALL, Ordering::AcqRel);
+        assert_eq!(slots.begin().unwrap().1.burst, 2.0);
+        slots.word.fetch_sub(1, Ordering::AcqRel);
+        assert_eq!((slots.share(), slots.running()), (2, 2));
+    }
+
+    #[test]
+    fn what_was_lent_of_a_limit_that_is_gone_since_is_not_there_when_there_is_one_again() {
+        let slots = slots();
+        let number = || slots.books().account.part();
+        let first = number();
+        slots.apply(Loan { part: first, ..loan(1, 3) });
+        let running = take_all(&slots);
+        slots.unbound();
+        slots.bound();
+        assert!(number() != first && slots.share() == 0);
+        slots.apply(Loan { part: first, ..loan(2, 3) });
+        let want = slots.news(3, false).unwrap();
+        assert_eq!((slots.share(), want.part, want.sequence, want.uses), (0, number(), 0, 3.0));
+        drop(running);
+        slots.apply(Loan { part: number(), ..loan(1, 1) });
+        assert_eq!(take_all(&slots).len(), 1);
+        assert_eq!(slots.begin().unwrap().0, number());
     }
 
     #[test]

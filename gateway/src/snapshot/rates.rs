@@ -2,6 +2,7 @@
 //! earlier process was lent. What a part is, is told in `limits/part.rs` and `limits/slots.rs`.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -49,14 +50,15 @@ pub(super) fn held(table: &Table) -> Vec<HeldRate> {
     rates.chain(slots).collect()
 }
 
-fn wire(limit: &LimitId, share: Share) -> HeldRate {
-    HeldRate { limit: limit.to_string(), per_second: share.per_second, burst: share.burst }
+fn wire(limit: &LimitId, (part, share): (u64, Share)) -> HeldRate {
+    HeldRate { limit: limit.to_string(), per_second: share.per_second, burst: share.burst, part }
 }
 
 /// What is held now, for the disk.
 pub(super) fn parts(table: &Table, now: SystemTime) -> HeldRates {
-    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.seen()?.held()?)));
-    let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.held()?)));
+    // Another process numbers its parts anew.
+    let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, (0, limit.part.seen()?.held()?))));
+    let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, (0, bounded.slots.held()?))));
     HeldRates { held: rates.chain(slots).collect(), time: seconds(now) }
 }
 
@@ -84,16 +86,16 @@ fn restore_one(table: &Table, held: &HeldRate) -> Option<()> {
     Some(())
 }
 
-/// Keeps to loans; those of limits that are no longer known lead to nothing.
-pub(super) fn apply(table: &Table, loans: RateLoans) {
+/// Keeps to loans. Those of limits that are not known (any more) lead to nothing, and are noted: the scheduler has to be told.
+pub(super) fn apply(table: &Table, loans: RateLoans, unknown: &mut BTreeSet<LimitId>) {
     let now = Instant::now();
-    for RateLoan { limit, sequence, per_second, burst, granted } in loans.loans {
+    for RateLoan { limit, sequence, per_second, burst, granted, part } in loans.loans {
         let Ok(id) = limit.parse::<LimitId>() else { continue };
-        let loan = Loan { sequence, share: Share { per_second, burst }, granted };
+        let loan = Loan { part, sequence, share: Share { per_second, burst }, granted };
         match (table.limits.get(&id), table.slots.get(&id)) {
             (Some(limit), _) => limit.part.get().apply(loan, now),
             (None, Some(bounded)) => bounded.slots.apply(loan),
-            (None, None) => {}
+            (None, None) => drop(unknown.insert(id)),
         }
     }
 }
@@ -125,22 +127,34 @@ fn of_slots(table: &Table, measures: bool) -> Vec<(&Bounded, Want)> {
 }
 
 fn demand(limit: &LimitId, want: Want) -> RateDemand {
-    let Want { calls, sequence, uses } = want;
-    RateDemand { limit: limit.to_string(), wanted_per_second: calls, sequence, uses }
+    let Want { calls, sequence, uses, part } = want;
+    RateDemand { limit: limit.to_string(), wanted_per_second: calls, sequence, uses, part, gone: false }
 }
 
-/// Tells what there is to tell. Where the scheduler is slow, it is told with the next report.
-pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, look: Look) -> anyhow::Result<()> {
+/// Says that there is no such limit here.
+fn gone(limit: &LimitId) -> RateDemand {
+    RateDemand { limit: limit.to_string(), gone: true, ..RateDemand::default() }
+}
+
+/// Tells what there is to tell, of limits that are not known at first: what is known now was not known then. Where the scheduler is
+/// slow, it is told with the next report.
+pub(super) fn report(
+    table: &Table,
+    reports: &mpsc::Sender<SyncGatewayRequest>,
+    look: Look,
+    unknown: &mut BTreeSet<LimitId>,
+) -> anyhow::Result<()> {
     let measures = look == Look::Measure;
     let rates = if look == Look::Slots { Vec::new() } else { of_rates(table, measures) };
     let (slots, lefts) = (of_slots(table, measures), if measures { lefts(table) } else { Vec::new() });
-    if rates.is_empty() && slots.is_empty() && lefts.is_empty() {
+    if rates.is_empty() && slots.is_empty() && lefts.is_empty() && unknown.is_empty() {
         return Ok(());
     }
-    let demands = rates.iter().map(|(limit, want)| demand(&limit.id, *want));
+    let demands = unknown.iter().map(gone).chain(rates.iter().map(|(limit, want)| demand(&limit.id, *want)));
     let demands = demands.chain(slots.iter().map(|(bounded, want)| demand(&bounded.id, *want))).collect();
     match reports.try_send(SyncGatewayRequest { report: Some(Report::Rates(RateReport { demands, lefts })) }) {
         Ok(()) => {
+            unknown.clear();
             rates.iter().for_each(|(limit, want)| limit.part.get().sent(*want));
             slots.iter().for_each(|(bounded, want)| bounded.slots.sent(*want));
         }
@@ -148,4 +162,70 @@ pub(super) fn report(table: &Table, reports: &mpsc::Sender<SyncGatewayRequest>, 
         Err(error @ mpsc::error::TrySendError::Closed(_)) => return Err(error).context("send report"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_proto::model::Rate;
+
+    use super::*;
+    use crate::limits::Part;
+
+    fn table(namespaces: &[&str]) -> Table {
+        let limit = |name: &&str| {
+            let id = LimitId::Namespace(name.parse().unwrap());
+            let rate = Rate { burst: 50, ..Rate::from_wire("rate", per_second(100)).unwrap() };
+            let (whose, part) = ((*name).to_owned(), Arc::new(Part::new(Instant::now())));
+            (id.clone(), Arc::new(Limit { id, rate, whose, part }))
+        };
+        Table { limits: namespaces.iter().map(limit).collect(), ..Table::default() }
+    }
+
+    fn per_second(requests: u32) -> dunlin_proto::v1::RateLimit {
+        let period = dunlin_proto::v1::RatePeriod::Second.into();
+        dunlin_proto::v1::RateLimit { requests, period, burst: Some(50) }
+    }
+
+    fn loans(limit: &str, sequence: u64, part: u64) -> RateLoans {
+        let loan = RateLoan { limit: limit.to_owned(), sequence, per_second: 60.0, burst: 30.0, granted: 1.0, part };
+        RateLoans { loans: vec![loan] }
+    }
+
+    #[test]
+    fn loans_of_what_is_not_known_are_answered_and_those_for_an_earlier_part_too() {
+        let (reports, mut sent) = mpsc::channel(1);
+        let (table, mut unknown) = (table(&["shop"]), BTreeSet::new());
+        let mut said = |look, unknown: &mut BTreeSet<LimitId>| {
+            report(&table, &reports, look, unknown).unwrap();
+            let Some(Report::Rates(rates)) = sent.try_recv().ok()?.report else { panic!("it is a report of rates") };
+            Some(rates.demands)
+        };
+        apply(&table, loans("namespace/bank", 3, 9), &mut unknown);
+        apply(&table, loans("namespace/bank", 4, 9), &mut unknown);
+        let demands = said(Look::Loans, &mut unknown).unwrap();
+        assert_eq!(demands, [gone(&"namespace/bank".parse().unwrap())]);
+        assert_eq!(said(Look::Loans, &mut unknown), None, "it is said once");
+        apply(&table, loans("namespace/shop", 3, 9), &mut unknown);
+        let demands = said(Look::Loans, &mut unknown).unwrap();
+        let part = demands[0].part;
+        assert!(!demands[0].gone && part > 0 && part != 9 && demands[0].sequence == 0, "{demands:?}");
+        assert!(held(&table).is_empty());
+        apply(&table, loans("namespace/shop", 1, part), &mut unknown);
+        let held = held(&table);
+        assert_eq!((held[0].part, held[0].burst), (part, 30.0));
+        assert_eq!(parts(&table, SystemTime::now()).held[0].part, 0);
+    }
+
+    #[test]
+    fn what_the_scheduler_is_too_slow_for_is_said_later() {
+        let (reports, mut sent) = mpsc::channel(1);
+        let (table, mut unknown) = (table(&[]), BTreeSet::new());
+        reports.try_send(SyncGatewayRequest::default()).unwrap();
+        apply(&table, loans("namespace/bank", 3, 9), &mut unknown);
+        report(&table, &reports, Look::Loans, &mut unknown).unwrap();
+        assert_eq!(unknown.len(), 1);
+        sent.try_recv().unwrap();
+        report(&table, &reports, Look::Measure, &mut unknown).unwrap();
+        assert!(unknown.is_empty() && sent.try_recv().is_ok());
+    }
 }

@@ -12,6 +12,8 @@ pub(crate) enum Allowance {
     Rate(Rate),
     /// So many at once.
     AtOnce(u32),
+    /// Nothing: there is no such limit any more, and what was lent of it has to come back before it can be lent anew.
+    Nothing,
 }
 
 impl Allowance {
@@ -20,6 +22,7 @@ impl Allowance {
         match self {
             Self::Rate(rate) => Share { per_second: rate.per_second(), burst: rate.burst.into() },
             Self::AtOnce(calls) => Share { per_second: 0.0, burst: calls.into() },
+            Self::Nothing => Share::default(),
         }
     }
 
@@ -27,7 +30,7 @@ impl Allowance {
     pub(super) fn saves(self) -> f64 {
         match self {
             Self::Rate(rate) => rate.burst.into(),
-            Self::AtOnce(_) => 0.0,
+            Self::AtOnce(_) | Self::Nothing => 0.0,
         }
     }
 
@@ -36,6 +39,7 @@ impl Allowance {
         match self {
             Self::Rate(rate) => rate.per_second() * 1000.0,
             Self::AtOnce(calls) => calls.into(),
+            Self::Nothing => 0.0,
         }
     }
 
@@ -43,7 +47,7 @@ impl Allowance {
     pub(super) fn differ(self, one: Share, other: Share) -> bool {
         match self {
             Self::Rate(_) => one.differs(other, self.whole()),
-            Self::AtOnce(_) => one != other,
+            Self::AtOnce(_) | Self::Nothing => one != other,
         }
     }
 }

@@ -15,12 +15,14 @@ use super::{
     slots::{self, Seeker},
 };
 
-/// How long a gateway that is not heard keeps its part: it may be cut off and alive.
-pub(crate) const LOST: Duration = Duration::from_secs(60);
+/// Where nothing is ever earned, it is not asked again for so long.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A gateway's part.
 #[derive(Debug, Clone, Copy, Default)]
 struct Holder {
+    /// Which of the parts that the gateway has had.
+    part: u64,
     /// What it was told last.
     told: Share,
     /// What it may still be using: as much as `told`, and more until it has confirmed that.
@@ -35,9 +37,16 @@ struct Holder {
     granted: f64,
     /// Since when it is not heard.
     lost: Option<Instant>,
+    /// It has been told that there is no such limit any more.
+    dismissed: bool,
 }
 
 impl Holder {
+    /// A gateway that has nothing of what any part before this one had; it counts loans on.
+    fn new(part: u64, sequence: u64) -> Self {
+        Self { part, sequence, ..Self::default() }
+    }
+
     /// It is told of another part.
     fn tell(&mut self, share: Share, now: Instant) {
         if (share == Share::default()) != (self.told == Share::default()) {
@@ -63,9 +72,19 @@ fn count(calls: f64) -> u32 {
 /// What a gateway is told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Loan {
+    /// Which of its parts this is for.
+    pub(crate) part: u64,
     pub(crate) sequence: u64,
     pub(crate) share: Share,
     pub(crate) granted: f64,
+}
+
+/// What a gateway has, as it says when it connects.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Part {
+    /// Which of its parts that is.
+    pub(crate) number: u64,
+    pub(crate) share: Share,
 }
 
 /// What a gateway says of one limit.
@@ -77,6 +96,8 @@ pub(crate) struct Want {
     pub(crate) sequence: u64,
     /// How many run at once, where that is more than its part.
     pub(crate) uses: f64,
+    /// Which of its parts it speaks of; one that it had before has nothing.
+    pub(crate) part: u64,
 }
 
 /// One limit.
@@ -121,14 +142,16 @@ impl Lender {
     pub(crate) fn change(&mut self, allowance: Allowance, now: Instant) {
         self.count(now);
         self.allowance = allowance;
+        self.holders.values_mut().for_each(|holder| holder.dismissed = false);
         self.count(now);
     }
 
     /// A gateway says what it has of it; whatever it was told before may never have arrived.
-    pub(crate) fn join(&mut self, gateway: &GatewayId, held: Share, now: Instant) {
+    pub(crate) fn join(&mut self, gateway: &GatewayId, held: Part, now: Instant) {
         self.count(now);
-        let held = held.sane(Share { per_second: f64::MAX, burst: f64::MAX });
-        self.holders.insert(gateway.clone(), Holder { told: held, lent: held, ..Holder::default() });
+        let share = held.share.sane(Share { per_second: f64::MAX, burst: f64::MAX });
+        let holder = Holder { told: share, lent: share, ..Holder::new(held.number, 0) };
+        self.holders.insert(gateway.clone(), holder);
         self.count(now);
     }
 
@@ -140,7 +163,7 @@ impl Lender {
         }
     }
 
-    /// A gateway has nothing any more: its process is gone, and what it ran is cancelled.
+    /// A gateway has nothing any more: it says so, or its process is gone, and what it ran is cancelled.
     pub(crate) fn bury(&mut self, gateway: &GatewayId, now: Instant) {
         self.count(now);
         self.holders.remove(gateway);
@@ -151,7 +174,11 @@ impl Lender {
     pub(crate) fn report(&mut self, gateway: &GatewayId, want: Want, now: Instant) {
         self.count(now);
         let most = self.allowance.most_wanted();
-        let holder = self.holders.entry(gateway.clone()).or_default();
+        let anew = Holder::new(want.part, want.sequence);
+        let holder = self.holders.entry(gateway.clone()).or_insert(anew);
+        if holder.part != want.part {
+            *holder = anew;
+        }
         let sane = |calls: f64, most: f64| if calls.is_finite() { calls.clamp(0.0, most) } else { 0.0 };
         holder.wanted = sane(want.calls, most);
         let keeps_to = if want.sequence == holder.sequence { holder.told } else { holder.lent };
@@ -159,12 +186,23 @@ impl Lender {
         self.count(now);
     }
 
+    /// Takes away what those have that have not been heard for so long; of how many parts. One that is cut off and alive goes on
+    /// with its part, so that by as much more may be admitted than the limit allows.
+    pub(crate) fn expire(&mut self, now: Instant, patience: Duration) -> u64 {
+        self.count(now);
+        let is_over = |_: &GatewayId, holder: &mut Holder| {
+            holder.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= patience)
+        };
+        let over = self.holders.extract_if(.., is_over);
+        let parts = over.filter(|(_, holder)| holder.lent != Share::default()).count();
+        self.count(now);
+        u64::try_from(parts).unwrap_or(u64::MAX)
+    }
+
     /// Divides it anew, and says who must be told. `others`: there are gateways that have no part yet; `lends`: nobody who
     /// may hold a part is unknown.
     pub(crate) fn settle(&mut self, now: Instant, others: bool, lends: bool) -> Vec<GatewayId> {
         self.count(now);
-        let expired = |holder: &Holder| holder.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= LOST);
-        self.holders.retain(|_, holder| !expired(holder));
         let targets = self.targets(others, now);
         let mut told = self.lower(&targets, now);
         if lends {
@@ -184,7 +222,7 @@ impl Lender {
         let wanted = || heard().map(|(_, holder)| holder.wanted).collect::<Vec<_>>();
         let parts = match self.allowance {
             Allowance::Rate(rate) if rate.is_lent() => divide(whole, &wanted(), others),
-            Allowance::Rate(_) => vec![Share::default(); wanted().len()],
+            Allowance::Rate(_) | Allowance::Nothing => vec![Share::default(); wanted().len()],
             Allowance::AtOnce(_) => {
                 let seekers: Vec<_> = heard().map(|(_, holder)| holder.seeker(now)).collect();
                 slots::divide(count(whole.burst), &seekers).into_iter().map(Share::of_slots).collect()
@@ -199,7 +237,11 @@ impl Lender {
         for (gateway, target) in targets {
             let Some(holder) = self.holders.get_mut(gateway) else { continue };
             let less = holder.told.smaller(*target);
-            if self.allowance.differ(holder.told, less) || (less == Share::default() && holder.told != less) {
+            // Who has nothing of what is gone is told as well: it may wait for something.
+            let dismissed = self.allowance == Allowance::Nothing;
+            let ends = dismissed && !std::mem::replace(&mut holder.dismissed, dismissed);
+            let is_last = less == Share::default() && holder.told != less;
+            if ends || is_last || self.allowance.differ(holder.told, less) {
                 holder.tell(less, now);
                 told.push(gateway.clone());
             }
@@ -241,18 +283,14 @@ impl Lender {
         }
         let per_second = self.free().per_second;
         let wait = (1.0 - self.kept) / per_second;
-        Err(if wait.is_finite() { Duration::from_secs_f64(wait.clamp(0.001, 86_400.0)) } else { LOST })
+        Err(if wait.is_finite() { Duration::from_secs_f64(wait.clamp(0.001, 86_400.0)) } else { LONG })
     }
 
     /// What a gateway is told now.
     pub(crate) fn loan(&self, gateway: &GatewayId) -> Option<Loan> {
         let holder = self.holders.get(gateway)?;
-        Some(Loan { sequence: holder.sequence, share: holder.told, granted: holder.granted })
-    }
-
-    /// Whether a gateway has a part of it, or may have.
-    pub(crate) fn has(&self, gateway: &GatewayId) -> bool {
-        self.holders.contains_key(gateway)
+        let Holder { part, sequence, told, granted, .. } = *holder;
+        Some(Loan { part, sequence, share: told, granted })
     }
 
     /// How many gateways have a part of it.
@@ -260,7 +298,7 @@ impl Lender {
         self.holders.len()
     }
 
-    /// Whether a new one would be the same.
+    /// Whether a new one would be the same: nobody may have anything of it, or wait for something.
     pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
         self.count(now);
         self.holders.is_empty() && self.kept >= self.allowance.saves()

@@ -24,7 +24,7 @@ fn rate(requests: u32, period: RatePeriod, burst: u32) -> Option<RateLimit> {
 }
 
 async fn want(gateway: &SimGateway, wanted_per_second: f64, sequence: u64) {
-    let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence, uses: 0.0 };
+    let demand = RateDemand { limit: LIMIT.into(), wanted_per_second, sequence, ..Default::default() };
     let report = Report::Rates(RateReport { demands: vec![demand], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
 }
@@ -83,8 +83,13 @@ async fn a_restart_lends_nothing_before_it_knows_who_holds_what() {
 
 /// Says how many calls are wanted at once, and how many run beyond the part.
 async fn want_at_once(gateway: &SimGateway, calls: f64, uses: f64) {
-    let demand =
-        RateDemand { limit: "shared/default".into(), wanted_per_second: calls, sequence: told(gateway).1, uses };
+    let demand = RateDemand {
+        limit: "shared/default".into(),
+        wanted_per_second: calls,
+        sequence: told(gateway).1,
+        uses,
+        ..Default::default()
+    };
     let report = Report::Rates(RateReport { demands: vec![demand], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
 }
@@ -114,4 +119,33 @@ async fn a_limit_of_one_call_at_once_goes_to_a_gateway_that_was_told_that_there_
     want_at_once(&a, 0.0, 0.0).await;
     b.eventually(&cluster, "told without asking", |g| at_once(g) == Some(1.0)).await;
     refused(cluster.sync().admit(AdmitRequest { limit: "shared/default".into() }).await, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_was_lent_of_a_limit_that_is_removed_comes_back_before_it_is_lent_anew() {
+    let cluster = Cluster::start().await;
+    limit(&cluster, rate(100, RatePeriod::Second, 50)).await;
+    let (a, b) = (SimGateway::connect(&cluster, "g1").await, SimGateway::connect(&cluster, "g22").await);
+    want(&a, 100.0, 0).await;
+    a.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+    limit(&cluster, None).await;
+    a.eventually(&cluster, "it is asked for", |g| told(g).0 < 0.001).await;
+    limit(&cluster, rate(100, RatePeriod::Second, 50)).await;
+    // The first one may never have noticed, and go on.
+    want(&b, 100.0, 0).await;
+    b.eventually(&cluster, "an answer", |g| !g.received().loans.is_empty()).await;
+    assert!(told(&b).0 < 0.001, "nothing has come back yet: {:?}", told(&b));
+    let gone = RateDemand { limit: LIMIT.into(), gone: true, ..Default::default() };
+    let report = Report::Rates(RateReport { demands: vec![gone], ..Default::default() });
+    a.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
+    b.eventually(&cluster, "nearly all", |g| told(g).0 > 98.0).await;
+    // One that has had the limit anew since has nothing of what it was lent before, though it is told of that.
+    let anew = RateDemand { limit: LIMIT.into(), wanted_per_second: 100.0, part: 7, ..Default::default() };
+    let report = Report::Rates(RateReport { demands: vec![anew], ..Default::default() });
+    a.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
+    b.eventually(&cluster, "half is asked for", |g| told(g).0 < 51.0).await;
+    want(&b, 100.0, told(&b).1).await;
+    a.eventually(&cluster, "half is lent", |g| told(g).0 > 49.0).await;
+    let loan = a.received().loans.last().unwrap().clone();
+    assert_eq!(loan.part, 7);
 }

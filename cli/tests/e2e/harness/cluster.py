@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -85,6 +86,20 @@ class Cluster:
 
     def restart(self, name, grace=40):
         self._script("restart", name, "--grace", grace)
+
+    def restart_with(self, name, flag, value):
+        """Starts a process anew with another value of a flag that it has."""
+        facts = self.facts
+        command = facts["processes"][name]["command"]
+        command[command.index(flag) + 1] = value
+        (self.folder / "cluster.json").write_text(json.dumps(facts))
+        self.restart(name)
+
+    def metrics_of(self, name):
+        """Where a process serves metrics that takes any free port: its log says so."""
+        lines = (self.folder / f"logs/{name}.log").read_text().splitlines()
+        said = [line for line in lines if "serving metrics" in line]
+        return re.search(r"127\.0\.0\.1:\d+", said[-1]).group()
 
     def is_alive(self, name):
         try:

@@ -104,9 +104,10 @@ fn lend(rates: RateReport) -> RateLoans {
     let loan = |demand: RateDemand| {
         let is_rate = ["function/", "namespace/", "key/"].iter().any(|kind| demand.limit.starts_with(kind));
         let (per_second, burst) = if is_rate { (20.0, 16.0) } else { (0.0, demand.wanted_per_second) };
-        RateLoan { limit: demand.limit, sequence: 1, per_second, burst, granted: if is_rate { burst } else { 0.0 } }
+        let granted = if is_rate { burst } else { 0.0 };
+        RateLoan { limit: demand.limit, sequence: 1, per_second, burst, granted, part: demand.part }
     };
-    RateLoans { loans: rates.demands.into_iter().map(loan).collect() }
+    RateLoans { loans: rates.demands.into_iter().filter(|demand| !demand.gone).map(loan).collect() }
 }
 
 type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

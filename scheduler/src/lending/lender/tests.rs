@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use super::*;
 
 const STEP: Duration = Duration::from_millis(1);
+/// So long a gateway that is not heard keeps its part.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway that keeps to what it is told. That the real one does is tested where it is.
 #[derive(Debug, Default)]
@@ -108,6 +110,7 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.lender.expire(self.now, PATIENCE);
         let others = self.connected() > self.lender.holders();
         for gateway in self.lender.settle(self.now, others, true) {
             self.tell(&gateway);
@@ -137,7 +140,7 @@ impl World {
                 gateway.calls = 0.0;
             }
             if gateway.connected && (measured || gateway.confirms || gateway.new) {
-                let want = Want { calls: gateway.pace, sequence: gateway.sequence, uses: 0.0 };
+                let want = Want { calls: gateway.pace, sequence: gateway.sequence, uses: 0.0, part: 0 };
                 gateway.outbox.push_back((now + delay, want));
                 (gateway.confirms, gateway.new) = (false, false);
                 self.messages += 1;
@@ -177,7 +180,7 @@ impl World {
         let now = self.now;
         let gateway = &mut self.gateways[number];
         (gateway.connected, gateway.new, gateway.sequence, gateway.granted) = (true, true, 0, 0.0);
-        let held = gateway.share;
+        let held = Part { number: 0, share: gateway.share };
         self.lender.join(&id(number), held, now);
         self.settle();
     }

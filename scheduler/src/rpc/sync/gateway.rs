@@ -90,6 +90,7 @@ impl Lent {
             per_second: loan.share.per_second,
             burst: loan.share.burst,
             granted: loan.granted,
+            part: loan.part,
         };
         let loans: Vec<_> = loans.into_iter().map(loan).collect();
         (!loans.is_empty()).then_some(Update::RateLoans(wire::RateLoans { loans }))

@@ -17,7 +17,7 @@ use super::{super::name, check_protocol};
 use crate::{
     catalog::Catalog,
     cluster::{Demand, EndpointSpec, GatewayHello, Held, HeldState, WorkerHello, WorkerReport},
-    lending::{Share, Want},
+    lending::{Part, Share, Want},
     rollout::{Counts, Tally},
 };
 
@@ -161,9 +161,10 @@ pub(super) fn outcomes(wire: Vec<wire::VersionOutcomes>, catalog: &Catalog) -> V
 }
 
 /// The parts of limits that a gateway has. Numbers are bounded where they are counted.
-pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Share)> {
+pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Part)> {
     let held = |held: &wire::HeldRate| {
-        Some((held.limit.parse().ok()?, Share { per_second: held.per_second, burst: held.burst }))
+        let share = Share { per_second: held.per_second, burst: held.burst };
+        Some((held.limit.parse().ok()?, Part { number: held.part, share }))
     };
     wire.iter().filter_map(held).collect()
 }
@@ -173,12 +174,12 @@ pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(KeyId, i64, u64)> 
     wire.into_iter().filter_map(|left| Some((left.key.parse().ok()?, left.period_start, left.left))).collect()
 }
 
-/// What callers want of limits.
-pub(super) fn rate_wants(wire: Vec<wire::RateDemand>) -> Vec<(LimitId, Want)> {
+/// What callers want of limits; nothing of those that the gateway knows no more.
+pub(super) fn rate_wants(wire: Vec<wire::RateDemand>) -> Vec<(LimitId, Option<Want>)> {
     let want = |demand: wire::RateDemand| {
-        let wire::RateDemand { wanted_per_second, sequence, uses, limit } = demand;
-        let want = Want { calls: wanted_per_second, sequence, uses };
-        Some((limit.parse().ok()?, want))
+        let wire::RateDemand { wanted_per_second, sequence, uses, limit, part, gone } = demand;
+        let want = Want { calls: wanted_per_second, sequence, uses, part };
+        Some((limit.parse().ok()?, (!gone).then_some(want)))
     };
     wire.into_iter().filter_map(want).collect()
 }

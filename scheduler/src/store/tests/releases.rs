@@ -345,7 +345,7 @@ async fn numbers(bench: &Bench) -> Vec<u32> {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-const KEEPING: Keeping = Keeping { count: 2, age: HOUR, usage: HOUR, artifacts: HOUR };
+const KEEPING: Keeping = Keeping { count: 2, age: HOUR, usage: HOUR, artifacts: HOUR, shares: HOUR };
 
 fn later() -> Time {
     Time::now().after(Duration::from_secs(7200))

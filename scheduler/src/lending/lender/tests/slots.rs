@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::{super::*, SECOND, STEP, id};
+use super::{super::*, PATIENCE, SECOND, STEP, id};
 
 #[derive(Debug, Default)]
 struct Borrower {
@@ -56,7 +56,7 @@ impl Borrower {
         }
         self.said = self.uses();
         self.confirms = false;
-        let want = Want { calls: self.wanted.into(), sequence: self.sequence, uses: self.uses().into() };
+        let want = Want { calls: self.wanted.into(), sequence: self.sequence, uses: self.uses().into(), part: 0 };
         self.outbox.push_back((now + delay, want));
     }
 }
@@ -87,6 +87,7 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.lender.expire(self.now, PATIENCE);
         for gateway in self.lender.settle(self.now, false, true) {
             let number: usize = gateway.as_str()[1..].parse().unwrap();
             let loan = self.lender.loan(&gateway).filter(|_| self.gateways[number].connected);
@@ -132,7 +133,7 @@ impl World {
         let gateway = &mut self.gateways[number];
         gateway.share = gateway.share.max(u32::try_from(gateway.running.len()).unwrap());
         (gateway.connected, gateway.sequence, gateway.said) = (true, 0, 0);
-        let held = Share::of_slots(gateway.share);
+        let held = Part { number: 0, share: Share::of_slots(gateway.share) };
         self.lender.join(&id(number), held, self.now);
         self.settle();
     }
