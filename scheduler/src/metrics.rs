@@ -134,6 +134,7 @@ fn write(page: &mut Page, app: &App) {
     let help = "Of these, those that have not said yet what they hold since the scheduler began.";
     page.gauge("dunlin_scheduler_limit_holders_awaited", help, awaited);
     app.probe.write(page);
+    app.webhooks.write(page);
 }
 
 fn deploys(page: &mut Page, app: &App) {

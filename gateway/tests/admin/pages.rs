@@ -274,9 +274,13 @@ async fn a_webhook_is_shown_to_developers_with_its_last_events() {
         world.page("/namespaces/shop", &token).await.text().await.unwrap()
     };
     let text = page("developer").await;
-    for part in
-        ["https://hooks.example.com/dunlin", "the last event was not taken", "500 &#60;b&#62;Internal", "given up"]
-    {
+    for part in [
+        "https://hooks.example.com/dunlin",
+        "the last event was not taken",
+        "500 &#60;b&#62;Internal",
+        "1 event waits",
+        "given up",
+    ] {
         assert_eq!(text.contains(part), part != "given up", "{part}");
     }
     assert!(!page("viewer").await.contains("hooks.example.com"));

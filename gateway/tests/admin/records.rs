@@ -112,5 +112,8 @@ async fn a_function_is_judged_by_what_other_gateways_counted_and_who_is_silent_i
     let explained = format!("dunlin why {} --namespace shop", first["id"].as_str().unwrap());
     assert!(problems.iter().any(|problem| problem["command"] == explained.as_str()), "{health}");
     assert!(problems.iter().any(|problem| problem["text"].as_str().unwrap().contains("gateway-3")), "{health}");
+    assert!(problems.iter().any(|problem| problem["command"] == "dunlin webhook show --namespace shop"), "{health}");
+    assert_eq!((&health["webhook"]["pending"], &health["webhook"]["last_failure"]["status"]), (&1.into(), &500.into()));
+    assert!(!health.to_string().contains("hooks.example.com"), "the URL is not for viewers: {health}");
     assert_eq!(describe("nothing").await.status(), 404);
 }

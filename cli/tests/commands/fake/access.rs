@@ -90,7 +90,12 @@ impl NamespaceService for Fake {
             error: if taken { String::new() } else { "the receiver answered 503".into() },
             ..Default::default()
         };
-        Ok(Response::new(v1::GetWebhookResponse { webhook: Some(webhook), deliveries: vec![delivery] }))
+        Ok(Response::new(v1::GetWebhookResponse {
+            webhook: Some(webhook),
+            pending: u64::from(!taken),
+            last_failure: (!taken).then(|| delivery.clone()),
+            deliveries: vec![delivery],
+        }))
     }
 
     async fn rotate_webhook_secret(

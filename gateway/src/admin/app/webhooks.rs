@@ -1,6 +1,6 @@
 //! Webhooks of namespaces.
 
-use dunlin_proto::{ApiError, names::WebhookName, v1};
+use dunlin_proto::{ApiError, ids::Namespace, names::WebhookName, v1};
 
 use super::{App, ask, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
@@ -24,6 +24,20 @@ impl App {
         let WebhookName { namespace } = name("name", &request.name)?;
         Operation::GetWebhook.allow_in(who, &namespace)?;
         ask(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await
+    }
+
+    /// How the webhook of a namespace does, for whoever may see that namespace: without its URL.
+    pub(super) async fn webhook_health(
+        &self,
+        who: &Principal,
+        namespace: &Namespace,
+    ) -> Result<v1::WebhookHealth, ApiError> {
+        let name = WebhookName { namespace: namespace.clone() }.to_string();
+        let request = v1::GetWebhookRequest { name };
+        let found = ask(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await?;
+        let v1::GetWebhookResponse { webhook, pending, last_failure, .. } = found;
+        let v1::Webhook { gone_time, dropped, .. } = webhook.unwrap_or_default();
+        Ok(v1::WebhookHealth { pending, last_failure, gone_time, dropped })
     }
 
     pub(crate) async fn webhook_rotate(
