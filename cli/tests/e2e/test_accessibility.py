@@ -41,6 +41,7 @@ PAGES = {
     f"{GREETER}/test": ["/namespaces/{shop}/functions/greeter/test"],
     f"{SHOP}/audit": ["/namespaces/{shop}/audit", "/namespaces/{empty}/audit"],
     "/audit": ["/audit"],
+    "/session": ["/session"],
     "/workers/{worker}": ["/workers/worker-1"],
 }
 # What a page loads, and ways to somewhere else.

@@ -130,6 +130,9 @@ impl TokenService for Fake {
             issuer: "dunlin".into(),
             grants: vec![grant("shop", v1::Role::Developer), grant("", v1::Role::Operator)],
             expire_time: ago(0),
+            issue_time: ago(300),
+            token_id: "0198c5b2".into(),
+            address: "127.0.0.1".into(),
         }))
     }
 }
