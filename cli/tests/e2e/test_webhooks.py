@@ -23,7 +23,7 @@ def receiver():
 @pytest.fixture
 def hooked(broken, tmp_path, receiver):
     """A cluster whose operator allows receivers on this machine, with a namespace that has one."""
-    (tmp_path / "scheduler.toml").write_text("[webhooks]\nallow_private = true\n")
+    (tmp_path / "scheduler.toml").write_text("[webhooks]\nallow_private = true\n\n[rollout]\nmin_step_seconds = 1\nmin_step_calls = 50\n")
     cluster = broken(f"--scheduler-arg=--config={tmp_path / 'scheduler.toml'}")
 
     class Hooked:
