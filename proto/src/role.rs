@@ -22,11 +22,11 @@ impl Role {
         match self {
             Self::Unspecified => "nothing",
             Self::Viewer => "see functions, calls, logs, routes, keys and usage, but no secret values",
-            Self::Developer => "what a viewer may, deploy, call, roll back and delete functions, and change routes",
+            Self::Developer => "do what a viewer may, deploy, call, roll back and delete functions, and change routes",
             Self::Admin => {
-                "what a developer may, manage keys, tokens, plans, domains, budget and webhook, and read the audit log"
+                "do what a developer may, manage keys, tokens, plans, domains, budget and webhook, and read the audit log"
             }
-            Self::Operator => "everything in every namespace, and manage namespaces, workers and the cluster",
+            Self::Operator => "do everything in every namespace, and manage namespaces, workers and the cluster",
         }
     }
 }

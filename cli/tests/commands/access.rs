@@ -36,7 +36,7 @@ async fn signing_in_makes_a_private_context_that_later_commands_use() {
     assert_eq!((&who["token_id"], &who["address"]), (&json!("0198c5b2"), &json!("127.0.0.1")));
     let text = user.run("whoami").await.ok().out;
     for line in
-        ["May:        in shop: what a viewer may, deploy", "May:        everything in every", "Address:    127.0.0.1\n"]
+        ["May:        in shop: do what a viewer may, deploy", "May:        do everything in every", "Address:    127.0.0.1\n"]
     {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
