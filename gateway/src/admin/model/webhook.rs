@@ -131,7 +131,8 @@ impl From<v1::GetWebhookResponse> for WebhookStatus {
 pub(crate) struct WebhookHealth {
     /// Events that wait for their first or next attempt.
     pub(crate) pending: u64,
-    /// The event whose last attempt failed last, since the webhook was set or got its secret; null where all were taken.
+    /// The event whose last attempt failed last, since the webhook was set or got its secret; null where all were taken. Its error is
+    /// told in full only to whoever may see the webhook.
     pub(crate) last_failure: Option<WebhookDelivery>,
     /// When its receiver answered 410: nothing is sent until it is set again. Null while it is in use.
     pub(crate) gone_time: Option<Time>,
