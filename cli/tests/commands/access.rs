@@ -35,9 +35,11 @@ async fn signing_in_makes_a_private_context_that_later_commands_use() {
     );
     assert_eq!((&who["token_id"], &who["address"]), (&json!("0198c5b2"), &json!("127.0.0.1")));
     let text = user.run("whoami").await.ok().out;
-    for line in
-        ["May:        in shop: do what a viewer may, deploy", "May:        do everything in every", "Address:    127.0.0.1\n"]
-    {
+    for line in [
+        "May:        in shop: do what a viewer may, deploy",
+        "May:        do everything in every",
+        "Address:    127.0.0.1\n",
+    ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
     let listed = user.run("list").await.ok();
