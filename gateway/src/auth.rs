@@ -67,6 +67,8 @@ pub(crate) struct Principal {
     pub(crate) issuer: String,
     /// When it ends.
     pub(crate) expires: SystemTime,
+    /// When it was issued, where it says so.
+    pub(crate) issued: Option<SystemTime>,
     /// What it grants.
     pub(crate) grants: Vec<Grant>,
     /// Its id; empty where it has none.

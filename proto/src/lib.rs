@@ -16,6 +16,7 @@ pub mod model;
 pub mod names;
 pub mod outbound;
 pub mod outcome;
+mod role;
 pub mod route;
 pub mod seal;
 mod secrets;

@@ -24,10 +24,13 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use instant_acme::{Account, NewAccount};
 use tokio::sync::{Mutex, watch::Receiver};
 
-pub(crate) use self::published::{Challenge, Change, Published, Served};
 use self::{
     client::Client,
     order::{Failure, Obtained},
+};
+pub(crate) use self::{
+    published::{Challenge, Change, Published, Served},
+    schedule::ends_soon,
 };
 use crate::{
     catalog::{Catalog, CatalogKeeper},
@@ -187,6 +190,7 @@ impl Acme {
         let issued = wanted.iter().filter_map(|(domain, record)| Some((domain, record.as_ref()?.issued.as_ref()?)));
         for (domain, issued) in issued.filter(|(_, issued)| schedule::ends_soon(issued.start, issued.expire, now)) {
             let key = (domain.clone(), issued.expire);
+            // A webhook that comes later is told as it is set up.
             if let Some(namespace) = catalog.domains.get(domain).filter(|_| !told.contains(&key)) {
                 tracing::warn!(%domain, expires = %issued.expire, "a certificate ends soon and has not been renewed");
                 self.store.webhook_tell(&Event::certificate_expiring(namespace, domain, issued.expire)).await?;

@@ -103,6 +103,7 @@ impl App {
         shutdown.spawn(budgets.clone().run(shutdown.clone()));
         let webhooks = Arc::new(Webhooks::new(setups.webhooks.clone(), store.clone()));
         shutdown.spawn(webhooks.clone().run(shutdown.clone()));
+        shutdown.spawn(webhooks.clone().keep_counting(shutdown.clone()));
         shutdown.spawn(reconcile::run(board.clone(), catalog.clone(), shutdown.clone()));
         shutdown.spawn(codes.clone().keep_compiled(shutdown.clone()));
         deploys.resume();

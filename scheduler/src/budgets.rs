@@ -140,6 +140,11 @@ impl Account {
         let warn_percent = self.budget.warn_percent;
         self.tallies().for_each(|tally| tally.told = tally.spent(warn_percent));
     }
+
+    /// Nothing has been said: there is somebody who does not know.
+    fn untell(&mut self) {
+        self.tallies().for_each(|tally| tally.told = Spent::Little);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -206,6 +211,13 @@ impl Budgets {
         }
     }
 
+    /// Learns that a namespace's webhook was set: its receiver may not know yet how far the budget is used.
+    pub(crate) async fn webhook_set(&self, namespace: &Namespace) {
+        let mut state = self.state.lock().await;
+        state.accounts.get_mut(namespace).into_iter().for_each(Account::untell);
+        self.judge(&mut state).await;
+    }
+
     /// A namespace's budget, and what is used of it.
     pub(crate) async fn account(&self, namespace: &Namespace) -> Result<Account, Error> {
         let budget = self.store.budget_fetch(namespace).await?;
@@ -268,24 +280,26 @@ impl Budgets {
     }
 
     /// Says in the log and to the namespace's webhook what has not been said of this period yet. After a restart it is said again,
-    /// and the webhook is told once nevertheless.
-    async fn tell(&self, namespace: &Namespace, account: &mut Account) {
+    /// and the webhook is told once nevertheless. False where that can't be done.
+    async fn tell(&self, namespace: &Namespace, account: &mut Account) -> bool {
         for spent in account.untold() {
             let (used, allowed, enforce) = (spent.used, spent.limit.to_string(), spent.enforce);
             tracing::warn!(%namespace, used, allowed, enforce, used_up = spent.all, "a budget is used");
             if let Err(error) = self.store.webhook_tell(&Event::budget(namespace, &spent)).await {
                 let cause = format!("{:#}", anyhow::Error::new(error));
                 tracing::warn!(%namespace, cause, "the webhook can't be told of a budget: it is tried again");
-                return;
+                return false;
             }
         }
         account.told();
+        true
     }
 
     /// Tells gateways of those that are used up, where these are others than before; how much is used more does not matter.
     async fn judge(&self, state: &mut State) {
         for (namespace, account) in &mut state.accounts {
-            self.tell(namespace, account).await;
+            // The next look tries again.
+            state.stale |= !self.tell(namespace, account).await;
         }
         let now = state.spent();
         let same = |a: &SpentBudget, b: &SpentBudget| {
@@ -343,6 +357,19 @@ mod tests {
         account.add(&used(DAY, 0, 8_000_000));
         assert!(account.refusal(&shop).unwrap().cpu);
         assert!(!account.is_over(2 * DAY - 1) && account.is_over(2 * DAY));
+    }
+
+    #[test]
+    fn what_was_said_is_said_again_to_whoever_does_not_know() {
+        let mut account = account(true);
+        account.add(&used(DAY, 20, 6_000_000));
+        let kinds = |account: &Account| account.untold().iter().map(|it| (it.cpu, it.all)).collect::<Vec<_>>();
+        let all = [(false, true), (true, false)];
+        assert_eq!(kinds(&account), all);
+        account.told();
+        assert!(account.untold().is_empty());
+        account.untell();
+        assert_eq!(kinds(&account), all);
     }
 
     #[test]

@@ -136,6 +136,7 @@ fn write(page: &mut Page, app: &App) {
     page.gauge("dunlin_scheduler_limit_holders_awaited", help, awaited);
     lost_shares(page, app.lending.lost());
     app.probe.write(page);
+    app.webhooks.write(page);
 }
 
 fn lost_shares(page: &mut Page, lost: Lost) {

@@ -23,7 +23,7 @@ pub(crate) use claim::{ClaimRecord, Held, ProofKind};
 pub(crate) use division::{AliasRecord, Share, full, newest, text, with_canary};
 pub(crate) use rollout::{RolloutPart, RolloutRecord, RolloutState};
 pub(crate) use usage::{Amounts, Grouping, HOUR, ReportId, UsageDelta, UsageSum, hour_of};
-pub(crate) use webhook::{Attempt, DeliveryRecord, DeliveryState, DueDelivery, WebhookRecord};
+pub(crate) use webhook::{Attempt, DeliveryRecord, DeliveryState, DueDelivery, WebhookRecord, WebhookStatus};
 
 /// A moment as the database keeps it: microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,10 +2,11 @@
 //! and again for a day, and always with the same id: whoever gets one twice knows it.
 //!
 //! Of a namespace, one event is under way at a time, so that slow receivers hold up nobody else. What an event says is
-//! `webhooks/event.rs`, when it is tried again `schedule.rs`, how it is signed `signature.rs`, and how a receiver is reached
-//! `client.rs`.
+//! `webhooks/event.rs`, when it is tried again `schedule.rs`, how it is signed `signature.rs`, how a receiver is reached `client.rs`,
+//! and what Prometheus is told `counts.rs`.
 
 mod client;
+mod counts;
 mod event;
 mod schedule;
 mod signature;
@@ -13,11 +14,14 @@ mod signature;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{metrics::Page, shutdown::Shutdown};
 use dunlin_proto::{ApiError, ids::Namespace, vault::Vault};
 use futures::{StreamExt, stream::FuturesUnordered};
 
-use self::client::{Answer, Failure, Message, Sender};
+use self::{
+    client::{Answer, Failure, Message, Sender},
+    counts::Counts,
+};
 pub(crate) use self::{
     event::{BudgetUse, Event},
     signature::Secret,
@@ -33,6 +37,8 @@ use crate::{
 const MOST: usize = 16;
 /// How often it is looked what is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is counted what waits.
+const COUNT: Duration = Duration::from_secs(5);
 /// How long it is waited where it can't be noted what came of an attempt.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long an old secret signs beside a new one.
@@ -62,11 +68,12 @@ impl Setup {
 pub(crate) struct Webhooks {
     setup: Setup,
     store: Store,
+    counts: Counts,
 }
 
 impl Webhooks {
     pub(crate) fn new(setup: Setup, store: Store) -> Self {
-        Self { setup, store }
+        Self { setup, store, counts: Counts::default() }
     }
 
     /// Sets up a webhook in somebody's name; one that is new has a secret, which is said once.
@@ -116,6 +123,26 @@ impl Webhooks {
         }
     }
 
+    /// Counts again and again what waits, until the shutdown.
+    pub(crate) async fn keep_counting(self: Arc<Self>, shutdown: Shutdown) {
+        loop {
+            match self.store.webhook_pending().await {
+                Ok(pending) => self.counts.waiting(pending),
+                // That the database is away is told by its own metrics.
+                Err(error) => tracing::debug!(%error, "it can't be counted what waits for webhooks"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(COUNT) => {}
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    /// Tells Prometheus.
+    pub(crate) fn write(&self, page: &mut Page) {
+        self.counts.write(page);
+    }
+
     /// Forgets what was sent long ago.
     pub(crate) async fn tidy(&self) {
         let before = Time(Time::now().0.saturating_sub(Time(0).after(KEPT).0));
@@ -154,6 +181,7 @@ impl Webhooks {
         let answer = self.post(&due).await;
         let DueDelivery { record, url, .. } = due;
         let attempt = attempt(&record, &answer, Time::now(), rand::random());
+        self.counts.tried(attempt.state);
         if attempt.state == DeliveryState::GivenUp {
             let DeliveryRecord { namespace, id, kind, .. } = &record;
             tracing::warn!(%namespace, id, kind, error = attempt.error, "an event of a webhook is given up");

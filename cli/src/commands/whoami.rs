@@ -1,4 +1,4 @@
-//! `dunlin whoami`: whom the token names and what it grants.
+//! `dunlin whoami`: whom the token names, from when to when it is valid, and what it lets one do.
 
 use dunlin_proto::v1;
 
@@ -17,16 +17,20 @@ pub(crate) async fn run(session: &Session) -> Result<(), Failure> {
     if session.output.is_json() {
         return session.output.json(&identity);
     }
-    let target = client.target();
-    session.output.text(&pairs(&[
-        ("Subject", identity.subject.clone()),
-        ("Grants", or_dash(&identity.grants_text())),
+    let (target, time) = (client.target(), |time: Option<Time>| time.map_or_else(|| "-".to_owned(), Time::text));
+    let mut facts = vec![("Subject", identity.subject.clone()), ("Grants", or_dash(&identity.grants_text()))];
+    facts.extend(identity.allows().into_iter().map(|allows| ("May", allows)));
+    facts.extend([
         ("Issuer", identity.issuer.clone()),
-        ("Expires", identity.expire_time.map_or_else(|| "-".to_owned(), Time::text)),
+        ("Issued", time(identity.issue_time)),
+        ("Expires", time(identity.expire_time)),
+        ("Token", or_dash(identity.token_id.as_deref().unwrap_or_default())),
+        ("Address", or_dash(&identity.address)),
         ("Cluster", target.url.clone()),
         ("Context", or_dash(target.context.as_deref().unwrap_or_default())),
         ("Namespace", target.namespace.to_string()),
-    ]))
+    ]);
+    session.output.text(&pairs(&facts))
 }
 
 /// Who the cluster says one is.

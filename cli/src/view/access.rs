@@ -85,6 +85,9 @@ pub(crate) struct IdentityView {
     pub(crate) issuer: String,
     pub(crate) grants: Vec<GrantView>,
     pub(crate) expire_time: Option<Time>,
+    pub(crate) issue_time: Option<Time>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) address: String,
 }
 
 /// A role in a namespace; the operator's has none.
@@ -92,12 +95,16 @@ pub(crate) struct IdentityView {
 pub(crate) struct GrantView {
     pub(crate) namespace: Option<String>,
     pub(crate) role: &'static str,
+    /// What that lets somebody do, for people.
+    #[serde(skip)]
+    pub(crate) allows: &'static str,
 }
 
 impl From<v1::GetIdentityResponse> for IdentityView {
     fn from(identity: v1::GetIdentityResponse) -> Self {
         let grant = |grant: v1::RoleGrant| GrantView {
-            role: role(grant.role()),
+            role: grant.role().name(),
+            allows: grant.role().allows(),
             namespace: Some(grant.namespace).filter(|namespace| !namespace.is_empty()),
         };
         Self {
@@ -105,6 +112,9 @@ impl From<v1::GetIdentityResponse> for IdentityView {
             issuer: identity.issuer,
             grants: identity.grants.into_iter().map(grant).collect(),
             expire_time: Time::from_wire(identity.expire_time),
+            issue_time: Time::from_wire(identity.issue_time),
+            token_id: Some(identity.token_id).filter(|id| !id.is_empty()),
+            address: identity.address,
         }
     }
 }
@@ -118,14 +128,13 @@ impl IdentityView {
         });
         grants.collect::<Vec<_>>().join(", ")
     }
-}
 
-fn role(role: v1::Role) -> &'static str {
-    match role {
-        v1::Role::Viewer => "viewer",
-        v1::Role::Developer => "developer",
-        v1::Role::Admin => "admin",
-        v1::Role::Operator => "operator",
-        v1::Role::Unspecified => "none",
+    /// What it lets its bearer do, role by role.
+    pub(crate) fn allows(&self) -> Vec<String> {
+        let one = |grant: &GrantView| match &grant.namespace {
+            Some(namespace) => format!("in {namespace}: {}", grant.allows),
+            None => grant.allows.to_owned(),
+        };
+        self.grants.iter().map(one).collect()
     }
 }

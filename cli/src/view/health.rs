@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Millis, Time, age, domain::DomainView, invocation::InvocationView, or_dash, part, release::ReleaseView,
-    rollout::RolloutView, usage::BudgetView,
+    rollout::RolloutView, usage::BudgetView, webhook::WebhookHealthView,
 };
 use crate::{
     output::{Style, pairs, printable},
@@ -31,6 +31,7 @@ pub(crate) struct HealthView {
     pub(crate) failures: Vec<InvocationView>,
     pub(crate) lost_records: u64,
     pub(crate) lost_log_lines: u64,
+    pub(crate) webhook: Option<WebhookHealthView>,
     pub(crate) unreachable: Vec<String>,
 }
 
@@ -111,6 +112,7 @@ impl From<v1::DescribeFunctionResponse> for HealthView {
             failures: health.failures.into_iter().map(InvocationView::from).collect(),
             lost_records: health.lost_records,
             lost_log_lines: health.lost_log_lines,
+            webhook: health.webhook.map(WebhookHealthView::from),
             unreachable: wire.unreachable,
         }
     }
@@ -201,8 +203,19 @@ impl HealthView {
         facts.extend((!self.domains.is_empty()).then(|| ("Domains", joined(&self.domains, DomainView::state_text))));
         facts.extend(self.last_deploy.as_ref().map(|deploy| ("Last deploy", deploy.text())));
         facts.extend(self.last_release.as_ref().map(|release| ("Last change", release.title())));
+        facts.push(("Webhook", self.webhook_text()));
         facts.push(("Lost", format!("{} records, {} log lines", self.lost_records, self.lost_log_lines)));
         pairs(&facts)
+    }
+
+    /// Whether somebody is told of what happens.
+    fn webhook_text(&self) -> String {
+        match &self.webhook {
+            Some(webhook) => webhook.text(),
+            // It may have one.
+            None if self.unreachable.iter().any(|silent| silent.starts_with("the scheduler")) => "not known".to_owned(),
+            None => "none; set one up with: dunlin webhook set URL".to_owned(),
+        }
     }
 
     /// The last failures, each with the command that explains it.

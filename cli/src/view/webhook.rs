@@ -71,6 +71,55 @@ impl From<v1::WebhookDelivery> for DeliveryView {
     }
 }
 
+impl DeliveryView {
+    /// Its last attempt, which failed.
+    fn failure(&self) -> String {
+        let error = self.error.as_deref().unwrap_or_default();
+        let given_up = if self.state == "given_up" { "; it is given up" } else { "" };
+        format!("{} {} ago: {error}{given_up}", self.r#type, age(self.last_time))
+    }
+}
+
+/// `3 events`.
+fn waiting(pending: u64) -> String {
+    format!("{pending} event{}", if pending == 1 { "" } else { "s" })
+}
+
+/// How a webhook does.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WebhookHealthView {
+    pub(crate) pending: u64,
+    pub(crate) last_failure: Option<DeliveryView>,
+    pub(crate) gone_time: Option<Time>,
+    pub(crate) dropped: u64,
+}
+
+impl From<v1::WebhookHealth> for WebhookHealthView {
+    fn from(wire: v1::WebhookHealth) -> Self {
+        let v1::WebhookHealth { pending, last_failure, gone_time, dropped } = wire;
+        let last_failure = last_failure.map(DeliveryView::from);
+        Self { pending, last_failure, gone_time: Time::from_wire(gone_time), dropped }
+    }
+}
+
+impl WebhookHealthView {
+    /// In a line.
+    pub(crate) fn text(&self) -> String {
+        if let Some(gone) = self.gone_time {
+            return format!("its receiver is gone since {}", gone.text());
+        }
+        let waits = if self.pending == 0 {
+            "set, no event waits".to_owned()
+        } else {
+            format!("set, {} waiting", waiting(self.pending))
+        };
+        match &self.last_failure {
+            Some(failed) => format!("{waits}; failed last: {}", failed.failure()),
+            None => waits,
+        }
+    }
+}
+
 const DELIVERIES: &[Column<DeliveryView>] = &[
     Column::new("AGE", |delivery| age(delivery.event_time)),
     Column::new("TYPE", |delivery| delivery.r#type.clone()),
@@ -88,12 +137,19 @@ const DELIVERIES: &[Column<DeliveryView>] = &[
 pub(crate) struct WebhookStatusView {
     pub(crate) webhook: WebhookView,
     pub(crate) deliveries: Vec<DeliveryView>,
+    pub(crate) pending: u64,
+    pub(crate) last_failure: Option<DeliveryView>,
 }
 
 impl From<v1::GetWebhookResponse> for WebhookStatusView {
     fn from(wire: v1::GetWebhookResponse) -> Self {
         let deliveries = wire.deliveries.into_iter().map(DeliveryView::from).collect();
-        Self { webhook: wire.webhook.unwrap_or_default().into(), deliveries }
+        Self {
+            webhook: wire.webhook.unwrap_or_default().into(),
+            deliveries,
+            pending: wire.pending,
+            last_failure: wire.last_failure.map(DeliveryView::from),
+        }
     }
 }
 
@@ -108,6 +164,12 @@ impl WebhookStatusView {
                 "gone",
                 format!("its receiver answered 410 at {}: nothing is sent until it is set again", gone.text()),
             ));
+        }
+        if self.pending > 0 {
+            head.push(("waiting", waiting(self.pending)));
+        }
+        if let Some(failed) = &self.last_failure {
+            head.push(("failed last", failed.failure()));
         }
         if *dropped > 0 {
             head.push(("dropped", format!("{dropped} events, since too many waited")));
@@ -125,6 +187,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_and_what_failed_last_is_said_in_a_line() {
+        let failed = |state: v1::DeliveryState| v1::WebhookDelivery {
+            r#type: "dev.dunlin.test".into(),
+            state: state.into(),
+            error: "the receiver answered 500".into(),
+            ..Default::default()
+        };
+        let health = |pending, last_failure| v1::WebhookHealth { pending, last_failure, ..Default::default() };
+        let (pending, given_up) = (v1::DeliveryState::Pending, v1::DeliveryState::GivenUp);
+        let gone_time = Some(prost_types::Timestamp { seconds: 60, nanos: 0 });
+        let of = "failed last: dev.dunlin.test - ago: the receiver answered 500";
+        for (health, text) in [
+            (health(0, None), "set, no event waits".to_owned()),
+            (health(1, Some(failed(pending))), format!("set, 1 event waiting; {of}")),
+            (health(2, Some(failed(given_up))), format!("set, 2 events waiting; {of}; it is given up")),
+            (
+                v1::WebhookHealth { gone_time, ..health(0, None) },
+                "its receiver is gone since 1970-01-01T00:01:00.000Z".to_owned(),
+            ),
+        ] {
+            assert_eq!(WebhookHealthView::from(health).text(), text);
+        }
+    }
+
+    #[test]
     fn a_webhook_that_is_gone_says_so() {
         let webhook = v1::Webhook {
             name: "namespaces/shop/webhook".into(),
@@ -133,7 +220,7 @@ mod tests {
             dropped: 3,
             ..Default::default()
         };
-        let view = WebhookStatusView::from(v1::GetWebhookResponse { webhook: Some(webhook), deliveries: Vec::new() });
+        let view = WebhookStatusView::from(v1::GetWebhookResponse { webhook: Some(webhook), ..Default::default() });
         assert_eq!(
             view.text(false),
             "url:      https://example.com/hook\n\

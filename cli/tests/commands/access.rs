@@ -33,6 +33,15 @@ async fn signing_in_makes_a_private_context_that_later_commands_use() {
         (&who["subject"], &who["grants"][0]),
         (&json!("zoe"), &json!({"namespace": "shop", "role": "developer"}))
     );
+    assert_eq!((&who["token_id"], &who["address"]), (&json!("0198c5b2"), &json!("127.0.0.1")));
+    let text = user.run("whoami").await.ok().out;
+    for line in [
+        "May:        in shop: do what a viewer may, deploy",
+        "May:        do everything in every",
+        "Address:    127.0.0.1\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
     let listed = user.run("list").await.ok();
     assert!(listed.err.contains("namespace shop"), "the context's namespace is used: {listed:?}");
     assert_eq!(user.run("--context nope list").await.code, 3);

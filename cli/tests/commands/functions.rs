@@ -99,6 +99,7 @@ async fn a_function_is_described_on_one_page() {
     for line in [
         "  - 1 of 90 calls failed: \\u{1b}[31mred 1\n      dunlin why 0198c5b2\n",
         "90 calls, 1 failed, 3 cold starts, p50 -, p99 -\n",
+        "  none; set one up with: dunlin webhook set URL\n",
         "\nLast failures\n",
         "Function:     default/hello\n",
         "Access:       public (anybody may call it)\n",
@@ -115,6 +116,10 @@ async fn a_function_is_described_on_one_page() {
     assert_eq!(json["invocations"][0]["receipt"]["run_ms"], json!(1.24));
     assert_eq!((&json["health"]["state"], &json["health"]["activity"]["calls"]), (&json!("degraded"), &json!(90)));
     assert_eq!((&json["versions"][0]["note"], &json["workers"]), (&json!("second"), &json!([])));
+    assert!(json["health"]["webhook"].is_null());
+    user.run("webhook set https://example.com/hook").await.ok();
+    let page = user.run("describe hello").await.ok().out;
+    assert!(page.contains("set, 2 events waiting\n"), "{page}");
     let missing = user.run("describe nope").await;
     assert!(missing.code == 3 && missing.err.contains("functions/nope was not found"), "{missing:?}");
 }

@@ -30,6 +30,11 @@ async fn webhooks_are_set_shown_tested_and_deleted() {
     let failed = user.run("webhook test").await;
     assert_eq!(failed.code, 1);
     assert!(failed.err.contains("the receiver answered 503"), "{}", failed.err);
+    let shown = user.run("webhook show").await.ok().out;
+    let told = "waiting:      1 event\nfailed last:  dev.dunlin.test - ago: the receiver answered 503\n";
+    assert!(shown.contains(told), "{shown}");
+    let json = user.run("webhook show -o json").await.ok().json();
+    assert_eq!((&json["pending"], &json["last_failure"]["status"]), (&1.into(), &503.into()));
     assert_eq!(user.run("webhook delete").await.code, 2, "nobody was asked");
     user.run("webhook delete -y").await.ok();
     assert_eq!(user.run("webhook show").await.code, 3);

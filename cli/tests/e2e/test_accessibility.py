@@ -41,6 +41,7 @@ PAGES = {
     f"{GREETER}/test": ["/namespaces/{shop}/functions/greeter/test"],
     f"{SHOP}/audit": ["/namespaces/{shop}/audit", "/namespaces/{empty}/audit"],
     "/audit": ["/audit"],
+    "/session": ["/session"],
     "/workers/{worker}": ["/workers/worker-1"],
 }
 # What a page loads, and ways to somewhere else.
@@ -70,6 +71,9 @@ def places(cluster):
     for name, more in (("hello", {"function": {"function": "greeter"}, "cache": True, "compress": True}), ("old", {"redirect": {"location": "/hello"}})):
         api.call("RouteService.PutRoute", route={"name": f"namespaces/{shop}/routes/{name}", "path": f"/{name}/{{id}}", "methods": ["GET"], **more})
     api.call("DomainService.CreateDomain", parent=f"namespaces/{shop}", domain=f"api.{shop}.example")
+    # A webhook whose receiver is nowhere, with an event that waits.
+    api.call("NamespaceService.SetWebhook", name=f"namespaces/{shop}/webhook", url="https://localhost:1/dunlin")
+    api.call("NamespaceService.TestWebhook", name=f"namespaces/{shop}/webhook")
     first = lambda function: api.call("InvocationService.ListInvocations", parent=f"namespaces/{shop}/functions/{function}")["invocations"][0]["name"]  # noqa: E731
     return {"shop": shop, "empty": new_namespace(api), "call": eventually(lambda: first("greeter")), "failure": eventually(lambda: first("broken"))}
 

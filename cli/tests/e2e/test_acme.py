@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from harness.cluster import Cluster, eventually
 from harness.logs import PANIC
 from harness.paths import TOOLS, Cli, plain_environment
+from harness.receiver import Receiver
 
 LIFE = 24
 
@@ -42,6 +43,9 @@ contact = ["mailto:ops@example.com"]
 terms_agreed = true
 ca_file = "{ca}"
 retry_seconds = 1
+
+[webhooks]
+allow_private = true
 """
 
 
@@ -308,13 +312,22 @@ def test_an_order_that_a_restart_interrupts_is_made_again(world):
     eventually(lambda: world.is_for("third.example", 0) and world.is_for("third.example", 1), seconds=60, what="the certificate")
 
 
-def test_while_the_authority_is_away_the_owner_is_told_and_it_is_asked_again(world):
+def test_while_the_authority_is_away_the_owner_is_told_and_it_is_asked_again(world, issued):
     world.pebble.stop()
     world.domain("fourth.example")
     failed = eventually(lambda: (state := world.state("fourth.example")) and state["failures"] and state, seconds=30, what="a failure")
     assert "can't be asked" in failed["error"] and "acme.directory" in failed["hint"], failed
     text = world.cli.ok("domain", "show", "fourth.example").out
     assert "failing" in text and "can't be asked" in text, text
+    # A webhook that is set only now is told of it, and of certificates that could not be renewed.
+    eventually(lambda: world.state("fourth.example")["failures"] >= 3, seconds=30, what="three failures")
+    eventually(lambda: world.state(issued)["failures"] >= 3, seconds=60, what="renewals that fail")
+    receiver = Receiver()
+    receiver.secrets.append(world.cli.ok("webhook", "set", receiver.url).out.strip())
+    told = lambda: {(event["type"].rpartition(".")[2], event["data"]["domain"]) for event in receiver.events()}  # noqa: E731
+    eventually(lambda: {("failed", "fourth.example"), ("failed", issued)} <= told(), what="the failures being told of")
+    world.cli.ok("webhook", "delete", "-y")
+    receiver.close()
     # It comes back and does not know us any more.
     world.pebble.start(world.http.port, world.tls.port)
     eventually(lambda: world.is_for("fourth.example", 0), seconds=90, what="the certificate")

@@ -286,7 +286,7 @@ def test_up_shows_all_three_roles_at_one_address(tmp_path):
 
 
 def test_the_alerts_fire_when_they_should(tmp_path):
-    """promtool plays an hour of a cluster that loses its worker and then its calls."""
+    """promtool plays some hours of a cluster that loses its worker, then its calls, and then whoever it tells."""
     rules = yaml.safe_load((DEPLOY / "prometheus/dunlin.rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
         # What people read is not compared.
@@ -303,6 +303,9 @@ def test_the_alerts_fire_when_they_should(tmp_path):
                 {"series": 'up{job="dunlin-worker",instance="w"}', "values": "1x20 0x40"},
                 {"series": 'dunlin_gateway_requests_total{namespace="shop",function="pay",status="2xx",job="dunlin-gateway",instance="g"}', "values": "0+100x20 2000x40"},
                 {"series": 'dunlin_gateway_requests_total{namespace="shop",function="pay",status="5xx",job="dunlin-gateway",instance="g"}', "values": "0x20 0+100x40"},
+                {"series": 'dunlin_scheduler_webhook_deliveries_total{outcome="given_up",job="dunlin-scheduler",instance="s"}', "values": "0x20 0+1x40"},
+                {"series": 'dunlin_scheduler_webhook_deliveries_total{outcome="delivered",job="dunlin-scheduler",instance="s"}', "values": "0+1x20 20x600"},
+                {"series": 'dunlin_scheduler_webhook_events_pending{job="dunlin-scheduler",instance="s"}', "values": "3x620"},
             ],
             "alert_rule_test": [
                 {"eval_time": "4m", "alertname": "DunlinNoWorkers", "exp_alerts": []},
@@ -310,6 +313,10 @@ def test_the_alerts_fire_when_they_should(tmp_path):
                 {"eval_time": "8m", "alertname": "DunlinProcessDown", "exp_alerts": [{"exp_labels": labels | {"job": "dunlin-worker", "instance": "w"}}]},
                 {"eval_time": "5m", "alertname": "DunlinFunctionFails", "exp_alerts": []},
                 {"eval_time": "14m", "alertname": "DunlinFunctionFails", "exp_alerts": [{"exp_labels": {"severity": "warning", "namespace": "shop", "function": "pay"}}]},
+                {"eval_time": "4m", "alertname": "DunlinWebhookEventsGivenUp", "exp_alerts": []},
+                {"eval_time": "14m", "alertname": "DunlinWebhookEventsGivenUp", "exp_alerts": [{"exp_labels": {"severity": "warning"}}]},
+                {"eval_time": "60m", "alertname": "DunlinWebhooksReachNobody", "exp_alerts": []},
+                {"eval_time": "140m", "alertname": "DunlinWebhooksReachNobody", "exp_alerts": [{"exp_labels": {"severity": "warning"}}]},
             ],
         }],
     }

@@ -65,6 +65,23 @@ def test_the_function_page_shows_calls_versions_and_log(visit, cluster, shop):
     assert page.get_by_text("function_failed").count() > 0
 
 
+def test_ones_own_session_is_shown_and_ended(visit, cluster):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.locator(".who").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Your session")).to_be_visible()
+    for text in ("With a token of this cluster", "127.0.0.1", "The whole cluster", "everything in every namespace"):
+        expect(page.get_by_text(text).first).to_be_visible()
+    picture(page, "session")
+    page.get_by_role("link", name="Sign-ins of the same subject").click()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.goto("/session")
+    page.get_by_role("button", name="Sign out here").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.goto("/session")
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
 def test_the_worker_page_names_what_it_holds(visit, cluster, shop):
     window = visit()
     page = window.sign_in(cluster.token)

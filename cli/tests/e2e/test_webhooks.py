@@ -1,74 +1,16 @@
 """Webhooks on a real cluster: what a receiver gets is signed and what it says it is, and nothing is lost with the scheduler."""
 
-import base64
-import hashlib
-import hmac
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 from harness import guests
 from harness.cluster import eventually
 from harness.paths import Cli
+from harness.receiver import Receiver
 
 from conftest import new_namespace
-
-
-class Receiver:
-    """Takes events; answers as it is told, 204 otherwise. Verifies by the text of the Standard Webhooks specification."""
-
-    def __init__(self):
-        self.seen, self.answers, self.secrets = [], [], []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.seen.append((dict(self.headers), body))
-                answer = receiver.answers.pop(0) if receiver.answers else 204
-                if answer == "slow":
-                    time.sleep(12)
-                    answer = 204
-                self.send_response(answer)
-                if answer == 302:
-                    self.send_header("location", f"http://127.0.0.1:{receiver.port}/elsewhere")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/hook"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-
-    def ids(self):
-        return [headers["webhook-id"] for headers, _ in self.seen]
-
-    def events(self):
-        """What has come, each event once, verified and in the order of the first attempts."""
-        found = {}
-        for headers, body in list(self.seen):
-            assert any(self.verify(secret, headers, body) for secret in self.secrets), headers
-            event = json.loads(body)
-            assert event["specversion"] == "1.0" and event["id"] == headers["webhook-id"], event
-            assert headers["content-type"].startswith("application/cloudevents+json"), headers
-            assert found.setdefault(event["id"], event) == event, "an event changed between attempts"
-        return list(found.values())
-
-    @staticmethod
-    def verify(secret, headers, body):
-        assert abs(time.time() - int(headers["webhook-timestamp"])) < 300
-        key = base64.b64decode(secret.removeprefix("whsec_"))
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-        expected = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-        return any(hmac.compare_digest(given, expected) for given in headers["webhook-signature"].split(" "))
 
 
 @pytest.fixture
@@ -81,7 +23,7 @@ def receiver():
 @pytest.fixture
 def hooked(broken, tmp_path, receiver):
     """A cluster whose operator allows receivers on this machine, with a namespace that has one."""
-    (tmp_path / "scheduler.toml").write_text("[webhooks]\nallow_private = true\n")
+    (tmp_path / "scheduler.toml").write_text("[webhooks]\nallow_private = true\n\n[rollout]\nmin_step_seconds = 1\nmin_step_calls = 50\n")
     cluster = broken(f"--scheduler-arg=--config={tmp_path / 'scheduler.toml'}")
 
     class Hooked:
@@ -141,6 +83,24 @@ def test_budgets_are_told_once(hooked, receiver):
     assert len(receiver.events()) == len(before) + 1, "the same is told once"
 
 
+def test_a_budget_that_was_used_up_before_is_told_as_the_webhook_is_set(hooked, receiver):
+    hooked.ok("webhook", "delete", "-y")
+    hooked.api.deploy(hooked.name, "pay", guests.answer("paid"))
+    hooked.ok("budget", "set", "--calls", "5/day", "--enforce")
+    with hooked.cluster.http() as caller:
+        eventually(lambda: caller.get(f"/{hooked.name}/pay/").status_code == 429, seconds=30, what="the budget being used up")
+    assert not receiver.seen
+    receiver.secrets = [hooked.ok("webhook", "set", receiver.url).out.strip()]
+    eventually(lambda: receiver.seen, seconds=5, what="the budget being told of")
+    assert [event["type"] for event in receiver.events()] == ["dev.dunlin.budget.used_up"]
+    # Its receiver knows; another one does not.
+    hooked.ok("webhook", "set", receiver.url)
+    hooked.ok("webhook", "test")
+    hooked.ok("webhook", "set", receiver.url + "/other")
+    eventually(lambda: len(receiver.seen) == 3, seconds=5, what="the other receiver being told")
+    assert [event["type"].removeprefix("dev.dunlin.") for event in receiver.events()] == ["budget.used_up", "test", "budget.used_up"]
+
+
 def test_what_is_not_taken_comes_again_and_redirects_lead_nowhere(hooked, receiver):
     receiver.answers += [500, 302]
     failed = hooked("webhook", "test")
@@ -160,6 +120,67 @@ def test_what_is_not_taken_comes_again_and_redirects_lead_nowhere(hooked, receiv
     assert hooked("webhook", "test").code == 7
     assert hooked.ok("webhook", "set", receiver.url).out == ""
     hooked.ok("webhook", "test")
+
+
+def test_what_is_not_taken_is_said_where_a_function_is_described(hooked, receiver):
+    hooked.api.deploy(hooked.name, "pay", guests.answer("paid"))
+    health = lambda: json.loads(hooked.ok("describe", "pay", "-o", "json").out)["health"]  # noqa: E731
+    assert health()["webhook"] == {"pending": 0, "last_failure": None, "gone_time": None, "dropped": 0}
+    receiver.answers += [500, 500, 500]
+    hooked("webhook", "test")
+    found = health()
+    assert found["webhook"]["pending"] == 1 and found["webhook"]["last_failure"]["status"] == 500, found
+    problem = next(problem for problem in found["problems"] if "webhook" in problem["command"])
+    assert "1 event waits for the webhook: the receiver answered 500" in problem["text"], problem
+    assert "500" in hooked.ok(*problem["command"].split()[1:]).out
+    assert receiver.url not in json.dumps(found)
+    hooked.ok("webhook", "delete", "-y")
+    assert health()["webhook"] is None and "none; set one up" in hooked.ok("describe", "pay").out
+
+
+def test_a_rollout_that_goes_back_by_itself_is_told(hooked, receiver):
+    hooked.api.deploy(hooked.name, "till", guests.answer("old"))
+    hooked.api.deploy(hooked.name, "till", guests.command("unreachable"), hold_traffic=True)
+    hooked.ok("rollout", "start", "till", "--steps", "50", "--step-time", "1s", "--step-calls", "50")
+    with hooked.cluster.http() as caller:
+        def told():
+            for _ in range(20):
+                caller.get(f"/{hooked.name}/till/")
+            return receiver.seen
+
+        eventually(told, seconds=60, what="the rollout going back")
+    event, shown = receiver.events()[0], json.loads(hooked.ok("rollout", "show", "till", "-o", "json").out)
+    assert (event["type"], event["subject"]) == ("dev.dunlin.rollback", f"namespaces/{hooked.name}/functions/till")
+    data = event["data"]
+    assert data["automatic"] and data["functions"] == [{"function": "till", "from": 2, "to": 1}], data
+    assert shown["state"] == "back" and data["reason"] == shown["reason"] != "", (data, shown)
+
+
+def test_a_fresh_version_that_is_put_in_quarantine_is_told(hooked, receiver):
+    path = f"/{hooked.name}/till/"
+    hooked.api.deploy(hooked.name, "till", guests.answer("good"))
+    hooked.api.deploy(hooked.name, "till", guests.command("unreachable"))
+    url = hooked.cluster.http().base_url
+    # One caller alone brings nothing about.
+    callers = [httpx.Client(base_url=url, transport=httpx.HTTPTransport(local_address=f"127.0.0.{last}")) for last in (1, 2, 3)]
+
+    def told():
+        for caller in callers:
+            for _ in range(10):
+                caller.get(path)
+        return receiver.seen
+
+    eventually(told, seconds=60, what="the quarantine")
+    eventually(lambda: all(caller.get(path).text == "good" for caller in callers), what="the version before it")
+    for caller in callers:
+        caller.close()
+    event, shown = receiver.events()[0], json.loads(hooked.ok("rollout", "show", "till", "-o", "json").out)
+    assert (event["type"], event["subject"]) == ("dev.dunlin.quarantine", f"namespaces/{hooked.name}/functions/till")
+    data = event["data"]
+    assert data["automatic"] and data["functions"] == [{"function": "till", "from": 2, "to": 1}], data
+    assert shown["state"] == "quarantined" and "trapped" in data["reason"], (data, shown)
+    time.sleep(2)
+    assert len(receiver.events()) == 1, "it is told once"
 
 
 def test_a_killed_scheduler_loses_nothing(hooked, receiver):

@@ -43,7 +43,7 @@ pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;
 pub(crate) use usage::{Budget, BudgetLimit, BudgetState, Usage, UsageList, csv};
-pub(crate) use webhook::{ChangedWebhook, DeliveryState, TestedWebhook, WebhookDelivery, WebhookStatus};
+pub(crate) use webhook::{ChangedWebhook, DeliveryState, TestedWebhook, WebhookDelivery, WebhookHealth, WebhookStatus};
 
 /// The id that follows a collection in a resource name: `checkout` of `functions` in `namespaces/shop/functions/checkout`.
 pub(crate) fn id_in<'a>(name: &'a str, collection: &str) -> &'a str {

@@ -22,6 +22,7 @@ mod overview;
 mod releases;
 mod rollout;
 mod routes;
+mod session;
 mod shell;
 mod sign_in;
 mod stats;
@@ -58,6 +59,7 @@ pub(super) fn router() -> Router<App> {
         .route("/sign-in/issuer", get(issuer::begin))
         .route("/sign-in/callback", get(issuer::finish))
         .route("/sign-out", post(sign_in::end))
+        .route("/session", get(session::page))
         .route("/namespaces/{namespace}", get(overview::page))
         .route("/namespaces/{namespace}/live", get(live::stream))
         .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))

@@ -128,6 +128,7 @@ mod tests {
             subject: "zoe".into(),
             issuer: "dunlin".into(),
             expires,
+            issued: None,
             grants: Vec::new(),
             token_id: String::new(),
             origin: crate::auth::Origin::default(),

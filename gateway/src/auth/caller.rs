@@ -261,9 +261,10 @@ fn verified(
     grants: Vec<super::Grant>,
     callable: Vec<Namespace>,
 ) -> Verified {
-    let Standard { issuer, subject, expires, id, .. } = standard;
+    let Standard { issuer, subject, expires, issued, id, .. } = standard;
     let handed_on = introduction::of_token(&subject, &token.claims);
-    let principal = Principal { subject, issuer, expires, grants, token_id: id, origin: super::Origin::default() };
+    let (token_id, origin) = (id, super::Origin::default());
+    let principal = Principal { subject, issuer, expires, issued, grants, token_id, origin };
     Verified { principal: Arc::new(principal), callable, handed_on, claims: token.claims }
 }
 

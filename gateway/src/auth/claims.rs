@@ -46,6 +46,8 @@ pub(super) struct Standard {
     pub(super) subject: String,
     pub(super) audience: Vec<String>,
     pub(super) expires: SystemTime,
+    /// Nothing where it does not say.
+    pub(super) issued: Option<SystemTime>,
     /// Empty where there is none.
     pub(super) id: String,
 }
@@ -106,10 +108,11 @@ pub(super) fn standard(claims: &Claims, now: SystemTime) -> Result<Standard, Cla
     if subject.chars().count() > MAX_SUBJECT || subject.chars().any(char::is_control) {
         return Err(ClaimError::Range("sub"));
     }
-    let expires = UNIX_EPOCH + Duration::from_secs(exp);
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let (expires, issued) = (at(exp), iat.map(at));
     let id = claims.get("jti").and_then(Value::as_str).unwrap_or_default();
     let id = id.chars().filter(|letter| !letter.is_control()).take(MAX_ID).collect();
-    Ok(Standard { issuer: issuer(claims)?, subject, audience: audience(claims)?, expires, id })
+    Ok(Standard { issuer: issuer(claims)?, subject, audience: audience(claims)?, expires, issued, id })
 }
 
 /// The grants in a claim: objects `{"namespace": "shop", "role": "developer"}`, or texts `shop:developer` and `operator`.

@@ -79,7 +79,8 @@ mod tests {
         let Value::Object(claims) = claims else { panic!("no claims") };
         let (subject, issuer, expires) = ("zoe".to_owned(), issuer.to_owned(), SystemTime::now());
         let (token_id, origin) = (String::new(), crate::auth::Origin::default());
-        let principal = Arc::new(Principal { subject, issuer, expires, grants: Vec::new(), token_id, origin });
+        let (issued, grants) = (None, Vec::new());
+        let principal = Arc::new(Principal { subject, issuer, expires, issued, grants, token_id, origin });
         Verified { principal, callable: Vec::new(), handed_on: Arc::default(), claims }.require(rule).err()
     }
 

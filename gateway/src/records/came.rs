@@ -171,9 +171,9 @@ impl TryFrom<Words> for Caller {
             return Ok(Self::Anybody);
         }
         // What its token let it do is not kept, and is not asked of a record.
-        let (expires, grants) = (SystemTime::UNIX_EPOCH, Vec::new());
+        let (expires, issued, grants) = (SystemTime::UNIX_EPOCH, None, Vec::new());
         let (token_id, origin) = (String::new(), crate::auth::Origin::default());
-        Ok(Self::Token(Arc::new(Principal { subject, issuer, expires, grants, token_id, origin })))
+        Ok(Self::Token(Arc::new(Principal { subject, issuer, expires, issued, grants, token_id, origin })))
     }
 }
 
@@ -196,9 +196,9 @@ mod tests {
 
     fn token() -> Caller {
         let (subject, issuer) = ("zoe".to_owned(), "https://id.example".to_owned());
-        let (expires, grants, token_id) = (SystemTime::UNIX_EPOCH, Vec::new(), String::new());
+        let (expires, issued, grants, token_id) = (SystemTime::UNIX_EPOCH, None, Vec::new(), String::new());
         let origin = crate::auth::Origin::default();
-        Caller::Token(Arc::new(Principal { subject, issuer, expires, grants, token_id, origin }))
+        Caller::Token(Arc::new(Principal { subject, issuer, expires, issued, grants, token_id, origin }))
     }
 
     #[test]

@@ -58,7 +58,9 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
     let budget = get("/api/v1/namespaces/shop/budget").await;
     assert_eq!((&budget["calls"]["state"], &budget["cpu_seconds"]), (&json!("warning"), &Value::Null));
     assert!(version["preview_urls"][0].as_str().unwrap().ends_with("/shop/checkout@2/"), "{version}");
-    assert_eq!(get("/api/v1/identity").await["grants"], json!([{ "role": "operator" }]));
+    let identity = get("/api/v1/identity").await;
+    assert_eq!((&identity["grants"], &identity["address"]), (&json!([{ "role": "operator" }]), &json!("127.0.0.1")));
+    assert!(identity["issue_time"].is_string() && identity["token_id"].is_string(), "{identity}");
     assert_eq!(get("/api/v1/namespaces/shop/keys").await["keys"][0]["expire_time"], Value::Null);
 }
 

@@ -28,6 +28,7 @@ async fn paths(world: &World) -> Vec<String> {
         "/namespaces/shop/audit?subject=%3Cscript%3Ealert(1)%3C/script%3E&action=route",
         "/audit",
         "/namespaces/shop/usage?days=30",
+        "/session",
         "/workers/worker-1",
     ]
     .into_iter()
@@ -274,12 +275,38 @@ async fn a_webhook_is_shown_to_developers_with_its_last_events() {
         world.page("/namespaces/shop", &token).await.text().await.unwrap()
     };
     let text = page("developer").await;
-    for part in
-        ["https://hooks.example.com/dunlin", "the last event was not taken", "500 &#60;b&#62;Internal", "given up"]
-    {
+    for part in [
+        "https://hooks.example.com/dunlin",
+        "the last event was not taken",
+        "500 &#60;b&#62;Internal",
+        "1 event waits",
+        "given up",
+    ] {
         assert_eq!(text.contains(part), part != "given up", "{part}");
     }
     assert!(!page("viewer").await.contains("hooks.example.com"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_own_session_says_who_until_when_and_what_is_allowed() {
+    let world = World::new().await;
+    let claims = serde_json::json!({ "sub": "zoe", "jti": "token-7", "grants": ["shop:viewer", "bank:admin"] });
+    let text = world.page("/session", &world.tokens.sign(&claims)).await.text().await.unwrap();
+    for part in
+        ["Signed in as zoe", "With a token of this cluster", "token-7", "127.0.0.1", "in 59 min", "dunlin whoami"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    for part in
+        ["href=\"/namespaces/shop\"", "but no secret values", "href=\"/namespaces/bank\"", "manage keys, tokens"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains("Sign-ins of the same subject"), "the cluster's audit log is not theirs to see");
+    let operator = world.page("/session", &world.tokens.operator()).await.text().await.unwrap();
+    assert!(operator.contains("/audit?subject=ada&#38;action=session.begin"), "{operator}");
+    let nobody = world.page("/session", &world.tokens.with(&[])).await.text().await.unwrap();
+    assert!(nobody.contains("The token grants no role"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,5 +112,14 @@ async fn a_function_is_judged_by_what_other_gateways_counted_and_who_is_silent_i
     let explained = format!("dunlin why {} --namespace shop", first["id"].as_str().unwrap());
     assert!(problems.iter().any(|problem| problem["command"] == explained.as_str()), "{health}");
     assert!(problems.iter().any(|problem| problem["text"].as_str().unwrap().contains("gateway-3")), "{health}");
+    assert!(problems.iter().any(|problem| problem["command"] == "dunlin webhook show --namespace shop"), "{health}");
+    assert_eq!((&health["webhook"]["pending"], &health["webhook"]["last_failure"]["status"]), (&1.into(), &500.into()));
+    let reason = |health: &Value| health["webhook"]["last_failure"]["error"].as_str().unwrap().to_owned();
+    assert_eq!(reason(&health), "the receiver answered 500", "no more of it is for viewers");
+    let path = "/api/v1/namespaces/shop/functions/checkout/describe";
+    let token = world.tokens.with(&[("shop", "developer")]);
+    let all: Value = world.get(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
+    assert!(reason(&all).contains("Internal Server Error"), "{all}");
+    assert!(!health.to_string().contains("hooks.example.com"), "the URL is not for viewers: {health}");
     assert_eq!(describe("nothing").await.status(), 404);
 }

@@ -18,7 +18,7 @@ pub(super) fn renewal(start: Time, expire: Time, chance: f64) -> Time {
 
 /// Whether a certificate ends so soon that its renewal must have failed for long: within a week, or within the last sixth of a short
 /// life.
-pub(super) fn ends_soon(start: Time, expire: Time, now: Time) -> bool {
+pub(crate) fn ends_soon(start: Time, expire: Time, now: Time) -> bool {
     let life = Duration::from_micros(u64::try_from(expire.0.saturating_sub(start.0)).unwrap_or_default());
     now.after(WEEK.min(life / 6)) >= expire
 }

@@ -21,6 +21,18 @@ pub(crate) struct WebhookRecord {
     pub(crate) dropped: u64,
 }
 
+/// A webhook and what became of what it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WebhookStatus {
+    pub(crate) webhook: WebhookRecord,
+    /// The last events, the newest first.
+    pub(crate) deliveries: Vec<DeliveryRecord>,
+    /// Events that wait.
+    pub(crate) pending: u64,
+    /// The event whose last attempt failed last, since the webhook was set as it is.
+    pub(crate) last_failure: Option<DeliveryRecord>,
+}
+
 /// What has become of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryState {

@@ -9,7 +9,7 @@ use dunlin_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Desk, convert::timestamp, name};
-use crate::model::{DeliveryRecord, DeliveryState, WebhookRecord};
+use crate::model::{DeliveryRecord, DeliveryState, WebhookRecord, WebhookStatus};
 
 /// Events that are shown.
 const SHOWN: i64 = 50;
@@ -27,7 +27,9 @@ impl Desk {
         let (actor, store) = (metadata::actor(&request), self.store(&request)?);
         let v1::SetWebhookRequest { name, url } = request.into_inner();
         let namespace = named(&name)?;
-        let (webhook, secret) = self.app()?.webhooks.set(&store, &namespace, &url).await?;
+        let app = self.app()?;
+        let (webhook, secret) = app.webhooks.set(&store, &namespace, &url).await?;
+        app.budgets.webhook_set(&namespace).await;
         tracing::info!(%namespace, actor, "a webhook has been set");
         let secret = secret.map(|secret| secret.text()).unwrap_or_default();
         Ok(Response::new(v1::SetWebhookResponse { webhook: Some(to_wire(webhook)), secret }))
@@ -38,9 +40,14 @@ impl Desk {
         request: Request<v1::GetWebhookRequest>,
     ) -> Result<Response<v1::GetWebhookResponse>, Status> {
         let namespace = named(&request.get_ref().name)?;
-        let (webhook, deliveries) = self.app()?.store.webhook_fetch(&namespace, SHOWN).await?;
-        let deliveries = deliveries.into_iter().map(delivery).collect();
-        Ok(Response::new(v1::GetWebhookResponse { webhook: Some(to_wire(webhook)), deliveries }))
+        let WebhookStatus { webhook, deliveries, pending, last_failure } =
+            self.app()?.store.webhook_fetch(&namespace, SHOWN).await?;
+        Ok(Response::new(v1::GetWebhookResponse {
+            webhook: Some(to_wire(webhook)),
+            deliveries: deliveries.into_iter().map(delivery).collect(),
+            pending,
+            last_failure: last_failure.map(delivery),
+        }))
     }
 
     pub(super) async fn webhook_rotate(

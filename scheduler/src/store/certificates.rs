@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use dunlin_proto::ids::{DomainName, Namespace};
-use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{Store, retried, row, webhooks::webhook_tell_in_tx};
 use crate::{
+    acme::ends_soon,
     error::Error,
     model::{CertificateRecord, Issued, Time},
     webhooks::Event,
@@ -41,6 +42,29 @@ fn issued(row: &AnyRow) -> Result<Option<Issued>, Error> {
 fn bytes(text: &str) -> Result<Vec<u8>, Error> {
     // Not even a damaged key is repeated.
     hex::decode(text).map_err(|_| Error::Damaged { what: "sealed key", value: String::new() })
+}
+
+/// What a webhook would have been told by now of the certificates of a namespace, as far as it still holds.
+pub(super) async fn standing_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    namespace: &Namespace,
+    now: Time,
+) -> Result<Vec<Event>, Error> {
+    let sql = "SELECT certificates.* FROM certificates JOIN domains ON domains.name = certificates.domain
+               WHERE domains.namespace = $1 AND domains.tls = 'acme' ORDER BY certificates.domain";
+    let rows = sqlx::query(sql).bind(namespace.as_str()).fetch_all(&mut **tx).await?;
+    let records = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(records.iter().flat_map(|record| standing(namespace, record, now)).collect())
+}
+
+fn standing(namespace: &Namespace, record: &CertificateRecord, now: Time) -> Vec<Event> {
+    let CertificateRecord { domain, issued, failures, error, hint, .. } = record;
+    let expire = issued.as_ref().map(|issued| issued.expire);
+    let failed = (i64::from(*failures) >= TOLD)
+        .then(|| Event::certificate_failed(namespace, domain, (error.as_str(), hint.as_str()), expire));
+    let ending = issued.as_ref().filter(|issued| ends_soon(issued.start, issued.expire, now));
+    let ending = ending.map(|issued| Event::certificate_expiring(namespace, domain, issued.expire));
+    failed.into_iter().chain(ending).collect()
 }
 
 impl Store {

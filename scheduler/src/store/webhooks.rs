@@ -7,18 +7,19 @@ use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{
     Store,
+    certificates::standing_in_tx,
     namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
     retried, row,
 };
 use crate::{
     audit::Change,
     error::Error,
-    model::{Attempt, DeliveryRecord, DeliveryState, DueDelivery, Time, WebhookRecord},
+    model::{Attempt, DeliveryRecord, DeliveryState, DueDelivery, Time, WebhookRecord, WebhookStatus},
     webhooks::Event,
 };
 
 /// Events of a namespace that wait, at the most: many failing rollbacks must not fill the disk of all.
-const MOST_PENDING: i64 = 1_000;
+const MOST_PENDING: u64 = 1_000;
 /// Events of a namespace that are kept to be looked at once they are over.
 const KEPT: i64 = 200;
 
@@ -101,6 +102,20 @@ async fn deliveries_prune_in_tx(tx: &mut Transaction<'static, Any>, namespace: &
     Ok(())
 }
 
+/// Has what happens once told again where whoever receives it now does not know: what was given up, and what another address took.
+async fn deliveries_forget_keys_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    namespace: &Namespace,
+    is_same: bool,
+) -> Result<(), Error> {
+    let sql = match is_same {
+        true => "UPDATE webhook_deliveries SET once_key = NULL WHERE namespace = $1 AND state = 'given_up'",
+        false => "UPDATE webhook_deliveries SET once_key = NULL WHERE namespace = $1 AND state <> 'pending'",
+    };
+    sqlx::query(sql).bind(namespace.as_str()).execute(&mut **tx).await?;
+    Ok(())
+}
+
 async fn delivery_insert_in_tx(tx: &mut Transaction<'static, Any>, event: &Event) -> Result<String, Error> {
     let (id, now) = (uuid::Uuid::now_v7().to_string(), Time::now());
     let sql = "INSERT INTO webhook_deliveries \
@@ -113,10 +128,24 @@ async fn delivery_insert_in_tx(tx: &mut Transaction<'static, Any>, event: &Event
     Ok(id)
 }
 
-async fn is_full_in_tx(tx: &mut Transaction<'static, Any>, namespace: &Namespace) -> Result<bool, Error> {
+async fn pending_in_tx(tx: &mut Transaction<'static, Any>, namespace: &Namespace) -> Result<u64, Error> {
     let sql = "SELECT COUNT(*) AS waiting FROM webhook_deliveries WHERE namespace = $1 AND state = 'pending'";
-    let found = sqlx::query(sql).bind(namespace.as_str()).fetch_one(&mut **tx).await?;
-    Ok(row::number(&found, "waiting")? >= MOST_PENDING)
+    row::count(&sqlx::query(sql).bind(namespace.as_str()).fetch_one(&mut **tx).await?, "waiting")
+}
+
+async fn is_full_in_tx(tx: &mut Transaction<'static, Any>, namespace: &Namespace) -> Result<bool, Error> {
+    Ok(pending_in_tx(tx, namespace).await? >= MOST_PENDING)
+}
+
+/// The event whose last attempt failed last. What failed before the webhook was set as it is says nothing of it.
+async fn last_failure_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    webhook: &WebhookRecord,
+) -> Result<Option<DeliveryRecord>, Error> {
+    let sql = "SELECT * FROM webhook_deliveries WHERE namespace = $1 AND error <> '' AND last_time >= $2 \
+               ORDER BY last_time DESC, id DESC LIMIT 1";
+    let query = sqlx::query(sql).bind(webhook.namespace.as_str()).bind(webhook.update_time.0);
+    query.fetch_optional(&mut **tx).await?.as_ref().map(read_delivery).transpose()
 }
 
 /// Has a namespace's webhook told of something, if it has one, in the transaction of what is told.
@@ -135,8 +164,8 @@ pub(super) async fn webhook_tell_in_tx(tx: &mut Transaction<'static, Any>, event
 }
 
 impl Store {
-    /// Sets up a namespace's webhook, with an encrypted secret; one that is there gets the URL and keeps its own secret. Says
-    /// whether it is new.
+    /// Sets up a namespace's webhook, with an encrypted secret; one that is there gets the URL and keeps its own secret. It is told
+    /// of certificates about which a webhook should have been told by now, if its receiver does not know. Says whether it is new.
     pub(crate) async fn webhook_set(
         &self,
         namespace: &Namespace,
@@ -162,6 +191,11 @@ impl Store {
         let query = sqlx::query(sql).bind(namespace.as_str()).bind(url).bind(hex::encode(sealed));
         let query = query.bind(&*self.author.subject).bind(Time::now().0);
         let webhook = read(&query.fetch_one(&mut *tx).await?)?;
+        let is_same = before.as_ref().is_some_and(|before| before.url == webhook.url);
+        deliveries_forget_keys_in_tx(&mut tx, namespace, is_same).await?;
+        for event in standing_in_tx(&mut tx, namespace, Time::now()).await? {
+            webhook_tell_in_tx(&mut tx, &event).await?;
+        }
         let change = change("webhook.set", namespace).after(&facts(&webhook));
         let change = before.iter().fold(change, |change, before| change.before(&facts(before)));
         self.audit_in_tx(&mut tx, change).await?;
@@ -170,18 +204,23 @@ impl Store {
     }
 
     /// A namespace's webhook, with the last events that it was told.
-    pub(crate) async fn webhook_fetch(
-        &self,
-        namespace: &Namespace,
-        most: i64,
-    ) -> Result<(WebhookRecord, Vec<DeliveryRecord>), Error> {
+    pub(crate) async fn webhook_fetch(&self, namespace: &Namespace, most: i64) -> Result<WebhookStatus, Error> {
         let mut tx = self.begin_snapshot().await?;
         namespace_fetch_in_tx(&mut tx, namespace).await?;
         let webhook = webhook_find_in_tx(&mut tx, namespace).await?.ok_or_else(|| missing(namespace))?;
         let sql = "SELECT * FROM webhook_deliveries WHERE namespace = $1 ORDER BY event_time DESC, id DESC LIMIT $2";
         let rows = sqlx::query(sql).bind(namespace.as_str()).bind(most).fetch_all(&mut *tx).await?;
+        let pending = pending_in_tx(&mut tx, namespace).await?;
+        let last_failure = last_failure_in_tx(&mut tx, &webhook).await?;
         tx.commit().await?;
-        Ok((webhook, rows.iter().map(read_delivery).collect::<Result<_, _>>()?))
+        let deliveries = rows.iter().map(read_delivery).collect::<Result<_, _>>()?;
+        Ok(WebhookStatus { webhook, deliveries, pending, last_failure })
+    }
+
+    /// How many events wait, of all namespaces.
+    pub(crate) async fn webhook_pending(&self) -> Result<u64, Error> {
+        let sql = "SELECT COUNT(*) AS waiting FROM webhook_deliveries WHERE state = 'pending'";
+        row::count(&sqlx::query(sql).fetch_one(&self.pool).await?, "waiting")
     }
 
     /// Gives a webhook another secret; the one before signs beside it until a moment.

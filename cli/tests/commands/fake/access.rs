@@ -90,7 +90,12 @@ impl NamespaceService for Fake {
             error: if taken { String::new() } else { "the receiver answered 503".into() },
             ..Default::default()
         };
-        Ok(Response::new(v1::GetWebhookResponse { webhook: Some(webhook), deliveries: vec![delivery] }))
+        Ok(Response::new(v1::GetWebhookResponse {
+            webhook: Some(webhook),
+            pending: u64::from(!taken),
+            last_failure: (!taken).then(|| delivery.clone()),
+            deliveries: vec![delivery],
+        }))
     }
 
     async fn rotate_webhook_secret(
@@ -125,6 +130,9 @@ impl TokenService for Fake {
             issuer: "dunlin".into(),
             grants: vec![grant("shop", v1::Role::Developer), grant("", v1::Role::Operator)],
             expire_time: ago(0),
+            issue_time: ago(300),
+            token_id: "0198c5b2".into(),
+            address: "127.0.0.1".into(),
         }))
     }
 }

@@ -99,6 +99,7 @@ impl InvocationService for Fake {
             activity: Some(v1::FunctionActivity { calls: 90, failures: 1, cold_starts: 3, ..Default::default() }),
             versions: vec![v1::VersionCapacity { version: 2, percent: 100, ready_workers: 1, ..Default::default() }],
             failures: state.invocations.clone(),
+            webhook: state.webhook.as_ref().map(|_| v1::WebhookHealth { pending: 2, ..Default::default() }),
             ..Default::default()
         };
         let unreachable = vec!["gateways/lost".to_owned()];

@@ -108,7 +108,7 @@ impl App {
         let parent = NamespaceRef { namespace: function.namespace.clone() }.to_string();
         let budget = BudgetName { namespace: function.namespace.clone() }.to_string();
         let of = function.to_string();
-        let (rollout, versions, budget, domains, releases) = tokio::join!(
+        let (rollout, versions, budget, domains, releases, webhook) = tokio::join!(
             self.rollout_get(who, v1::GetRolloutRequest { function: of.clone() }),
             self.version_list(who, v1::ListVersionsRequest { parent: of, page_size: VERSIONS, ..Default::default() }),
             self.budget_get(who, v1::GetBudgetRequest { name: budget }),
@@ -117,12 +117,14 @@ impl App {
                 v1::ListDomainsRequest { parent: parent.clone(), page_size: DOMAINS, ..Default::default() }
             ),
             self.release_list(who, v1::ListReleasesRequest { parent, page_size: 1, ..Default::default() }),
+            self.webhook_health(who, &function.namespace),
         );
         let mut silent = Silent::default();
         let health = v1::FunctionHealth {
             rollout: silent.ask("rollout", rollout).and_then(|found| found.rollout),
             budget: silent.ask("budget", budget),
             domains: silent.ask("domains", domains).map(|found| found.domains).unwrap_or_default(),
+            webhook: silent.ask("webhook", webhook),
             last_release: silent.ask("release", releases).and_then(|found| found.releases.into_iter().next()),
             ..Default::default()
         };

@@ -109,6 +109,7 @@ mod tests {
             subject: "ada".into(),
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
+            issued: None,
             grants: vec![grant("c"), grant("a"), grant("b"), grant("a")],
             token_id: String::new(),
             origin: crate::auth::Origin::default(),

@@ -200,6 +200,7 @@ mod tests {
             subject: "zoe".into(),
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
+            issued: None,
             grants: vec![Grant { namespace: namespace.map(|name| name.parse().unwrap()), role }],
             token_id: String::new(),
             origin: crate::auth::Origin::default(),

@@ -35,6 +35,9 @@ impl App {
             issuer: who.issuer.clone(),
             grants: grants.collect(),
             expire_time: Some(who.expires.into()),
+            issue_time: who.issued.map(Into::into),
+            token_id: who.token_id.clone(),
+            address: who.origin.address.clone(),
         })
     }
 }
@@ -117,6 +120,7 @@ mod tests {
             subject: "ada".into(),
             issuer: "dunlin".into(),
             expires: SystemTime::UNIX_EPOCH,
+            issued: None,
             grants: grants.iter().map(grant).collect(),
             token_id: String::new(),
             origin: crate::auth::Origin::default(),

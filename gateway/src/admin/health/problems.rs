@@ -16,6 +16,8 @@ const MOST: u64 = 2;
 const SOME: u64 = 100;
 /// For how long a version that was taken back is a problem rather than the past.
 const TAKEN_BACK: Duration = Duration::from_secs(86_400);
+/// For how long an event that was given up is a problem rather than the past.
+const GIVEN_UP: Duration = Duration::from_secs(86_400);
 /// How long before its end a certificate should have been renewed.
 const RENEWED: Duration = Duration::from_secs(7 * 86_400);
 
@@ -28,6 +30,7 @@ pub(super) fn of(health: &v1::FunctionHealth, facts: &Facts<'_>) -> Vec<v1::Heal
     problems.extend(budget(health, &name));
     problems.extend(rollout(health, facts, &name));
     problems.extend(health.domains.iter().filter_map(|domain| of_domain(domain, facts.now, &name)));
+    problems.extend(webhook(health, facts, &name));
     problems.extend(lost(health, facts, &name));
     problems.sort_by_key(|problem| Reverse(problem.grade));
     problems
@@ -205,6 +208,28 @@ fn of_domain(domain: &v1::Domain, now: SystemTime, name: &Name<'_>) -> Option<v1
         }
         Some(_) => None,
     }
+}
+
+/// Whether somebody would be told of what happens to it. Callers are not affected.
+fn webhook(health: &v1::FunctionHealth, facts: &Facts<'_>, name: &Name<'_>) -> Option<v1::HealthProblem> {
+    let webhook = health.webhook.as_ref()?;
+    let note = |text: String, command: &str| problem(v1::HealthGrade::Note, text, name.in_namespace(command));
+    if webhook.gone_time.is_some() {
+        let text =
+            "the receiver of the namespace's webhook answered that it is gone: nothing is told any more".to_owned();
+        return Some(note(text, "webhook set URL"));
+    }
+    let failed = webhook.last_failure.as_ref()?;
+    let age = failed.last_time.and_then(|time| Time::from(time).age(facts.now)).unwrap_or_default();
+    let text = match failed.state() {
+        v1::DeliveryState::GivenUp if age < GIVEN_UP => format!("the webhook was not told of {}", failed.r#type),
+        v1::DeliveryState::GivenUp | v1::DeliveryState::Delivered => return None,
+        v1::DeliveryState::Pending | v1::DeliveryState::Unspecified => match webhook.pending {
+            1 => "1 event waits for the webhook".to_owned(),
+            pending => format!("{pending} events wait for the webhook"),
+        },
+    };
+    Some(note(format!("{text}: {}", failed.error), "webhook show"))
 }
 
 /// What of the evidence is missing.

@@ -177,6 +177,50 @@ fn a_domain_that_is_not_served_or_soon_will_not_be_is_a_problem() {
 }
 
 #[test]
+fn a_webhook_that_is_not_told_is_worth_knowing() {
+    let failed = |state: v1::DeliveryState, tried: i64| v1::WebhookDelivery {
+        r#type: "dev.dunlin.rollback".into(),
+        state: state.into(),
+        last_time: at(-tried),
+        error: "the receiver answered 500".into(),
+        ..Default::default()
+    };
+    let webhook = |pending, last_failure| v1::WebhookHealth { pending, last_failure, ..Default::default() };
+    let (pending, given_up) = (v1::DeliveryState::Pending, v1::DeliveryState::GivenUp);
+    let gone = v1::WebhookHealth { gone_time: at(-5), ..webhook(0, Some(failed(given_up, 5))) };
+    for (webhook, text, command) in [
+        (None, "", ""),
+        (Some(webhook(3, None)), "", ""),
+        (
+            Some(webhook(1, Some(failed(pending, 5)))),
+            "1 event waits for the webhook: the receiver answered 500",
+            "show",
+        ),
+        (
+            Some(webhook(2, Some(failed(pending, 90_000)))),
+            "2 events wait for the webhook: the receiver answered 500",
+            "show",
+        ),
+        (
+            Some(webhook(2, Some(failed(given_up, 5)))),
+            "the webhook was not told of dev.dunlin.rollback: the receiver answered 500",
+            "show",
+        ),
+        (Some(webhook(2, Some(failed(given_up, 90_000)))), "", ""),
+        (
+            Some(gone),
+            "the receiver of the namespace's webhook answered that it is gone: nothing is told any more",
+            "set URL",
+        ),
+    ] {
+        let (state, said, next) = told(v1::FunctionHealth { webhook, ..calls(1, &[], &[]) }, &function());
+        let command =
+            if command.is_empty() { String::new() } else { format!("dunlin webhook {command} --namespace shop") };
+        assert_eq!((state, said.as_str(), next), ("healthy", text, command));
+    }
+}
+
+#[test]
 fn the_worst_comes_first_and_is_in_the_sentence() {
     let mut health = calls(100, &[("internal", 2)], &[("too_many_requests", 200)]);
     health.lost_records = 1;

@@ -81,6 +81,12 @@ pub(crate) struct Identity {
     pub(crate) grants: Vec<Grant>,
     /// When it ends.
     pub(crate) expire_time: Option<Time>,
+    /// When it was issued; null where it does not say.
+    pub(crate) issue_time: Option<Time>,
+    /// Its id, by which the audit log names it; null where it has none.
+    pub(crate) token_id: Option<String>,
+    /// The address from which this request came, as far as the gateway sees it.
+    pub(crate) address: String,
 }
 
 impl From<v1::GetIdentityResponse> for Identity {
@@ -90,6 +96,9 @@ impl From<v1::GetIdentityResponse> for Identity {
             subject: wire.subject,
             issuer: wire.issuer,
             expire_time: wire.expire_time.map(Time::from),
+            issue_time: wire.issue_time.map(Time::from),
+            token_id: Some(wire.token_id).filter(|id| !id.is_empty()),
+            address: wire.address,
         }
     }
 }

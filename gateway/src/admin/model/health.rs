@@ -4,7 +4,7 @@ use dunlin_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Budget, Domain, Invocation, ReleaseHead, Rollout, Time, time::micros};
+use super::{Budget, Domain, Invocation, ReleaseHead, Rollout, Time, WebhookHealth, time::micros};
 
 /// Whether a function is healthy, and by what that is known.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -40,6 +40,8 @@ pub(crate) struct Health {
     pub(crate) lost_records: u64,
     /// Log lines of the namespace that are missing within the window, as far as that is known.
     pub(crate) lost_log_lines: u64,
+    /// How the namespace's webhook does; null where it has none.
+    pub(crate) webhook: Option<WebhookHealth>,
     /// Processes that did not answer, whose part is missing here.
     pub(crate) unreachable: Vec<String>,
 }
@@ -170,6 +172,7 @@ impl From<v1::DescribeFunctionResponse> for Health {
             failures: health.failures.into_iter().map(Invocation::from).collect(),
             lost_records: health.lost_records,
             lost_log_lines: health.lost_log_lines,
+            webhook: health.webhook.map(WebhookHealth::from),
             unreachable: wire.unreachable,
         }
     }

@@ -108,12 +108,43 @@ pub(crate) struct WebhookStatus {
     pub(crate) webhook: Webhook,
     /// The last 50 events, the newest first.
     pub(crate) deliveries: Vec<WebhookDelivery>,
+    /// Events that wait for their first or next attempt.
+    pub(crate) pending: u64,
+    /// The event whose last attempt failed last, since the webhook was set or got its secret; null where all were taken.
+    pub(crate) last_failure: Option<WebhookDelivery>,
 }
 
 impl From<v1::GetWebhookResponse> for WebhookStatus {
     fn from(wire: v1::GetWebhookResponse) -> Self {
         let deliveries = wire.deliveries.into_iter().map(WebhookDelivery::from).collect();
-        Self { webhook: wire.webhook.unwrap_or_default().into(), deliveries }
+        Self {
+            webhook: wire.webhook.unwrap_or_default().into(),
+            deliveries,
+            pending: wire.pending,
+            last_failure: wire.last_failure.map(WebhookDelivery::from),
+        }
+    }
+}
+
+/// How a webhook does, for whoever may not see its URL.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct WebhookHealth {
+    /// Events that wait for their first or next attempt.
+    pub(crate) pending: u64,
+    /// The event whose last attempt failed last, since the webhook was set or got its secret; null where all were taken. Its error is
+    /// told in full only to whoever may see the webhook.
+    pub(crate) last_failure: Option<WebhookDelivery>,
+    /// When its receiver answered 410: nothing is sent until it is set again. Null while it is in use.
+    pub(crate) gone_time: Option<Time>,
+    /// Events that were not kept because too many waited already.
+    pub(crate) dropped: u64,
+}
+
+impl From<v1::WebhookHealth> for WebhookHealth {
+    fn from(wire: v1::WebhookHealth) -> Self {
+        let v1::WebhookHealth { pending, last_failure, gone_time, dropped } = wire;
+        let last_failure = last_failure.map(WebhookDelivery::from);
+        Self { pending, last_failure, gone_time: gone_time.map(Time::from), dropped }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a function is healthy, as a part of its page: the same verdict as the command's.
 
 use super::view::visible;
-use crate::admin::model::{Health, HealthState};
+use crate::admin::model::{Health, HealthState, WebhookHealth};
 
 /// What the page says of a function's health.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(super) struct HealthNote {
     pub(super) class: &'static str,
     pub(super) summary: String,
     pub(super) problems: Vec<Problem>,
+    /// Whether somebody is told of what happens.
+    pub(super) webhook: String,
 }
 
 /// Something that is wrong or worth knowing.
@@ -33,7 +35,20 @@ impl HealthNote {
             class: class(health.state),
             summary: visible(&health.summary),
             problems: health.problems.iter().enumerate().map(problem).collect(),
+            webhook: webhook(health),
         }
+    }
+}
+
+/// Whether somebody is told of what happens, in a sentence. What does not work is among the problems.
+fn webhook(health: &Health) -> String {
+    match &health.webhook {
+        Some(WebhookHealth { pending: 0, .. }) => "A webhook is set; no event waits for it.".to_owned(),
+        Some(WebhookHealth { pending: 1, .. }) => "A webhook is set; 1 event waits for it.".to_owned(),
+        Some(WebhookHealth { pending, .. }) => format!("A webhook is set; {pending} events wait for it."),
+        // It may have one.
+        None if health.unreachable.iter().any(|silent| silent.starts_with("the scheduler")) => String::new(),
+        None => "No webhook is set: nobody is told where a version is rolled back or put in quarantine.".to_owned(),
     }
 }
 

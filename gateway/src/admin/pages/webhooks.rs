@@ -22,6 +22,8 @@ pub(super) struct WebhookView {
     pub(super) url: String,
     pub(super) state: Badge,
     pub(super) dropped: u64,
+    /// Events that wait.
+    pub(super) pending: u64,
     pub(super) events: Vec<EventRow>,
 }
 
@@ -45,11 +47,12 @@ pub(super) async fn webhook(app: &App, who: &Principal, namespace: &Namespace) -
 
 impl WebhookView {
     fn new(status: WebhookStatus, now: SystemTime) -> Self {
-        let WebhookStatus { webhook, deliveries } = status;
+        let WebhookStatus { webhook, deliveries, pending, .. } = status;
         Self {
             state: state(webhook.gone_time.is_some(), &deliveries),
             url: webhook.url,
             dropped: webhook.dropped,
+            pending,
             events: deliveries.into_iter().take(SHOWN).map(|delivery| EventRow::new(delivery, now)).collect(),
         }
     }

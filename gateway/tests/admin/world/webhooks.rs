@@ -34,5 +34,6 @@ pub(super) fn shown(name: String) -> v1::GetWebhookResponse {
     let url = "https://hooks.example.com/dunlin".to_owned();
     let webhook =
         v1::Webhook { name, url, creator: "ada".into(), create_time: time(1_763_800_000), ..Default::default() };
-    v1::GetWebhookResponse { webhook: Some(webhook), deliveries: vec![failed, taken] }
+    let last_failure = Some(failed.clone());
+    v1::GetWebhookResponse { webhook: Some(webhook), deliveries: vec![failed, taken], pending: 1, last_failure }
 }

@@ -8,7 +8,7 @@ use dunlin_proto::{
 
 use super::{Bench, conformance, deploy, function, namespace, number, refused};
 use crate::{
-    model::{Attempt, DeliveryRecord, DeliveryState, DomainRecord, DomainTls, DueDelivery, ProofKind, Time},
+    model::{Attempt, DeliveryRecord, DeliveryState, DomainRecord, DomainTls, DueDelivery, Issued, ProofKind, Time},
     webhooks::{BudgetUse, Event},
 };
 
@@ -22,6 +22,8 @@ conformance!(
     what_happens_once_is_told_once,
     rollbacks_are_told_with_their_change,
     failed_certificates_are_told_after_a_while,
+    what_stands_is_told_to_whoever_does_not_know,
+    the_last_failure_is_known_until_it_is_made_good,
 );
 
 const URL: &str = "https://example.com/hook";
@@ -43,7 +45,7 @@ async fn due(bench: &Bench) -> Vec<DueDelivery> {
 }
 
 async fn deliveries(bench: &Bench) -> Vec<DeliveryRecord> {
-    bench.store.webhook_fetch(&shop(), 10_000).await.unwrap().1
+    bench.store.webhook_fetch(&shop(), 10_000).await.unwrap().deliveries
 }
 
 async fn told(bench: &Bench) -> Vec<(String, serde_json::Value)> {
@@ -153,9 +155,9 @@ async fn what_waits_is_bounded_and_what_is_over_is_forgotten(bench: &Bench) {
         store.webhook_tell(&Event::test(&shop, "ada")).await.unwrap();
     }
     refused(store.webhook_test(&shop).await, ErrorCode::FailedPrecondition);
-    let (webhook, all) = store.webhook_fetch(&shop, 10_000).await.unwrap();
-    assert_eq!(webhook.dropped, 2);
-    assert_eq!(all.iter().filter(|delivery| delivery.state == DeliveryState::Pending).count(), 1_000);
+    let shown = store.webhook_fetch(&shop, 10_000).await.unwrap();
+    assert_eq!((shown.webhook.dropped, shown.pending, store.webhook_pending().await.unwrap()), (2, 1_000, 1_000));
+    assert_eq!(shown.deliveries.iter().filter(|delivery| delivery.state == DeliveryState::Pending).count(), 1_000);
     store.webhook_forget(LATER).await.unwrap();
     assert_eq!(deliveries(bench).await.len(), 1_000, "what waits is not forgotten");
 }
@@ -218,4 +220,66 @@ async fn failed_certificates_are_told_after_a_while(bench: &Bench) {
     let expected = serde_json::json!({ "domain": "a.example", "error": "no", "hint": "do this", "expire_time": null });
     assert_eq!(told_of, [("dev.dunlin.certificate.failed".to_owned(), expected)]);
     store.certificate_fail(&"gone.example".parse().unwrap(), ("no", ""), Time(50)).await.unwrap();
+}
+
+/// A domain of the shop's whose certificate ends in a minute and can't be renewed.
+async fn ending_certificate(bench: &Bench) {
+    let name = "namespaces/shop/domains/a.example".parse().unwrap();
+    let (tls, proof) = (DomainTls::Acme, ProofKind::Vouched);
+    let record = DomainRecord { name, creator: String::new(), create_time: Time(1), tls, proof };
+    bench.store.domain_create(&record).await.unwrap();
+    let (domain, now) = ("a.example".parse().unwrap(), Time::now());
+    let issued = Issued {
+        chain: "chain".into(),
+        sealed_key: b"key".to_vec(),
+        issuer: "issuer".into(),
+        start: Time(0),
+        expire: now.after(std::time::Duration::from_secs(60)),
+    };
+    bench.store.certificate_issue(&domain, &issued, now).await.unwrap();
+    for _ in 0..3 {
+        bench.store.certificate_fail(&domain, ("no", "do this"), now).await.unwrap();
+    }
+}
+
+async fn what_stands_is_told_to_whoever_does_not_know(bench: &Bench) {
+    let (store, shop, other) = (&bench.store, shop(), "https://example.com/other");
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    ending_certificate(bench).await;
+    let kinds = async || told(bench).await.into_iter().map(|(kind, _)| kind).collect::<std::collections::BTreeSet<_>>();
+    let both: std::collections::BTreeSet<_> =
+        ["dev.dunlin.certificate.expiring".to_owned(), "dev.dunlin.certificate.failed".to_owned()].into();
+    store.webhook_set(&shop, URL, b"one").await.unwrap();
+    assert_eq!(kinds().await, both, "it was there before the webhook");
+    store.webhook_set(&shop, URL, b"one").await.unwrap();
+    assert!(kinds().await.is_empty(), "its receiver knows");
+    store.webhook_set(&shop, other, b"one").await.unwrap();
+    assert_eq!(due(bench).await.len(), 1, "another one does not");
+    store.webhook_set(&shop, URL, b"one").await.unwrap();
+    assert_eq!(kinds().await, both, "what waits is told once, wherever it goes");
+    store.webhook_set(&shop, other, b"one").await.unwrap();
+    store.webhook_gone(&shop, other, Time(9)).await.unwrap();
+    assert!(kinds().await.is_empty());
+    store.webhook_set(&shop, other, b"one").await.unwrap();
+    assert_eq!(kinds().await, both, "what was given up is told once more");
+}
+
+async fn the_last_failure_is_known_until_it_is_made_good(bench: &Bench) {
+    let (store, shop) = (&bench.store, set(bench, "shop").await);
+    let status = async || store.webhook_fetch(&shop, 1).await.unwrap();
+    let failure = async || status().await.last_failure.map(|failure| failure.id);
+    let (first, second) = (store.webhook_test(&shop).await.unwrap(), store.webhook_test(&shop).await.unwrap());
+    assert_eq!((status().await.pending, failure().await), (2, None));
+    let note = async |id: &str, state: DeliveryState, after: u64| {
+        let delivery = deliveries(bench).await.into_iter().find(|delivery| delivery.id == id).unwrap();
+        let time = Time::now().after(std::time::Duration::from_secs(after));
+        store.webhook_note(&delivery, &Attempt { time, ..attempt(state, 0) }).await.unwrap();
+    };
+    note(&first, DeliveryState::Pending, 1).await;
+    note(&second, DeliveryState::Pending, 2).await;
+    assert_eq!((failure().await, status().await.deliveries.len()), (Some(second.clone()), 1));
+    note(&second, DeliveryState::Delivered, 3).await;
+    assert_eq!((failure().await, status().await.pending), (Some(first.clone()), 1));
+    note(&first, DeliveryState::GivenUp, 4).await;
+    assert_eq!((failure().await, status().await.pending), (Some(first), 0));
 }
