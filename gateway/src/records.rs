@@ -15,6 +15,7 @@ mod summary;
 mod wanted;
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -35,7 +36,7 @@ pub(crate) use came::{Caller, Came, Choice, Traced};
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
 pub(crate) use summary::MOST as MOST_SUMMARY;
-pub(crate) use wanted::Wanted;
+pub(crate) use wanted::{Wanted, status_range};
 
 /// What became of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +244,26 @@ impl Records {
         let is_old = |record: &Record| record.start_time.elapsed().is_ok_and(|passed| passed > age);
         all.retain(|record| !is_old(record));
         all
+    }
+
+    /// With what status those of these calls ended that have: by the records in memory, or by all.
+    pub(crate) async fn statuses(
+        &self,
+        scope: &Scope,
+        ids: HashSet<InvocationId>,
+        on_disk: bool,
+    ) -> HashMap<InvocationId, u16> {
+        // What a call is numbered by may be ahead of when it was accepted, by less than a second.
+        let began = ids.iter().min().and_then(|id| id.time().checked_sub(Duration::from_secs(1)));
+        let (count, since) = (ids.len(), began.filter(|_| on_disk));
+        let wanted = Wanted { ids: Some(ids), since, ..Wanted::default() };
+        let found = match on_disk {
+            true => self.list(scope, &wanted, None, count).await,
+            false => {
+                [self.recent.list(scope, &wanted, None, count), self.rings.list(scope, &wanted, None, count)].concat()
+            }
+        };
+        found.iter().map(|record| (record.id, record.status)).collect()
     }
 
     /// Keeps records of these namespaces for a time of their own from now on, and all others for as long as the gateway is set to.

@@ -1,13 +1,16 @@
 //! Records over gRPC: how they look in the public API, and the service that other gateways ask (internal listener).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_proto::{
     ApiError,
     ids::{FunctionName, InvocationId, Namespace},
     internal::v1::{
-        ListRecordsRequest, ListRecordsResponse, SummarizeRecordsRequest, SummarizeRecordsResponse,
-        invocation_record_service_server::InvocationRecordService,
+        CallStatus, FindStatusesRequest, FindStatusesResponse, ListRecordsRequest, ListRecordsResponse,
+        SummarizeRecordsRequest, SummarizeRecordsResponse, invocation_record_service_server::InvocationRecordService,
     },
     model::{from_wire_duration, to_wire_duration},
     names::{FunctionRef, Scope},
@@ -144,6 +147,22 @@ impl InvocationRecordService for RecordService {
         let SummarizeRecordsRequest { function, window } = request.into_inner();
         let function: FunctionRef = function.parse().map_err(|error| ApiError::invalid("function", error))?;
         Ok(Response::new(summary(&self.records, &self.routes, &function, from_wire_duration(window)).await))
+    }
+
+    async fn find_statuses(
+        &self,
+        request: Request<FindStatusesRequest>,
+    ) -> Result<Response<FindStatusesResponse>, Status> {
+        let FindStatusesRequest { parent, invocations, on_disk } = request.into_inner();
+        let scope: Scope = parent.parse().map_err(|error| ApiError::invalid("parent", error))?;
+        let ids = invocations.iter().map(|id| InvocationId::from_slice(id)).collect::<Result<HashSet<_>, _>>();
+        let ids = ids.map_err(|error| ApiError::invalid("invocations", error))?;
+        let status = |(id, status): (InvocationId, u16)| CallStatus {
+            invocation: id.uuid().as_bytes().to_vec().into(),
+            status: status.into(),
+        };
+        let calls = self.records.statuses(&scope, ids, on_disk).await.into_iter().map(status).collect();
+        Ok(Response::new(FindStatusesResponse { calls }))
     }
 }
 
