@@ -35,6 +35,8 @@ use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
+#[cfg(test)]
+pub(crate) use refused::tests::refusal as a_refusal;
 pub(crate) use summary::MOST as MOST_SUMMARY;
 pub(crate) use wanted::{Wanted, status_range};
 
@@ -271,8 +273,12 @@ impl Records {
         self.retentions.replace(retentions);
     }
 
-    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few. Its trace goes where
+    /// somebody wants it.
+    pub(crate) fn refuse(&self, mut refusal: Refusal) {
+        self.traces.offer_refusal(&refusal);
+        // Its spans are made; an example needs no more of it.
+        refusal.traced.phases = None;
         self.refused.add(refusal);
     }
 

@@ -50,7 +50,7 @@ impl From<&Came> for v1::Invocation {
             route: came.route.as_deref().unwrap_or_default().to_owned(),
             caller: caller(&came.caller),
             remote_address: came.address.map(|address| address.to_string()).unwrap_or_default(),
-            trace_id: if came.trace == 0 { String::new() } else { format!("{:032x}", came.trace) },
+            trace_id: trace_id(came.trace),
             endpoint: came.endpoint.as_deref().unwrap_or_default().to_owned(),
             worker_choice: v1::WorkerChoice::from(came.choice).into(),
             tries: came.tries,
@@ -81,11 +81,17 @@ impl From<&Refusal> for v1::Invocation {
             caller: caller(&refusal.caller),
             remote_address: refusal.address.map(|address| address.to_string()).unwrap_or_default(),
             hint: refusal.hint.clone(),
+            trace_id: trace_id(refusal.trace),
             weight: 1,
             refused: true,
             ..Self::default()
         }
     }
+}
+
+/// A trace's id in hexadecimal digits; nothing where none is known.
+fn trace_id(trace: u128) -> String {
+    if trace == 0 { String::new() } else { format!("{trace:032x}") }
 }
 
 fn caller(caller: &Caller) -> Option<v1::InvocationCaller> {
