@@ -243,7 +243,7 @@ def test_a_call_is_found_by_its_line_behind_thousands_of_newer_ones(cluster, api
     assert all(name in listed for name in made)
     only = cli.ok("--namespace", namespace, "invocations", "--search", "stock is low: none", "-o", "json").out
     assert made[0] in only and made[1] not in only
-    assert "no calls yet" in cli.ok("--namespace", namespace, "invocations", "--search", "nobody wrote this").out
+    assert "no calls yet" in cli.ok("--namespace", namespace, "invocations", "--search", "nobody wrote this").err
 
 
 def test_lines_of_a_status_are_followed_once_their_call_has_ended(cluster, api, namespace, call_when_ready, following):

@@ -229,6 +229,44 @@ mod tests {
         assert_eq!((phases.over().as_millis(), phases.cached), (2, Some("miss")));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_a_part_of_its_callers_trace_and_says_what_refused_it() {
+        let tracing = crate::TracingConfig {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            ratio: 0.0,
+            callers_per_second: 1,
+            ..crate::TracingConfig::default()
+        };
+        let (traces, ..) = Traces::open(&crate::Config { tracing, ..crate::Config::default() }).unwrap();
+        let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let refused = |traces: &Traces, sent: Option<&str>| {
+            let sent = sent.map(|text| (http::HeaderName::from_static("traceparent"), text.parse().unwrap()));
+            let headers = HeaderMap::from_iter(sent);
+            let sight = Sight::new(InvocationId::new(), &Method::GET, &Uri::default(), String::new());
+            let mut sight = sight.traced(traces.is_on(), &headers, Version::HTTP_11);
+            sight.done(Phase::Route);
+            sight.doing = Phase::Authenticate;
+            sight.refusal(
+                &"g".parse().unwrap(),
+                &ApiError::new(dunlin_proto::ErrorCode::Unauthenticated, "who?"),
+                traces,
+            )
+        };
+        let first = refused(&traces, Some(sent));
+        assert_eq!(
+            (first.trace, first.traced.parent),
+            (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331)
+        );
+        assert!(first.traced.sampled && first.traced.span != 0);
+        let phases = first.traced.phases.unwrap();
+        assert_eq!((phases.refused, phases.parts().count()), (Some(Phase::Authenticate), 2));
+        assert!(!refused(&traces, Some(sent)).traced.sampled, "one a second is enough");
+        let own = refused(&traces, None);
+        assert!(own.trace != 0 && own.traced.parent == 0 && !own.traced.sampled);
+        let off = refused(&Traces::default(), Some(sent));
+        assert_eq!((off.trace, off.traced), (0, Traced::default()));
+    }
+
     #[test]
     fn a_long_path_is_cut() {
         assert_eq!(short("/a"), "/a");
