@@ -93,7 +93,7 @@ impl Functions {
         let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
         let sight = Sight::new(id, request.method(), request.uri(), callers_own);
-        let mut sight = sight.traced(self.0.traces.is_on());
+        let mut sight = sight.traced(self.0.traces.is_on(), request.headers(), version);
         let mut response = match self.answer(request, &peer, &mut sight).await {
             Ok(response) => response,
             Err(failure) => {
@@ -117,7 +117,7 @@ impl Functions {
     /// Notes a request that is refused here.
     fn note(&self, sight: &Sight, failure: &ApiError) {
         if !sight.passed_on {
-            self.0.records.refuse(sight.refusal(&self.0.config.name, failure));
+            self.0.records.refuse(sight.refusal(&self.0.config.name, failure, &self.0.traces));
         }
     }
 
@@ -135,7 +135,7 @@ impl Functions {
             return Ok(own(answer));
         }
         let origin = Origin::of(&parts.headers, peer, &context.config.proxies);
-        sight.address = Some(origin.address);
+        (sight.address, sight.secure) = (Some(origin.address), origin.scheme == "https");
         // Route.
         let called = {
             let table = context.routes.load();
@@ -206,10 +206,11 @@ impl Functions {
     ) -> Result<Response<AnswerBody>, ApiError> {
         let (context, id) = (&*self.0, sight.id);
         let (mut parts, body) = request.into_parts();
+        sight.doing = Phase::Authenticate;
         called.route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
         if !called.route.as_ref().is_some_and(|route| route.stores()) {
-            context.dispatcher.has_room(&called.function)?;
+            context.dispatcher.has_room(&called.function).inspect_err(|_| sight.doing = Phase::Admit)?;
         }
         // Authenticate.
         let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
@@ -226,11 +227,13 @@ impl Functions {
             path_and_query = link::consume(&mut parts.headers, path_and_query)?;
         }
         // How often it may be called.
+        sight.doing = Phase::Limits;
         let plan = caller.as_ref().and_then(|caller| caller.plan.as_deref());
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let admitted = limits::admit(plan, &function.quota.limits, &context.borrowing).await;
         admitted.inspect_err(|_| sight.known(identity))?;
         sight.done(Phase::Limits);
+        sight.doing = Phase::Validate;
         // Choose a version; it is kept to, whatever becomes of the call.
         let known = Known { identity, headers: &parts.headers, secure: origin.scheme == "https", id };
         let Chosen { version, cookie } = choice.settle(&function, known)?;

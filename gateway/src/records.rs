@@ -16,6 +16,7 @@ mod wanted;
 
 use std::{
     borrow::Cow,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -36,8 +37,10 @@ use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
+#[cfg(test)]
+pub(crate) use refused::tests::refusal as a_refusal;
 pub(crate) use summary::MOST as MOST_SUMMARY;
-pub(crate) use wanted::Wanted;
+pub(crate) use wanted::{Wanted, status_range};
 
 /// What became of one invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,13 +259,37 @@ impl Records {
         all
     }
 
+    /// With what status those of these calls ended that have: by the records in memory, or by all.
+    pub(crate) async fn statuses(
+        &self,
+        scope: &Scope,
+        ids: HashSet<InvocationId>,
+        on_disk: bool,
+    ) -> HashMap<InvocationId, u16> {
+        // What a call is numbered by may be ahead of when it was accepted, by less than a second.
+        let began = ids.iter().min().and_then(|id| id.time().checked_sub(Duration::from_secs(1)));
+        let (count, since) = (ids.len(), began.filter(|_| on_disk));
+        let wanted = Wanted { ids: Some(ids), since, ..Wanted::default() };
+        let found = match on_disk {
+            true => self.list(scope, &wanted, None, count).await,
+            false => {
+                [self.recent.list(scope, &wanted, None, count), self.rings.list(scope, &wanted, None, count)].concat()
+            }
+        };
+        found.iter().map(|record| (record.id, record.status)).collect()
+    }
+
     /// Keeps records of these namespaces for a time of their own from now on, and all others for as long as the gateway is set to.
     pub(crate) fn keep(&self, retentions: &[NamespaceRetention]) {
         self.retentions.replace(retentions);
     }
 
-    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few.
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few. Its trace goes where
+    /// somebody wants it.
+    pub(crate) fn refuse(&self, mut refusal: Refusal) {
+        self.traces.offer_refusal(&refusal);
+        // Its spans are made; an example needs no more of it.
+        refusal.traced.phases = None;
         self.refused.add(refusal);
     }
 

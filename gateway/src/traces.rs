@@ -1,5 +1,5 @@
-//! Traces of invocations: which are taken (`traces/head.rs`), of which spans they consist (`traces/spans.rs`), how they leave
-//! (`traces/otlp.rs`, `traces/export.rs`), and what somebody sees who watches (`traces/tree.rs`).
+//! Traces of invocations: which are taken (`traces/head.rs`), of which spans they consist (`traces/spans.rs`, and `traces/refusal.rs` for
+//! those that were refused), how they leave (`traces/otlp.rs`, `traces/export.rs`), and what somebody sees who watches (`traces/tree.rs`).
 //!
 //! Nothing is traced while a call runs. Its record has every time that matters, the worker's by the receipt, so that spans are made
 //! of finished records, off the path, and only of those that are wanted.
@@ -7,6 +7,7 @@
 mod export;
 mod head;
 mod otlp;
+mod refusal;
 mod spans;
 mod tree;
 
@@ -20,7 +21,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     config::{Config, TracingConfig},
     limits::bucket::{Asked, Bucket, Moment, Share, units},
-    records::{Record, Traced},
+    records::{Record, Refusal, Traced},
 };
 pub(crate) use export::Exporter;
 use head::{Rule, Wish};
@@ -30,6 +31,27 @@ pub use tree::{Branch, Tree, Trees};
 
 /// Records that wait to be exported; beyond that they are dropped and counted.
 const BACKLOG: usize = 1_024;
+
+/// Of the traces of a gateway, one in so many may be of requests that were refused, so that a flood of them hides nothing else.
+const REFUSALS: u32 = 4;
+
+/// What the spans of a trace are made of.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// An invocation.
+    Call(Arc<Record>),
+    /// A request that was refused before.
+    Refusal(Box<Refusal>),
+}
+
+impl Source {
+    fn spans(&self) -> Vec<spans::Span> {
+        match self {
+            Self::Call(record) => spans::of(record),
+            Self::Refusal(refusal) => refusal::of(refusal),
+        }
+    }
+}
 
 /// Which invocations are traced, and the way to the exporter. Clones share it; the default traces nothing.
 #[derive(Debug, Clone, Default)]
@@ -45,8 +67,13 @@ struct Shared {
     callers: DashMap<Namespace, Bucket>,
     callers_per_second: u32,
     most_per_second: u32,
+    /// Those of requests that are refused.
+    refusals: Bucket,
+    /// What callers ask for whose requests are refused, apart from others', since anybody can be refused. Nothing is a namespace
+    /// where there is none.
+    refused_callers: DashMap<Option<Namespace>, Bucket>,
     /// To the exporter, where there is one.
-    backlog: Option<mpsc::Sender<Arc<Record>>>,
+    backlog: Option<mpsc::Sender<Source>>,
     /// To whoever watches.
     watcher: Option<mpsc::Sender<Arc<Record>>>,
     counted: Arc<Counted>,
@@ -136,6 +163,16 @@ impl Traces {
         }
     }
 
+    /// The same for a request that is refused: of those it takes few.
+    pub(crate) fn takes_refusal(&self, namespace: Option<&Namespace>, id: u128, flag: Option<bool>) -> bool {
+        let Some(shared) = self.0.as_ref().filter(|shared| shared.backlog.is_some()) else { return false };
+        match shared.rule.wish(id, flag) {
+            Wish::Nobodys => false,
+            Wish::Ours => shared.has_room_for_refusal(),
+            Wish::Callers => shared.grants_refusal(namespace) && shared.has_room_for_refusal(),
+        }
+    }
+
     /// Takes the trace of an invocation because somebody with a right to it asks, within the same bounds as a caller's flag.
     ///
     /// # Errors
@@ -167,8 +204,18 @@ impl Traces {
         }
         let Some(backlog) = &shared.backlog else { return };
         let wanted = traced.sampled || (shared.rule.is_notable(record) && shared.has_room());
-        if wanted && backlog.try_send(record.clone()).is_err() {
-            shared.counted.dropped(spans::of(record).len());
+        if wanted {
+            shared.send(backlog, Source::Call(record.clone()));
+        }
+    }
+
+    /// Takes a request that was refused, where its trace is wanted or it could not be served.
+    pub(crate) fn offer_refusal(&self, refused: &Refusal) {
+        let Some(shared) = self.0.as_ref().filter(|_| refused.traced.span != 0) else { return };
+        let Some(backlog) = &shared.backlog else { return };
+        let is_notable = || refusal::failed(refused) || refused.took >= shared.rule.slow();
+        if refused.traced.sampled || (is_notable() && shared.has_room_for_refusal()) {
+            shared.send(backlog, Source::Refusal(Box::new(refused.clone())));
         }
     }
 
@@ -187,6 +234,8 @@ impl Shared {
             callers: DashMap::new(),
             callers_per_second: config.callers_per_second,
             most_per_second: config.most_per_second,
+            refusals: bucket(config.most_per_second.div_ceil(REFUSALS), 0),
+            refused_callers: DashMap::new(),
             backlog: None,
             watcher: None,
             counted: Arc::default(),
@@ -199,6 +248,22 @@ impl Shared {
 
     fn has_room(&self) -> bool {
         self.all.admit(self.now()) == Asked::Admitted
+    }
+
+    fn has_room_for_refusal(&self) -> bool {
+        self.refusals.admit(self.now()) == Asked::Admitted && self.has_room()
+    }
+
+    fn send(&self, backlog: &mpsc::Sender<Source>, source: Source) {
+        if let Err(error) = backlog.try_send(source) {
+            self.counted.dropped(error.into_inner().spans().len());
+        }
+    }
+
+    fn grants_refusal(&self, namespace: Option<&Namespace>) -> bool {
+        let now = self.now();
+        let new = || bucket(self.callers_per_second, now);
+        self.refused_callers.entry(namespace.cloned()).or_insert_with(new).admit(now) == Asked::Admitted
     }
 
     fn grants(&self, namespace: &Namespace) -> bool {
@@ -215,7 +280,7 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn traces(config: &TracingConfig) -> (Traces, mpsc::Receiver<Arc<Record>>) {
+    fn traces(config: &TracingConfig) -> (Traces, mpsc::Receiver<Source>) {
         let (backlog, waiting) = mpsc::channel(2);
         (Traces(Some(Arc::new(Shared { backlog: Some(backlog), ..Shared::new(config) }))), waiting)
     }
@@ -259,9 +324,55 @@ mod tests {
             record.outcome = outcome.into();
             traces.offer(&Arc::new(record.clone()));
         }
-        assert_eq!(waiting.recv().await.unwrap().outcome, "ok");
-        assert_eq!(waiting.recv().await.unwrap().outcome, "function_failed");
-        assert!(waiting.try_recv().is_err());
+        let mut outcome = || match waiting.try_recv().ok()? {
+            Source::Call(record) => Some(record.outcome.clone()),
+            Source::Refusal(refusal) => Some(refusal.code.to_string()),
+        };
+        assert_eq!(
+            [outcome(), outcome(), outcome()],
+            [Some("ok".to_owned()), Some("function_failed".to_owned()), None]
+        );
         assert_eq!(traces.counted(), Some((0, spans::of(&record).len() as u64)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_refusals_leaves_room_for_the_traces_of_calls() {
+        let config =
+            TracingConfig { callers_per_second: 5, most_per_second: 40, ratio: 1.0, ..TracingConfig::default() };
+        let (traces, _waiting) = traces(&config);
+        let refused = |traces: &Traces, namespace: Option<&str>, flag| {
+            let namespace = namespace.map(|name| name.parse().unwrap());
+            (0..1_000).filter(|_| traces.takes_refusal(namespace.as_ref(), 0, flag)).count()
+        };
+        assert_eq!(refused(&traces, Some("shop"), Some(false)), 0, "nobody asked");
+        assert_eq!(refused(&traces, Some("shop"), Some(true)), 5);
+        assert_eq!(refused(&traces, None, Some(true)), 5, "a quarter of all");
+        assert_eq!(refused(&traces, Some("bank"), None), 0);
+        assert_eq!(taken(&traces, "shop", Some(true)), 5, "callers who are let in have their own");
+        assert_eq!(taken(&traces, "shop", None), 25, "what is left of all");
+        assert_eq!(refused(&Traces::default(), Some("shop"), Some(true)), 0, "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_goes_where_it_is_wanted_and_where_nobody_could_serve_it() {
+        use crate::records::Phase;
+        use dunlin_proto::ErrorCode::{TooManyRequests, Unauthenticated, Unavailable};
+        let (traces, mut waiting) = traces(&TracingConfig { most_per_second: 8, ..TracingConfig::default() });
+        for (code, sampled, span, expected) in [
+            (Unauthenticated, true, 7, true),
+            (Unauthenticated, false, 7, false),
+            (TooManyRequests, false, 7, false),
+            (Unavailable, false, 7, true),
+            (Unavailable, false, 0, false),
+            (Unavailable, false, 7, true),
+            // Two a second of those that nobody asked for are enough.
+            (Unavailable, false, 7, false),
+        ] {
+            let mut refusal = refusal::tests::refusal(code, Phase::Authenticate);
+            (refusal.traced.sampled, refusal.traced.span) = (sampled, span);
+            traces.offer_refusal(&refusal);
+            assert_eq!(waiting.try_recv().is_ok(), expected, "{code:?} {sampled} {span}");
+        }
+        assert_eq!(traces.counted(), Some((0, 0)));
     }
 }

@@ -6,7 +6,13 @@
 
 mod domain;
 
-use std::{fmt, num::NonZeroU32, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -191,6 +197,25 @@ uuid_id! {
     /// One call of a function.
     InvocationId, "invocation id"
 }
+
+impl InvocationId {
+    /// An id that no call has, and that sorts before those of calls which begin at this time or later.
+    #[must_use]
+    pub fn first_at(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // It has 48 bits for them.
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).min((1 << 48) - 1);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+
+    /// When its call began, to the millisecond (RFC 9562 5.7).
+    #[must_use]
+    pub fn time(self) -> SystemTime {
+        let millis = u64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 uuid_id! {
     /// One rollout of a function, or of several that move together.
     RolloutId, "rollout id"
@@ -401,5 +426,19 @@ mod tests {
         assert_eq!(InvocationId::from_slice(id.uuid().as_bytes()), Ok(id));
         assert!(id.uuid().simple().to_string().parse::<InvocationId>().is_err());
         assert!("00000000-0000-0000-0000-000000000000".parse::<InvocationId>().is_err());
+    }
+
+    #[test]
+    fn an_invocation_id_has_its_time_and_sorts_by_it() {
+        let before = SystemTime::now();
+        let id = InvocationId::new();
+        let millis = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        assert!(millis(id.time()) >= millis(before) && id.time() <= SystemTime::now());
+        assert!(InvocationId::first_at(before) < id);
+        assert!(InvocationId::first_at(before + Duration::from_secs(1)) > id);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123);
+        assert_eq!(InvocationId::first_at(at).time(), at);
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50);
+        assert!(InvocationId::first_at(far) > InvocationId::first_at(at), "it does not begin anew");
     }
 }

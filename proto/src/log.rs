@@ -29,6 +29,7 @@ pub fn reason(gap: &LogGap) -> &'static str {
         LogGapReason::Disk => "disk",
         LogGapReason::Restart => "restart",
         LogGapReason::Removed => "removed",
+        LogGapReason::Outcome => "outcome",
     }
 }
 
@@ -48,6 +49,9 @@ pub fn missing(gap: &LogGap) -> String {
             format!("{lines}: worker {worker} ended without closing its log, and what came in its last 100 ms is lost")
         }
         LogGapReason::Removed => format!("{lines}: worker {worker} removed them to make room before they were read"),
+        LogGapReason::Outcome => format!(
+            "{lines}: a call on worker {worker} had not ended within a minute, or too many lines waited for the end of theirs"
+        ),
     }
 }
 
@@ -82,6 +86,9 @@ mod tests {
         };
         assert_eq!(of(3, LogGapReason::Disk), "3 lines are missing here: worker w1 could not write to its disk");
         assert!(of(1, LogGapReason::Rate).starts_with("1 line is missing here: worker w1 got more"));
+        assert!(
+            of(2, LogGapReason::Outcome).starts_with("2 lines are missing here: a call on worker w1 had not ended")
+        );
         assert!(of(0, LogGapReason::Restart).starts_with("lines may be missing here: worker w1 ended"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Lines never wait on a disk: they go into a bounded queue of their tenant, within that tenant's rate, and a thread of its own
 //! writes them (`writer.rs`) and tells followers. What a tenant writes too fast is dropped and counted; it can neither slow an
-//! invocation nor push out another tenant's lines. Readers (`read.rs`) look at the files alone.
+//! invocation nor push out another tenant's lines. Readers (`read.rs`, `search.rs`) look at the files alone.
 //!
 //! Each line has the number of the process's start (`boot.rs`) and its own number in its namespace since then, without holes:
 //! what is missing is marked. So a reader can go on anywhere, and knows what it missed (`track.rs`). Numbers are counted by
@@ -12,6 +12,7 @@ mod boot;
 mod bucket;
 mod line;
 mod read;
+mod search;
 mod segments;
 pub(crate) mod service;
 mod tenant;

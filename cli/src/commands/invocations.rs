@@ -11,7 +11,10 @@ use crate::{
     output::printable,
     session::{FunctionArg, Session, scope_name},
     units,
-    view::invocation::{COLUMNS, InvocationView},
+    view::{
+        Time,
+        invocation::{COLUMNS, InvocationView},
+    },
 };
 
 /// The largest page of the API.
@@ -52,7 +55,7 @@ pub(crate) struct InvocationsArgs {
     /// Only requests that were refused before any function ran, of which a few a second of each kind are kept
     #[arg(long)]
     refused: bool,
-    /// Only those that wrote a line with this text, of the newest 1,000 such lines; upper and lower case are told apart
+    /// Only those that wrote a line with this text, among all that workers keep; upper and lower case are told apart
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     search: String,
 }
@@ -78,9 +81,15 @@ pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), 
         search: args.search,
         ..v1::ListInvocationsRequest::default()
     };
-    let (calls, unreachable) = newest(&client, wanted, args.lines as usize).await?;
+    let Found { calls, unreachable, searched_from } = newest(&client, wanted, args.lines as usize).await?;
     for process in unreachable {
         session.output.warn(format!("warning: {} did not answer; its calls are missing here", printable(&process)));
+    }
+    if let Some(from) = searched_from {
+        let from = from.text();
+        session
+            .output
+            .warn(format!("warning: calls that began before {from} were not looked for; ask with --until {from}"));
     }
     session.output.list(&calls, COLUMNS, "no calls yet")
 }
@@ -93,28 +102,35 @@ pub(crate) async fn recent(
     failed_only: bool,
 ) -> Result<Vec<InvocationView>, Failure> {
     let parent = parent.to_owned();
-    Ok(newest(client, v1::ListInvocationsRequest { parent, failed_only, ..Default::default() }, count).await?.0)
+    Ok(newest(client, v1::ListInvocationsRequest { parent, failed_only, ..Default::default() }, count).await?.calls)
 }
 
-/// The newest calls, and the processes that did not answer.
-async fn newest(
-    client: &Client,
-    mut wanted: v1::ListInvocationsRequest,
-    count: usize,
-) -> Result<(Vec<InvocationView>, Vec<String>), Failure> {
-    let (mut calls, mut unreachable) = (Vec::new(), Vec::new());
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    calls: Vec<InvocationView>,
+    /// Processes that did not answer.
+    unreachable: Vec<String>,
+    /// Calls that began earlier were not looked for.
+    searched_from: Option<Time>,
+}
+
+/// The newest calls, page by page: where there was no time to search all lines for one page, the next one goes on there.
+async fn newest(client: &Client, mut wanted: v1::ListInvocationsRequest, count: usize) -> Result<Found, Failure> {
+    let mut found = Found::default();
     loop {
-        wanted.page_size = i32::try_from((count - calls.len()).min(MAX_PAGE)).unwrap_or(i32::MAX);
+        wanted.page_size = i32::try_from((count - found.calls.len()).min(MAX_PAGE)).unwrap_or(i32::MAX);
         let page = answer(client.invocations().list_invocations(wanted.clone()).await)?;
-        calls.extend(page.invocations.into_iter().map(InvocationView::from));
-        unreachable.extend(page.unreachable);
-        if page.next_page_token.is_empty() || calls.len() >= count {
+        found.calls.extend(page.invocations.into_iter().map(InvocationView::from));
+        found.unreachable.extend(page.unreachable);
+        if page.next_page_token.is_empty() || found.calls.len() >= count {
+            found.searched_from = Time::from_wire(page.searched_from);
             break;
         }
         wanted.page_token = page.next_page_token;
     }
-    calls.truncate(count);
-    unreachable.sort();
-    unreachable.dedup();
-    Ok((calls, unreachable))
+    found.calls.truncate(count);
+    found.unreachable.sort();
+    found.unreachable.dedup();
+    Ok(found)
 }

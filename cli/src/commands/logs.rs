@@ -43,8 +43,9 @@ pub(crate) struct LogsArgs {
     /// Only lines of this version
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     version: Option<u32>,
-    /// Only lines of calls that ended with this status, such as 404, or of this class, such as 5xx, as far as they are recorded
-    #[arg(long, default_value = "", hide_default_value = true, conflicts_with = "follow")]
+    /// Only lines of calls that ended with this status, such as 404, or of this class, such as 5xx, as far as they are recorded; with
+    /// -f they come once their call has ended
+    #[arg(long, default_value = "", hide_default_value = true)]
     status: String,
     /// Only lines that this worker wrote
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
@@ -73,7 +74,8 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
         status: args.status,
         cursor: args.cursor,
     };
-    let mut seen = Seen::default();
+    // Where calls come one by one, the lines of a worker are not in its order.
+    let mut seen = Seen { is_in_order: request.status.is_empty(), ..Seen::default() };
     let printer = Printer { output: session.output, style: Style::of_stdout(), named: args.name.is_some() };
     loop {
         match read(&client, &mut request, &printer, &mut seen).await {
@@ -118,13 +120,16 @@ async fn read(
 
 /// What was printed: the last line of each worker. Not every response has a cursor, so that a few lines may come again.
 #[derive(Debug, Default)]
-struct Seen(HashMap<String, (u64, u64)>);
+struct Seen {
+    last: HashMap<String, (u64, u64)>,
+    is_in_order: bool,
+}
 
 impl Seen {
     /// Whether what a worker tells is new; a worker that does not number its lines tells nothing old.
     fn is_new(&mut self, worker: &str, place: (u64, u64)) -> bool {
-        let last = self.0.entry(worker.to_owned()).or_default();
-        let new = place == (0, 0) || place > *last;
+        let last = self.last.entry(worker.to_owned()).or_default();
+        let new = !self.is_in_order || place == (0, 0) || place > *last;
         *last = place.max(*last);
         new
     }
@@ -198,10 +203,12 @@ mod tests {
 
     #[test]
     fn what_was_printed_is_not_printed_again() {
-        let mut seen = Seen::default();
+        let mut seen = Seen { is_in_order: true, ..Seen::default() };
         let places = [(1, 1), (1, 2), (1, 2), (1, 1), (2, 0), (2, 1), (2, 1), (0, 0)];
         assert_eq!(places.map(|place| seen.is_new("w1", place)), [true, true, false, false, true, true, false, true]);
         assert!(seen.is_new("w2", (1, 1)));
+        let mut by_call = Seen::default();
+        assert_eq!([(1, 3), (1, 1)].map(|place| by_call.is_new("w1", place)), [true, true]);
     }
 
     #[test]

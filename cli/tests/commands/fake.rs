@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) response: v1::InvokeResponse,
     pub(crate) invocations: Vec<v1::Invocation>,
     pub(crate) listed: Vec<v1::ListInvocationsRequest>,
+    /// From when on a search looks, in two pages of which the first one is empty.
+    pub(crate) searched_from: Option<prost_types::Timestamp>,
     pub(crate) log_requests: Vec<v1::ReadLogsRequest>,
     pub(crate) logs: Vec<v1::ReadLogsResponse>,
     pub(crate) tokens: Vec<v1::CreateTokenRequest>,

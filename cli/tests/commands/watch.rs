@@ -120,6 +120,19 @@ async fn each_filter_of_invocations_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_took_too_long_goes_on_and_says_where_it_ended() {
+    let user = User::signed_in().await;
+    user.fake.state().searched_from = Some(prost_types::Timestamp { seconds: 7, nanos: 0 });
+    user.fake.state().invocations = vec![v1::Invocation { path: "/found".into(), ..Default::default() }];
+    let ran = user.run("invocations --search pay").await.ok();
+    assert!(ran.out.contains("/found"), "{}", ran.out);
+    let said = "calls that began before 1970-01-01T00:00:07.000Z were not looked for; ask with --until 1970-01-01T00:00:07.000Z";
+    assert!(ran.err.contains(said), "{}", ran.err);
+    let asked: Vec<_> = user.fake.state().listed.drain(..).map(|request| request.page_token).collect();
+    assert_eq!(asked, ["", "older"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_explained_and_one_that_is_not_kept_ends_as_what_is_not_there() {
     let user = User::signed_in().await;
     user.fake.state().invocations = vec![v1::Invocation {

@@ -15,7 +15,7 @@ from harness.cluster import eventually
 from harness.paths import BINARIES, Cli
 
 # Writes its request's body to standard error.
-PRINT = guests.command("""
+COPY = """
   (local $read i32)
   (call $head)
   (block $end (loop $next
@@ -25,7 +25,10 @@ PRINT = guests.command("""
     (local.set $read (i32.load (i32.const 8)))
     (br_if $end (i32.eqz (local.get $read)))
     (call $write (i32.const 2) (i32.const 4096) (local.get $read))
-    (br $next)))""")
+    (br $next)))"""
+PRINT = guests.command(COPY)
+# Does the same, and answers that it failed.
+FAIL = guests.command(COPY, data={64: guests.HEAD.replace(b"200 OK", b"500 No")})
 
 
 class Printing:
@@ -212,6 +215,66 @@ def test_lines_are_found_by_what_they_are_of(cluster, api, cli, namespace, call_
     assert listed and all(line["version"] == 2 and line["fields"]["level"] == "WARN" for line in listed)
     assert cli.ok("--namespace", namespace, "logs", "--worker", "nobody").out == ""
     assert cli("--namespace", namespace, "logs", "--cursor", "here").code in (2, 7)
+
+
+def test_a_call_is_found_by_its_line_behind_thousands_of_newer_ones(cluster, api, cli, namespace, call_when_ready):
+    api.deploy(namespace, "print", PRINT)
+    path = f"/{namespace}/print/"
+    made = [call_when_ready(path, "POST", content=b"stock is low: none\n").headers["dunlin-request-id"]]
+    with cluster.http() as client:
+        for _ in range(3):
+            answer = client.post(path, content=b"".join(b"stock is low: %d\n" % n for n in range(600)))
+            assert answer.status_code == 200
+            made.append(answer.headers["dunlin-request-id"])
+    with cluster.rest() as client:
+        newer = eventually(lambda: (found := client.get(f"/api/v1/namespaces/{namespace}/logs", params={"lines": 10_000, "search": "stock is low"}).json()["lines"]) and len(found) == 1_801 and found,
+                           seconds=10, what="all lines")
+        assert newer[-1]["invocation"] != made[0]
+        ids, token = [], {}
+        while True:
+            page = client.get(f"/api/v1/namespaces/{namespace}/invocations", params={"search": "stock is low", "page_size": 1, **token}).json()
+            assert "searched_from" not in page and page["unreachable"] == []
+            ids += [call["id"] for call in page["invocations"]]
+            if not page["next_page_token"]:
+                break
+            token = {"page_token": page["next_page_token"]}
+    assert ids == sorted(made, reverse=True)
+    listed = cli.ok("--namespace", namespace, "invocations", "print", "--search", "stock is low", "-o", "json").out
+    assert all(name in listed for name in made)
+    only = cli.ok("--namespace", namespace, "invocations", "--search", "stock is low: none", "-o", "json").out
+    assert made[0] in only and made[1] not in only
+    assert "no calls yet" in cli.ok("--namespace", namespace, "invocations", "--search", "nobody wrote this").err
+
+
+def test_lines_of_a_status_are_followed_once_their_call_has_ended(cluster, api, namespace, call_when_ready, following):
+    api.deploy(namespace, "print", PRINT)
+    api.deploy(namespace, "fail", FAIL)
+    good, bad = f"/{namespace}/print/", f"/{namespace}/fail/"
+    call_when_ready(good, "POST", content=b"fine 0\n")
+
+    def slowly():
+        yield b"slow 1\n"
+        time.sleep(6)
+        yield b"slow 2\n"
+
+    with cluster.http() as client, ThreadPoolExecutor(1) as pool:
+        broken = lambda text: client.post(bad, content=text).status_code == 500
+        eventually(lambda: broken(b"broken 0\n"), seconds=30, what="the function that fails")
+        follower = following(cluster, "--namespace", namespace, "--status", "5xx", gateway=1)
+        eventually(lambda: follower.texts() == ["broken 0"], seconds=15, what="what there was")
+        slow = pool.submit(lambda: client.post(bad, content=slowly(), timeout=20).status_code)
+        time.sleep(0.5)
+        assert client.post(good, content=b"fine 1\n").status_code == 200 and broken(b"broken 1\n")
+        eventually(lambda: follower.texts() == ["broken 0", "broken 1"], seconds=5, what="a line of a call that has ended")
+        assert slow.result() == 500
+        eventually(lambda: follower.texts() == ["broken 0", "broken 1", "slow 1", "slow 2"], seconds=10, what="the lines of the slow call")
+        follower.kill()
+        assert broken(b"broken 2\n")
+        again = following(cluster, "--namespace", namespace, "--status", "5xx", "--cursor", follower.told()[-1]["cursor"])
+        assert client.post(good, content=b"fine 2\n").status_code == 200 and broken(b"broken 3\n")
+        eventually(lambda: again.texts() == ["broken 2", "broken 3"], seconds=15, what="what came since")
+        time.sleep(1)
+        assert again.texts() == ["broken 2", "broken 3"] and not [entry for entry in follower.told() + again.told() if "gap" in entry]
 
 
 def test_whatever_a_guest_prints_is_shown_and_does_no_harm(cluster, api, cli, namespace, call_when_ready):

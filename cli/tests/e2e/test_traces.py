@@ -270,6 +270,55 @@ def test_failed_and_slow_calls_are_traced_although_nobody_asked(untraced, collec
     assert root.end - root.start >= 1_000_000_000 and root.status.code == 0
 
 
+def refused(collector, name):
+    """The spans of a request that was refused, by their names, with the root, and its part that refused it."""
+    spans = {span.name: span for span in collector.trace(name)}
+    root = next(span for span in spans.values() if span.kind == SERVER)
+    parts = [span for span in spans.values() if span is not root]
+    assert {span.parent for span in parts} == {root.id} and all(root.start <= span.start <= span.end <= root.end for span in parts)
+    return set(spans), root, next(span for span in parts if span.status.code == ERROR)
+
+
+def test_refused_requests_leave_the_spans_of_their_gateway(untraced, collector):
+    path = deployed(untraced, guests.answer("hi"), public=False)
+    answer, name, sent = call(untraced, path + "x?card=4111", "01")
+    assert answer.status_code == 401
+    names, root, part = refused(collector, name)
+    _, trace, parent, _ = sent.split("-")
+    assert (root.trace, root.parent, names) == (trace, parent, {"GET pay", "route", "authenticate"})
+    said = root.attributes
+    assert (said["http.response.status_code"], said["error.type"], said["dunlin.refused"]) == (401, "unauthenticated", True)
+    # That of a server is no error where its caller is wrong; the part that found it is.
+    assert root.status.code == 0 and (part.name, part.attributes["error.type"]) == ("authenticate", "unauthenticated")
+    assert "4111" not in repr(said) and "127.0.0.1" not in repr(said)
+    namespace = path.split("/")[1]
+    answer, name, _ = call(untraced, f"/{namespace}/nothing/", "01")
+    assert answer.status_code == 404
+    names, root, part = refused(collector, name)
+    assert (names, part.name, root.attributes["http.response.status_code"]) == ({"GET", "route"}, "route", 404)
+    path = deployed(untraced, guests.SINK, spec={"limits": {"request_body_bytes": 10}})
+    with untraced.http() as client:
+        answer = client.post(path, content=b"x" * 100, headers={"traceparent": f"00-{os.urandom(16).hex()}-b7ad6b7169203331-01"})
+    assert answer.status_code == 413
+    names, root, part = refused(collector, answer.headers["dunlin-request-id"])
+    assert (names, part.name) == ({"POST pay", "route", "limits", "validate"}, "validate")
+    path = deployed(untraced, guests.answer("hi"), spec={"limits": {"rate": {"requests": 1, "period": "RATE_PERIOD_MINUTE", "burst": 1}}})
+    answer, name, _ = eventually(lambda: (made := call(untraced, path, "01"))[0].status_code == 429 and made, what="a call too many")
+    names, root, part = refused(collector, name)
+    assert (names, part.name, root.attributes["error.type"]) == ({"GET pay", "route", "limits"}, "limits", "too_many_requests")
+
+
+def test_a_flood_of_refusals_does_not_flood_the_collector_or_hide_calls(untraced, collector):
+    path = deployed(untraced, guests.answer("hi"), public=False)
+    quiet = [call(untraced, path)[1] for _ in range(5)] + [call(untraced, path, "00")[1] for _ in range(5)]
+    flood = [call(untraced, path, "01") for _ in range(60)]
+    assert {answer.status_code for answer, _, _ in flood} == {401}
+    other = deployed(untraced, guests.answer("hi"))
+    eventually(lambda: sent_on(collector, call(untraced, other, "01")[1]), seconds=30, what="the trace of a call")
+    taken = sum(collector.has(name) for _, name, _ in flood)
+    assert 1 <= taken < 40 and not any(map(collector.has, quiet)), taken
+
+
 def goes_away_and_comes_back(cluster, collector):
     """Calls go on while a collector is away; what is lost is counted, said once, and over when it is back."""
     path = deployed(cluster, guests.answer("hi"))

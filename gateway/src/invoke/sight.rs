@@ -1,24 +1,29 @@
 //! What is known of a request by the time that it is refused, for whoever asks later why it was. What becomes of it is
 //! `records`' business.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_proto::{
     ApiError,
     ids::{GatewayId, InvocationId, Namespace},
 };
-use http::{Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
-use super::{cached::Cached, routed::Routed};
+use super::{cached::Cached, routed::Routed, trace};
 use crate::{
     auth::CallerIdentity,
-    records::{Caller, Phase, Phases, Refusal},
+    records::{Caller, Phase, Phases, Refusal, Traced},
     routes::{
         Function, Table,
         host::{self, HostTarget},
         router::Rule,
     },
+    traces::{Traces, protocol_of},
 };
 
 /// What is known of a request so far.
@@ -40,6 +45,15 @@ pub(super) struct Sight {
     pub(super) passed_on: bool,
     /// What was done with it so far, where traces are taken.
     pub(super) phases: Option<Box<Phases>>,
+    /// What is being done with it.
+    pub(super) doing: Phase,
+    /// What it says of its trace, where traces are taken.
+    traceparent: Option<HeaderValue>,
+    protocol: u8,
+    /// Its caller used TLS.
+    pub(super) secure: bool,
+    /// The path of the route that took it.
+    pattern: Option<Arc<str>>,
 }
 
 impl Sight {
@@ -58,12 +72,21 @@ impl Sight {
             caller: Caller::Anybody,
             passed_on: false,
             phases: None,
+            doing: Phase::Route,
+            traceparent: None,
+            protocol: 0,
+            secure: false,
+            pattern: None,
         }
     }
 
     /// Notes from here on what is done with it and how long that takes, where traces are taken; otherwise no clock is read.
-    pub(super) fn traced(self, traces: bool) -> Self {
-        Self { phases: traces.then(Box::default), ..self }
+    pub(super) fn traced(self, traces: bool, headers: &HeaderMap, version: Version) -> Self {
+        if !traces {
+            return self;
+        }
+        let (traceparent, protocol) = (trace::sent(headers).cloned(), protocol_of(version));
+        Self { phases: Some(Box::default()), traceparent, protocol, ..self }
     }
 
     /// This has been done with it.
@@ -85,6 +108,7 @@ impl Sight {
     pub(super) fn called(&mut self, function: &Arc<Function>, route: Option<&Arc<Routed>>) {
         self.function = Some(function.clone());
         self.route = route.map(|route| route.label());
+        self.pattern = route.map(|route| route.pattern());
     }
 
     /// A route refuses it by itself.
@@ -104,9 +128,10 @@ impl Sight {
     }
 
     /// The refusal that it comes to.
-    pub(super) fn refusal(&self, gateway: &GatewayId, error: &ApiError) -> Refusal {
+    pub(super) fn refusal(&self, gateway: &GatewayId, error: &ApiError, traces: &Traces) -> Refusal {
         let took = self.accepted.elapsed();
         let named = self.function.as_ref().map(|function| &function.name);
+        let (trace, traced) = self.trace(traces, took);
         Refusal {
             id: self.id,
             namespace: named.map(|name| name.namespace.clone()).or_else(|| self.namespace.clone()),
@@ -123,7 +148,24 @@ impl Sight {
             error: error.message.clone(),
             hint: error.hint.clone().unwrap_or_default(),
             request_id: self.request_id.clone(),
+            trace,
+            traced,
         }
+    }
+
+    /// The trace of a request that is refused after so long, and what its spans need.
+    fn trace(&self, traces: &Traces, took: Duration) -> (u128, Traced) {
+        if !traces.is_on() {
+            return Default::default();
+        }
+        let named = self.function.as_ref().map(|function| &function.name.namespace);
+        let random = rand::random::<(u128, u64)>();
+        let mut trace = trace::of_sent(self.traceparent.as_ref(), random);
+        let traced = trace.refused(traces, named.or(self.namespace.as_ref()), random.1);
+        let mut phases = self.phases.clone().unwrap_or_default();
+        phases.refuse(self.doing, took);
+        let (secure, protocol, route) = (self.secure, self.protocol, self.pattern.clone());
+        (trace.id, Traced { secure, protocol, route, phases: Some(phases), ..traced })
     }
 }
 
@@ -173,7 +215,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_gateway_without_traces_notes_no_times() {
-        let new = |traces| Sight::new(InvocationId::new(), &Method::GET, &Uri::default(), String::new()).traced(traces);
+        let new = |traces| {
+            let sight = Sight::new(InvocationId::new(), &Method::GET, &Uri::default(), String::new());
+            sight.traced(traces, &HeaderMap::new(), Version::HTTP_11)
+        };
         let mut sight = new(false);
         sight.done(Phase::Route);
         assert_eq!(sight.phases, None);
@@ -182,6 +227,44 @@ mod tests {
         sight.looked_up(Some(Cached::Miss));
         let phases = sight.phases.unwrap();
         assert_eq!((phases.over().as_millis(), phases.cached), (2, Some("miss")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_a_part_of_its_callers_trace_and_says_what_refused_it() {
+        let tracing = crate::TracingConfig {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            ratio: 0.0,
+            callers_per_second: 1,
+            ..crate::TracingConfig::default()
+        };
+        let (traces, ..) = Traces::open(&crate::Config { tracing, ..crate::Config::default() }).unwrap();
+        let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let refused = |traces: &Traces, sent: Option<&str>| {
+            let sent = sent.map(|text| (http::HeaderName::from_static("traceparent"), text.parse().unwrap()));
+            let headers = HeaderMap::from_iter(sent);
+            let sight = Sight::new(InvocationId::new(), &Method::GET, &Uri::default(), String::new());
+            let mut sight = sight.traced(traces.is_on(), &headers, Version::HTTP_11);
+            sight.done(Phase::Route);
+            sight.doing = Phase::Authenticate;
+            sight.refusal(
+                &"g".parse().unwrap(),
+                &ApiError::new(dunlin_proto::ErrorCode::Unauthenticated, "who?"),
+                traces,
+            )
+        };
+        let first = refused(&traces, Some(sent));
+        assert_eq!(
+            (first.trace, first.traced.parent),
+            (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331)
+        );
+        assert!(first.traced.sampled && first.traced.span != 0);
+        let phases = first.traced.phases.unwrap();
+        assert_eq!((phases.refused, phases.parts().count()), (Some(Phase::Authenticate), 2));
+        assert!(!refused(&traces, Some(sent)).traced.sampled, "one a second is enough");
+        let own = refused(&traces, None);
+        assert!(own.trace != 0 && own.traced.parent == 0 && !own.traced.sampled);
+        let off = refused(&Traces::default(), Some(sent));
+        assert_eq!((off.trace, off.traced), (0, Traced::default()));
     }
 
     #[test]

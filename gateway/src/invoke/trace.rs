@@ -19,11 +19,20 @@ pub(super) struct Trace {
     pub(super) inherited: bool,
 }
 
+/// What a request says of its trace; nothing where it says several things.
+pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut sent = headers.get_all("traceparent").iter();
+    sent.next().filter(|_| sent.next().is_none())
+}
+
 /// The trace of a request; `random` makes a new one.
 pub(super) fn parent(headers: &HeaderMap, random: (u128, u64)) -> Trace {
-    let mut sent = headers.get_all("traceparent").iter();
-    if let (Some(only), None) = (sent.next(), sent.next())
-        && let Ok(text) = only.to_str()
+    of_sent(sent(headers), random)
+}
+
+/// The trace that a request speaks of, where that makes sense; `random` makes a new one.
+pub(super) fn of_sent(sent: Option<&HeaderValue>, random: (u128, u64)) -> Trace {
+    if let Some(Ok(text)) = sent.map(HeaderValue::to_str)
         && is_valid(text)
         && let Some(id) = id(text)
     {
@@ -41,9 +50,22 @@ impl Trace {
         if !traces.is_on() {
             return Traced::default();
         }
-        let flag = self.inherited.then(|| last_parts(&self.parent).1 & SAMPLED != 0);
-        let sampled = traces.takes(namespace, self.id, flag);
+        let sampled = traces.takes(namespace, self.id, self.flag());
         self.with(sampled, span)
+    }
+
+    /// The same for a request that is refused, of which the function sees nothing.
+    pub(super) fn refused(&mut self, traces: &Traces, namespace: Option<&Namespace>, span: u64) -> Traced {
+        if !traces.is_on() {
+            return Traced::default();
+        }
+        let sampled = traces.takes_refusal(namespace, self.id, self.flag());
+        self.with(sampled, span)
+    }
+
+    /// What the caller says of it, where it is the caller's.
+    fn flag(&self) -> Option<bool> {
+        self.inherited.then(|| last_parts(&self.parent).1 & SAMPLED != 0)
     }
 
     /// Makes the gateway a part of it, whether it traces anything or not.

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn what_was_lent_to_a_part_that_is_gone_is_not_kept_to_but_answered() {
         let now = Instant::now();
-        let (old, part) = (Part::new(now), Part::new(now));
+        let (old, part) = (Part::begin_at(now), Part::begin_at(now));
         let number = |part: &Part| part.books().account.part();
         assert!(number(&part) != number(&old) && number(&part) > 0);
         part.apply(Loan { part: number(&old), ..loan(7, 100.0, 50.0, 50.0) }, now);

@@ -16,10 +16,12 @@ pub(crate) enum Phase {
     Validate,
     /// Looking for a stored answer, or waiting for one that somebody else has asked for.
     Cache,
+    /// Looking whether there is room for it. Noted only where there was none.
+    Admit,
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [Self::Route, Self::Authenticate, Self::Limits, Self::Validate, Self::Cache];
+    const ALL: [Self; 6] = [Self::Route, Self::Authenticate, Self::Limits, Self::Validate, Self::Cache, Self::Admit];
 
     /// The name of its span.
     pub(crate) fn as_str(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Phase {
             Self::Limits => "limits",
             Self::Validate => "validate",
             Self::Cache => "cache",
+            Self::Admit => "admit",
         }
     }
 }
@@ -39,6 +42,8 @@ pub(crate) struct Phases {
     ends: [Option<Duration>; Phase::ALL.len()],
     /// What the stored answers had for it.
     pub(crate) cached: Option<&'static str>,
+    /// Where it was refused, if it was.
+    pub(crate) refused: Option<Phase>,
 }
 
 impl Phases {
@@ -47,6 +52,12 @@ impl Phases {
         if let Some(end) = self.ends.get_mut(phase as usize) {
             *end = Some(after);
         }
+    }
+
+    /// It was refused in this part, after so long.
+    pub(crate) fn refuse(&mut self, phase: Phase, after: Duration) {
+        self.end(phase, after);
+        self.refused = Some(phase);
     }
 
     /// Each part that there was, from when to when; one begins where another ends.

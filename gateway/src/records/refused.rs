@@ -16,7 +16,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{Caller, Wanted, minutes::Minutes, summary::counted};
+use super::{Caller, Traced, Wanted, minutes::Minutes, summary::counted};
 
 /// Whole examples of a kind in a second.
 const A_SECOND: u32 = 10;
@@ -58,6 +58,10 @@ pub(crate) struct Refusal {
     pub(crate) hint: String,
     /// The caller's own `X-Request-Id`.
     pub(crate) request_id: String,
+    /// The trace that it belongs to; 0 where none is known.
+    pub(crate) trace: u128,
+    /// What its spans need.
+    pub(crate) traced: Traced,
 }
 
 /// What refusals have in common that are counted together.
@@ -189,10 +193,10 @@ impl Refused {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::records) fn refusal(function: &str, second: u64) -> Refusal {
+    pub(crate) fn refusal(function: &str, second: u64) -> Refusal {
         Refusal {
             id: InvocationId::new(),
             namespace: Some("shop".parse().unwrap()),
@@ -209,6 +213,8 @@ pub(super) mod tests {
             error: "no credential".into(),
             hint: String::new(),
             request_id: "mine".into(),
+            trace: 0,
+            traced: Traced::default(),
         }
     }
 

@@ -1,13 +1,16 @@
 //! Records over gRPC: how they look in the public API, and the service that other gateways ask (internal listener).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_proto::{
     ApiError,
     ids::{FunctionName, InvocationId, Namespace},
     internal::v1::{
-        ListRecordsRequest, ListRecordsResponse, SummarizeRecordsRequest, SummarizeRecordsResponse,
-        invocation_record_service_server::InvocationRecordService,
+        CallStatus, FindStatusesRequest, FindStatusesResponse, ListRecordsRequest, ListRecordsResponse,
+        SummarizeRecordsRequest, SummarizeRecordsResponse, invocation_record_service_server::InvocationRecordService,
     },
     model::{from_wire_duration, to_wire_duration},
     names::{FunctionRef, Scope},
@@ -47,7 +50,7 @@ impl From<&Came> for v1::Invocation {
             route: came.route.as_deref().unwrap_or_default().to_owned(),
             caller: caller(&came.caller),
             remote_address: came.address.map(|address| address.to_string()).unwrap_or_default(),
-            trace_id: if came.trace == 0 { String::new() } else { format!("{:032x}", came.trace) },
+            trace_id: trace_id(came.trace),
             endpoint: came.endpoint.as_deref().unwrap_or_default().to_owned(),
             worker_choice: v1::WorkerChoice::from(came.choice).into(),
             tries: came.tries,
@@ -78,11 +81,17 @@ impl From<&Refusal> for v1::Invocation {
             caller: caller(&refusal.caller),
             remote_address: refusal.address.map(|address| address.to_string()).unwrap_or_default(),
             hint: refusal.hint.clone(),
+            trace_id: trace_id(refusal.trace),
             weight: 1,
             refused: true,
             ..Self::default()
         }
     }
+}
+
+/// A trace's id in hexadecimal digits; nothing where none is known.
+fn trace_id(trace: u128) -> String {
+    if trace == 0 { String::new() } else { format!("{trace:032x}") }
 }
 
 fn caller(caller: &Caller) -> Option<v1::InvocationCaller> {
@@ -144,6 +153,22 @@ impl InvocationRecordService for RecordService {
         let SummarizeRecordsRequest { function, window } = request.into_inner();
         let function: FunctionRef = function.parse().map_err(|error| ApiError::invalid("function", error))?;
         Ok(Response::new(summary(&self.records, &self.routes, &function, from_wire_duration(window)).await))
+    }
+
+    async fn find_statuses(
+        &self,
+        request: Request<FindStatusesRequest>,
+    ) -> Result<Response<FindStatusesResponse>, Status> {
+        let FindStatusesRequest { parent, invocations, on_disk } = request.into_inner();
+        let scope: Scope = parent.parse().map_err(|error| ApiError::invalid("parent", error))?;
+        let ids = invocations.iter().map(|id| InvocationId::from_slice(id)).collect::<Result<HashSet<_>, _>>();
+        let ids = ids.map_err(|error| ApiError::invalid("invocations", error))?;
+        let status = |(id, status): (InvocationId, u16)| CallStatus {
+            invocation: id.uuid().as_bytes().to_vec().into(),
+            status: status.into(),
+        };
+        let calls = self.records.statuses(&scope, ids, on_disk).await.into_iter().map(status).collect();
+        Ok(Response::new(FindStatusesResponse { calls }))
     }
 }
 

@@ -41,6 +41,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Until when those were accepted that are wanted, where that is said.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.until
+    }
+
     /// Whether a record is wanted.
     pub(super) fn holds(&self, record: &Record) -> bool {
         !self.refused
@@ -103,7 +108,7 @@ impl TryFrom<&v1::ListInvocationsRequest> for Wanted {
             id: request.request_id.parse().ok(),
             request_id: request.request_id.clone(),
             version: request.version,
-            status: status(&request.status)?,
+            status: status_range(&request.status)?,
             since: moment("since", request.since)?,
             until: moment("until", request.until)?,
             min_duration: from_wire_duration(request.min_duration),
@@ -114,8 +119,11 @@ impl TryFrom<&v1::ListInvocationsRequest> for Wanted {
     }
 }
 
-/// A status such as `404`, or a class such as `5xx`.
-fn status(text: &str) -> Result<Option<RangeInclusive<u16>>, ApiError> {
+/// A status such as `404`, or a class such as `5xx`; nothing where none is said.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn status_range(text: &str) -> Result<Option<RangeInclusive<u16>>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -142,10 +150,10 @@ mod tests {
     #[test]
     fn a_status_is_exact_or_a_class() {
         for (text, expected) in [("", None), ("404", Some(404..=404)), ("5xx", Some(500..=599)), ("0", Some(0..=0))] {
-            assert_eq!(status(text), Ok(expected), "{text}");
+            assert_eq!(status_range(text), Ok(expected), "{text}");
         }
         for bad in ["6xx", "xx", "5x", "99", "600", "ok", "-1", "50xx", "5XX "] {
-            assert_eq!(status(bad).unwrap_err().field.as_deref(), Some("status"), "{bad}");
+            assert_eq!(status_range(bad).unwrap_err().field.as_deref(), Some("status"), "{bad}");
         }
     }
 

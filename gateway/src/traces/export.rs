@@ -13,16 +13,12 @@ use reqwest::Url;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    Counted,
+    Counted, Source,
     otlp::{self, Identity},
-    spans,
 };
-use crate::{
-    config::{Config, TracingProtocol},
-    records::Record,
-};
+use crate::config::{Config, TracingProtocol};
 
-/// Records that are sent together.
+/// Traces that are sent together.
 const BATCH: usize = 256;
 /// How long the first of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
@@ -41,7 +37,7 @@ pub(crate) struct Exporter {
     collector: Collector,
     url: Url,
     identity: Identity,
-    waiting: mpsc::Receiver<Arc<Record>>,
+    waiting: mpsc::Receiver<Source>,
     counted: Arc<Counted>,
     /// The last batch was lost: what follows is no news.
     away: bool,
@@ -80,7 +76,7 @@ impl Exporter {
     pub(super) fn new(
         url: Url,
         config: &Config,
-        waiting: mpsc::Receiver<Arc<Record>>,
+        waiting: mpsc::Receiver<Source>,
         counted: Arc<Counted>,
     ) -> anyhow::Result<Self> {
         let headers = config.tracing.headers_file.as_deref().map(headers::read).transpose()?.unwrap_or_default();
@@ -107,17 +103,17 @@ impl Exporter {
             if batch.len() < BATCH && !shutdown.has_begun() {
                 tokio::select! { () = sleep(GATHER) => {}, () = shutdown.begun() => {} }
                 while batch.len() < BATCH
-                    && let Ok(record) = self.waiting.try_recv()
+                    && let Ok(source) = self.waiting.try_recv()
                 {
-                    batch.push(record);
+                    batch.push(source);
                 }
             }
             self.send(&mut batch, &shutdown).await;
         }
     }
 
-    async fn send(&mut self, batch: &mut Vec<Arc<Record>>, shutdown: &Shutdown) {
-        let spans: Vec<_> = batch.drain(..).flat_map(|record| spans::of(&record)).collect();
+    async fn send(&mut self, batch: &mut Vec<Source>, shutdown: &Shutdown) {
+        let spans: Vec<_> = batch.drain(..).flat_map(|source| source.spans()).collect();
         let count = spans.len();
         let request = otlp::request(spans, &self.identity);
         match self.tried(&request, shutdown).await {

@@ -53,7 +53,7 @@ pub(super) struct Span {
 }
 
 /// The number of the first of the spans for what the gateway does before it looks for a worker; the others have smaller ones.
-const FIRST_PHASE: u64 = 16;
+pub(super) const FIRST_PHASE: u64 = 16;
 
 /// The spans of an invocation: the gateway's, which answers the caller, and its parts in the order of time.
 pub(super) fn of(record: &Record) -> Vec<Span> {
@@ -108,13 +108,13 @@ fn of_phase(record: &Record, phases: &Phases, phase: Phase) -> Vec<(&'static str
         Phase::Route => record.came.traced.route.as_deref().map(|path| ("http.route", cut(path))),
         Phase::Authenticate => by(&record.came.caller),
         Phase::Cache => phases.cached.map(|found| ("dunlin.cache", found.to_owned())),
-        Phase::Limits | Phase::Validate => None,
+        Phase::Limits | Phase::Validate | Phase::Admit => None,
     };
     said.map(|(name, text)| (name, Value::Text(text))).into_iter().collect()
 }
 
 /// By what a caller was let in, never who it is.
-fn by(caller: &Caller) -> Option<(&'static str, String)> {
+pub(super) fn by(caller: &Caller) -> Option<(&'static str, String)> {
     match caller {
         Caller::Anybody => None,
         Caller::Key(_) => Some(("dunlin.credential", "key".to_owned())),
@@ -124,14 +124,14 @@ fn by(caller: &Caller) -> Option<(&'static str, String)> {
 }
 
 /// A method of the convention's closed list, so that no caller makes new names.
-fn method(record: &Record) -> Option<&str> {
+pub(super) fn method(sent: &str) -> Option<&'static str> {
     let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
-    known.into_iter().find(|known| *known == record.method)
+    known.into_iter().find(|known| *known == sent)
 }
 
 /// The method and whatever has few values: the route's path, otherwise the function.
 fn name(record: &Record) -> String {
-    let method = method(record).unwrap_or("HTTP");
+    let method = method(&record.method).unwrap_or("HTTP");
     match &record.came.traced.route {
         Some(path) => format!("{method} {path}"),
         None => format!("{method} {}", record.function.function.as_str()),
@@ -142,7 +142,7 @@ fn attributes(record: &Record) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::Text(cut(text));
     let traced = &record.came.traced;
     let mut attributes = vec![
-        ("http.request.method", text(method(record).unwrap_or("_OTHER"))),
+        ("http.request.method", text(method(&record.method).unwrap_or("_OTHER"))),
         ("url.path", text(&record.path)),
         ("url.scheme", text(if traced.secure { "https" } else { "http" })),
         ("network.protocol.version", text(protocol(traced.protocol))),
@@ -168,7 +168,7 @@ fn is_cold(record: &Record) -> bool {
     [receipt.fetch, receipt.load, receipt.start].iter().any(|took| !took.is_zero())
 }
 
-fn protocol(major: u8) -> &'static str {
+pub(super) fn protocol(major: u8) -> &'static str {
     match major {
         2 => "2",
         0 => "1.0",
@@ -230,16 +230,25 @@ fn used(record: &Record) -> Vec<(&'static str, Value)> {
 }
 
 /// A part of the root, from a time after its beginning on.
-fn part(record: &Record, number: u64, name: &str, (at, took): (Duration, Duration)) -> Span {
-    let traced = &record.came.traced;
+fn part(record: &Record, number: u64, name: &str, within: (Duration, Duration)) -> Span {
+    piece((record.came.trace, record.came.traced.span, record.start_time), number, name, within)
+}
+
+/// A part of a root in a trace, which began then: from a time after its beginning on, for so long.
+pub(super) fn piece(
+    (trace, root, began): (u128, u64, SystemTime),
+    number: u64,
+    name: &str,
+    (at, took): (Duration, Duration),
+) -> Span {
     Span {
-        trace: record.came.trace,
-        id: derived(traced.span, number),
-        parent: traced.span,
+        trace,
+        id: derived(root, number),
+        parent: root,
         name: name.to_owned(),
         place: Place::Gateway,
-        start: after(record, at),
-        end: after(record, at + took),
+        start: began.checked_add(at).unwrap_or(began),
+        end: began.checked_add(at + took).unwrap_or(began),
         attributes: Vec::new(),
         error: None,
         retried: None,
@@ -260,11 +269,11 @@ fn after(record: &Record, time: Duration) -> SystemTime {
 }
 
 /// What went wrong, without a backtrace.
-fn description(error: &str) -> String {
+pub(super) fn description(error: &str) -> String {
     cut(error.split(FRAME).next().unwrap_or_default())
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
 }
 

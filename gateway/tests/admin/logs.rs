@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use dunlin_proto::v1::{self, log_service_client::LogServiceClient, read_logs_response::Event};
+use dunlin_proto::{
+    ids::InvocationId,
+    v1::{self, log_service_client::LogServiceClient, read_logs_response::Event},
+};
 use serde_json::Value;
 use tonic::Request;
 
@@ -57,6 +60,51 @@ async fn a_follower_gets_what_there_is_and_then_what_comes() {
     }
     assert_eq!(texts, ["order 7303: 1 item, 9.90 EUR", "order 7303: paid", "new 1", "new 2"]);
     assert_eq!(away, ["worker-3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_status_are_followed_and_come_once_their_call_has_ended() {
+    let world = World::new().await;
+    let failed = world.peers.records.lock().unwrap().iter().find(|call| call.status == 502).unwrap().clone();
+    let of = |id: InvocationId, text: &str| v1::LogLine { invocation: id.to_string(), ..line(0, text) };
+    world.peers.write(of(failed.name.rsplit('/').next().unwrap().parse().unwrap(), "failed before"));
+    let request = v1::ReadLogsRequest {
+        parent: "namespaces/shop".to_owned(),
+        follow: true,
+        status: "502".to_owned(),
+        ..Default::default()
+    };
+    let mut request = Request::new(request);
+    let token = world.tokens.operator();
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut client = LogServiceClient::new(world.channel().await);
+    let mut events = client.read_logs(request).await.unwrap().into_inner();
+    let [fails, works] = [(); 2].map(|()| InvocationId::new());
+    let ends = |id: InvocationId, status| {
+        let name = format!("namespaces/shop/functions/checkout/invocations/{id}");
+        world.peers.records.lock().unwrap().push(v1::Invocation { name, status, ..failed.clone() });
+    };
+    let mut texts = Vec::new();
+    while texts.len() < 4 {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.message()).await.unwrap();
+        let Some(Event::Line(line)) = event.unwrap().unwrap().event else { continue };
+        texts.push(line.text);
+        if texts.len() == 1 {
+            world.peers.write(of(works, "works 1"));
+            world.peers.write(of(fails, "fails 1"));
+            world.peers.write(of(fails, "fails 2"));
+            let quiet = tokio::time::timeout(Duration::from_millis(600), async {
+                while !matches!(events.message().await.unwrap().unwrap().event, Some(Event::Line(_))) {}
+            });
+            assert!(quiet.await.is_err(), "neither has ended");
+            ends(works, 200);
+            ends(fails, 502);
+        } else if texts.len() == 3 {
+            world.peers.write(of(works, "works 2"));
+            world.peers.write(of(fails, "fails 3"));
+        }
+    }
+    assert_eq!(texts, ["failed before", "fails 1", "fails 2", "fails 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,6 +175,37 @@ async fn lines_are_found_by_the_status_of_their_call_and_calls_by_their_lines() 
     let calls = get("/invocations?search=no%20stock").await;
     assert_eq!((calls["invocations"].as_array().unwrap().len(), &calls["invocations"][0]["id"]), (1, &id.into()));
     assert_eq!(get("/invocations?search=nobody%20wrote%20this").await["invocations"].as_array().unwrap().len(), 0);
-    let followed = get("/logs/stream?status=5xx").await;
-    assert_eq!(followed["error"]["field"], "status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_found_by_its_line_however_many_newer_ones_there_are_and_wherever_a_search_stopped() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let get = async |query: &str| -> Value {
+        let answer = world.get(&format!("/api/v1/namespaces/shop{query}")).bearer_auth(&token).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let ids: Vec<String> = {
+        let records = world.peers.records.lock().unwrap();
+        records.iter().map(|call| call.name.rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let write = |id: &String| {
+        world.peers.write(v1::LogLine { invocation: id.clone(), ..line(3, "no stock") });
+    };
+    write(&ids[250]);
+    (0..1_500).for_each(|_| write(&ids[2]));
+    let found = |list: &Value| -> Vec<String> {
+        list["invocations"].as_array().unwrap().iter().map(|call| call["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = get("/invocations?search=no%20stock").await;
+    assert_eq!(found(&all), [ids[2].clone(), ids[250].clone()]);
+    assert!(all.get("searched_from").is_none(), "all lines were looked at: {all}");
+    let first = get("/invocations?search=no%20stock&page_size=1").await;
+    assert_eq!((found(&first), first["next_page_token"].as_str()), (vec![ids[2].clone()], Some(ids[2].as_str())));
+    let next = get(&format!("/invocations?search=no%20stock&page_size=1&page_token={}", ids[2])).await;
+    assert_eq!(found(&next), [ids[250].clone()]);
+    // A worker that stops goes on in the next round, as long as there is time.
+    *world.peers.searched_from.lock().unwrap() = Some(ids[100].clone());
+    assert_eq!(found(&get("/invocations?search=no%20stock").await), found(&all));
+    assert_eq!(get(&format!("/invocations?search={}", "x".repeat(300))).await["error"]["field"], "search");
 }

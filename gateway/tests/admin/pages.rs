@@ -70,6 +70,23 @@ async fn t49_a_search_comes_back_as_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_on_with_what_it_is_filtered_by_and_a_search_says_how_far_it_looked() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let text = world.page("/namespaces/shop/logs?status=502", &token).await.text().await.unwrap();
+    let stream = text.split("data-stream=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(stream.contains("/logs/stream?") && stream.contains("status=502"), "{stream}");
+    let search = async || {
+        let answer = world.page("/namespaces/shop/invocations?search=paid", &token).await;
+        answer.text().await.unwrap().contains("There was no time to search all lines")
+    };
+    assert!(!search().await);
+    // One that comes no further back than that, however often it is asked.
+    *world.peers.stuck_at.lock().unwrap() = Some("0198c5b2-7a43-7000-8000-3f1f6d1c1a2b".to_owned());
+    assert!(search().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_the_headers_that_keep_it_apart() {
     let world = World::new().await;
     let token = world.tokens.operator();

@@ -192,7 +192,7 @@ impl Line {
 }
 
 /// The moment so many microseconds after 1970.
-fn moment(micros: u64) -> SystemTime {
+pub(super) fn moment(micros: u64) -> SystemTime {
     // A file may hold any number.
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(SystemTime::UNIX_EPOCH)
 }

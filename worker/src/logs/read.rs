@@ -190,8 +190,8 @@ impl Reading {
     fn first(&self, files: &[(u64, PathBuf)]) -> io::Result<Option<usize>> {
         let Some(at) = self.track.at() else { return Ok(Some(0)) };
         for (index, (_, path)) in files.iter().enumerate().rev() {
-            let begins = begins(path)?;
-            if begins.is_some_and(|begins| begins <= at) {
+            let begins = first(path)?;
+            if begins.is_some_and(|begins| begins.position() <= at) {
                 return Ok(Some(index));
             }
         }
@@ -236,18 +236,18 @@ fn before(entry: &Entry) -> Position {
     Position { boot, sequence: sequence.saturating_sub(entry.lines()) }
 }
 
-/// The place of a file's first entry.
-fn begins(path: &Path) -> io::Result<Option<Position>> {
+/// A file's first entry; nothing where the writer has just removed it.
+pub(super) fn first(path: &Path) -> io::Result<Option<Entry>> {
     let mut first = Vec::new();
     match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => BufReader::new(file?).take(MAX_ENTRY).read_until(b'\n', &mut first)?,
     };
-    Ok(Entry::parse(&first).map(|entry| entry.position()))
+    Ok(Entry::parse(&first))
 }
 
 /// Nothing where the writer has just removed it: what it held is missing then.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         bytes => bytes,

@@ -1,17 +1,30 @@
-//! `WorkerLogService`: unpacks the question, streams the lines, follows on. Whoever asks may read the namespace: the gateway
-//! has checked.
+//! `WorkerLogService`: unpacks the question, streams the lines, follows on, and searches for as long as it may. Whoever asks may read
+//! the namespace: the gateway has checked.
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
     ApiError,
-    internal::v1::{ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_server::WorkerLogService},
+    ids::InvocationId,
+    internal::v1::{
+        ReadWorkerLogsRequest, ReadWorkerLogsResponse, SearchWorkerLogsRequest, SearchWorkerLogsResponse,
+        worker_log_service_server::WorkerLogService,
+    },
+    model::from_wire_duration,
+    v1::ReadLogsRequest,
 };
-use tokio::sync::{
-    Semaphore,
-    broadcast::{self, error::RecvError},
-    mpsc,
+use tokio::{
+    sync::{
+        Semaphore,
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -20,6 +33,7 @@ use super::{
     Logs,
     line::{Entry, Position},
     read::{Chunk, Query, Reading},
+    search::{Found, Search},
     track::Item,
 };
 
@@ -29,6 +43,10 @@ const READERS: usize = 4;
 const WAITING_LINES: usize = 64;
 /// Entries that a follower is not told of one by one, since they do not match.
 const UNSAID_ENTRIES: u32 = 256;
+/// Calls that a search finds at the most.
+const MOST_FOUND: u32 = 10_000;
+/// How long a search goes on at the most.
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 type Lines = mpsc::Sender<Result<ReadWorkerLogsResponse, Status>>;
 
@@ -57,12 +75,7 @@ impl WorkerLogService for LogService {
         request: Request<ReadWorkerLogsRequest>,
     ) -> Result<Response<Self::ReadWorkerLogsStream>, Status> {
         let ReadWorkerLogsRequest { query, after, invocations } = request.into_inner();
-        let query =
-            Query::try_from(query.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?.of(&invocations)?;
-        let query = match SystemTime::now().checked_sub(self.logs.max_age(&query.scope.namespace)) {
-            Some(oldest) => query.not_before(oldest),
-            None => query,
-        };
+        let query = self.query(query)?.of(&invocations)?;
         // Before the files are read, so that no line falls between.
         let live = query.follow.then(|| self.logs.tenant(&query.scope.namespace).follow());
         let limit = (after.is_some() && !query.follow).then_some(query.lines);
@@ -75,9 +88,49 @@ impl WorkerLogService for LogService {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+
+    async fn search_worker_logs(
+        &self,
+        request: Request<SearchWorkerLogsRequest>,
+    ) -> Result<Response<SearchWorkerLogsResponse>, Status> {
+        let SearchWorkerLogsRequest { query, before, most, patience } = request.into_inner();
+        let query = self.query(query)?;
+        let before = (!before.is_empty()).then(|| before.parse::<InvocationId>()).transpose();
+        let before = before.map_err(|error| ApiError::invalid("before", error))?;
+        let (folder, most) = (self.logs.folder.clone(), most.min(MOST_FOUND) as usize);
+        let search = blocking(&self.readers, move || Search::new(&folder, query, before, most)).await?;
+        let until = Instant::now() + from_wire_duration(patience).min(MOST_PATIENCE);
+        let Found { invocations, complete_from } = self.searched(search, until).await?;
+        let bytes = |id: InvocationId| id.uuid().as_bytes().to_vec().into();
+        let invocations = invocations.into_iter().map(bytes).collect();
+        Ok(Response::new(SearchWorkerLogsResponse {
+            invocations,
+            complete_from: complete_from.map(bytes).unwrap_or_default(),
+        }))
+    }
 }
 
 impl LogService {
+    /// What is asked for, as far back as lines are kept.
+    fn query(&self, wire: Option<ReadLogsRequest>) -> Result<Query, ApiError> {
+        let query = Query::try_from(wire.ok_or_else(|| ApiError::invalid("query", "query is missing"))?)?;
+        Ok(match SystemTime::now().checked_sub(self.logs.max_age(&query.scope.namespace)) {
+            Some(oldest) => query.not_before(oldest),
+            None => query,
+        })
+    }
+
+    /// Searches file by file, each in turn with others: the first one in any case, so that whoever asks again gets on.
+    async fn searched(&self, mut search: Search, until: Instant) -> Result<Found, ApiError> {
+        while search.has_more() {
+            search = blocking(&self.readers, move || search.step().map(|()| search)).await?;
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(search.found())
+    }
+
     /// A reader that stands where the answer begins.
     async fn reading(&self, query: Query, after: Option<Position>) -> Result<Reading, ApiError> {
         let (folder, boot) = (self.logs.folder.clone(), self.logs.boot);

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use dunlin_proto::{
+    ids::InvocationId,
     internal::v1::{
-        LogPosition, ReadWorkerLogsRequest, ReadWorkerLogsResponse, worker_log_service_client::WorkerLogServiceClient,
+        LogPosition, ReadWorkerLogsRequest, ReadWorkerLogsResponse, SearchWorkerLogsRequest,
+        worker_log_service_client::WorkerLogServiceClient,
     },
     v1::{LogLine, LogStream, ReadLogsRequest},
 };
@@ -113,6 +115,35 @@ async fn followers_get_what_comes() {
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
     cluster.stop_worker().await;
     assert!(next(&mut follower).await.is_none(), "it ends with the worker");
+}
+
+#[tokio::test]
+async fn calls_are_found_by_what_they_wrote_and_page_by_page() {
+    let mut cluster = Cluster::with_worker().await;
+    let talk = cluster.deploy("talk", guests::TALK).await;
+    let mut gateway = Gateway::connect(cluster.address).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let call = gateway.begin(&talk, b"", true).await;
+        ids.push(call.id);
+        assert_eq!(call.finish().await.status, 204);
+    }
+    lines(&cluster, 6, query("namespaces/shop")).await;
+    let search = async |parent: &str, before: String, most| {
+        let channel = Endpoint::from_shared(format!("http://{}", cluster.address)).unwrap().connect().await.unwrap();
+        let query = ReadLogsRequest { search: "second".into(), ..query(parent) };
+        let question = SearchWorkerLogsRequest { query: Some(query), before, most, patience: None };
+        let mut client = WorkerLogServiceClient::with_interceptor(channel, secret().attach());
+        client.search_worker_logs(question).await.map(tonic::Response::into_inner)
+    };
+    let found = search("namespaces/shop", String::new(), 2).await.unwrap();
+    let bytes = |id: InvocationId| id.uuid().as_bytes().to_vec();
+    assert_eq!(found.invocations, [bytes(ids[2]), bytes(ids[1])]);
+    assert_eq!(found.complete_from, bytes(ids[1]), "and there are more");
+    let found = search("namespaces/shop", ids[1].to_string(), 2).await.unwrap();
+    assert_eq!((found.invocations, found.complete_from.len()), (vec![bytes(ids[0]).into()], 0));
+    assert!(search("namespaces/bank", String::new(), 2).await.unwrap().invocations.is_empty());
+    assert_eq!(search("namespaces/shop", "x".into(), 2).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -46,10 +46,20 @@ impl InvocationService for Fake {
         request: Request<v1::ListInvocationsRequest>,
     ) -> Answer<v1::ListInvocationsResponse> {
         let mut state = self.state();
+        let is_first = request.get_ref().page_token.is_empty();
         state.listed.push(request.into_inner());
+        let searched_from = state.searched_from;
+        if searched_from.is_some() && is_first {
+            let next_page_token = "older".to_owned();
+            return Ok(Response::new(v1::ListInvocationsResponse {
+                next_page_token,
+                searched_from,
+                ..Default::default()
+            }));
+        }
         let invocations = state.invocations.clone();
         let unreachable = vec!["gateways/lost".to_owned()];
-        Ok(Response::new(v1::ListInvocationsResponse { invocations, unreachable, ..Default::default() }))
+        Ok(Response::new(v1::ListInvocationsResponse { invocations, unreachable, searched_from, ..Default::default() }))
     }
 
     async fn get_invocation(&self, _: Request<v1::GetInvocationRequest>) -> Answer<v1::GetInvocationResponse> {

@@ -1,4 +1,4 @@
-//! Questions to several processes at once: each has a second to answer, and whoever does not is named.
+//! Questions to several processes at once: each has a second to answer where nothing else is said, and whoever does not is named.
 
 use std::{future::Future, time::Duration};
 
@@ -14,8 +14,19 @@ pub(super) async fn gather<A, F>(questions: impl Iterator<Item = (String, F)>) -
 where
     F: Future<Output = Result<A, ApiError>>,
 {
+    gather_within(PATIENCE, questions).await
+}
+
+/// The same where each may take this long.
+pub(super) async fn gather_within<A, F>(
+    patience: Duration,
+    questions: impl Iterator<Item = (String, F)>,
+) -> (Vec<A>, Vec<String>)
+where
+    F: Future<Output = Result<A, ApiError>>,
+{
     let asked = questions.map(|(name, question)| async move {
-        let answer = tokio::time::timeout(PATIENCE, question).await;
+        let answer = tokio::time::timeout(patience, question).await;
         (name, answer)
     });
     let mut asked: FuturesUnordered<_> = asked.collect();

@@ -22,19 +22,14 @@ impl App {
     pub(crate) async fn invocation_list(
         &self,
         who: &Principal,
-        mut request: v1::ListInvocationsRequest,
+        request: v1::ListInvocationsRequest,
     ) -> Result<v1::ListInvocationsResponse, ApiError> {
         let Scope { namespace, .. } = name("parent", &request.parent)?;
         Operation::ListInvocations.allow_in(who, &namespace)?;
-        // Before workers are asked for lines.
-        let _ = (Wanted::try_from(&request)?, page_size(request.page_size)?);
-        let (ids, silent) = self.invocations_saying(who, &mut request).await?;
-        let Some(ids) = ids else {
-            return Ok(v1::ListInvocationsResponse { unreachable: silent, ..Default::default() });
-        };
-        let mut found = self.invocations_among(request, ids).await?;
-        found.unreachable.extend(silent);
-        Ok(found)
+        match request.search.is_empty() {
+            true => self.invocations_among(request, Vec::new()).await,
+            false => self.invocations_saying(who, request).await,
+        }
     }
 
     /// Those among these ids; among all where there are none. Whoever asks may read the namespace.
@@ -57,7 +52,7 @@ impl App {
             self.records_ask(ListRecordsRequest { query: Some(request), ids, ..Default::default() }).await;
         let refusals = summed(counted, others.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refusals)));
         let (invocations, next_page_token) = merged(own, others, size);
-        Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable, refusals })
+        Ok(v1::ListInvocationsResponse { invocations, next_page_token, unreachable, refusals, searched_from: None })
     }
 
     pub(crate) async fn invocation_get(

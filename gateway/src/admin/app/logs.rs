@@ -1,12 +1,16 @@
 //! Log lines of all workers as one stream in the order of time. Lines lie on the worker that wrote them, so every known
 //! worker is asked, and whoever does not answer is named.
 //!
-//! The order is kept by `logs/merge.rs`, the place where to go on by `logs/cursor.rs`; reading one worker is `logs/reader.rs`.
+//! The order is kept by `logs/merge.rs`, the place where to go on by `logs/cursor.rs`; reading one worker is `logs/reader.rs`. Which
+//! calls wrote lines with a text is found by `logs/search.rs`. Lines of calls that end with a status are followed by `logs/followed.rs`.
 
 mod cursor;
+mod followed;
+mod held;
 mod merge;
 mod reader;
 mod records;
+mod search;
 
 use std::{
     collections::BTreeMap,
@@ -52,6 +56,9 @@ impl App {
         Operation::ReadLogs.allow_in(who, &namespace)?;
         let request = checked(request)?;
         let begin = Begin::of(&request, SystemTime::now())?;
+        if request.follow && !request.status.is_empty() {
+            return self.log_followed_by_status(who, request, begin).await;
+        }
         let (invocations, silent) = self.invocations_with_status(&request).await?;
         let silent = silent.into_iter().map(unreachable).map(Ok);
         let Some(invocations) = invocations else { return Ok(Box::pin(futures::stream::iter(silent))) };
@@ -291,9 +298,7 @@ fn checked(mut request: v1::ReadLogsRequest) -> Result<v1::ReadLogsRequest, ApiE
         1..=10_000 => {}
         lines => return Err(ApiError::invalid("lines", format!("lines is {lines} but may be 10000 at most"))),
     }
-    if request.search.len() > MAX_SEARCH {
-        return Err(ApiError::invalid("search", format!("search may have {MAX_SEARCH} bytes at most")));
-    }
+    check_search(&request.search)?;
     if request.worker.len() > 128 {
         return Err(ApiError::invalid("worker", "worker may have 128 bytes at most"));
     }
@@ -301,6 +306,12 @@ fn checked(mut request: v1::ReadLogsRequest) -> Result<v1::ReadLogsRequest, ApiE
         return Err(ApiError::invalid("request_id", "request_id may have 128 bytes at most"));
     }
     Ok(request)
+}
+
+/// Refuses a text that is too long to be looked for.
+fn check_search(text: &str) -> Result<(), ApiError> {
+    let message = || ApiError::invalid("search", format!("search may have {MAX_SEARCH} bytes at most"));
+    if text.len() > MAX_SEARCH { Err(message()) } else { Ok(()) }
 }
 
 #[cfg(test)]

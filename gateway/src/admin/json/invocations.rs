@@ -63,7 +63,7 @@ pub(super) struct Filter {
     /// Only those that were refused before any function ran, and how many there were.
     #[param(default = false)]
     refused: Option<bool>,
-    /// Only those that wrote a line which contains this text, upper and lower case told apart: of the newest 1,000 such lines.
+    /// Only those that wrote a line which contains this text, upper and lower case told apart, among all lines that workers keep.
     #[param(max_length = 256)]
     search: Option<String>,
 }

@@ -49,8 +49,8 @@ pub(super) struct Filter {
     /// Only lines of this version.
     #[param(minimum = 1, maximum = 4_294_967_295_u32)]
     version: Option<u32>,
-    /// Only lines of calls with this status, such as `404`, or of this class, such as `5xx`, as far as they are recorded. Can't be
-    /// followed.
+    /// Only lines of calls with this status, such as `404`, or of this class, such as `5xx`, as far as they are recorded. Where that is
+    /// followed, lines of a call come once it has ended.
     #[param(pattern = "^([1-5][0-9][0-9]|[1-5]xx|0)$", example = "5xx")]
     status: Option<String>,
     /// Only lines that this worker wrote.

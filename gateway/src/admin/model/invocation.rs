@@ -206,6 +206,11 @@ pub(crate) struct InvocationList {
     pub(crate) unreachable: Vec<String>,
     /// Where requests that were refused are asked for: how many there were since each gateway started.
     pub(crate) refusals: Vec<RefusalCount>,
+    /// Where a text is searched for and there was no time to look at all lines: calls that began before were not looked for. The next
+    /// page goes on there, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) searched_from: Option<Time>,
 }
 
 /// How often requests were refused before any function ran.
@@ -237,6 +242,7 @@ impl From<v1::ListInvocationsResponse> for InvocationList {
             next_page_token: wire.next_page_token,
             unreachable: wire.unreachable,
             refusals: wire.refusals.into_iter().map(RefusalCount::from).collect(),
+            searched_from: wire.searched_from.map(Time::from),
         }
     }
 }
@@ -347,7 +353,8 @@ pub(crate) struct LogGap {
     /// How many; 0 where that is not known.
     pub(crate) lines: u64,
     /// `rate`: faster than the namespace may write; `disk`: could not be written; `restart`: the worker ended without closing
-    /// its log, and its last 100 milliseconds may be missing; `removed`: to make room, before they were read.
+    /// its log, and its last 100 milliseconds may be missing; `removed`: to make room, before they were read; `outcome`: where a
+    /// status is followed, what became of their calls was not known in time.
     pub(crate) reason: &'static str,
     /// The same for people.
     pub(crate) text: String,

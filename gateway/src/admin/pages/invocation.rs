@@ -77,6 +77,8 @@ struct ListPage {
     other: String,
     error: Option<Problem>,
     unreachable: Vec<String>,
+    /// From when on lines were searched, where not all were.
+    searched_from: Option<String>,
     invocations: Vec<InvocationRow>,
     older: Option<String>,
 }
@@ -141,6 +143,7 @@ async fn list(
         filter,
         error,
         unreachable: list.unreachable,
+        searched_from: list.searched_from.map(|time| time.for_people()),
         invocations: InvocationRow::all(&list.invocations, SystemTime::now()),
     })
 }

@@ -32,7 +32,7 @@ pub(super) struct Filter {
     /// A number; empty for all.
     version: String,
     worker: String,
-    /// Such as `5xx`; such lines are shown and not followed.
+    /// Such as `5xx`.
     status: String,
 }
 
@@ -116,15 +116,18 @@ async fn page(
     })
 }
 
-/// The address of what follows the last line shown; empty where nothing does.
+/// The address of what follows the last line shown.
 fn stream(parent: &str, filter: &Filter, cursor: &str) -> String {
-    if !filter.status.is_empty() {
-        return String::new();
-    }
     let mut address = format!("/api/v1/{parent}/logs/stream?lines=1000");
-    let Filter { search, request_id, version, worker, .. } = filter;
-    let values =
-        [("cursor", cursor), ("search", search), ("request_id", request_id), ("version", version), ("worker", worker)];
+    let Filter { search, request_id, version, worker, status } = filter;
+    let values = [
+        ("cursor", cursor),
+        ("search", search),
+        ("request_id", request_id),
+        ("version", version),
+        ("worker", worker),
+        ("status", status),
+    ];
     for (name, value) in values {
         if !value.is_empty() {
             address.push_str(&format!("&{name}={}", escaped(value)));

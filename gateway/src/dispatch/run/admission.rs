@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Inner, saturated};
 use crate::{
     dispatch::{Invocation, record::Slot},
-    records::{Came, Refusal},
+    records::{Came, Phase, Refusal},
     routes::Function,
 };
 
@@ -32,9 +32,12 @@ impl Inner {
 
     /// Notes that an invocation is refused before it has a record.
     pub(super) fn note(&self, invocation: &mut Invocation, error: &ApiError) {
-        let Came { route, caller, .. } = std::mem::take(&mut invocation.came);
+        let Came { route, caller, trace, mut traced, .. } = std::mem::take(&mut invocation.came);
         let FunctionRef { namespace, function } = invocation.function.name.clone();
         let took = invocation.accepted.elapsed();
+        if let Some(phases) = &mut traced.phases {
+            phases.refuse(Phase::Admit, took);
+        }
         self.records.refuse(Refusal {
             id: invocation.id,
             namespace: Some(namespace),
@@ -51,6 +54,8 @@ impl Inner {
             error: error.message.clone(),
             hint: error.hint.clone().unwrap_or_default(),
             request_id: invocation.request_id.clone(),
+            trace,
+            traced,
         });
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dunlin_proto::{
+    ids::InvocationId,
     internal::v1::{self as internal, invocation_record_service_server::*, worker_log_service_server::*},
     metadata::ClusterSecret,
     model::to_wire_duration,
@@ -23,6 +24,10 @@ use super::data::{EVIL, ago};
 pub(crate) struct Peers {
     pub(crate) lines: Arc<Mutex<Vec<v1::LogLine>>>,
     pub(crate) records: Arc<Mutex<Vec<v1::Invocation>>>,
+    /// From which call on a search has looked at all lines, the first time that it comes there.
+    pub(crate) searched_from: Arc<Mutex<Option<String>>>,
+    /// The same, every time.
+    pub(crate) stuck_at: Arc<Mutex<Option<String>>>,
     news: broadcast::Sender<v1::LogLine>,
 }
 
@@ -56,6 +61,8 @@ impl Default for Peers {
         Self {
             lines: Arc::new(Mutex::new((1..).zip(lines).map(number).collect())),
             records: Arc::new(Mutex::new((0..300).map(record).collect())),
+            searched_from: Arc::default(),
+            stuck_at: Arc::default(),
             news: broadcast::channel(64).0,
         }
     }
@@ -117,7 +124,13 @@ fn record(number: u64) -> v1::Invocation {
 impl Peers {
     /// One that has nothing.
     pub(crate) fn idle() -> Self {
-        Self { lines: Arc::default(), records: Arc::default(), news: broadcast::channel(1).0 }
+        Self {
+            lines: Arc::default(),
+            records: Arc::default(),
+            searched_from: Arc::default(),
+            stuck_at: Arc::default(),
+            news: broadcast::channel(1).0,
+        }
     }
 
     pub(crate) fn add_to(self, mut server: tonic::transport::Server, secret: &ClusterSecret) -> Router {
@@ -175,6 +188,29 @@ impl WorkerLogService for Peers {
         let responses = if follow { old.chain(new).boxed() } else { old.boxed() };
         Ok(Response::new(responses.map(Ok).boxed()))
     }
+
+    async fn search_worker_logs(
+        &self,
+        request: Request<internal::SearchWorkerLogsRequest>,
+    ) -> Result<Response<internal::SearchWorkerLogsResponse>, Status> {
+        let internal::SearchWorkerLogsRequest { query, before, .. } = request.into_inner();
+        let query = query.unwrap();
+        let lines = self.lines.lock().unwrap();
+        let of = lines.iter().filter(|line| wanted(&query, line)).map(|line| line.invocation.as_str());
+        let from = self.searched_from.lock().unwrap().clone().filter(|from| before.is_empty() || *from < before);
+        let from = self.stuck_at.lock().unwrap().clone().or(from);
+        let is_asked_for = |id: &&str| {
+            (before.is_empty() || *id < before.as_str()) && from.as_ref().is_none_or(|from| *id >= from.as_str())
+        };
+        let mut ids: Vec<_> = of.filter(is_asked_for).map(|id| id.parse::<InvocationId>().unwrap()).collect();
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+        ids.dedup();
+        let bytes = |id: InvocationId| id.uuid().as_bytes().to_vec().into();
+        Ok(Response::new(internal::SearchWorkerLogsResponse {
+            invocations: ids.into_iter().map(bytes).collect(),
+            complete_from: from.map(|from| bytes(from.parse().unwrap())).unwrap_or_default(),
+        }))
+    }
 }
 
 fn of_line(line: v1::LogLine) -> internal::ReadWorkerLogsResponse {
@@ -203,6 +239,20 @@ impl InvocationRecordService for Peers {
         };
         let invocations = self.records.lock().unwrap().iter().filter(of).take(size).cloned().collect();
         Ok(Response::new(internal::ListRecordsResponse { invocations, ..Default::default() }))
+    }
+
+    async fn find_statuses(
+        &self,
+        request: Request<internal::FindStatusesRequest>,
+    ) -> Result<Response<internal::FindStatusesResponse>, Status> {
+        let asked = request.into_inner().invocations;
+        let of = |record: &v1::Invocation| {
+            let id: InvocationId = record.name.rsplit('/').next().unwrap().parse().unwrap();
+            let invocation = asked.iter().find(|asked| asked[..] == id.uuid().as_bytes()[..])?.clone();
+            Some(internal::CallStatus { invocation, status: record.status })
+        };
+        let calls = self.records.lock().unwrap().iter().filter_map(of).collect();
+        Ok(Response::new(internal::FindStatusesResponse { calls }))
     }
 
     async fn summarize_records(
