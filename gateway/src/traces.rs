@@ -325,7 +325,7 @@ mod tests {
             traces.offer(&Arc::new(record.clone()));
         }
         let mut outcome = || match waiting.try_recv().ok()? {
-            Source::Call(record) => Some(record.outcome.clone()),
+            Source::Call(record) => Some(record.outcome.to_string()),
             Source::Refusal(refusal) => Some(refusal.code.to_string()),
         };
         assert_eq!(

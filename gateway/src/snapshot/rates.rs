@@ -169,13 +169,12 @@ mod tests {
     use dunlin_proto::model::Rate;
 
     use super::*;
-    use crate::limits::Part;
 
     fn table(namespaces: &[&str]) -> Table {
         let limit = |name: &&str| {
             let id = LimitId::Namespace(name.parse().unwrap());
             let rate = Rate { burst: 50, ..Rate::from_wire("rate", per_second(100)).unwrap() };
-            let (whose, part) = ((*name).to_owned(), Arc::new(Part::new(Instant::now())));
+            let (whose, part) = ((*name).to_owned(), Arc::default());
             (id.clone(), Arc::new(Limit { id, rate, whose, part }))
         };
         Table { limits: namespaces.iter().map(limit).collect(), ..Table::default() }
