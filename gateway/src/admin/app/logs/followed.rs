@@ -183,7 +183,7 @@ fn known(answer: FindStatusesResponse) -> impl Iterator<Item = (InvocationId, u1
 /// The calls that are asked for next, and whether among all records: where following goes on after a while, calls have ended long ago.
 fn to_ask(following: &mut Following, now: SystemTime) -> (Vec<InvocationId>, bool) {
     let before = InvocationId::first_at(now.checked_sub(NEW).unwrap_or(SystemTime::UNIX_EPOCH));
-    let old = following.held.to_search(before, MOST_CALLS);
+    let old = following.held.search_old(before, MOST_CALLS);
     let on_disk = !old.is_empty();
     (if on_disk { old } else { following.held.calls(MOST_CALLS) }, on_disk)
 }

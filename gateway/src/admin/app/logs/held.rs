@@ -136,7 +136,7 @@ impl Held {
     }
 
     /// Of these, those that began before this time and are asked for for the first time since: their records may be on disk alone.
-    pub(super) fn to_search(&mut self, before: InvocationId, most: usize) -> Vec<InvocationId> {
+    pub(super) fn search_old(&mut self, before: InvocationId, most: usize) -> Vec<InvocationId> {
         let is_new = |((call, _), waiting): &(&Place, &mut Waiting)| *call < before && !waiting.is_searched;
         let found = self.calls.iter_mut().filter(is_new).take(most);
         let search = |((call, _), waiting): (&Place, &mut Waiting)| {
@@ -237,8 +237,8 @@ mod tests {
         let (old, new) = (InvocationId::first_at(std::time::SystemTime::UNIX_EPOCH), InvocationId::new());
         held.hold(old, line("w1", 1, "x"), now);
         held.hold(new, line("w1", 2, "x"), now);
-        assert_eq!(held.to_search(new, 9), [old]);
-        assert!(held.to_search(new, 9).is_empty());
+        assert_eq!(held.search_old(new, 9), [old]);
+        assert!(held.search_old(new, 9).is_empty());
         assert_eq!(held.calls(9), [old, new]);
         assert_eq!(held.calls(1), [old]);
     }
