@@ -11,6 +11,9 @@ const STEP: Duration = Duration::from_millis(5);
 /// What all gateways together may admit: a second, and at once.
 const WHOLE: (f64, f64) = (100.0, 50.0);
 
+/// What a gateway says of limits.
+type Report = Vec<(LimitId, Option<Want>)>;
+
 /// What the stream brings to a gateway, in this order.
 #[derive(Debug)]
 enum Message {
@@ -57,7 +60,7 @@ struct Borrower {
     /// Loans came of a limit that it does not know.
     unknown: bool,
     inbox: VecDeque<(Instant, Message)>,
-    outbox: VecDeque<(Instant, Vec<(LimitId, Option<Want>)>)>,
+    outbox: VecDeque<(Instant, Report)>,
     /// Until then its process does nothing, and its stream takes nothing.
     frozen: Instant,
 }
