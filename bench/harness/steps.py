@@ -85,12 +85,14 @@ def measure(cluster, folder, options):
 def compared(kind, calls, options):
     """Rounds in which each takes its turn, beginning with another one each time; the first round warms up.
 
-    All come at the same pace, half of what the first can do: a gateway that is never idle wakes nobody for the next call, and one
-    that is a little slower pays for its callers' waking as well."""
+    What is stored is asked for at one pace, half of what the first can do: a gateway that is never idle wakes nobody for the next
+    call, and one that is a little slower would pay for its callers' waking as well. Where a worker runs the calls, the gateway is
+    half idle anyway, and callers who never pause keep what it does warm."""
     for caller, url in calls.values():
         servers.wait_until_answers(url, caller.token)
     (caller, url), names, rounds = next(iter(calls.values())), list(calls), []
-    pace = load.closed(caller, url, 32, options.seconds)["per_second"] / 2
+    fastest = load.closed(caller, url, 32, options.seconds)["per_second"]
+    pace = fastest / 2 if kind == "stored" else None
     for number in range(options.pairs + 1):
         first = number % len(names)
         rounds.append({name: cost(kind, name, *calls[name], pace, options) for name in names[first:] + names[:first]})
@@ -98,11 +100,11 @@ def compared(kind, calls, options):
     more = {name: observed.interval([row[name] - row[base] for row in rounds]) for name in names[1:]}
     say(f"  more than {base}: {more}")
     us = {name: statistics.median(row[name] for row in rounds) for name in names}
-    return {"pace": round(pace), "us_per_call": us, "more_us": more, "rounds": rounds}
+    return {"pace": pace and round(pace), "us_per_call": us, "more_us": more, "rounds": rounds}
 
 
 def cost(kind, name, caller, url, pace, options):
-    found = load.paced(caller, url, pace, options.seconds)
+    found = load.paced(caller, url, pace, options.seconds) if pace else load.closed(caller, url, 32, options.seconds)
     if set(found["statuses"]) != {"200"}:
         raise SystemExit(f"error: not all calls were answered: {found['statuses']}")
     us = found["cpu_us_per_call"]["gateway"]
