@@ -108,7 +108,7 @@ impl Sight {
     pub(super) fn called(&mut self, function: &Arc<Function>, route: Option<&Arc<Routed>>) {
         self.function = Some(function.clone());
         self.route = route.map(|route| route.label());
-        self.pattern = route.map(|route| route.pattern());
+        self.pattern = route.filter(|_| self.phases.is_some()).map(|route| route.pattern());
     }
 
     /// A route refuses it by itself.

@@ -11,6 +11,15 @@ use tonic::Request;
 
 use super::world::{World, line};
 
+/// Reads logs as an operator.
+async fn read(world: &World, request: v1::ReadLogsRequest) -> tonic::Streaming<v1::ReadLogsResponse> {
+    let mut request = Request::new(request);
+    let token = world.tokens.operator();
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut client = LogServiceClient::new(world.channel().await);
+    client.read_logs(request).await.unwrap().into_inner()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_come_in_order_and_a_worker_that_is_away_is_named() {
     let world = World::new().await;
@@ -39,11 +48,7 @@ async fn a_follower_gets_what_there_is_and_then_what_comes() {
         lines: 2,
         ..Default::default()
     };
-    let mut request = Request::new(request);
-    let token = world.tokens.operator();
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    let mut client = LogServiceClient::new(world.channel().await);
-    let mut events = client.read_logs(request).await.unwrap().into_inner();
+    let mut events = read(&world, request).await;
     let (mut texts, mut away) = (Vec::new(), Vec::new());
     let mut written = false;
     while texts.len() < 4 {
@@ -74,11 +79,7 @@ async fn lines_of_a_status_are_followed_and_come_once_their_call_has_ended() {
         status: "502".to_owned(),
         ..Default::default()
     };
-    let mut request = Request::new(request);
-    let token = world.tokens.operator();
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    let mut client = LogServiceClient::new(world.channel().await);
-    let mut events = client.read_logs(request).await.unwrap().into_inner();
+    let mut events = read(&world, request).await;
     let [fails, works] = [(); 2].map(|()| InvocationId::new());
     let ends = |id: InvocationId, status| {
         let name = format!("namespaces/shop/functions/checkout/invocations/{id}");
