@@ -35,15 +35,15 @@ def settings(folder, role, text):
 
 
 @contextlib.contextmanager
-def pair(binaries, folder):
-    """Two clusters on one machine: `on`, and `off`, which has receipts and nothing else."""
+def pair(binaries, folder, first="on"):
+    """Two clusters on one machine: `on`, and `off`, which has receipts and nothing else. One of them is started first."""
     with collector() as endpoint, contextlib.ExitStack() as stack:
         sides = {
             "on": (f'[tracing]\nendpoint = "{endpoint}"\nratio = {RATIO}\n', ""),
             "off": ("[records]\nenabled = false\n", "log_rate_bytes = 0\n"),
         }
         clusters = {}
-        for name, (gateway, worker) in sides.items():
+        for name, (gateway, worker) in sorted(sides.items(), key=lambda side: side[0] != first):
             place = Path(folder) / name
             place.mkdir()
             options = [settings(place, "gateway", gateway), settings(place, "worker", worker)]

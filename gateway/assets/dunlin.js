@@ -4,6 +4,9 @@
 (() => {
   const MOST_LINES = 2000;
 
+  // What is asked for once the page is in sight does not hold it up.
+  const oncePainted = (then) => requestAnimationFrame(() => setTimeout(then));
+
   // Copying.
   for (const button of document.querySelectorAll("[data-copy]")) {
     const source = document.getElementById(button.dataset.copy);
@@ -102,6 +105,7 @@
       stream = null;
     };
     const open = () => {
+      if (stream) return;
       stream = new EventSource(live.dataset.stream);
       stream.addEventListener("open", () => tell("live", "Live"));
       stream.addEventListener("part", (event) => {
@@ -117,10 +121,10 @@
         else tell("lost", "Connecting again");
       });
     };
-    open();
+    oncePainted(open);
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) close();
-      else if (!stream && liveState.dataset.state !== "lost") open();
+      else if (liveState.dataset.state !== "lost") open();
     });
   }
 
@@ -192,21 +196,24 @@
     }
   };
 
-  const source = new EventSource(log.dataset.stream);
-  source.addEventListener("open", draw);
-  source.addEventListener("line", (event) => add(row(JSON.parse(event.data))));
-  source.addEventListener("gap", (event) => add(element("li", "news", visible(JSON.parse(event.data).text))));
-  source.addEventListener("unreachable", (event) => {
-    add(element("li", "news", `Worker ${JSON.parse(event.data)} does not answer; its lines are missing here.`));
-  });
-  source.addEventListener("failed", (event) => {
-    source.close();
-    say("lost", `Stopped: ${JSON.parse(event.data)}`);
-  });
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) say("lost", "Stopped; load the page again");
-    else say("lost", "Connecting again");
-  });
+  const follow = () => {
+    const source = new EventSource(log.dataset.stream);
+    source.addEventListener("open", draw);
+    source.addEventListener("line", (event) => add(row(JSON.parse(event.data))));
+    source.addEventListener("gap", (event) => add(element("li", "news", visible(JSON.parse(event.data).text))));
+    source.addEventListener("unreachable", (event) => {
+      add(element("li", "news", `Worker ${JSON.parse(event.data)} does not answer; its lines are missing here.`));
+    });
+    source.addEventListener("failed", (event) => {
+      source.close();
+      say("lost", `Stopped: ${JSON.parse(event.data)}`);
+    });
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) say("lost", "Stopped; load the page again");
+      else say("lost", "Connecting again");
+    });
+  };
+  oncePainted(follow);
 
   pause.hidden = false;
   pause.addEventListener("click", () => {

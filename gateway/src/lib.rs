@@ -89,7 +89,7 @@ pub(crate) struct Context {
     /// Counts what invocations use.
     pub(crate) metering: metering::Metering,
     /// This gateway's records.
-    pub(crate) records: records::Records,
+    pub(crate) records: Arc<records::Records>,
     /// Which invocations are traced.
     pub(crate) traces: traces::Traces,
     /// What the cluster got for domains.
@@ -118,7 +118,7 @@ pub struct Gateway {
     data: DataDir,
     trust: Trust,
     sign_ins: auth::SignIns,
-    records: records::Records,
+    records: Arc<records::Records>,
     keeper: records::Keeper,
     traces: traces::Traces,
     exporter: Option<traces::Exporter>,

@@ -170,8 +170,8 @@ mod function_text {
 /// Records that wait to be kept; beyond that they are dropped and counted, since callers come first.
 const BACKLOG: usize = 16_384;
 
-/// The records of this gateway. Clones share them.
-#[derive(Debug, Clone)]
+/// The records of this gateway.
+#[derive(Debug)]
 pub(crate) struct Records {
     rings: Arc<ring::Rings>,
     recent: Arc<ring::Recent>,
@@ -211,7 +211,7 @@ impl Records {
         folder: std::path::PathBuf,
         config: &RecordsConfig,
         traces: Traces,
-    ) -> anyhow::Result<(Self, Keeper)> {
+    ) -> anyhow::Result<(Arc<Self>, Keeper)> {
         let retentions = Retentions::default();
         let rings = Arc::new(ring::Rings::new(config.per_namespace, config.max_age, retentions.clone()));
         let recent = Arc::<ring::Recent>::default();
@@ -233,7 +233,7 @@ impl Records {
             max_age: config.max_age,
         };
         let counted = records.counted.clone();
-        Ok((records, Keeper { rings, recent, sampler, waiting, files, counted }))
+        Ok((Arc::new(records), Keeper { rings, recent, sampler, waiting, files, counted }))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -304,11 +304,15 @@ impl Records {
     }
 
     /// Keeps a record, soon.
-    pub(crate) fn add(&self, record: Arc<Record>) {
-        self.traces.offer(&record);
-        if !self.enabled {
-            return;
+    pub(crate) fn add(&self, record: Record) -> Arc<Record> {
+        let record = self.traces.offer(record);
+        if self.enabled {
+            self.keep_soon(record.clone());
         }
+        record
+    }
+
+    fn keep_soon(&self, record: Arc<Record>) {
         self.counted.all.add(0, 1);
         // A full backlog means a disk that can't keep up; the request path must not wait for it.
         if self.backlog.try_send(record).is_err() {

@@ -88,7 +88,7 @@ pub(crate) struct Sinks {
     /// Learns which budgets are used up.
     pub(crate) metering: Metering,
     /// Learns for how long namespaces have records kept.
-    pub(crate) records: Records,
+    pub(crate) records: Arc<Records>,
 }
 
 /// The stream and what it has brought.

@@ -75,7 +75,7 @@ struct Shared {
     /// To the exporter, where there is one.
     backlog: Option<mpsc::Sender<Source>>,
     /// To whoever watches.
-    watcher: Option<mpsc::Sender<Arc<Record>>>,
+    watcher: Option<mpsc::Sender<Source>>,
     counted: Arc<Counted>,
 }
 
@@ -191,27 +191,38 @@ impl Traces {
         traced.sampled || shared.watcher.is_some() || lasted >= shared.rule.slow()
     }
 
-    /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow.
-    pub(crate) fn offer(&self, record: &Arc<Record>) {
-        let Some(shared) = &self.0 else { return };
-        let traced = &record.came.traced;
-        if traced.span == 0 {
-            return;
+    /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow. It comes back to be kept, without
+    /// what only its spans need where it has none.
+    pub(crate) fn offer(&self, mut record: Record) -> Arc<Record> {
+        let (watcher, backlog) = self.takers(&record);
+        if watcher.is_none() && backlog.is_none() {
+            record.came.traced.phases = None;
         }
-        if let Some(watcher) = &shared.watcher {
+        let record = Arc::new(record);
+        if let Some(watcher) = watcher {
             // Who does not keep up misses some.
-            let _ = watcher.try_send(record.clone());
+            let _ = watcher.try_send(Source::Call(record.clone()));
         }
-        let Some(backlog) = &shared.backlog else { return };
-        let wanted = traced.sampled || (shared.rule.is_notable(record) && shared.has_room());
-        if wanted {
+        if let (Some(shared), Some(backlog)) = (&self.0, backlog) {
             shared.send(backlog, Source::Call(record.clone()));
         }
+        record
     }
 
-    /// Takes a request that was refused, where its trace is wanted or it could not be served.
+    /// Who takes the spans of an invocation: whoever watches, and the exporter.
+    fn takers(&self, record: &Record) -> (Option<&mpsc::Sender<Source>>, Option<&mpsc::Sender<Source>>) {
+        let traced = &record.came.traced;
+        let Some(shared) = self.0.as_ref().filter(|_| traced.span != 0) else { return (None, None) };
+        let is_wanted = || traced.sampled || (shared.rule.is_notable(record) && shared.has_room());
+        (shared.watcher.as_ref(), shared.backlog.as_ref().filter(|_| is_wanted()))
+    }
+
+    /// Takes a request that was refused, where its trace is wanted or it could not be served. Whoever watches gets it in any case.
     pub(crate) fn offer_refusal(&self, refused: &Refusal) {
         let Some(shared) = self.0.as_ref().filter(|_| refused.traced.span != 0) else { return };
+        if let Some(Ok(place)) = shared.watcher.as_ref().map(mpsc::Sender::try_reserve) {
+            place.send(Source::Refusal(Box::new(refused.clone())));
+        }
         let Some(backlog) = &shared.backlog else { return };
         let is_notable = || refusal::failed(refused) || refused.took >= shared.rule.slow();
         if refused.traced.sampled || (is_notable() && shared.has_room_for_refusal()) {
@@ -319,10 +330,14 @@ mod tests {
     async fn what_finds_no_room_is_counted_and_what_nobody_asked_for_is_left() {
         let (traces, mut waiting) = traces(&TracingConfig::default());
         let mut record = spans::tests::record();
-        for (sampled, outcome) in [(true, "ok"), (false, "function_failed"), (false, "ok"), (true, "ok")] {
+        record.came.traced.phases = Some(Box::default());
+        for (sampled, outcome, has_spans) in
+            [(true, "ok", true), (false, "function_failed", true), (false, "ok", false), (true, "ok", true)]
+        {
             record.came.traced.sampled = sampled;
             record.outcome = outcome.into();
-            traces.offer(&Arc::new(record.clone()));
+            let kept = traces.offer(record.clone());
+            assert_eq!(kept.came.traced.phases.is_some(), has_spans, "{sampled} {outcome}");
         }
         let mut outcome = || match waiting.try_recv().ok()? {
             Source::Call(record) => Some(record.outcome.to_string()),

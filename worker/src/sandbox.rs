@@ -10,8 +10,8 @@
 //! ```
 //!
 //! `run` always ends, with a [`Completion`]: the outcome and what was used. It needs a tokio runtime with time and I/O. Whoever
-//! holds the receivers sets the pace: a full response channel makes the guest wait, a dropped one cancels it, and a full log
-//! channel drops lines. `ResponseEvent::End` may come before the completion; a failure after it does not spoil the response.
+//! holds the receivers sets the pace: a full response channel makes the guest wait, a dropped one cancels it. Lines of log
+//! wait for nobody. `ResponseEvent::End` may come before the completion; a failure after it does not spoil the response.
 
 mod again;
 mod body;

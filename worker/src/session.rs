@@ -12,6 +12,7 @@ mod hello;
 mod inbox;
 mod inflight;
 mod invocation;
+mod lines;
 mod numbers;
 mod outgoing;
 mod request;

@@ -411,6 +411,9 @@ def test_up_prints_where_the_time_of_each_call_went(tmp_path):
         assert eventually(lambda: httpx.get(url, trust_env=False).status_code == 200, seconds=30, what=url)
         tree = re.compile(r"^GET \S+ 200 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n├─ route +[0-9.]+ [um]?s\n├─ limits +[0-9.]+ [um]?s\n├─ queue +[0-9.]+ [um]?s\n└─ invoke +.*\n(   ├─ .*\n)*   └─ run +[0-9.]+ [um]?s$", re.M)
         eventually(lambda: tree.search(up.said), seconds=10, what="a tree")
+        assert httpx.get(url.replace("/hello/", "/nobodys/"), trust_env=False).status_code == 404
+        refused = re.compile(r"^GET 404 [0-9.]+ [um]?s  invocation [0-9a-f-]{36} trace [0-9a-f]{32}\n└─ route +[0-9.]+ [um]?s\n.*nobodys.*$", re.M)
+        eventually(lambda: refused.search(up.said), seconds=10, what="the tree of what was refused")
         assert "\x1b[" not in up.said, "colours are for terminals"
     finally:
         assert up.stop() == 0, up.said

@@ -36,7 +36,7 @@ pub(super) struct Ledger(Option<Box<Open>>);
 #[derive(Debug)]
 struct Open {
     record: Record,
-    records: Records,
+    records: Arc<Records>,
     called_by: Option<CalledBy>,
     accepted: Instant,
     stage: Stage,
@@ -57,8 +57,7 @@ impl Open {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
-        let record = Arc::new(self.record);
-        self.records.add(record.clone());
+        let record = self.records.add(self.record);
         if let Some(told) = self.told.take() {
             // Who has left does not want it any more.
             let _ = told.send(record.clone());
@@ -103,7 +102,7 @@ impl Ledger {
     pub(super) fn begin(
         invocation: &mut Invocation,
         gateway: &GatewayId,
-        records: &Records,
+        records: &Arc<Records>,
         (slot, calls, meter): (Slot, Arc<Calls>, Meter),
     ) -> Self {
         let demand = invocation.version.demand.clone();

@@ -66,7 +66,7 @@ struct Inner {
     directory: Directory,
     borrowing: Borrowing,
     activator: Activator,
-    records: Records,
+    records: Arc<Records>,
     series: Series,
     metering: Metering,
     config: DispatchConfig,
@@ -81,7 +81,7 @@ impl Dispatcher {
         gateway: GatewayId,
         (directory, borrowing): (Directory, Borrowing),
         activator: Activator,
-        (records, series, metering): (Records, Series, Metering),
+        (records, series, metering): (Arc<Records>, Series, Metering),
         config: DispatchConfig,
         shutdown: Shutdown,
     ) -> Self {

@@ -43,7 +43,7 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         trace: trace.id,
         ..Came::default()
     };
-    traces.offer(&Arc::new(Record {
+    traces.offer(Record {
         id: passing.id,
         function: passing.function.name.clone(),
         version: passing.version.key.number,
@@ -60,5 +60,5 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         weight: 1,
         hint: String::new(),
         came,
-    }));
+    });
 }

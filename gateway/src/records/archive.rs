@@ -3,7 +3,8 @@
 
 use std::{
     cmp::Reverse,
-    fs,
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -18,8 +19,8 @@ use super::{Record, Wanted, file};
 /// Questions that read at the same time: more of them would take the disk from those who write.
 const READERS: usize = 2;
 
-/// The records on disk. Clones share the turns.
-#[derive(Debug, Clone)]
+/// The records on disk.
+#[derive(Debug)]
 pub(super) struct Archive {
     folder: PathBuf,
     turns: Arc<Semaphore>,
@@ -57,7 +58,8 @@ impl Archive {
 
 /// Searches the files of a namespace.
 fn search(folder: &Path, query: &Query) -> Vec<Arc<Record>> {
-    let mut found = Vec::new();
+    // One room for all files: a new one for each would be made of new pages, which takes longer than reading.
+    let (mut found, mut text) = (Vec::new(), Vec::new());
     for number in file::numbers(folder).unwrap_or_default().into_iter().rev() {
         let path = file::path(folder, number);
         // It may have made room meanwhile.
@@ -65,7 +67,7 @@ fn search(folder: &Path, query: &Query) -> Vec<Arc<Record>> {
         if query.wanted.ends_before(written) || is_full(&found, query.limit, written) {
             break;
         }
-        found.extend(read(&path, query));
+        found.extend(read(&path, &mut text, query));
         found.sort_unstable_by_key(|record: &Arc<Record>| Reverse(record.id));
         found.truncate(query.limit);
     }
@@ -77,11 +79,14 @@ fn is_full(found: &[Arc<Record>], limit: usize, written: SystemTime) -> bool {
     found.len() >= limit && found.last().is_some_and(|last| last.start_time > written)
 }
 
-fn read(path: &Path, query: &Query) -> Vec<Arc<Record>> {
-    let text = fs::read(path).unwrap_or_default();
+fn read(path: &Path, text: &mut Vec<u8>, query: &Query) -> Vec<Arc<Record>> {
+    text.clear();
+    if File::open(path).and_then(|mut file| file.read_to_end(text)).is_err() {
+        return Vec::new();
+    }
     let record = |line: &[u8]| serde_json::from_slice::<Record>(line).ok();
     let wanted = |record: &Record| query.wanted.lists(record, &query.scope, query.before);
-    lines(&text, query.needle().as_deref()).filter_map(record).filter(wanted).map(Arc::new).collect()
+    lines(text, query.needle().as_deref()).filter_map(record).filter(wanted).map(Arc::new).collect()
 }
 
 impl Query {

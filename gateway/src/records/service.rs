@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -132,7 +133,7 @@ impl From<Receipt> for v1::Receipt {
 #[derive(Debug)]
 pub(crate) struct RecordService {
     /// What they ask for.
-    pub(crate) records: Records,
+    pub(crate) records: Arc<Records>,
     /// Says what runs now.
     pub(crate) routes: RouteTable,
 }

@@ -47,6 +47,9 @@ impl From<Position> for internal::LogPosition {
 pub(super) enum Entry {
     Line(Line),
     Mark(Mark),
+    /// A line of which nothing is asked but its place. Never in a file.
+    #[serde(skip_serializing)]
+    Passed(Passed),
 }
 
 impl Entry {
@@ -56,26 +59,34 @@ impl Entry {
         line.or_else(|_| serde_json::from_slice(json).map(Self::Mark)).ok()
     }
 
+    /// The same for who asks for one function: a line of another is known by its beginning, and not read to its end.
+    pub(super) fn of_function(json: &[u8], function: &FunctionName) -> Option<Self> {
+        match Passed::skim(json) {
+            Some((passed, whose)) if whose != function.as_str().as_bytes() => Some(Self::Passed(passed)),
+            _ => Self::parse(json),
+        }
+    }
+
     /// The place after it.
     pub(super) fn position(&self) -> Position {
         match self {
-            Self::Line(Line { boot, sequence, .. }) | Self::Mark(Mark { boot, sequence, .. }) => {
-                Position { boot: *boot, sequence: *sequence }
-            }
+            Self::Line(Line { boot, sequence, .. })
+            | Self::Mark(Mark { boot, sequence, .. })
+            | Self::Passed(Passed { boot, sequence, .. }) => Position { boot: *boot, sequence: *sequence },
         }
     }
 
     /// How many lines it is or stands for.
     pub(super) fn lines(&self) -> u64 {
         match self {
-            Self::Line(_) => 1,
+            Self::Line(_) | Self::Passed(_) => 1,
             Self::Mark(mark) => mark.lines,
         }
     }
 
     pub(super) fn time(&self) -> u64 {
         match self {
-            Self::Line(Line { time, .. }) | Self::Mark(Mark { time, .. }) => *time,
+            Self::Line(Line { time, .. }) | Self::Mark(Mark { time, .. }) | Self::Passed(Passed { time, .. }) => *time,
         }
     }
 }
@@ -151,6 +162,33 @@ pub(super) struct Line {
     pub(super) dropped_bytes: u64,
 }
 
+/// The place of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Passed {
+    time: u64,
+    boot: u64,
+    sequence: u64,
+}
+
+impl Passed {
+    /// Reads how a [`Line`] begins in a file, and whose it is; nothing where anything else is there.
+    fn skim(json: &[u8]) -> Option<(Self, &[u8])> {
+        let (time, rest) = number(json.strip_suffix(b"}")?, br#"{"time":"#)?;
+        let (boot, rest) = number(rest, br#","boot":"#)?;
+        let (sequence, rest) = number(rest, br#","sequence":"#)?;
+        let rest = rest.strip_prefix(br#","function":""#)?;
+        let whose = rest.split(|byte| *byte == b'"').next()?;
+        Some((Self { time, boot, sequence }, whose))
+    }
+}
+
+/// The number behind a key, and what follows.
+fn number<'j>(json: &'j [u8], key: &[u8]) -> Option<(u64, &'j [u8])> {
+    let rest = json.strip_prefix(key)?;
+    let (digits, rest) = rest.split_at_checked(rest.iter().take_while(|byte| byte.is_ascii_digit()).count())?;
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -201,4 +239,37 @@ pub(super) fn moment(micros: u64) -> SystemTime {
 pub(super) fn micros(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_other_functions_lines_only_the_place_is_read() {
+        let line = Line {
+            time: 17,
+            boot: 3,
+            sequence: 40,
+            function: "pay".parse().unwrap(),
+            version: VersionNumber::FIRST,
+            invocation: InvocationId::new(),
+            request_id: "\"function\":\"ship\"".to_owned(),
+            stderr: true,
+            text: "a \"}\n".to_owned(),
+            dropped_bytes: 9,
+        };
+        let mark = Entry::Mark(Mark { time: 18, boot: 3, sequence: 42, lines: 2, why: Why::Rate });
+        let text = |entry: &Entry| serde_json::to_vec(entry).unwrap();
+        let read = |json: &[u8], function: &str| Entry::of_function(json, &function.parse().unwrap());
+        let line = Entry::Line(line);
+        let passed = read(&text(&line), "ship").unwrap();
+        assert_eq!(passed, Entry::Passed(Passed { time: 17, boot: 3, sequence: 40 }));
+        assert_eq!((passed.position(), passed.time(), passed.lines()), (line.position(), line.time(), line.lines()));
+        assert_eq!(read(&text(&line), "pay"), Some(line.clone()));
+        assert_eq!(read(&text(&mark), "ship"), Some(mark));
+        for torn in [10, 30, 60, 100] {
+            assert_eq!(read(&text(&line)[..torn], "ship"), None, "{torn} bytes");
+        }
+    }
 }

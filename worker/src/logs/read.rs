@@ -101,6 +101,14 @@ impl Query {
             && line.text.contains(&self.search)
     }
 
+    /// What a line of a file holds, as far as it may be asked for.
+    fn entry(&self, json: &[u8]) -> Option<Entry> {
+        match &self.scope.function {
+            Some(function) => Entry::of_function(json, function),
+            None => Entry::parse(json),
+        }
+    }
+
     /// Whether it is about no calls and no text in particular.
     fn wants_all(&self) -> bool {
         self.request_id.is_empty() && self.search.is_empty() && self.version == 0 && self.invocations.is_empty()
@@ -154,7 +162,7 @@ impl Reading {
     fn begin(&self) -> io::Result<Option<Position>> {
         let (mut found, mut begin, all) = (0, None, self.query.wants_all());
         for (_, path) in segments::list(&self.folder)?.into_iter().rev() {
-            for entry in read(&path)?.rsplit(|byte| *byte == b'\n').filter_map(Entry::parse) {
+            for entry in read(&path)?.rsplit(|byte| *byte == b'\n').filter_map(|json| self.query.entry(json)) {
                 if found >= self.query.lines || entry.time() < self.query.since {
                     return Ok(begin);
                 }
@@ -178,7 +186,8 @@ impl Reading {
         };
         let Some((number, path)) = next.and_then(|next| files.get(next)) else { return Ok(chunk) };
         let bytes = read(path)?;
-        for entry in bytes.split(|byte| *byte == b'\n').filter_map(Entry::parse) {
+        for json in bytes.split(|byte| *byte == b'\n') {
+            let Some(entry) = self.query.entry(json) else { continue };
             self.step(&entry).into_iter().for_each(|item| put(&mut chunk.items, item));
         }
         self.file = Some(*number);

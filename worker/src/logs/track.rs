@@ -57,7 +57,7 @@ impl Track {
                 let lines = mark.lines.min(position.sequence.saturating_sub(seen));
                 tell(Item::Gap(Mark { lines, ..mark.clone() }));
             }
-            Entry::Mark(_) => {}
+            Entry::Mark(_) | Entry::Passed(_) => {}
         }
     }
 

@@ -128,7 +128,7 @@ impl Writer {
         let Some(last) = entries.last() else { return };
         let text = |entry: &Entry| match entry {
             Entry::Line(line) => line.text.len() as u64 + 1,
-            Entry::Mark(_) => 0,
+            Entry::Mark(_) | Entry::Passed(_) => 0,
         };
         tenant.lost(entries.iter().map(text).sum());
         let Position { boot, sequence } = last.position();

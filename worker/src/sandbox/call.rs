@@ -1,7 +1,9 @@
 //! One call as the sandbox sees it: the request and its body, where response events go, where log lines go. Bounded
-//! channels only; the session (another module) holds the other ends and speaks gRPC there.
+//! channels, and a sink that never waits; the session (another module) holds the other ends and speaks gRPC there.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -186,15 +188,17 @@ pub struct LogRecord {
     pub truncated_bytes: u64,
 }
 
-/// The sandbox's end of the log. Never blocks the guest: what does not fit is dropped and counted in the completion.
-#[derive(Debug, Clone)]
-pub struct LogSink(Option<mpsc::Sender<LogRecord>>);
+/// The sandbox's end of the log. Never blocks the guest: what is not taken is dropped and counted in the completion.
+#[derive(Clone)]
+pub struct LogSink(Option<Arc<Take>>);
+
+/// Takes a record, or says that there is no room.
+type Take = dyn Fn(LogRecord) -> bool + Send + Sync;
 
 impl LogSink {
-    /// A sink that lets `capacity` records wait.
-    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<LogRecord>) {
-        let (sender, receiver) = mpsc::channel(capacity.max(1));
-        (Self(Some(sender)), receiver)
+    /// A sink of which `take` gets each record as the guest writes it; it is not to wait, and returns whether there was room.
+    pub fn new(take: impl Fn(LogRecord) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(take)))
     }
 
     /// A sink that drops everything.
@@ -204,7 +208,13 @@ impl LogSink {
 
     /// Hands a record over; false if there was no room.
     pub(super) fn offer(&self, record: LogRecord) -> bool {
-        self.0.as_ref().is_some_and(|sender| sender.try_send(record).is_ok())
+        self.0.as_ref().is_some_and(|take| take(record))
+    }
+}
+
+impl fmt::Debug for LogSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "LogSink" } else { "LogSink(discard)" })
     }
 }
 

@@ -209,6 +209,8 @@ impl AsyncWrite for ConsoleStream {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::super::limits::Limits;
     use super::*;
 
@@ -217,11 +219,16 @@ mod tests {
         (Console::new(meter.clone()), meter)
     }
 
+    fn channel(capacity: usize) -> (LogSink, mpsc::Receiver<LogRecord>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (LogSink::new(move |record| sender.try_send(record).is_ok()), receiver)
+    }
+
     #[test]
     fn lines_are_cut_at_line_feeds_and_keep_control_characters() {
         let (console, _) = console(Limits::default());
         console.write(LogStream::Stdout, b"early\nhal");
-        let (sink, mut records) = LogSink::channel(8);
+        let (sink, mut records) = channel(8);
         console.bind(sink);
         console.write(LogStream::Stderr, b"\x1b[31mred\xff\n");
         console.write(LogStream::Stdout, b"f\n");
@@ -243,7 +250,7 @@ mod tests {
     #[test]
     fn t09_long_lines_are_cut_and_the_invocation_has_a_budget() {
         let (console, meter) = console(Limits { log_bytes: 100, max_log_line: 30, ..Limits::default() });
-        let (sink, mut records) = LogSink::channel(100);
+        let (sink, mut records) = channel(100);
         console.bind(sink);
         console.write(LogStream::Stdout, &[b'x'; 40]);
         console.write(LogStream::Stdout, b"\n");
@@ -259,7 +266,7 @@ mod tests {
     #[test]
     fn t09_empty_writes_cost_nothing_and_a_full_sink_drops() {
         let (console, meter) = console(Limits::default());
-        let (sink, mut records) = LogSink::channel(1);
+        let (sink, mut records) = channel(1);
         console.bind(sink);
         let mut stream = console.stdout();
         for _ in 0..10_000 {

@@ -19,6 +19,7 @@ use super::{
     ending::{Ending, Waited},
     inbox::Piece,
     inflight::Inflight,
+    lines::Lines,
     outgoing::Outgoing,
     request::Order,
 };
@@ -26,11 +27,9 @@ use crate::{
     holdings::{Held, Loading},
     logs::Source,
     pool::{Checkout, Rest},
-    sandbox::{Call, Completion, LogRecord, LogSink, LogStream, RequestBody, RequestFrame, ResponseSink},
+    sandbox::{Call, Completion, RequestBody, RequestFrame, ResponseSink},
 };
 
-/// Lines that a guest may write before they are taken; as many as the default limit has room for.
-const LINES_AHEAD: usize = 4096;
 /// Bytes that a guest has read before the gateway is granted as many again.
 const GRANT: u64 = 64 << 10;
 
@@ -126,13 +125,12 @@ impl Running<'_> {
         Ok(Admitted { checkout, code })
     }
 
-    /// Runs the guest, feeds it, delivers its answer and keeps its log lines, all in this task.
+    /// Runs the guest, feeds it and delivers its answer, all in this task.
     async fn invoke(&self, held: &Held, order: Order, admitted: Admitted) -> (Ending, Rest) {
         let Admitted { checkout, code } = admitted;
         let (start, deadline) = (checkout.start, self.deadline(&order));
         let waited = Waited { queued: self.received.elapsed().saturating_sub(start), start, code };
         let (response, events) = ResponseSink::channel(EVENTS_AHEAD);
-        let (logs, lines) = self::lines(held.tenant().keeps());
         let (feeder, body) = self.body();
         let source = Source {
             function: held.wanted().function.clone(),
@@ -140,18 +138,16 @@ impl Running<'_> {
             invocation: order.id,
             request_id: order.request_id,
         };
+        let lines = Lines::new(held.tenant().clone(), source);
+        let logs = lines.sink();
         let request = order.request.map(|()| body);
         let cancel = self.inflight.cancel.clone();
         let call = Call { id: order.id.uuid(), deadline, request, response, logs, cancel };
         // Boxed, so that whoever waits for a sandbox does not carry the room for it.
         let running = Box::pin(checkout.run(call));
         let delivery = answer::deliver(events, self.outgoing, self.inflight, deadline);
-        let ((completion, rest, delivered), (), reported) =
-            tokio::join!(answered(running, delivery), self.feed(feeder), keep(lines, held, &source));
-        let dropped = completion.usage.log_bytes_dropped.saturating_sub(reported);
-        if dropped > 0 && held.tenant().keeps() {
-            held.tenant().offer(&source, note(dropped));
-        }
+        let ((completion, rest, delivered), ()) = tokio::join!(answered(running, delivery), self.feed(feeder));
+        lines.end(completion.usage.log_bytes_dropped);
         (Ending::of(&completion, delivered, self.inflight.stopped(), waited), rest)
     }
 
@@ -211,30 +207,5 @@ async fn answered<D>(
             };
             (completion, rest, delivered)
         }
-    }
-}
-
-/// Where the guest's lines go, and where they come out: nowhere, where none are kept.
-fn lines(keeps: bool) -> (LogSink, mpsc::Receiver<LogRecord>) {
-    if keeps { LogSink::channel(LINES_AHEAD) } else { (LogSink::discard(), mpsc::channel(1).1) }
-}
-
-/// Keeps what the guest writes until it is done; returns the bytes that its lines say were cut off.
-async fn keep(mut lines: mpsc::Receiver<LogRecord>, held: &Held, source: &Source) -> u64 {
-    let mut reported = 0;
-    while let Some(line) = lines.recv().await {
-        reported += line.truncated_bytes;
-        held.tenant().offer(source, line);
-    }
-    reported
-}
-
-/// Says that output is missing.
-fn note(dropped: u64) -> LogRecord {
-    LogRecord {
-        stream: LogStream::Stderr,
-        text: format!("[dunlin] {dropped} bytes of output over the invocation's log limit were dropped"),
-        time: std::time::SystemTime::now(),
-        truncated_bytes: dropped,
     }
 }

@@ -10,7 +10,7 @@ use dunlin_worker::sandbox::{
     Call, Completion, EgressConfig, Failure, Left, Limits, LogRecord, LogSink, Outcome, Policy, Program, RequestBody,
     ResponseEvent, ResponseSink, Runtime, Sandbox, SandboxConfig,
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A pool that is large enough for tests that run at once and small enough to make quickly.
@@ -126,7 +126,8 @@ pub(crate) async fn call_in(
 ) -> (Answer, Left) {
     let began = Instant::now();
     let (response, mut events) = ResponseSink::channel(8);
-    let (logs, mut records) = LogSink::channel(10_000);
+    let (sender, mut records) = mpsc::channel(10_000);
+    let logs = LogSink::new(move |record| sender.try_send(record).is_ok());
     let deadline = began + Duration::from_secs(60);
     let running =
         sandbox.run_one_of(max_calls, Call { id: uuid::Uuid::now_v7(), deadline, request, response, logs, cancel });

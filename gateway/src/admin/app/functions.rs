@@ -46,12 +46,21 @@ impl App {
         who: &Principal,
         request: v1::ListFunctionsRequest,
     ) -> Result<v1::ListFunctionsResponse, ApiError> {
+        let mut response = self.function_list_bare(who, request).await?;
+        response.functions.iter_mut().for_each(|function| self.with_urls(function));
+        Ok(response)
+    }
+
+    /// The same without their addresses, which are many where functions are.
+    pub(crate) async fn function_list_bare(
+        &self,
+        who: &Principal,
+        request: v1::ListFunctionsRequest,
+    ) -> Result<v1::ListFunctionsResponse, ApiError> {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListFunctions.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        let mut response = ask(self.functions().list_functions(on_behalf(who, request))).await?;
-        response.functions.iter_mut().for_each(|function| self.with_urls(function));
-        Ok(response)
+        ask(self.functions().list_functions(on_behalf(who, request))).await
     }
 
     pub(crate) async fn function_get(

@@ -12,6 +12,9 @@ use serde::Deserialize;
 
 use crate::admin::fault::Fault;
 
+/// The mark. Pages have it within them: a picture of its own is a document of its own to a browser, which waits for it.
+pub(crate) const MARK: &str = include_str!("../../../assets/mark.svg");
+
 struct Asset {
     name: &'static str,
     content_type: &'static str,
@@ -36,7 +39,7 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     [
         asset("dunlin.css", "text/css; charset=utf-8", include_bytes!("../../../assets/dunlin.css")),
         asset("dunlin.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/dunlin.js")),
-        asset("mark.svg", "image/svg+xml", include_bytes!("../../../assets/mark.svg")),
+        asset("mark.svg", "image/svg+xml", MARK.as_bytes()),
     ]
 });
 

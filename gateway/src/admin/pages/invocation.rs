@@ -32,6 +32,9 @@ use crate::{
     dispatch::wire::FRAME,
 };
 
+/// Invocations of a list's page.
+const SHOWN: i32 = 30;
+
 /// Which invocations a list shows.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -118,7 +121,7 @@ async fn list(
     let Filter { failed_only, page_token, search, request_id, status } = filter.clone();
     let request = v1::ListInvocationsRequest {
         parent,
-        page_size: 50,
+        page_size: SHOWN,
         page_token,
         failed_only,
         search,
@@ -127,14 +130,18 @@ async fn list(
         ..Default::default()
     };
     // What somebody wrote into a field wrongly is said beside it.
-    let (list, error) = match app.invocation_list(&who, request).await {
+    let (list, shell) = tokio::join!(
+        app.invocation_list(&who, request),
+        Shell::new(app, &who, Some(&namespace), Section::Invocations),
+    );
+    let (list, error) = match list {
         Err(error) if error.code == ErrorCode::InvalidArgument => (Default::default(), Some(Problem::from(&error))),
         list => (list?, None),
     };
     let list: InvocationList = list.into();
     let next = list.next_page_token;
     render(&ListPage {
-        shell: Shell::new(app, &who, Some(&namespace), Section::Invocations).await,
+        shell,
         namespace: namespace.to_string(),
         function: function.map(String::from),
         older: (!next.is_empty()).then(|| format!("{base}?{}", filter.query(failed_only, &next))),

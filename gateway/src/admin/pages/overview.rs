@@ -37,7 +37,7 @@ use crate::{
 /// Records that the numbers are made of.
 const RECORDS: i32 = 1_000;
 /// Functions that the page shows, unless all are asked for: those that are called most.
-const FUNCTIONS: usize = 50;
+const FUNCTIONS: usize = 20;
 /// Invocations that the page shows.
 const SHOWN: usize = 10;
 
@@ -168,7 +168,7 @@ pub(super) async fn live(
     let functions = v1::ListFunctionsRequest { parent: name.clone(), page_size: 1_000, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: name, page_size: RECORDS, ..Default::default() };
     let (functions, calls, budget, cluster) = tokio::join!(
-        app.function_list(who, functions),
+        app.function_list_bare(who, functions),
         app.invocation_list(who, calls),
         usage::budget(app, who, namespace),
         cluster(app, who),
@@ -179,13 +179,14 @@ pub(super) async fn live(
         Err(error) => (None, Some(sentence(&error.message))),
     };
     let of_function = by_function(&calls.invocations);
+    let calls_of = |function: &str| of_function.get(function).map(Vec::as_slice).unwrap_or_default();
+    let mut shown = functions?.functions;
+    let more = if which.all { 0 } else { shorten(&mut shown, |function| calls_of(function).len()) };
     let row = |function: v1::Function| {
         let function = Function::from(function);
-        let calls = of_function.get(function.function.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let calls = calls_of(&function.function);
         FunctionRow::new(function, calls, now)
     };
-    let mut shown: Vec<_> = functions?.functions.into_iter().map(row).collect();
-    let more = if which.all { 0 } else { shorten(&mut shown) };
     Ok(Live {
         namespace: namespace.to_string(),
         cluster_problem,
@@ -194,18 +195,19 @@ pub(super) async fn live(
         cluster,
         window: window(calls.invocations.len()),
         more,
-        functions: shown,
+        functions: shown.into_iter().map(row).collect(),
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
         unreachable: calls.unreachable,
     })
 }
 
 /// Of very many functions, leaves those that are called most; returns how many it left out.
-fn shorten(rows: &mut Vec<FunctionRow>) -> usize {
-    let more = rows.len().saturating_sub(FUNCTIONS);
+fn shorten(functions: &mut Vec<v1::Function>, calls_of: impl Fn(&str) -> usize) -> usize {
+    let more = functions.len().saturating_sub(FUNCTIONS);
     if more > 0 {
-        rows.sort_by_key(|row| Reverse(row.calls));
-        rows.truncate(FUNCTIONS);
+        functions
+            .sort_by_cached_key(|function| Reverse(calls_of(function.name.rsplit('/').next().unwrap_or_default())));
+        functions.truncate(FUNCTIONS);
     }
     more
 }
@@ -313,15 +315,14 @@ mod tests {
 
     #[test]
     fn of_very_many_functions_those_that_are_called_most_are_shown() {
-        let row = |number: usize| {
-            let name = format!("namespaces/shop/functions/f{number}");
-            let row = FunctionRow::new(v1::Function { name, ..Default::default() }.into(), &[], SystemTime::now());
-            FunctionRow { calls: number, ..row }
-        };
-        let mut rows: Vec<_> = (0..FUNCTIONS + 2).map(row).collect();
-        assert_eq!((shorten(&mut rows), rows.len()), (2, FUNCTIONS));
-        assert!(rows[0].calls == FUNCTIONS + 1 && rows.iter().all(|row| row.calls >= 2));
-        assert_eq!((shorten(&mut rows), rows[0].calls), (0, FUNCTIONS + 1));
+        let function =
+            |number: usize| v1::Function { name: format!("namespaces/shop/functions/f{number}"), ..Default::default() };
+        let calls = |function: &str| function.strip_prefix('f').and_then(|number| number.parse().ok()).unwrap();
+        let mut functions: Vec<_> = (0..FUNCTIONS + 2).map(function).collect();
+        assert_eq!((shorten(&mut functions, calls), functions.len()), (2, FUNCTIONS));
+        let most = format!("namespaces/shop/functions/f{}", FUNCTIONS + 1);
+        assert!(functions[0].name == most && functions.iter().all(|function| !function.name.ends_with("/f1")));
+        assert_eq!((shorten(&mut functions, |_| 0), functions[0].name == most), (0, true));
     }
 
     #[test]
