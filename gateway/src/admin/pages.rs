@@ -10,6 +10,7 @@ mod bars;
 mod certificates;
 mod chart;
 mod domains;
+mod early;
 mod format;
 mod function;
 mod health;
@@ -89,13 +90,14 @@ pub(super) fn router() -> Router<App> {
 
 /// A template as an answer. Pages hold what only their reader may see, so nobody keeps them.
 fn render(template: &impl Template) -> Page {
-    match template.render() {
-        Ok(text) => Ok(([(header::CACHE_CONTROL, "no-store")], Html(text)).into_response()),
-        Err(error) => {
-            tracing::error!(%error, "a page can't be rendered");
-            Err(Fault(ApiError::internal()))
-        }
-    }
+    Ok(([(header::CACHE_CONTROL, "no-store")], Html(text_of(template)?)).into_response())
+}
+
+fn text_of(template: &impl Template) -> Result<String, Fault> {
+    template.render().map_err(|error| {
+        tracing::error!(%error, "a page can't be rendered");
+        Fault(ApiError::internal())
+    })
 }
 
 /// Where somebody without a session is sent; a POST loses its form.
@@ -154,17 +156,21 @@ fn sentence(text: &str) -> String {
 /// Writes an error as a page, with the headers that belong to its status.
 pub(super) fn error(error: &ApiError, request_id: &str) -> Response {
     let (mut parts, _) = error::response(error, request_id).into_parts();
-    let title = match parts.status {
+    let text = error_text(error, parts.status.as_u16(), request_id);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    Response::from_parts(parts, Body::from(text))
+}
+
+fn error_text(error: &ApiError, status: u16, request_id: &str) -> String {
+    let title = match StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::SERVICE_UNAVAILABLE => "Not reachable at the moment",
         status if status.is_server_error() => "Something went wrong",
         _ => "That did not work",
     };
-    let page = ErrorPage { title, status: parts.status.as_u16(), error: error.into(), request_id };
-    let text = page.render().unwrap_or_else(|_| title.to_owned());
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    Response::from_parts(parts, Body::from(text))
+    let page = ErrorPage { title, status, error: error.into(), request_id };
+    page.render().unwrap_or_else(|_| title.to_owned())
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! One function: whether it is healthy, its address, versions and traffic, how it goes, what it wrote.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::{
+    Extension,
+    extract::{Query, State},
+};
 use dunlin_proto::{
     ids::{AliasId, RequestId},
     names::FunctionRef,
@@ -14,29 +17,31 @@ use serde::Deserialize;
 use super::{
     Page,
     chart::Chart,
+    early,
     format::{self, When},
     health::HealthNote,
-    render,
     rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
+    text_of,
     traffic::{Side, Slider, percent, sides, slider},
     view::{Badge, InvocationRow, LineRow, visible},
 };
 use crate::{
     admin::{
         app::{App, sees_values},
+        fault::{Fault, RequestName},
         json::collect_logs,
         model::{Function, InvocationList, LogList, Rollout, Version, VersionList, id_in},
         params::Named,
         session::{Caller, Visitor},
     },
-    auth::Role,
+    auth::{Principal, Role},
     records::MOST_SUMMARY,
 };
 
 /// Records that the numbers are made of, and invocations and lines that the page shows.
-const RECORDS: i32 = 100;
+const RECORDS: i32 = 60;
 const SHOWN: usize = 10;
 const LINES: u32 = 20;
 const VERSIONS: i32 = 20;
@@ -146,33 +151,45 @@ pub(super) async fn page(
     Visitor(who): Visitor,
     Named(name): Named<FunctionRef>,
     Query(done): Query<Done>,
+    Extension(RequestName(request_id)): Extension<RequestName>,
 ) -> Page {
+    let found = app.function_get(&who, v1::GetFunctionRequest { name: name.to_string() }).await?;
+    let title = format!("{} · {}", name.function, name.namespace);
+    early::begun(&title, request_id, shown(app, who, name, found.function.unwrap_or_default().into(), done))
+}
+
+/// The whole page of a function that there is.
+async fn shown(
+    app: App,
+    who: Arc<Principal>,
+    name: FunctionRef,
+    function: Function,
+    done: Done,
+) -> Result<String, Fault> {
     let parent = name.to_string();
     let versions = v1::ListVersionsRequest { parent: parent.clone(), page_size: VERSIONS, ..Default::default() };
     let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
     let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
     let caller = Caller(who.clone());
-    let (function, health, rollout, aliases, versions, calls, lines, shell) = tokio::join!(
-        app.function_get(&who, v1::GetFunctionRequest { name: parent.clone() }),
+    let (health, aliases, versions, calls, lines, shell) = tokio::join!(
         // The page shows the verdict alone, which is about no more than this.
         app.function_health(&who, name.clone(), SystemTime::now().checked_sub(MOST_SUMMARY)),
-        app.rollout_get(&who, v1::GetRolloutRequest { function: parent.clone() }),
         app.alias_list(&who, v1::ListAliasesRequest { parent }),
         app.version_list(&who, versions),
         app.invocation_list(&who, calls),
         collect_logs(&app, &caller, lines),
         Shell::new(&app, &who, Some(&name.namespace), Section::Overview),
     );
-    let function: Function = function?.function.unwrap_or_default().into();
     let versions = VersionList::new(versions?, sees_values(&who, &name.namespace));
     let (calls, now) = (InvocationList::from(calls?), SystemTime::now());
-    // Most functions have had none.
-    let rollout = rollout.ok().and_then(|found| found.rollout).map(Rollout::from);
+    // These are parts of the page only, as logs are. Most functions have had no rollout.
+    let health = health.ok();
+    let rollout = health.as_ref().and_then(|found| found.health.as_ref()?.rollout.clone()).map(Rollout::from);
     // Logs are a part of the page only: workers that are away leave it short.
     let lines: LogList = lines.unwrap_or_default();
     let may_deploy = may(&who, &name.namespace, Role::Developer);
     let chart = Chart::new(&calls.invocations, |call| format!("/{}", call.name));
-    render(&FunctionPage {
+    text_of(&FunctionPage {
         shell,
         namespace: name.namespace.to_string(),
         name: name.function.to_string(),
@@ -182,8 +199,7 @@ pub(super) async fn page(
         may_deploy,
         request_id: RequestId::new().to_string(),
         urls: addresses(&function),
-        // A part of the page only, as logs are.
-        health: health.ok().map(|found| HealthNote::new(&found.into())),
+        health: health.map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
         chart,
         traffic: shares(&function),

@@ -3,11 +3,13 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use askama::Template;
 use axum::{
+    Extension,
     extract::{Query, State},
     response::{IntoResponse, Redirect},
 };
@@ -15,18 +17,19 @@ use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
 use serde::Deserialize;
 
 use super::{
-    Page,
+    Page, early,
     format::{self, When},
     render, sentence,
     shell::{Section, Shell, namespaces},
     stats::Stats,
-    usage,
+    text_of, usage,
     view::{Badge, InvocationRow},
     webhooks::{WebhookView, webhook},
 };
 use crate::{
     admin::{
         app::App,
+        fault::{Fault, RequestName},
         model::{Cluster, Function, Invocation, InvocationList, Namespace, Worker, WorkerState},
         params::Named,
         session::Visitor,
@@ -35,7 +38,7 @@ use crate::{
 };
 
 /// Records that the numbers are made of.
-const RECORDS: i32 = 1_000;
+const RECORDS: i32 = 500;
 /// Functions that the page shows, unless all are asked for: those that are called most.
 const FUNCTIONS: usize = 20;
 /// Invocations that the page shows.
@@ -143,18 +146,29 @@ pub(super) async fn page(
     Visitor(who): Visitor,
     Named(NamespaceRef { namespace }): Named<NamespaceRef>,
     Query(which): Query<Which>,
+    Extension(RequestName(request_id)): Extension<RequestName>,
 ) -> Page {
     let of_namespace = v1::GetNamespaceRequest { name: NamespaceRef { namespace: namespace.clone() }.to_string() };
-    let (found, live, webhook, shell) = tokio::join!(
-        app.namespace_get(&who, of_namespace),
+    let found = app.namespace_get(&who, of_namespace).await?.namespace.unwrap_or_default();
+    early::begun(namespace.clone().as_str(), request_id, shown(app, who, namespace, found.into(), which))
+}
+
+/// The whole page of a namespace that there is.
+async fn shown(
+    app: App,
+    who: Arc<Principal>,
+    namespace: ids::Namespace,
+    found: Namespace,
+    which: Which,
+) -> Result<String, Fault> {
+    let (live, webhook, shell) = tokio::join!(
         live(&app, &who, &namespace, which),
         webhook(&app, &who, &namespace),
         Shell::new(&app, &who, Some(&namespace), Section::Overview),
     );
-    let found = Namespace::from(found?.namespace.unwrap_or_default());
     let (namespace, kept) = (namespace.to_string(), kept(&found));
     let stream = format!("/namespaces/{namespace}/live{}", if which.all { "?all=true" } else { "" });
-    render(&Overview { shell, namespace, description: found.description, kept, live: live?, webhook, stream })
+    text_of(&Overview { shell, namespace, description: found.description, kept, live: live?, webhook, stream })
 }
 
 /// What there is in a namespace now.
