@@ -53,6 +53,10 @@ pub struct Config {
     /// How long after it was made a version's own address works while the version has no calls; with `0s`, for ever. Default 7d.
     #[serde(with = "duration")]
     pub preview_age: Duration,
+    /// How long what the scheduler said is served while it can't be reached; then all requests get 503, until it is heard again. It is
+    /// also how long a revoked key works at a gateway that is cut off. Default 24h.
+    #[serde(with = "duration")]
+    pub max_staleness: Duration,
     /// Threads that serve functions; as many as there are processors where nothing else is on the machine. Default: half the
     /// processors.
     pub threads: usize,
@@ -174,6 +178,7 @@ impl Default for Config {
             path_addressing: None,
             shared_hosts: Vec::new(),
             preview_age: Duration::from_secs(7 * 24 * 3600),
+            max_staleness: Duration::from_secs(24 * 3600),
             threads: Cores::half(),
             grace: Duration::from_secs(30),
             log_format: LogFormat::Text,
@@ -298,6 +303,7 @@ impl Config {
         ] {
             ensure!(value > 0, "{field} must be 1 at least");
         }
+        ensure!(!self.max_staleness.is_zero(), "max_staleness must be more than 0s");
         ensure!(!limits.answer_patience.is_zero(), "limits.answer_patience must be more than 0s");
         oidc::validate(&self.oidc, self.admin)
     }

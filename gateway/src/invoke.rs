@@ -139,9 +139,11 @@ impl Functions {
         // Route.
         let called = {
             let table = context.routes.load();
+            let heard = context.routes.heard();
             let found = target::find(&parts, &authority, &context.config, &table);
+            let found = if let Ok(Target::Own(_)) = found { found } else { heard.check().and(found) };
             match found.inspect_err(|_| sight.lost(&authority, context.config.domain.as_deref(), &table))? {
-                Target::Own(path) => return target::own(&path, &table).map(own),
+                Target::Own(path) => return target::own(&path, &table, heard.is_stale()).map(own),
                 Target::Answer(answer) => {
                     if let Some((failure, rule)) = answer.refusal(origin.address) {
                         sight.lost(&authority, context.config.domain.as_deref(), &table);

@@ -401,6 +401,7 @@ impl Gateway {
                 metering: metering.clone(),
                 records: self.records.clone(),
             },
+            config.max_staleness,
         );
         let context = Context {
             config: config.clone(),

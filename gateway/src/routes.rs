@@ -2,6 +2,7 @@
 //!
 //! Neither a socket nor the scheduler is known here: `snapshot.rs` fills the table, `invoke.rs` and `auth.rs` read it.
 
+pub(crate) mod heard;
 pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod router;
@@ -31,6 +32,7 @@ use crate::{
     limits::{Bounded, KeyQuota, Limit, Plan},
     quota::Quota,
 };
+use heard::Heard;
 use router::Router;
 use split::Split;
 
@@ -46,6 +48,7 @@ struct Newest {
     table: ArcSwap<Table>,
     /// When it came, in milliseconds since 1970.
     since: AtomicU64,
+    heard: Heard,
 }
 
 impl RouteTable {
@@ -59,6 +62,11 @@ impl RouteTable {
         self.0.table.store(Arc::new(table));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.0.since.store(u64::try_from(now.as_millis()).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// When the scheduler was last heard, and whether that is too long ago.
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.0.heard
     }
 
     /// When the table came, since 1970; zero where none has.

@@ -4,6 +4,7 @@
 //! away serves what it served before. How a configuration changes is in `snapshot/configuration.rs`, what it means in `convert.rs`,
 //! the files in `disk.rs`.
 
+mod age;
 mod certificates;
 mod configuration;
 mod convert;
@@ -55,6 +56,8 @@ use crate::{
 
 /// How often demand is reported.
 const TICK: Duration = Duration::from_millis(500);
+/// How often a file says when the scheduler was heard.
+const NOTED: Duration = Duration::from_secs(60);
 /// How long the scheduler may take to answer a new stream.
 const OPENING: Duration = Duration::from_secs(5);
 
@@ -97,6 +100,10 @@ pub(crate) struct Sync {
     identity: Identity,
     scheduler: Scheduler,
     sinks: Sinks,
+    /// How long what is known is served without the scheduler.
+    max_staleness: Duration,
+    /// When the file of the configuration was last given the time at which the scheduler was heard.
+    noted: Instant,
     config: disk::Kept<Configuration>,
     /// What the table in force was made of.
     served: Configuration,
@@ -132,6 +139,7 @@ impl Sync {
         identity: Identity,
         scheduler: Scheduler,
         sinks: Sinks,
+        max_staleness: Duration,
     ) -> Self {
         let config = disk::Kept::open(folder.join("config.snapshot"));
         let placements = disk::Kept::open(folder.join("placements.snapshot"));
@@ -141,6 +149,8 @@ impl Sync {
             identity,
             scheduler,
             sinks,
+            max_staleness,
+            noted: Instant::now(),
             config,
             served: Configuration::default(),
             placements,
@@ -156,6 +166,8 @@ impl Sync {
             counted_by: rand::random(),
             reported: None,
         };
+        sync.config.time().into_iter().for_each(|time| sync.sinks.routes.heard().set(time));
+        age::look(&sync.sinks.routes, max_staleness);
         sync.publish_config();
         sync.publish_placements();
         if let Some(certificates) = sync.certificates.value() {
@@ -172,7 +184,8 @@ impl Sync {
         let (config, placements) = (config.run(shutdown.clone()), placements.run(shutdown.clone()));
         let parts = self.parts.writer().run(shutdown.clone());
         let certificates = self.certificates.writer().run(shutdown.clone());
-        tokio::join!(self.follow(shutdown), config, placements, parts, certificates);
+        let age = age::watch(self.sinks.routes.clone(), self.max_staleness, shutdown.clone());
+        tokio::join!(self.follow(shutdown), config, placements, parts, certificates, age);
     }
 
     /// Follows one stream after another until `shutdown`.
@@ -234,11 +247,15 @@ impl Sync {
         let (mut tick, mut measure) = (tokio::time::interval(TICK), tokio::time::interval(rates::MEASURE));
         let borrowing = self.sinks.borrowing.clone();
         let slots = borrowing.slots();
+        // A stream on which nothing ever comes says nothing of what is known.
+        let mut speaks = false;
         loop {
             tokio::select! {
                 update = next(&mut updates) => {
                     *backoff = Backoff::default();
                     let update = update?;
+                    speaks = true;
+                    self.hear();
                     let look = looks(&update);
                     self.take_in(update)?;
                     if let Some(look) = look {
@@ -252,10 +269,23 @@ impl Sync {
                 () = borrowing.woken() => self.tell(&reports, Look::Loans)?,
                 () = slots.notified() => self.tell(&reports, Look::Slots)?,
                 _ = tick.tick() => {
+                    if speaks {
+                        self.hear();
+                    }
                     self.report(&reports)?;
                     self.keep_parts();
                 }
             }
+        }
+    }
+
+    /// The scheduler is there. Its file keeps when that was, for a process that starts without it.
+    fn hear(&mut self) {
+        self.sinks.routes.heard().set(SystemTime::now());
+        age::look(&self.sinks.routes, self.max_staleness);
+        if self.noted.elapsed() >= NOTED {
+            self.noted = Instant::now();
+            self.config.note();
         }
     }
 
@@ -274,7 +304,7 @@ impl Sync {
     /// Without a scheduler at the start, what an earlier process was lent is in force still: it may hold others to the rest.
     fn restore(&self) {
         let Some(parts) = self.parts.value() else { return };
-        let kept = rates::restore(&self.sinks.routes.load(), &parts, SystemTime::now());
+        let kept = rates::restore(&self.sinks.routes.load(), &parts, SystemTime::now(), self.max_staleness);
         tracing::info!(limits = kept, "parts of limits are in force that an earlier process was lent");
     }
 

@@ -215,3 +215,19 @@ def test_no_more_run_at_once_until_what_a_lost_gateway_has_is_lent_again(story, 
     assert at_once(both) < 2 * limit, at_once(both)
     assert at_once(both, since=together) <= limit
     assert at_once(second, since=together) > 0, "the second one has a share again"
+
+
+@pytest.mark.timeout(120)
+def test_what_a_gateway_takes_for_itself_while_it_is_cut_off_is_counted(story, probe):
+    path = deployed(story.cluster, probe, spec={"limits": {"rate": {"requests": 100, "period": "RATE_PERIOD_SECOND"}}})
+
+    def second(series):
+        page = story.cluster.rest(gateway=1).get("/metrics").text
+        return next(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(series + " "))
+
+    taken = second("dunlin_gateway_limit_parts_taken_total")
+    with story.cut_off():
+        eventually(lambda: second("dunlin_gateway_scheduler_connected") == 0, seconds=40, what="the second one is cut off")
+        assert story.cluster.http(gateway=1).get(path).status_code == 200
+        assert second("dunlin_gateway_limit_parts_taken_total") == taken + 1
+    story.until_together()

@@ -157,13 +157,17 @@ pub(super) fn not_found(namespace: &str, name: &str) -> ApiError {
 }
 
 /// Answers for the gateway itself: its health, for load balancers.
-pub(super) fn own(path: &str, table: &Table) -> Result<Response<Bytes>, ApiError> {
+pub(super) fn own(path: &str, table: &Table, is_stale: bool) -> Result<Response<Bytes>, ApiError> {
     let ready = match path {
-        "health" | "ready" => table.version > 0,
+        "health" | "ready" => table.version > 0 && !is_stale,
         "live" => true,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "nothing is served at this path")),
     };
-    let status = if ready { "ok" } else { "starting" };
+    let status = match ready {
+        true => "ok",
+        false if is_stale => "stale",
+        false => "starting",
+    };
     let body = serde_json::json!({"status": status, "config_version": table.version}).to_string();
     let mut response = Response::new(Bytes::from(body));
     if !ready {
@@ -242,13 +246,15 @@ mod tests {
         let status = |path: &str, version: u64| {
             let mut table = table();
             table.version = version;
-            own(path, &table).map_or_else(|error| error.code.http_status(), |answer| answer.status().as_u16())
+            own(path, &table, version == 9)
+                .map_or_else(|error| error.code.http_status(), |answer| answer.status().as_u16())
         };
         assert_eq!(
             [("live", 0), ("ready", 0), ("health", 0)].map(|(path, version)| status(path, version)),
             [200, 503, 503]
         );
         assert_eq!([("live", 1), ("ready", 1), ("health", 1)].map(|(path, version)| status(path, version)), [200; 3]);
+        assert_eq!([("live", 9), ("ready", 9)].map(|(path, stale)| status(path, stale)), [200, 503]);
         assert_eq!(status("else", 1), 404);
     }
 
@@ -305,8 +311,8 @@ mod tests {
             found(Some("fn.example.com"), None, "pay--shop.fn.example.com", "/.well-known/acme"),
             Ok("v1  /.well-known/acme".to_owned())
         );
-        assert_eq!(own("health", &table()).unwrap().status(), 200);
-        assert_eq!(own("health", &Table::default()).unwrap().status(), 503);
-        assert_eq!(own("x", &table()).unwrap_err().code, ErrorCode::NotFound);
+        assert_eq!(own("health", &table(), false).unwrap().status(), 200);
+        assert_eq!(own("health", &Table::default(), false).unwrap().status(), 503);
+        assert_eq!(own("x", &table(), false).unwrap_err().code, ErrorCode::NotFound);
     }
 }

@@ -16,6 +16,12 @@ pub(super) fn write(page: &mut Page, context: &Context, listening: &Listening) {
     configuration(page, &context.routes.load(), context.routes.since());
     let connected = context.borrowing.is_linked();
     page.gauge("dunlin_gateway_scheduler_connected", "Whether there is a stream to the scheduler.", connected);
+    let help = "When the scheduler was last heard; what it said is served for max_staleness at the most.";
+    let heard = context.routes.heard();
+    page.gauge("dunlin_gateway_scheduler_heard_timestamp_seconds", help, heard.at());
+    page.gauge("dunlin_gateway_configuration_stale", "Whether that is too long ago.", heard.is_stale());
+    let help = "Parts of limits that the gateway took for itself, since there was no scheduler to lend them.";
+    page.counter("dunlin_gateway_limit_parts_taken_total", help, context.borrowing.taken());
     let (running, most) = context.dispatcher.taken();
     page.gauge("dunlin_gateway_invocations_in_flight", "Invocations that run or wait.", running);
     page.gauge("dunlin_gateway_invocations_in_flight_limit", "Invocations that may run or wait at once.", most);

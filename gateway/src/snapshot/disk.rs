@@ -1,7 +1,11 @@
 //! A value that is kept on disk: whole or not at all, readable by this user only, checked when it is read back; encrypted where it
 //! holds private keys. It is written beside those who use it, and no more often than the disk bears.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use dunlin_process::{data::write_private, shutdown::Shutdown};
 use dunlin_proto::{
@@ -97,6 +101,22 @@ impl<V: Stored> Kept<V> {
 
     pub(super) fn set(&self, value: V) {
         self.newest.send_replace(Some(Arc::new(value)));
+    }
+
+    /// When the file was written or noted.
+    pub(super) fn time(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.path).and_then(|known| known.modified()).ok()
+    }
+
+    /// Notes in the file that what it holds is still true.
+    pub(super) fn note(&self) {
+        let path = self.path.clone();
+        let noted = || {
+            let file = std::fs::File::options().write(true).open(path)?;
+            file.set_modified(SystemTime::now())
+        };
+        // Where that fails, a start without the scheduler takes it for older than it is.
+        drop(tokio::task::spawn_blocking(noted));
     }
 
     /// Whoever writes the file.

@@ -27,10 +27,6 @@ pub(super) const MEASURE: Duration = Duration::from_millis(250);
 /// Limits in one report, so that it is not too large a message; the others follow.
 const MOST: usize = 10_000;
 
-/// Parts on disk that are older than this are no longer in force: the configuration is not served for longer without the
-/// scheduler, either.
-const OLDEST: Duration = Duration::from_secs(24 * 3600);
-
 /// What there may be to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
@@ -67,9 +63,10 @@ fn seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Puts in force what was on disk, with nothing saved up and no more of any limit than it allows now; says of how many.
-pub(super) fn restore(table: &Table, parts: &HeldRates, now: SystemTime) -> usize {
-    let oldest = seconds(now.checked_sub(OLDEST).unwrap_or(SystemTime::UNIX_EPOCH));
+/// Puts in force what was on disk and is not older than the configuration may be, with nothing saved up and no more of any limit than
+/// it allows now; says of how many.
+pub(super) fn restore(table: &Table, parts: &HeldRates, now: SystemTime, max_staleness: Duration) -> usize {
+    let oldest = seconds(now.checked_sub(max_staleness).unwrap_or(SystemTime::UNIX_EPOCH));
     let held = parts.held.iter().filter(|_| parts.time >= oldest);
     held.filter(|held| restore_one(table, held).is_some()).count()
 }

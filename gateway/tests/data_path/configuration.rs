@@ -1,5 +1,8 @@
 //! The gateway without its scheduler, and with one that sends changes.
 
+use std::time::Duration;
+
+use dunlin_gateway::Config;
 use dunlin_proto::internal::v1::{ConfigDelta, FunctionConfig};
 
 use crate::harness::{Cluster, Plan, eventually, get};
@@ -18,6 +21,21 @@ async fn a_gateway_that_starts_without_its_scheduler_serves_what_it_served() {
     cluster.start_gateway().await;
     assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
     assert_eq!(get(cluster.functions(), "/shop/closed/").await.status, 401, "nor does it forget who may call");
+}
+
+#[tokio::test]
+async fn without_the_scheduler_what_is_known_is_served_for_max_staleness_and_no_longer() {
+    let configure = |config: &mut Config| config.max_staleness = Duration::from_secs(2);
+    let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
+    cluster.scheduler.stop();
+    assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+    eventually("it is too old", async || cluster.call("GET", "/", &[], "").await.status == 503).await;
+    let refused = cluster.call("GET", "/", &[], "").await;
+    assert!(refused.text().contains("too old") && refused.text().contains("max_staleness"), "{}", refused.text());
+    let own = async |path: &str| get(cluster.functions(), &format!("/.well-known/dunlin/{path}")).await;
+    let ready = own("ready").await;
+    assert_eq!((ready.status, own("live").await.status), (503, 200));
+    assert!(ready.text().contains("stale"), "{}", ready.text());
 }
 
 #[tokio::test]

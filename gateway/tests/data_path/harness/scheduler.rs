@@ -128,6 +128,10 @@ impl SyncService for Service {
         &self,
         request: Request<Streaming<SyncGatewayRequest>>,
     ) -> Result<Response<Self::SyncGatewayStream>, Status> {
+        // A connection outlives its listener.
+        if self.shutdown.has_begun() {
+            return Err(Status::unavailable("it has stopped"));
+        }
         let mut reports = request.into_inner();
         let (updates, stream) = mpsc::channel(16);
         let (config, seen, shutdown) = (self.config.clone(), self.seen.clone(), self.shutdown.clone());
