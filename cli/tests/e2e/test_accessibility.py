@@ -28,6 +28,7 @@ PAGES = {
     "/sign-in": ["/sign-in", "/sign-in?next=/audit"],
     SHOP: ["/namespaces/{shop}", "/namespaces/{empty}"],
     f"{SHOP}/invocations": ["/namespaces/{shop}/invocations", "/namespaces/{empty}/invocations"],
+    f"{SHOP}/invocations/{{id}}": ["/namespaces/{shop}/invocations/{refused}"],
     f"{SHOP}/logs": ["/namespaces/{shop}/logs", "/namespaces/{empty}/logs"],
     f"{SHOP}/keys": ["/namespaces/{shop}/keys", "/namespaces/{empty}/keys"],
     f"{SHOP}/releases": ["/namespaces/{shop}/releases", "/namespaces/{empty}/releases"],
@@ -47,7 +48,7 @@ PAGES = {
 # What a page loads, and ways to somewhere else.
 NO_PAGES = {"/assets/{file}", f"{SHOP}/live", "/sign-in/issuer", "/sign-in/callback"}
 # Not there, and not a name.
-ERRORS = ["/namespaces/{shop}/functions/absent", "/nowhere"]
+ERRORS = ["/namespaces/{shop}/functions/absent", "/namespaces/{shop}/invocations/01900000-0000-7000-8000-000000000000", "/nowhere"]
 
 
 def test_every_page_of_the_router_is_looked_at():
@@ -66,6 +67,7 @@ def places(cluster):
     with cluster.http() as caller:  # Before there are routes, for then it is served on those alone.
         for function in ("greeter", "greeter", "broken"):
             eventually(lambda: caller.get(f"/{shop}/{function}/").status_code != 404, what=f"{function} is known")
+        refused = caller.get(f"/{shop}/nobodys/").headers["dunlin-request-id"]
     api.call("PlanService.PutPlan", plan={"name": f"namespaces/{shop}/plans/basic", "rate": {"requests": 10, "period": "RATE_PERIOD_SECOND"}})
     api.call("KeyService.CreateKey", parent=f"namespaces/{shop}", display_name="the till at the front door", plan="basic")
     for name, more in (("hello", {"function": {"function": "greeter"}, "cache": True, "compress": True}), ("old", {"redirect": {"location": "/hello"}})):
@@ -75,7 +77,7 @@ def places(cluster):
     api.call("NamespaceService.SetWebhook", name=f"namespaces/{shop}/webhook", url="https://localhost:1/dunlin")
     api.call("NamespaceService.TestWebhook", name=f"namespaces/{shop}/webhook")
     first = lambda function: api.call("InvocationService.ListInvocations", parent=f"namespaces/{shop}/functions/{function}")["invocations"][0]["name"]  # noqa: E731
-    return {"shop": shop, "empty": new_namespace(api), "call": eventually(lambda: first("greeter")), "failure": eventually(lambda: first("broken"))}
+    return {"shop": shop, "empty": new_namespace(api), "call": eventually(lambda: first("greeter")), "failure": eventually(lambda: first("broken")), "refused": refused}
 
 
 @pytest.fixture(scope="module", params=LOOKS)

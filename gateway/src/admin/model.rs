@@ -31,7 +31,7 @@ pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker,
 pub(crate) use domain::{
     Domain, DomainCertificate, DomainList, DomainProof, DomainProofKind, DomainProofState, DomainTls, FileCertificate,
 };
-pub(crate) use explanation::{Explanation, Step as ExplanationStep};
+pub(crate) use explanation::{Explanation, OutcomeCount, Step as ExplanationStep};
 pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use health::{Health, HealthProblem, HealthState};
 pub(crate) use invocation::{Invocation, InvocationList, LogGap, LogLine, LogList, LogStream};

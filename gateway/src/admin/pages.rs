@@ -32,6 +32,7 @@ mod traffic;
 mod usage;
 mod view;
 mod webhooks;
+mod why;
 mod worker;
 
 use askama::Template;
@@ -64,6 +65,7 @@ pub(super) fn router() -> Router<App> {
         .route("/namespaces/{namespace}", get(overview::page))
         .route("/namespaces/{namespace}/live", get(live::stream))
         .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))
+        .route("/namespaces/{namespace}/invocations/{id}", get(why::page))
         .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
         .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
         .route("/namespaces/{namespace}/keys/{key}/revoke", post(keys::revoke))

@@ -2,7 +2,8 @@
 //! it from one of our own pages.
 //!
 //! The cookie is the token itself, since the gateway keeps no state. It is `HttpOnly` and `SameSite=Strict`, and `Secure`
-//! where this listener speaks TLS; on loopback it need not. Cookies know no ports, so a browser also
+//! where browsers have the dashboard by HTTPS: then its name has the prefix `__Host-`, so that no other host can set it
+//! (RFC 6265bis 4.1.3.2). Cookies know no ports, so a browser also
 //! sends it to functions on the same host; the functions' listener removes it, and what changes anything or answers to
 //! a cookie must come from exactly this origin, not only from this site.
 
@@ -30,8 +31,9 @@ use crate::{
 
 pub(super) use pending::{begin as begin_pending, end as end_pending, kept as pending};
 
-/// The cookie's name. No prefix: `__Host-` means nothing to browsers without TLS.
-const COOKIE: &str = "dunlin-session";
+/// The cookie's name by HTTPS, and on loopback without.
+const SECURE: &str = "__Host-dunlin-session";
+const PLAIN: &str = "dunlin-session";
 /// The longest token that browsers keep, in bytes: RFC 6265 6.1 has them keep 4096 for a cookie with all that it says.
 const MAX_TOKEN: usize = 3_900;
 
@@ -47,7 +49,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
         let app = App::from_ref(state);
-        let credential = credential(&parts.method, &parts.headers)?;
+        let credential = credential(&parts.method, &parts.headers, app.context().config.admin_tls())?;
         let who = app.context().verifier.administration(&credential).await?;
         Ok(Self(Arc::new(who.at(origin(&app, &parts.extensions)))))
     }
@@ -93,14 +95,15 @@ pub(super) fn origin(app: &App, extensions: &Extensions) -> Origin {
     }
 }
 
-/// The token that a request carries.
-fn credential(method: &Method, headers: &HeaderMap) -> Result<String, ApiError> {
+/// The token that a request carries. By TLS, a cookie that another host may have set is none.
+fn credential(method: &Method, headers: &HeaderMap, tls: bool) -> Result<String, ApiError> {
     if let Some(sent) = headers.get(header::AUTHORIZATION) {
         let token = sent.to_str().ok().and_then(bearer);
         let wrong = || unauthenticated("the header Authorization must be: Bearer TOKEN");
         return token.map(str::to_owned).ok_or_else(wrong);
     }
-    let token = cookie(headers, COOKIE).ok_or_else(|| unauthenticated("this request has no token"))?;
+    let plain = || cookie(headers, PLAIN).filter(|_| !tls);
+    let token = cookie(headers, SECURE).or_else(plain).ok_or_else(|| unauthenticated("this request has no token"))?;
     from_here(method, headers)?;
     Ok(token)
 }
@@ -154,7 +157,7 @@ pub(crate) fn remove_session_setting(headers: &mut HeaderMap) {
 /// Whether a pair of a cookie header has the name of one of ours; browsers ignore the space around it.
 fn is_session(pair: &str) -> bool {
     let name = pair.split(['=', ';']).next().unwrap_or_default().trim();
-    name == COOKIE || pending::is_name(name)
+    name == SECURE || name == PLAIN || pending::is_name(name)
 }
 
 /// Refuses what a browser sends from another origin: forged changes, and reading by a page of a function.
@@ -201,13 +204,17 @@ pub(super) fn fits(token: &str) -> Result<(), ApiError> {
 /// The header that begins a session which lasts as long as its token.
 pub(super) fn begin(token: &str, who: &Principal, now: SystemTime, tls: bool) -> String {
     let seconds = who.expires.duration_since(now).unwrap_or_default().as_secs();
-    let secure = if tls { "; Secure" } else { "" };
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+    set(token, seconds, tls)
 }
 
-/// The header that ends a session.
-pub(super) fn end() -> String {
-    format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+/// The headers that end a session, whichever it is.
+pub(super) fn end() -> [String; 2] {
+    [set("", 0, false), set("", 0, true)]
+}
+
+fn set(token: &str, seconds: u64, secure: bool) -> String {
+    let (name, more) = if secure { (SECURE, "; Secure") } else { (PLAIN, "") };
+    format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{more}")
 }
 
 #[cfg(test)]
@@ -248,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_session_reaches_no_function_and_none_can_set_it() {
-        let ours = "dunlin-sign-in=x; __Host-dunlin-sign-in=x; a=b; dunlin-session=x.y.z; c=d";
+        let ours = "dunlin-sign-in=x; __Host-dunlin-sign-in=x; a=b; dunlin-session=x.y.z; __Host-dunlin-session=x; c=d";
         let mut sent = headers(&[("cookie", ours), ("cookie", " dunlin-session = x")]);
         remove_session(&mut sent);
         assert_eq!(sent.get_all("cookie").iter().collect::<Vec<_>>(), ["a=b; c=d"]);
@@ -256,7 +263,13 @@ mod tests {
         remove_session(&mut own);
         assert_eq!(own["cookie"], "dunlin-sessions=1;a=b", "others pass as they are");
         let mut answer = HeaderMap::new();
-        for value in ["a=b; Path=/", "dunlin-session=evil; Path=/", " dunlin-session=evil", "dunlin-sign-in=evil"] {
+        let evil = [
+            "dunlin-session=evil; Path=/",
+            " dunlin-session=evil",
+            "dunlin-sign-in=evil",
+            "__Host-dunlin-session=evil",
+        ];
+        for value in evil.into_iter().chain(["a=b; Path=/"]) {
             answer.append("set-cookie", value.parse().unwrap());
         }
         remove_session_setting(&mut answer);
@@ -273,11 +286,24 @@ mod tests {
 
     #[test]
     fn a_header_wins_over_a_cookie_and_two_cookies_are_none() {
-        let get = |pairs: &[_]| credential(&Method::GET, &headers(pairs)).ok();
+        let get = |pairs: &[_]| credential(&Method::GET, &headers(pairs), false).ok();
         assert_eq!(get(&[("cookie", "a=b; dunlin-session=x.y.z")]).as_deref(), Some("x.y.z"));
         assert_eq!(get(&[("cookie", "dunlin-session=x"), ("authorization", "Bearer y")]).as_deref(), Some("y"));
         assert_eq!(get(&[("cookie", "dunlin-session=x; dunlin-session=y")]), None);
         assert_eq!(get(&[("cookie", "dunlin-session=x"), ("authorization", "Basic y")]), None);
         assert_eq!(get(&[("cookie", "xdunlin-session=x")]), None);
+    }
+
+    #[test]
+    fn t49_by_https_only_a_cookie_of_this_very_host_counts() {
+        let get = |cookies, tls| credential(&Method::GET, &headers(&[("cookie", cookies)]), tls).ok();
+        let both = "dunlin-session=theirs; __Host-dunlin-session=ours";
+        assert_eq!((get(both, true).as_deref(), get(both, false).as_deref()), (Some("ours"), Some("ours")));
+        assert_eq!(get("dunlin-session=theirs", true), None);
+        let secure = set("x", 60, true);
+        assert_eq!(secure, "__Host-dunlin-session=x; Path=/; HttpOnly; SameSite=Strict; Max-Age=60; Secure");
+        assert!(
+            set("x", 60, false).starts_with("dunlin-session=x;") && end().iter().all(|it| it.contains("Max-Age=0"))
+        );
     }
 }

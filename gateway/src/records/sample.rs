@@ -49,7 +49,7 @@ pub(super) struct Sampler(HashMap<Namespace, Second>);
 impl Sampler {
     /// For how many requests a record stands; nothing where it is not kept.
     pub(super) fn weight(&mut self, record: &Record) -> Option<NonZeroU32> {
-        let ended = record.start_time + record.took();
+        let ended = record.start_time + record.lasted();
         let second = ended.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if self.0.len() >= NAMESPACES {
             self.0.clear();

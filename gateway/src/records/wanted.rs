@@ -55,7 +55,7 @@ impl Wanted {
             && (self.version == 0 || self.version == record.version.get())
             && self.status.as_ref().is_none_or(|range| range.contains(&record.status))
             && self.is_in_time(record.start_time)
-            && record.took() >= self.min_duration
+            && record.lasted() >= self.min_duration
             && (self.key.is_empty() || record.came.caller.has_key(&self.key))
     }
 

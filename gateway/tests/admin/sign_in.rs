@@ -72,8 +72,11 @@ fn escaped(text: &str) -> String {
 
 fn session_of(answer: &Response) -> Option<String> {
     let cookies = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
-    let mut sessions = cookies.filter_map(|cookie| cookie.strip_prefix("dunlin-session="));
-    sessions.next().map(str::to_owned)
+    let name = |cookie: &'_ str| {
+        cookie.strip_prefix("__Host-").unwrap_or(cookie).strip_prefix("dunlin-session=").map(str::to_owned)
+    };
+    let mut sessions = cookies.filter_map(name);
+    sessions.next()
 }
 
 /// Nobody was signed in, the page says why and offers another try, and the sign-in is over.

@@ -89,7 +89,7 @@ impl FromStr for CredentialSource {
             return Err(wrong("the name must have 1 to 64 letters, digits, hyphens, underscores, dots and tildes"));
         }
         let lower = name.to_ascii_lowercase();
-        if lower.starts_with("dunlin-") {
+        if lower.strip_prefix("__host-").unwrap_or(&lower).starts_with("dunlin-") {
             return Err(wrong("names that begin with dunlin- are the platform's"));
         }
         match place {
@@ -153,6 +153,7 @@ mod tests {
             ("header:X-Forwarded-For", "of its own"),
             ("header:dunlin-principal", "the platform's"),
             ("cookie:dunlin-session", "the platform's"),
+            ("cookie:__Host-dunlin-session", "the platform's"),
         ] {
             let error = text.parse::<CredentialSource>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");

@@ -1,12 +1,13 @@
 //! Invocations: lists of them, and one with its receipt and what it wrote.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use askama::Template;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
+    model::to_wire_duration,
     names::{FunctionRef, InvocationName, NamespaceRef},
     v1,
 };
@@ -20,6 +21,7 @@ use super::{
     render,
     shell::{Section, Shell},
     view::{Badge, InvocationRow, LineRow, visible},
+    why,
 };
 use crate::{
     admin::{
@@ -46,21 +48,57 @@ pub(super) struct Filter {
     /// Its id, or the caller's own.
     request_id: String,
     status: String,
+    version: String,
+    /// The time that it took at least, such as `200ms`.
+    slower: String,
+    /// The id of the key that called.
+    key: String,
 }
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.search.is_empty() && self.request_id.is_empty() && self.status.is_empty()
+        [&self.search, &self.request_id, &self.status].into_iter().all(String::is_empty) && !self.has_more()
+    }
+
+    /// Whether anything is asked for that most do not ask for.
+    fn has_more(&self) -> bool {
+        [&self.version, &self.slower, &self.key].into_iter().any(|text| !text.is_empty())
+    }
+
+    /// What is asked for.
+    fn request(&self, parent: String) -> Result<v1::ListInvocationsRequest, ApiError> {
+        let Self { failed_only, page_token, search, request_id, status, version, slower, key } = self.clone();
+        let number = version.trim().trim_start_matches('v');
+        let version = if number.is_empty() { Ok(0) } else { number.parse() };
+        let wrong = |_| ApiError::invalid("version", "version must be a number, such as 7");
+        let slower = if slower.is_empty() { Ok(Duration::ZERO) } else { humantime::parse_duration(&slower) };
+        let no_time = |_| ApiError::invalid("slower", "slower must be a time, such as 200ms or 1s");
+        Ok(v1::ListInvocationsRequest {
+            parent,
+            page_size: SHOWN,
+            page_token,
+            failed_only,
+            search,
+            request_id,
+            status,
+            version: version.map_err(wrong)?,
+            min_duration: slower.map(Some).map_err(no_time)?.filter(|time| !time.is_zero()).map(to_wire_duration),
+            key,
+            ..Default::default()
+        })
     }
 
     /// The same list, by its address.
     fn query(&self, failed_only: bool, page_token: &str) -> String {
-        let Self { search, request_id, status, .. } = self;
+        let Self { search, request_id, status, version, slower, key, .. } = self;
         let failed = if failed_only { "true" } else { "" };
         let parts = [
             ("search", search.as_str()),
             ("request_id", request_id),
             ("status", status),
+            ("version", version),
+            ("slower", slower),
+            ("key", key),
             ("failed_only", failed),
             ("page_token", page_token),
         ];
@@ -118,20 +156,10 @@ async fn list(
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),
     };
     let base = format!("/{parent}/invocations");
-    let Filter { failed_only, page_token, search, request_id, status } = filter.clone();
-    let request = v1::ListInvocationsRequest {
-        parent,
-        page_size: SHOWN,
-        page_token,
-        failed_only,
-        search,
-        request_id,
-        status,
-        ..Default::default()
-    };
+    let failed_only = filter.failed_only;
     // What somebody wrote into a field wrongly is said beside it.
     let (list, shell) = tokio::join!(
-        app.invocation_list(&who, request),
+        async { app.invocation_list(&who, filter.request(parent)?).await },
         Shell::new(app, &who, Some(&namespace), Section::Invocations),
     );
     let (list, error) = match list {
@@ -185,11 +213,11 @@ struct InvocationPage {
 
 /// A step of its timeline.
 #[derive(Debug)]
-struct StepRow {
-    at: String,
-    stage: String,
-    text: String,
-    class: &'static str,
+pub(super) struct StepRow {
+    pub(super) at: String,
+    pub(super) stage: String,
+    pub(super) text: String,
+    pub(super) class: &'static str,
 }
 
 impl From<Step> for StepRow {
@@ -210,7 +238,10 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         app.invocation_explained(&who, &name),
         Shell::new(&app, &who, Some(&name.namespace), Section::Invocations),
     );
-    let (found, lines) = found?;
+    let (found, lines) = match found {
+        Err(error) if error.code == ErrorCode::NotFound => return why::unkept(&app, &who, &name.namespace, id).await,
+        found => found?,
+    };
     let explanation = Explanation::from(found);
     let Some(call) = explanation.invocation else { return Err(Fault(ApiError::internal())) };
     let lines = lines.into_iter().map(LogLine::from).collect();
@@ -254,4 +285,30 @@ fn facts(call: &Invocation) -> Vec<(&'static str, String)> {
         ("Trace", call.trace_id.clone()),
         ("Gateway", call.gateway.clone()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_asks_for_what_its_fields_say_and_names_the_field_that_is_wrong() {
+        let filter =
+            Filter { version: "v7".into(), slower: "200ms".into(), key: "abcDEF123456".into(), ..Filter::default() };
+        let asked = filter.request("namespaces/shop".to_owned()).unwrap();
+        assert_eq!(
+            (asked.version, asked.min_duration.unwrap().nanos, asked.key.as_str()),
+            (7, 200_000_000, "abcDEF123456")
+        );
+        assert_eq!(filter.query(false, ""), "version=v7&slower=200ms&key=abcDEF123456");
+        assert!(filter.has_more() && !filter.is_empty() && Filter::default().is_empty());
+        let asked = Filter::default().request("namespaces/shop".to_owned()).unwrap();
+        assert_eq!((asked.version, asked.min_duration), (0, None));
+        for (field, filter) in [
+            ("version", Filter { version: "seven".into(), ..Filter::default() }),
+            ("slower", Filter { slower: "slow".into(), ..Filter::default() }),
+        ] {
+            assert_eq!(filter.request(String::new()).unwrap_err().field.as_deref(), Some(field));
+        }
+    }
 }

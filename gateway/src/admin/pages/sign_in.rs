@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     Form,
     extract::{Query, State, rejection::FormRejection},
-    response::{IntoResponse, Redirect, Response},
+    response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use dunlin_proto::{ApiError, ErrorCode};
 use http::{Extensions, HeaderMap, Method, StatusCode, header};
@@ -103,7 +103,8 @@ pub(super) fn refuse(app: &App, next: &str, error: &ApiError) -> Page {
 /// Ends the session.
 pub(super) async fn end(headers: HeaderMap) -> Result<Response, Fault> {
     session::from_here(&Method::POST, &headers)?;
-    Ok(([(header::SET_COOKIE, session::end())], Redirect::to("/sign-in")).into_response())
+    Ok((AppendHeaders(session::end().map(|cookie| (header::SET_COOKIE, cookie))), Redirect::to("/sign-in"))
+        .into_response())
 }
 
 /// A path of this site; anything else, such as another site's address, becomes the beginning.

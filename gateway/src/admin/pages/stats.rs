@@ -10,6 +10,8 @@ pub(super) struct Stats {
     pub(super) failed: usize,
     /// How many of the calls failed; empty where none did.
     pub(super) failed_share: String,
+    /// How many of the calls had to wait for a sandbox to be made.
+    pub(super) cold: usize,
     /// Of all calls, the time that half of them were under.
     pub(super) median: String,
     /// The time that 95 of 100 were under.
@@ -36,6 +38,7 @@ impl Stats {
             calls: calls.len(),
             failed,
             failed_share: format::share(failed, calls.len()),
+            cold: calls.iter().filter(|call| call.receipt.start_us > 0).count(),
             median: known(percentile(&times, 50)),
             p95: known(percentile(&times, 95)),
             p99: known(percentile(&times, 99)),
@@ -68,13 +71,14 @@ mod tests {
     fn calls_are_counted_and_no_call_is_no_number() {
         let call = |outcome: &str, micros: i32| {
             let run = Some(prost_types::Duration { seconds: 0, nanos: micros * 1_000 });
-            let receipt = Some(v1::Receipt { run, cpu: run, ..Default::default() });
+            let start = run.filter(|_| micros == 300);
+            let receipt = Some(v1::Receipt { run, cpu: run, start, ..Default::default() });
             Invocation::from(v1::Invocation { outcome: outcome.into(), receipt, ..Default::default() })
         };
         let calls = [call("ok", 100), call("ok", 300), call("internal", 200), call("ok", 400)];
         let stats = Stats::of(calls.iter());
-        assert_eq!((stats.calls, stats.failed, stats.failed_share.as_str()), (4, 1, "25 %"));
-        assert_eq!((stats.median.as_str(), stats.p95.as_str(), stats.cpu.as_str()), ("200 µs", "400 µs", "250 µs"));
+        assert_eq!((stats.calls, stats.failed, stats.failed_share.as_str(), stats.cold), (4, 1, "25 %", 1));
+        assert_eq!((stats.median.as_str(), stats.p95.as_str(), stats.cpu.as_str()), ("200 µs", "600 µs", "250 µs"));
         assert_eq!(Stats::of([].iter()).median, UNKNOWN);
     }
 }
