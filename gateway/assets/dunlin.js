@@ -6,6 +6,7 @@
 
   // What is asked for once the page is in sight does not hold it up.
   const oncePainted = (then) => requestAnimationFrame(() => setTimeout(then));
+  oncePainted(() => document.documentElement.classList.add("painted"));
 
   // Copying.
   for (const button of document.querySelectorAll("[data-copy]")) {

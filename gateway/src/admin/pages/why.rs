@@ -14,7 +14,7 @@ use http::StatusCode;
 use super::{
     Page,
     invocation::StepRow,
-    render,
+    render, sentence,
     shell::{Section, Shell},
     view::{InvocationRow, visible},
 };
@@ -76,8 +76,8 @@ async fn shown(app: &App, who: &Principal, namespace: &Namespace, id: String, fo
         shell: Shell::new(app, who, Some(namespace), Section::Invocations).await,
         namespace: namespace.to_string(),
         id: visible(&id),
-        summary: visible(&found.summary),
-        advice: found.advice,
+        summary: sentence(&found.summary),
+        advice: if found.advice.is_empty() { String::new() } else { sentence(&found.advice) },
         call: found.invocation.map(|call| InvocationRow::new(&call, now)),
         steps: found.steps.into_iter().map(StepRow::from).collect(),
         group: found.group,
