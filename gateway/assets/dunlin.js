@@ -6,7 +6,13 @@
 
   // What is asked for once the page is in sight does not hold it up.
   const oncePainted = (then) => requestAnimationFrame(() => setTimeout(then));
-  oncePainted(() => document.documentElement.classList.add("painted"));
+
+  // What is further down is laid out once the first sight is on the screen, which a frame's end is not yet.
+  const seen = new PerformanceObserver(() => {
+    seen.disconnect();
+    document.documentElement.classList.add("painted");
+  });
+  seen.observe({ type: "paint", buffered: true });
 
   // Copying.
   for (const button of document.querySelectorAll("[data-copy]")) {
