@@ -48,6 +48,7 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migrator},
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     aliases::AliasChange,
@@ -197,6 +198,8 @@ impl From<MigrateError> for OpenError {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pool: AnyPool,
+    /// The transactions that are just being begun.
+    beginnings: TaskTracker,
     database: Database,
     /// On whose behalf changes are made; by default the platform's own.
     author: Arc<Author>,
@@ -220,6 +223,7 @@ impl Store {
         migrated?;
         Ok(Self {
             pool,
+            beginnings: TaskTracker::new(),
             database: database.clone(),
             author: Arc::default(),
             unchanged_since: None,
@@ -276,18 +280,26 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_whole().await?;
         self.check_unchanged_in_tx(&mut tx).await?;
         Ok(tx)
     }
 
     /// A transaction whose statements all see one state.
     async fn begin_snapshot(&self) -> Result<Transaction<'static, Any>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_whole().await?;
         if !self.database.is_sqlite() {
             tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         }
         Ok(tx)
+    }
+
+    /// A transaction that is begun to the end, also where its caller goes away meanwhile. Left half-way, the driver
+    /// would give the connection back inside a transaction that it does not know of, and the next would be in it.
+    async fn begin_whole(&self) -> Result<Transaction<'static, Any>, Error> {
+        let pool = self.pool.clone();
+        let begun = self.beginnings.spawn(async move { pool.begin().await }).await;
+        Ok(begun.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 }
 

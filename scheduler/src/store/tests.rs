@@ -118,6 +118,7 @@ pub(super) use conformance;
 conformance!(
     epochs_count_up_and_the_first_makes_a_namespace,
     opening_again_loses_nothing,
+    a_caller_that_goes_away_leaves_no_transaction_behind,
     workers_are_remembered,
     old_requests_are_forgotten
 );
@@ -210,6 +211,42 @@ async fn opening_again_loses_nothing(bench: &Bench) {
     assert_eq!(again.version_fetch(&version.name()).await.unwrap().uid, version.uid);
     assert_eq!(again.kind(), bench.store.kind());
     again.close().await;
+}
+
+/// Whichever step of it is the last that somebody waits for: the next one must find the connection outside of any
+/// transaction, and what it writes must be there for others.
+async fn a_caller_that_goes_away_leaves_no_transaction_behind(bench: &Bench) {
+    for polls in 0..40 {
+        let mut begin = Box::pin(bench.store.begin_snapshot());
+        for _ in 0..polls {
+            if futures::poll!(&mut begin).is_ready() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        }
+        drop(begin);
+        bench.store.beginnings.close();
+        bench.store.beginnings.wait().await;
+        bench.store.beginnings.reopen();
+        while bench.store.pool.num_idle() < bench.store.pool.size() as usize {
+            tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        }
+        assert_eq!(inside_transactions(bench).await, 0, "after {polls} polls");
+    }
+    deploy(bench, &function("shop", "checkout")).await;
+}
+
+/// How many connections wait inside a transaction, of PostgreSQL, which tells.
+async fn inside_transactions(bench: &Bench) -> i64 {
+    if bench.store.database.is_sqlite() {
+        return 0;
+    }
+    let inside = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'";
+    let mut other = AnyConnection::connect(&bench.database.url()).await.unwrap();
+    let found = sqlx::query_scalar(inside).fetch_one(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    found
 }
 
 async fn workers_are_remembered(bench: &Bench) {
