@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const SCHEMAS: [&str; 20] = [
+const SCHEMAS: [&str; 21] = [
     "dunlin/v1/access.proto",
     "dunlin/v1/alias.proto",
     "dunlin/v1/audit.proto",
@@ -14,6 +14,7 @@ const SCHEMAS: [&str; 20] = [
     "dunlin/v1/log.proto",
     "dunlin/v1/namespace.proto",
     "dunlin/v1/plan.proto",
+    "dunlin/v1/quota.proto",
     "dunlin/v1/release.proto",
     "dunlin/v1/route.proto",
     "dunlin/v1/usage.proto",

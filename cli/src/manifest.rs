@@ -118,13 +118,24 @@ fn build(section: Section<'_>) -> Result<Build, Failure> {
 }
 
 fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
-    let section =
-        section.with_fields(&["memory", "cpu", "timeout", "request_body", "response_body", "logs", "rate", "burst"])?;
+    let section = section.with_fields(&[
+        "memory",
+        "cpu",
+        "timeout",
+        "request_body",
+        "response_body",
+        "logs",
+        "rate",
+        "burst",
+        "quota",
+        "on_unknown",
+    ])?;
     let (rate, burst) = (section.parsed("rate", str::parse::<model::Rate>)?, section.count("burst")?);
     if rate.is_none() && burst.is_some() {
         return Err(section.wrong("burst", "limits.burst belongs to a rate: add rate = \"100/s\" or its like"));
     }
     Ok(v1::Limits {
+        quota: quota(&section)?,
         rate: rate.map(|rate| model::Rate { burst: burst.unwrap_or(rate.burst), ..rate }.into()),
         memory_bytes: section.parsed("memory", units::parse_size)?,
         cpu_time: section.parsed("cpu", units::parse_duration)?.map(model::to_wire_duration),
@@ -133,6 +144,21 @@ fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
         response_body_bytes: section.parsed("response_body", units::parse_size)?,
         log_bytes: section.parsed("logs", units::parse_size)?,
     })
+}
+
+fn quota(section: &Section<'_>) -> Result<Option<v1::QuotaLimit>, Failure> {
+    let unknown = |text: &str| match text {
+        "allow" => Ok(false),
+        "refuse" => Ok(true),
+        _ => Err("must be \"allow\" or \"refuse\"".to_owned()),
+    };
+    let (quota, refuse) =
+        (section.parsed("quota", str::parse::<model::Quota>)?, section.parsed("on_unknown", unknown)?);
+    if quota.is_none() && refuse.is_some() {
+        let message = "limits.on_unknown belongs to a quota: add quota = \"100000/day\" or its like";
+        return Err(section.wrong("on_unknown", message));
+    }
+    Ok(quota.map(|quota| model::Quota { refuse_unknown: refuse.unwrap_or_default(), ..quota }.into()))
 }
 
 fn scaling(section: Section<'_>) -> Result<v1::Scaling, Failure> {
@@ -177,7 +203,7 @@ fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// Where the fields of the API that may be out of range are in the manifest.
-const RANGES: [(&str, &str, &str); 18] = [
+const RANGES: [(&str, &str, &str); 19] = [
     ("spec.limits.memory_bytes", "limits", "memory"),
     ("spec.limits.cpu_time", "limits", "cpu"),
     ("spec.limits.timeout", "limits", "timeout"),
@@ -185,6 +211,7 @@ const RANGES: [(&str, &str, &str); 18] = [
     ("spec.limits.response_body_bytes", "limits", "response_body"),
     ("spec.limits.log_bytes", "limits", "logs"),
     ("spec.limits.rate", "limits", "burst"),
+    ("spec.limits.quota", "limits", "quota"),
     ("spec.scaling.min_sandboxes", "scaling", "min"),
     ("spec.scaling.max_sandboxes", "scaling", "max"),
     ("spec.scaling.idle_timeout", "scaling", "idle_timeout"),

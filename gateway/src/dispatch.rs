@@ -29,6 +29,7 @@ use dunlin_proto::{ApiError, ids::InvocationId};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    limits::CallerSlots,
     records::{Came, Record},
     routes::{Function, Version},
 };
@@ -63,6 +64,8 @@ pub(crate) struct Invocation {
     pub(crate) request_id: String,
     /// Who calls; nothing where it says nothing about the version, as a developer's look does not.
     pub(crate) called_by: Option<CalledBy>,
+    /// What its caller's key may have at once, where that is bounded.
+    pub(crate) at_once: Option<Arc<CallerSlots>>,
     /// How it came in, for its record.
     pub(crate) came: Came,
     /// Who gets its record once it is closed, beside those who keep it.

@@ -247,8 +247,10 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let credentialed = caller.is_some();
-        let (identity, introduction) = match caller {
-            Some(caller) => (Some(caller.identity), caller.introduction),
+        let (identity, introduction, at_once) = match caller {
+            Some(Caller { identity, introduction, plan }) => {
+                (Some(identity), introduction, plan.and_then(|plan| plan.at_once.clone()))
+            }
             None => Default::default(),
         };
         let who = records::Caller::of(identity.as_ref());
@@ -273,6 +275,7 @@ impl Functions {
             introduction,
             caller: who,
             called_by,
+            at_once,
             phases: None,
         };
         let answered = self.run(passing, Request::from_parts(parts, body), credentialed, sight).await;

@@ -2,12 +2,14 @@
 //! lends (`limits/part.rs`), and decides within it by itself (`limits/bucket.rs`). What is too small to divide is granted one
 //! by one, and where it is used up, nobody asks again before there can be more (`limits/borrowing.rs`).
 //!
-//! Of limits of calls at once, the part is `limits/slots.rs`; what is held against it, `crate::quota` decides.
+//! Calls in a day or month are lent likewise, as numbers that are used up (`limits/quota.rs`). Of limits of calls at once, the part
+//! is `limits/slots.rs`; what is held against it, `crate::quota` decides for functions and namespaces, `limits/caller.rs` for keys.
 
 mod account;
 mod begun;
 mod borrowing;
 pub(crate) mod bucket;
+mod caller;
 mod part;
 mod place;
 mod quota;
@@ -27,9 +29,10 @@ pub(crate) use self::{
     begun::Begun,
     borrowing::Borrowing,
     bucket::Share,
+    caller::CallerSlots,
     part::{Loan, Part, Want},
-    quota::{KeyQuota, QuotaLoan},
-    slots::{Bounded, Running, Slots},
+    quota::{PeriodQuota, QuotaLoan},
+    slots::{AGAIN, Bounded, Running, Slots},
 };
 use bucket::Asked;
 
@@ -53,6 +56,10 @@ pub(crate) struct Limits {
     pub(crate) function: Option<Arc<Limit>>,
     /// Its namespace's.
     pub(crate) namespace: Option<Arc<Limit>>,
+    /// The function's calls in a day or month.
+    pub(crate) function_quota: Option<Arc<PeriodQuota>>,
+    /// Its namespace's.
+    pub(crate) namespace_quota: Option<Arc<PeriodQuota>>,
 }
 
 /// What one key may use, by the plan that it is under.
@@ -61,7 +68,9 @@ pub(crate) struct Plan {
     /// Calls in a time.
     pub(crate) rate: Option<Arc<Limit>>,
     /// Calls in a day or month.
-    pub(crate) quota: Option<Arc<KeyQuota>>,
+    pub(crate) quota: Option<Arc<PeriodQuota>>,
+    /// Calls at once.
+    pub(crate) at_once: Option<Arc<CallerSlots>>,
 }
 
 /// Admits a call under its caller's plan and under the limits of what it calls, or under none of them. What is refused does not
@@ -70,51 +79,68 @@ pub(crate) struct Plan {
 /// # Errors
 /// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
 pub(crate) async fn admit(plan: Option<&Plan>, limits: &Limits, borrowing: &Borrowing) -> Result<(), ApiError> {
-    let Some(Plan { rate, quota }) = plan else { return limits.admit(borrowing).await };
+    let of_caller = plan.map(|plan| (plan.rate.as_ref(), plan.quota.as_ref())).unwrap_or_default();
+    let rates = [of_caller.0, limits.function.as_ref(), limits.namespace.as_ref()];
+    let quotas = [of_caller.1, limits.function_quota.as_ref(), limits.namespace_quota.as_ref()];
+    if rates.iter().all(Option::is_none) && quotas.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    // It is looked up once for all of them.
     let now = Instant::now();
-    if let Some(rate) = rate {
-        rate.admit(borrowing, now).await?;
-    }
-    let mut admitted = limits.admit_at(borrowing, now).await;
-    if let (Ok(()), Some(quota)) = (&admitted, quota) {
-        admitted = quota.admit(borrowing, now).await;
-        if admitted.is_err() {
-            limits.give_back();
-        }
-    }
-    if let (Err(_), Some(rate)) = (&admitted, rate) {
-        rate.give_back();
+    // A quota that is used up for the month refuses before the call takes anything of others.
+    quotas.iter().flatten().try_for_each(|quota| quota.check(now))?;
+    admit_by_rates(&rates, borrowing, now).await?;
+    let admitted = admit_by_quotas(&quotas, borrowing, now).await;
+    if admitted.is_err() {
+        rates.iter().flatten().for_each(|rate| rate.give_back());
     }
     admitted
 }
 
-impl Limits {
-    fn give_back(&self) {
-        [&self.function, &self.namespace].into_iter().flatten().for_each(|limit| limit.give_back());
+async fn admit_by_rates(rates: &[Option<&Arc<Limit>>; 3], borrowing: &Borrowing, now: Instant) -> Result<(), ApiError> {
+    for (index, rate) in rates.iter().enumerate() {
+        let Some(rate) = rate else { continue };
+        if let Err(error) = rate.admit(borrowing, now).await {
+            rates.iter().take(index).flatten().for_each(|taken| taken.give_back());
+            return Err(error);
+        }
     }
+    Ok(())
+}
 
+async fn admit_by_quotas(
+    quotas: &[Option<&Arc<PeriodQuota>>; 3],
+    borrowing: &Borrowing,
+    now: Instant,
+) -> Result<(), ApiError> {
+    let mut periods = [None; 3];
+    for (quota, period) in quotas.iter().zip(&mut periods) {
+        let Some(quota) = quota else { continue };
+        if let Err(error) = quota.admit(borrowing, now).await {
+            give_back(quotas, periods);
+            return Err(error);
+        }
+        *period = Some(quota.period_start());
+    }
+    Ok(())
+}
+
+/// Gives back what was taken of quotas, each of the period that it was taken of.
+fn give_back(quotas: &[Option<&Arc<PeriodQuota>>; 3], periods: [Option<i64>; 3]) {
+    for (quota, period) in quotas.iter().zip(periods) {
+        if let (Some(quota), Some(period)) = (quota, period) {
+            quota.give_back(period);
+        }
+    }
+}
+
+impl Limits {
     /// Admits a call under all of them, or under none.
     ///
     /// # Errors
     /// `TooManyRequests`: one of them is used up. `Unavailable`: it is not known how much of it there is.
     pub(crate) async fn admit(&self, borrowing: &Borrowing) -> Result<(), ApiError> {
-        if self.function.is_none() && self.namespace.is_none() {
-            return Ok(());
-        }
-        self.admit_at(borrowing, Instant::now()).await
-    }
-
-    /// The same at a moment, which is looked up once for all of them.
-    async fn admit_at(&self, borrowing: &Borrowing, now: Instant) -> Result<(), ApiError> {
-        if let Some(limit) = &self.function {
-            limit.admit(borrowing, now).await?;
-        }
-        let Some(limit) = &self.namespace else { return Ok(()) };
-        let admitted = limit.admit(borrowing, now).await;
-        if let (Err(_), Some(function)) = (&admitted, &self.function) {
-            function.give_back();
-        }
-        admitted
+        admit(None, self, borrowing).await
     }
 }
 

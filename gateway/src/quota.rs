@@ -4,12 +4,9 @@
 //! namespace may have, functions reserve some, and the rest is shared: three limits in whole numbers, of which a call takes one or
 //! two. Counters outlive changes of the configuration. Who is over a limit is told so at once.
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, Ordering},
 };
 
 use dunlin_proto::{
@@ -22,12 +19,10 @@ use dunlin_proto::{
 use tokio::sync::Notify;
 
 use crate::{
-    limits::{Borrowing, Bounded, Limits, Running, Slots},
+    limits::{AGAIN, Borrowing, Bounded, Limits, Running, Slots},
     metrics::Calls,
 };
 
-/// When somebody who was over a limit may try again.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How many times what is left of the gateway a namespace may have of it.
 const TIMES_WHAT_IS_LEFT: usize = 4;
 
@@ -105,6 +100,7 @@ pub(crate) struct Taken {
     _function: Running,
     _tenant: OfTenant,
     _of_namespace: Option<Running>,
+    _of_caller: Option<Running>,
 }
 
 impl Quota {
@@ -143,17 +139,18 @@ impl Quota {
         self.reserved > 0 && self.usage.reserved.running() < self.usage.reserved.share()
     }
 
-    /// Takes a place of a function's.
+    /// Takes a place of a function's for a call that has this place of its caller's.
     ///
     /// # Errors
     /// `TooManyRequests`: the function or its namespace has as many as it may have.
-    pub(crate) fn take(&self, name: &FunctionRef) -> Result<Taken, ApiError> {
+    pub(crate) fn take(&self, name: &FunctionRef, of_caller: Option<Running>) -> Result<Taken, ApiError> {
         let function = self.usage.all.take().ok_or_else(|| self.function_full(name))?;
         let of_namespace = match self.namespace_max {
             Some(_) => Some(self.take_of_namespace().ok_or_else(|| self.namespace_full(name))?),
             None => None,
         };
-        Ok(Taken { _function: function, _tenant: OfTenant::count(&self.tenant), _of_namespace: of_namespace })
+        let tenant = OfTenant::count(&self.tenant);
+        Ok(Taken { _function: function, _tenant: tenant, _of_namespace: of_namespace, _of_caller: of_caller })
     }
 
     /// Takes what the function has reserved, else what no function has.
@@ -175,7 +172,7 @@ impl Quota {
 
     fn function_full(&self, name: &FunctionRef) -> ApiError {
         let max = self.max.unwrap_or_default();
-        let (namespace, function, here) = (&name.namespace, &name.function, lent(&self.usage.all, max));
+        let (namespace, function, here) = (&name.namespace, &name.function, self.usage.all.lent(max));
         let message = format!("function {namespace}/{function} has reached its max_concurrency of {max}{here}");
         let current = self.usage.all.running();
         too_many(message, "raise scaling.max_concurrency, or call less at once")
@@ -185,7 +182,7 @@ impl Quota {
     fn namespace_full(&self, name: &FunctionRef) -> ApiError {
         let (max, namespace, reserved) =
             (self.namespace_max.unwrap_or_default(), &name.namespace, self.namespace_reserved);
-        let here = lent(&self.tenant.shared, max.saturating_sub(reserved));
+        let here = self.tenant.shared.lent(max.saturating_sub(reserved));
         let whose = format!("namespace {namespace}");
         let exceeded = Exceeded { whose, ..at_once(self.tenant.all.load(Ordering::Relaxed), max) };
         let message = format!("namespace {namespace} has reached its max_concurrency of {max}");
@@ -226,14 +223,6 @@ fn leaves_room(own: u32, taken: usize, most: usize) -> bool {
     usize::try_from(own).is_ok_and(|own| own < left)
 }
 
-/// How much of a limit is here, where that is not all of it.
-fn lent(slots: &Slots, limit: u32) -> String {
-    match slots.share() {
-        share if share >= limit => String::new(),
-        share => format!(", of which this gateway has {share} now"),
-    }
-}
-
 /// A bound of calls at once; this gateway knows of its own alone.
 fn at_once(current: u32, allowed: u32) -> Exceeded {
     let (current, allowed) = (current.into(), allowed.into());
@@ -268,7 +257,7 @@ mod tests {
     fn take_all(quota: &Quota) -> (Vec<Taken>, String) {
         let mut taken = Vec::new();
         loop {
-            match quota.take(&name()) {
+            match quota.take(&name(), None) {
                 Ok(one) => taken.push(one),
                 Err(error) => {
                     assert_eq!((error.code, error.retry_after), (ErrorCode::TooManyRequests, Some(AGAIN)));
@@ -317,14 +306,14 @@ mod tests {
     #[test]
     fn a_limit_that_is_lifted_holds_nobody() {
         let quota = alone(Quota { max: Some(1), ..Quota::default() });
-        let taken = quota.take(&name()).unwrap();
+        let taken = quota.take(&name(), None).unwrap();
         let lifted = alone(Quota { max: None, usage: quota.usage.clone(), ..Quota::default() });
-        assert!(lifted.take(&name()).is_ok());
+        assert!(lifted.take(&name(), None).is_ok());
         // What runs counts when there is one again.
         let again = alone(Quota { max: Some(1), usage: quota.usage.clone(), ..Quota::default() });
-        assert!(again.take(&name()).is_err());
+        assert!(again.take(&name(), None).is_err());
         drop(taken);
-        assert!(again.take(&name()).is_ok());
+        assert!(again.take(&name(), None).is_ok());
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::{
     dispatch::{outcome::Outcomes, throttle::Throttle},
-    limits::{Bounded, KeyQuota, Limit, Plan},
+    limits::{Bounded, CallerSlots, Limit, PeriodQuota, Plan},
     quota::Quota,
 };
 use heard::Heard;
@@ -91,6 +91,8 @@ pub(crate) struct Table {
     pub(crate) router: Arc<Router>,
     /// The limits of calls in a time, of functions, namespaces and keys.
     pub(crate) limits: OrdMap<LimitId, Arc<Limit>>,
+    /// The quotas of functions and namespaces.
+    pub(crate) quotas: Arc<BTreeMap<LimitId, Arc<PeriodQuota>>>,
     /// The limits of calls at once, of functions and namespaces.
     pub(crate) slots: Arc<BTreeMap<LimitId, Bounded>>,
 }
@@ -106,7 +108,9 @@ pub(crate) struct Keys {
     /// Their limits of calls in a time.
     pub(crate) limits: OrdMap<LimitId, Arc<Limit>>,
     /// Their quotas.
-    pub(crate) quotas: OrdMap<KeyId, Arc<KeyQuota>>,
+    pub(crate) quotas: OrdMap<KeyId, Arc<PeriodQuota>>,
+    /// Their limits of calls at once, and those that are lifted for now under which something may run.
+    pub(crate) at_once: OrdMap<KeyId, Arc<CallerSlots>>,
 }
 
 /// A function that can be called.
@@ -218,6 +222,26 @@ impl Table {
     /// The caller's key with this public part.
     pub(crate) fn key(&self, id: &str) -> Option<&Key> {
         self.keys.by_id.get(id).map(|key| &**key)
+    }
+
+    /// Every quota.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = &Arc<PeriodQuota>> {
+        self.quotas.values().chain(self.keys.quotas.values())
+    }
+
+    /// Every limit of calls at once of which this gateway has a part or wants one.
+    pub(crate) fn bounded(&self) -> impl Iterator<Item = &Bounded> {
+        self.slots.values().chain(self.keys.at_once.values().filter_map(|own| own.seen()))
+    }
+
+    /// This gateway's part of a limit of calls at once; of a key's, from now on at the latest.
+    pub(crate) fn bounded_by(&self, id: &LimitId) -> Option<&Bounded> {
+        match id {
+            LimitId::KeyConcurrency(key) => {
+                self.keys.at_once.get(key).filter(|own| own.most().is_some()).map(|own| own.bounded())
+            }
+            _ => self.slots.get(id),
+        }
     }
 
     /// Every version, in no order.

@@ -217,7 +217,7 @@ impl Sync {
     /// Gives back what has been lent of quotas and is not used. Where that fails, it counts as used.
     async fn give_back(&self) {
         let table = self.sinks.routes.load().clone();
-        let rests: Vec<_> = table.keys.quotas.values().filter_map(|quota| quota.rest()).collect();
+        let rests: Vec<_> = table.quotas().filter_map(|quota| quota.rest()).collect();
         let given = futures::stream::iter(rests).map(|rest| self.sinks.borrowing.quota(rest));
         let failed = given.buffer_unordered(16).filter(|answer| std::future::ready(answer.is_err())).count();
         // The process does not stay for a scheduler that is not there.

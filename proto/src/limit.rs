@@ -17,6 +17,8 @@ pub enum LimitId {
     Namespace(Namespace),
     /// A caller's key's.
     Key(KeyId),
+    /// How many calls by a key run at once.
+    KeyConcurrency(KeyId),
     /// How many calls of a function run at once.
     Concurrency(FunctionUid),
     /// Of what runs of a namespace at once, what a function has reserved.
@@ -28,7 +30,7 @@ pub enum LimitId {
 /// A text that names no limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no limit: it must be function/, concurrency/ or reserved/ with a uid, namespace/ or shared/ with a name, or key/ with an id"
+    "{0:?} names no limit: it must be function/, concurrency/ or reserved/ with a uid, namespace/ or shared/ with a name, or key/ or key-concurrency/ with an id"
 )]
 pub struct LimitIdError(String);
 
@@ -38,6 +40,7 @@ impl fmt::Display for LimitId {
             Self::Function(uid) => write!(f, "function/{uid}"),
             Self::Namespace(name) => write!(f, "namespace/{name}"),
             Self::Key(id) => write!(f, "key/{id}"),
+            Self::KeyConcurrency(id) => write!(f, "key-concurrency/{id}"),
             Self::Concurrency(uid) => write!(f, "concurrency/{uid}"),
             Self::Reserved(uid) => write!(f, "reserved/{uid}"),
             Self::Shared(name) => write!(f, "shared/{name}"),
@@ -53,6 +56,7 @@ impl FromStr for LimitId {
             Some(("function", uid)) => uid.parse().ok().map(Self::Function),
             Some(("namespace", name)) => name.parse().ok().map(Self::Namespace),
             Some(("key", id)) => id.parse().ok().map(Self::Key),
+            Some(("key-concurrency", id)) => id.parse().ok().map(Self::KeyConcurrency),
             Some(("concurrency", uid)) => uid.parse().ok().map(Self::Concurrency),
             Some(("reserved", uid)) => uid.parse().ok().map(Self::Reserved),
             Some(("shared", name)) => name.parse().ok().map(Self::Shared),
@@ -70,7 +74,8 @@ mod tests {
     fn a_limit_has_one_spelling() {
         let uid = FunctionUid::new();
         let of_functions = ["function", "concurrency", "reserved"].map(|kind| format!("{kind}/{uid}"));
-        let others = ["namespace/shop", "shared/shop", "key/abcdefghijkl"].map(ToOwned::to_owned);
+        let others = ["namespace/shop", "shared/shop", "key/abcdefghijkl", "key-concurrency/abcdefghijkl"]
+            .map(ToOwned::to_owned);
         for text in of_functions.into_iter().chain(others) {
             assert_eq!(text.parse::<LimitId>().unwrap().to_string(), text);
         }

@@ -40,6 +40,9 @@ pub struct Limits {
     /// Calls of the function in a time, in the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Calls of the function in a day or month, in the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 impl Limits {
@@ -63,6 +66,7 @@ impl Default for Limits {
             response_body_bytes: 6 << 20,
             log_bytes: 64 << 10,
             rate: None,
+            quota: None,
         }
     }
 }
@@ -192,6 +196,7 @@ impl TryFrom<v1::Limits> for Limits {
                 Self::MAX_LOG_BYTES,
             )?,
             rate: wire.rate.map(|rate| Rate::from_wire("spec.limits.rate", rate)).transpose()?,
+            quota: wire.quota.map(|quota| Quota::from_wire("spec.limits.quota", quota)).transpose()?,
         })
     }
 }
@@ -306,6 +311,7 @@ impl From<VersionSpec> for v1::VersionSpec {
                 response_body_bytes: Some(limits.response_body_bytes),
                 log_bytes: Some(limits.log_bytes),
                 rate: limits.rate.map(Into::into),
+                quota: limits.quota.map(Into::into),
             }),
             scaling: Some(v1::Scaling {
                 min_sandboxes: Some(scaling.min_sandboxes),
@@ -348,8 +354,9 @@ impl From<&wire::InvocationPolicy> for Limits {
             request_body_bytes: policy.request_body_bytes,
             response_body_bytes: policy.response_body_bytes,
             log_bytes: policy.log_bytes,
-            // Gateways keep to it; no worker is told.
+            // Gateways keep to these; no worker is told.
             rate: None,
+            quota: None,
         }
     }
 }
@@ -394,8 +401,9 @@ mod tests {
         (spec.scaling.max_concurrency, spec.scaling.reserved_concurrency) = (Some(9), 3);
         spec.reuse = Some(Reuse { max_calls: 7, max_idle: Duration::from_millis(1) });
         spec.limits.rate = Some(Rate { requests: 90, period: Period::Minute, burst: 7 });
+        spec.limits.quota = Some(Quota { requests: 900, period: QuotaPeriod::Month, refuse_unknown: true });
         assert_eq!(VersionSpec::try_from(v1::VersionSpec::from(spec.clone())).unwrap(), spec);
-        spec.limits.rate = None;
+        (spec.limits.rate, spec.limits.quota) = (None, None);
         assert_eq!(Limits::from(&wire::InvocationPolicy::from(&spec)), spec.limits);
     }
 

@@ -31,6 +31,17 @@ pub(crate) struct Policy {
     pub(crate) idle_timeout: Duration,
     /// Invocations that may run at once on each worker.
     pub(crate) per_worker: u32,
+    /// Invocations of the function at once, by which gateways admit calls: no more are scaled for.
+    pub(crate) max_concurrency: Option<u32>,
+}
+
+impl Policy {
+    /// So many workers, within what is allowed: as many as calls may run at the most, though two keep a call from being lost with
+    /// one.
+    fn bounded(&self, workers: u32) -> u32 {
+        let useful = self.max_concurrency.map_or(u32::MAX, |calls| calls.max(SURVIVAL));
+        workers.min(useful).max(self.min_workers).min(self.max_workers.unwrap_or(u32::MAX))
+    }
 }
 
 /// What is asked of a version now.
@@ -49,6 +60,13 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
+    /// What may run of it.
+    fn within(self, policy: &Policy) -> Self {
+        let most = policy.max_concurrency.unwrap_or(u32::MAX);
+        let in_flight = self.in_flight.min(most);
+        Self { in_flight, queued: self.queued.min(most.saturating_sub(in_flight)), ..self }
+    }
+
     fn demand(&self) -> u32 {
         self.in_flight.saturating_add(self.queued)
     }
@@ -107,25 +125,25 @@ impl State {
 
 /// What the version wants now; `before` is what this returned the last time.
 pub(crate) fn decide(policy: &Policy, stats: &Stats, before: Option<&State>, now: Duration) -> State {
+    let stats = &stats.within(policy);
     let in_use = stats.demand() > 0 || stats.activated;
     let used = if in_use { Some(now) } else { before.and_then(|before| before.used) };
     let idle = used.is_none_or(|used| now.saturating_sub(used) >= policy.idle_timeout);
     let average = Average::after(before.map(|before| before.average), stats.demand(), now);
     let by_load = by_load(policy, stats, average, before.map_or(0, |before| before.desired));
-    let bounded = |workers: u32| workers.max(policy.min_workers).min(policy.max_workers.unwrap_or(u32::MAX));
     if idle {
         return State { desired: policy.min_workers, by_load: 0, used: None, lull: None, average };
     }
-    let wanted = bounded(by_load.max(SURVIVAL));
+    let wanted = policy.bounded(by_load.max(SURVIVAL));
     let (desired, lull) = match before {
         // The average only fades: what is asked now tells sooner that less is enough, and the most of a minute is no noise.
         Some(before) if wanted < before.desired => {
             let calm = enough(policy, average.invocations().min(u64::from(stats.demand())));
-            quieten(before, bounded(calm.max(SURVIVAL)), now)
+            quieten(before, policy.bounded(calm.max(SURVIVAL)), now)
         }
         _ => (wanted, None),
     };
-    State { desired: bounded(desired), by_load, used, lull, average }
+    State { desired: policy.bounded(desired), by_load, used, lull, average }
 }
 
 /// Keeps what it had until less has been asked for a minute, then falls to the most asked for in that minute.

@@ -11,7 +11,7 @@ use std::{
 use dunlin_proto::{
     ids::{Digest, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
     limit::LimitId,
-    model::{Rate, Retention, VersionSpec},
+    model::{Quota, Rate, Retention, VersionSpec},
     names::{KeyId, PlanName, RouteName},
     route::RouteSpec,
     standby::STANDBYS,
@@ -82,6 +82,8 @@ pub(crate) struct Core {
     reserved: BTreeMap<Namespace, u32>,
     /// How many calls in a time the namespaces may have that are bounded.
     pub(crate) rates: BTreeMap<Namespace, Rate>,
+    /// The same in a day or month.
+    pub(crate) quotas: BTreeMap<Namespace, Quota>,
     /// What is kept of the records and logs of namespaces that have that of their own.
     pub(crate) retentions: Arc<BTreeMap<Namespace, Retention>>,
     pub(crate) functions: BTreeMap<FunctionUid, CatalogFunction>,
@@ -130,13 +132,15 @@ impl Core {
         }
         let limits = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.max_concurrency?))).collect();
         let rates = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.rate?))).collect();
+        let quotas = rows.namespaces.iter().filter_map(|it| Some((it.name.clone(), it.quota?))).collect();
         let kept = |it: &NamespaceRecord| it.retention.is_set().then(|| (it.name.clone(), it.retention));
         let retentions = Arc::new(rows.namespaces.iter().filter_map(kept).collect());
         let namespaces = rows.namespaces.into_iter().map(|namespace| namespace.name).collect();
         let domains = rows.domains.into_iter().map(|it| (it.name.domain, it.name.namespace)).collect();
         let plans = rows.plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
         let reserved = reserved(functions.values());
-        Self { namespaces, limits, reserved, rates, retentions, functions, domains, plans, codes: codes(rows.codes) }
+        let codes = codes(rows.codes);
+        Self { namespaces, limits, reserved, rates, quotas, retentions, functions, domains, plans, codes }
     }
 
     /// The key with its plan.
@@ -189,6 +193,7 @@ impl Catalog {
             LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.rate.map(Allowance::Rate),
             LimitId::Namespace(name) => self.rates.get(name).copied().map(Allowance::Rate),
             LimitId::Key(id) => self.keys.get(id)?.plan.as_ref()?.rate.map(Allowance::Rate),
+            LimitId::KeyConcurrency(id) => self.keys.get(id)?.plan.as_ref()?.max_concurrency.map(Allowance::AtOnce),
             LimitId::Concurrency(uid) => {
                 self.functions.get(uid)?.leading()?.scaling.max_concurrency.map(Allowance::AtOnce)
             }
@@ -202,6 +207,16 @@ impl Catalog {
                 let reserved = self.reserved.get(name).copied().unwrap_or_default();
                 Some(Allowance::AtOnce(self.limits.get(name)?.saturating_sub(reserved)))
             }
+        }
+    }
+
+    /// What of calls is admitted in a day or month, where there is such a bound.
+    pub(crate) fn quota(&self, owner: &LimitId) -> Option<Quota> {
+        match owner {
+            LimitId::Function(uid) => self.functions.get(uid)?.leading()?.limits.quota,
+            LimitId::Namespace(name) => self.quotas.get(name).copied(),
+            LimitId::Key(id) => self.keys.get(id)?.plan.as_ref()?.quota,
+            LimitId::KeyConcurrency(_) | LimitId::Concurrency(_) | LimitId::Reserved(_) | LimitId::Shared(_) => None,
         }
     }
 

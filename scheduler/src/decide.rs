@@ -107,6 +107,7 @@ fn policy(scaling: &Scaling) -> Policy {
         max_workers: scaling.max_workers,
         idle_timeout: scaling.idle_timeout,
         per_worker: scaling.max_sandboxes,
+        max_concurrency: scaling.max_concurrency,
     }
 }
 

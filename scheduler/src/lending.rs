@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId, names::KeyId};
+use dunlin_proto::{ApiError, ids::GatewayId, limit::LimitId};
 use tokio::{sync::Notify, time::Instant};
 
 pub(crate) use self::{
@@ -84,7 +84,9 @@ impl Lost {
     fn note(&mut self, limit: &LimitId, parts: u64) {
         match limit {
             LimitId::Function(_) | LimitId::Namespace(_) | LimitId::Key(_) => self.rates += parts,
-            LimitId::Concurrency(_) | LimitId::Reserved(_) | LimitId::Shared(_) => self.at_once += parts,
+            LimitId::KeyConcurrency(_) | LimitId::Concurrency(_) | LimitId::Reserved(_) | LimitId::Shared(_) => {
+                self.at_once += parts
+            }
         }
     }
 }
@@ -223,28 +225,28 @@ impl Lending {
     }
 
     /// A gateway says what it has left of quotas.
-    pub(crate) fn report_left(&self, gateway: &GatewayId, session: Session, lefts: Vec<(KeyId, i64, u64)>) {
+    pub(crate) fn report_left(&self, gateway: &GatewayId, session: Session, lefts: Vec<(LimitId, i64, u64)>) {
         let mut state = self.state();
         if state.gateways.get(gateway).is_none_or(|connection| connection.session != session) {
             return;
         }
-        for (key, period_start, left) in lefts.into_iter().take(MOST) {
-            state.lefts.note(gateway, key, period_start, left);
+        for (owner, period_start, left) in lefts.into_iter().take(MOST) {
+            state.lefts.note(gateway, owner, period_start, left);
         }
     }
 
     /// A gateway has been lent a part of a quota, in place of what it had.
-    pub(crate) fn lent(&self, gateway: &GatewayId, key: &KeyId, period_start: i64, granted: u64) {
+    pub(crate) fn lent(&self, gateway: &GatewayId, owner: &LimitId, period_start: i64, granted: u64) {
         let mut state = self.state();
         // One that is not heard would never say that it has used it.
         if state.gateways.contains_key(gateway) {
-            state.lefts.note(gateway, key.clone(), period_start, granted);
+            state.lefts.note(gateway, owner.clone(), period_start, granted);
         }
     }
 
-    /// What gateways have left of a key's quota.
-    pub(crate) fn left(&self, key: &KeyId, period_start: i64) -> u64 {
-        self.state().lefts.of(key, period_start)
+    /// What gateways have left of a quota.
+    pub(crate) fn left(&self, owner: &LimitId, period_start: i64) -> u64 {
+        self.state().lefts.of(owner, period_start)
     }
 
     /// How many gateways there are.

@@ -66,6 +66,8 @@ pub(crate) struct NamespaceRecord {
     pub(crate) max_concurrency: Option<u32>,
     /// Calls of all its functions in a time in the whole cluster.
     pub(crate) rate: Option<Rate>,
+    /// Calls of all its functions in a day or month in the whole cluster.
+    pub(crate) quota: Option<Quota>,
     /// What is kept of its records and logs, where that is its own.
     pub(crate) retention: Retention,
 }
@@ -320,6 +322,8 @@ pub(crate) struct PlanRecord {
     pub(crate) rate: Option<Rate>,
     /// Calls in a day or month.
     pub(crate) quota: Option<Quota>,
+    /// Invocations at once.
+    pub(crate) max_concurrency: Option<u32>,
     /// When it was made.
     pub(crate) create_time: Time,
 }

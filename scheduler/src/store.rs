@@ -25,6 +25,7 @@ mod keys;
 mod members;
 mod namespaces;
 mod plans;
+mod quotas;
 mod releases;
 mod requests;
 mod reservations;
@@ -59,7 +60,7 @@ pub(crate) use self::{
     imports::Import,
     keys::KeyCursor,
     namespaces::NamespaceChange,
-    plans::Settlement,
+    quotas::Settlement,
     requests::{RequestKey, Scope},
     rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Target},
     versions::NewVersion,

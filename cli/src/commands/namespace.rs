@@ -5,13 +5,14 @@ use std::time::Duration;
 use clap::Subcommand;
 use dunlin_proto::{
     ids::{Namespace, RequestId},
-    model::{Rate, to_wire_duration},
+    model::{Quota, Rate, to_wire_duration},
     names::NamespaceRef,
     v1,
 };
 
 use crate::{
     client::{Client, all_pages, answer},
+    commands::plan::OnUnknown,
     exit::Failure,
     output::pairs,
     session::Session,
@@ -38,6 +39,12 @@ pub(crate) enum NamespaceCommand {
         /// Calls at once that the rate allows after a pause; by default those of half a second
         #[arg(long, value_name = "COUNT", requires = "rate")]
         burst: Option<u32>,
+        /// Calls of all its functions in a day or month of UTC, such as 1000000/month; no bound by default
+        #[arg(long)]
+        quota: Option<Quota>,
+        /// What gateways do that have used up what they were lent of the quota and do not reach the scheduler
+        #[arg(long, requires = "quota", value_enum, default_value_t = OnUnknown::Allow)]
+        on_unknown: OnUnknown,
         /// How long records of its calls and lines of its logs are kept, such as 7d; by default as gateways and workers are set
         #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
         log_retention: Option<Duration>,
@@ -67,6 +74,12 @@ pub(crate) enum NamespaceCommand {
         /// Calls at once that the rate allows after a pause; by default those of half a second
         #[arg(long, value_name = "COUNT", requires = "rate")]
         burst: Option<u32>,
+        /// Calls of all its functions in a day or month of UTC, such as 1000000/month; `none` removes the bound
+        #[arg(long, group = "change")]
+        quota: Option<Metered>,
+        /// What gateways do that have used up what they were lent of the quota and do not reach the scheduler
+        #[arg(long, requires = "quota", value_enum, default_value_t = OnUnknown::Allow)]
+        on_unknown: OnUnknown,
         /// How long records of its calls and lines of its logs are kept, such as 7d; `none`: as gateways and workers are set
         #[arg(long, value_name = "DURATION", group = "change")]
         log_retention: Option<Kept>,
@@ -114,6 +127,18 @@ impl std::str::FromStr for Paced {
     }
 }
 
+/// A quota, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Metered(Option<Quota>);
+
+impl std::str::FromStr for Metered {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|quota| Self(Some(quota))) }
+    }
+}
+
 /// A time, or none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept(Option<Duration>);
@@ -147,22 +172,44 @@ fn paced(rate: Option<Rate>, burst: Option<u32>) -> Option<v1::RateLimit> {
 pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     match command {
-        NamespaceCommand::Create { name, description, max_concurrency, rate, burst, log_retention, log_bytes } => {
+        NamespaceCommand::Create {
+            name,
+            description,
+            max_concurrency,
+            rate,
+            burst,
+            quota,
+            on_unknown,
+            log_retention,
+            log_bytes,
+        } => {
             let request = v1::CreateNamespaceRequest {
                 namespace_id: name.to_string(),
                 description,
                 request_id: RequestId::new().to_string(),
                 max_concurrency,
                 rate: paced(rate, burst),
+                quota: quota.map(|quota| on_unknown.of(quota)),
                 log_retention: log_retention.map(to_wire_duration),
                 log_bytes,
             };
             create(&client, session, &name, request).await
         }
         NamespaceCommand::Show { name } => show(&client, session, name).await,
-        NamespaceCommand::Update { name, description, max_concurrency, rate, burst, log_retention, log_bytes } => {
+        NamespaceCommand::Update {
+            name,
+            description,
+            max_concurrency,
+            rate,
+            burst,
+            quota,
+            on_unknown,
+            log_retention,
+            log_bytes,
+        } => {
             let rate = rate.map(|Paced(rate)| paced(rate, burst));
-            let change = Change { description, max_concurrency, rate, log_retention, log_bytes };
+            let quota = quota.map(|Metered(quota)| quota.map(|quota| on_unknown.of(quota)));
+            let change = Change { description, max_concurrency, rate, quota, log_retention, log_bytes };
             update(&client, session, name, change).await
         }
         NamespaceCommand::List => list(&client, session).await,
@@ -199,6 +246,7 @@ struct Change {
     description: Option<String>,
     max_concurrency: Option<Bound>,
     rate: Option<Option<v1::RateLimit>>,
+    quota: Option<Option<v1::QuotaLimit>>,
     log_retention: Option<Kept>,
     log_bytes: Option<Bytes>,
 }
@@ -210,6 +258,7 @@ impl Change {
             ("description", self.description.is_some()),
             ("max_concurrency", self.max_concurrency.is_some()),
             ("rate", self.rate.is_some()),
+            ("quota", self.quota.is_some()),
             ("log_retention", self.log_retention.is_some()),
             ("log_bytes", self.log_bytes.is_some()),
         ];
@@ -219,6 +268,7 @@ impl Change {
             description: self.description.unwrap_or_default(),
             max_concurrency: self.max_concurrency.and_then(|Bound(most)| most),
             rate: self.rate.flatten(),
+            quota: self.quota.flatten(),
             log_retention: self.log_retention.and_then(|Kept(age)| age).map(to_wire_duration),
             log_bytes: self.log_bytes.and_then(|Bytes(most)| most),
             ..v1::Namespace::default()

@@ -52,15 +52,25 @@ pub(crate) struct SetArgs {
     /// What gateways do that have used up what they were lent and do not reach the scheduler
     #[arg(long, requires = "quota", value_enum, default_value_t = OnUnknown::Allow)]
     on_unknown: OnUnknown,
+    /// Calls of each key that may run or wait at once
+    #[arg(long, value_name = "COUNT")]
+    max_concurrency: Option<u32>,
 }
 
 /// What is done about calls of which nobody knows whether the quota has room for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum OnUnknown {
+pub(crate) enum OnUnknown {
     /// Admit them, and count them later
     Allow,
     /// Refuse them with 503
     Refuse,
+}
+
+impl OnUnknown {
+    /// The quota with this, as a message.
+    pub(crate) fn of(self, quota: Quota) -> v1::QuotaLimit {
+        Quota { refuse_unknown: self == Self::Refuse, ..quota }.into()
+    }
 }
 
 /// Runs it.
@@ -76,9 +86,9 @@ pub(crate) async fn run(command: PlanCommand, session: &Session) -> Result<(), F
 async fn set(client: &Client, session: &Session, args: SetArgs) -> Result<(), Failure> {
     let name = PlanName { namespace: client.target().namespace.clone(), plan: args.name };
     let rate = args.rate.map(|rate| v1::RateLimit { burst: args.burst, ..rate.into() });
-    let refuse_unknown = args.on_unknown == OnUnknown::Refuse;
-    let quota = args.quota.map(|quota| Quota { refuse_unknown, ..quota }.into());
-    let plan = v1::Plan { name: name.to_string(), rate, quota, ..v1::Plan::default() };
+    let quota = args.quota.map(|quota| args.on_unknown.of(quota));
+    let max_concurrency = args.max_concurrency;
+    let plan = v1::Plan { name: name.to_string(), rate, quota, max_concurrency, ..v1::Plan::default() };
     let put = answer(client.plans().put_plan(v1::PutPlanRequest { plan: Some(plan) }).await)?;
     let plan = PlanView::from(put.plan.unwrap_or_default());
     if session.output.is_json() {

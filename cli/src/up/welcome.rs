@@ -225,6 +225,7 @@ async fn make_namespace(client: &Client, function: &FunctionRef) -> Result<(), F
     let request = v1::CreateNamespaceRequest {
         max_concurrency: None,
         rate: None,
+        quota: None,
         log_retention: None,
         log_bytes: None,
         namespace_id: function.namespace.to_string(),

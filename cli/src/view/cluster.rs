@@ -3,7 +3,11 @@
 use dunlin_proto::v1;
 use serde::Serialize;
 
-use super::{Millis, Time, age, or_dash, part, version::RateView};
+use super::{
+    Millis, Time, age, or_dash, part,
+    plan::{QuotaUsageView, QuotaView},
+    version::RateView,
+};
 use crate::{output::Column, units};
 
 /// A process that runs functions.
@@ -103,6 +107,9 @@ pub(crate) struct NamespaceView {
     pub(crate) function_count: u32,
     pub(crate) max_concurrency: Option<u32>,
     pub(crate) rate: Option<RateView>,
+    pub(crate) quota: Option<QuotaView>,
+    /// What is used of the quota; null without one, and in lists.
+    pub(crate) quota_usage: Option<QuotaUsageView>,
     /// How long records and lines are kept; null means as gateways and workers are set.
     pub(crate) log_retention_ms: Option<Millis>,
     /// Bytes of lines that each worker keeps; null means as workers are set.
@@ -119,6 +126,8 @@ impl From<v1::Namespace> for NamespaceView {
             function_count: namespace.function_count,
             max_concurrency: namespace.max_concurrency,
             rate: namespace.rate.and_then(RateView::from_wire),
+            quota: namespace.quota.and_then(QuotaView::from_wire),
+            quota_usage: namespace.quota_usage.map(QuotaUsageView::from),
             log_retention_ms: namespace.log_retention.map(|age| Millis::from_wire(Some(age))),
             log_bytes: namespace.log_bytes,
             create_time: Time::from_wire(namespace.create_time),
@@ -131,6 +140,12 @@ fn kept_for(namespace: &NamespaceView) -> Option<String> {
     namespace.log_retention_ms.map(|age| humantime::format_duration(age.0).to_string())
 }
 
+/// What a namespace has used of its quota.
+fn used(namespace: &NamespaceView) -> Option<String> {
+    let quota = namespace.quota.as_ref()?;
+    Some(namespace.quota_usage.as_ref().map_or_else(|| quota.quota.clone(), QuotaUsageView::text))
+}
+
 /// A namespace in detail.
 pub(crate) fn namespace_pairs(namespace: &NamespaceView) -> Vec<(&'static str, String)> {
     let or = |text: Option<String>, otherwise: &str| text.unwrap_or_else(|| otherwise.to_owned());
@@ -141,6 +156,7 @@ pub(crate) fn namespace_pairs(namespace: &NamespaceView) -> Vec<(&'static str, S
         ("Functions", namespace.function_count.to_string()),
         ("Concurrency", or(namespace.max_concurrency.map(|most| most.to_string()), "any number of calls at once")),
         ("Rate", or(namespace.rate.as_ref().map(|rate| rate.rate.clone()), "any number of calls in a time")),
+        ("Quota", or(used(namespace), "any number of calls in a day or month")),
         ("Kept for", or(kept_for(namespace), "as long as gateways and workers are set to")),
         ("Log bytes", or(namespace.log_bytes.map(units::size), "as many as workers are set to")),
     ]
@@ -152,6 +168,7 @@ pub(crate) const NAMESPACES: &[Column<NamespaceView>] = &[
     Column::new("FUNCTIONS", |namespace| namespace.function_count.to_string()),
     Column::new("CONCURRENCY", |namespace| namespace.max_concurrency.map_or("-".to_owned(), |most| most.to_string())),
     Column::new("RATE", |namespace| namespace.rate.as_ref().map_or("-".to_owned(), |rate| rate.rate.clone())),
+    Column::new("QUOTA", |namespace| namespace.quota.as_ref().map_or("-".to_owned(), |quota| quota.quota.clone())),
     Column::new("CREATED", |namespace| age(namespace.create_time)),
     Column::new("DESCRIPTION", |namespace| or_dash(&namespace.description)),
     Column::wide("KEPT FOR", |namespace| kept_for(namespace).unwrap_or("-".to_owned())),

@@ -4,8 +4,8 @@ use dunlin_proto::v1;
 use serde::Serialize;
 
 use super::{
-    Millis, Time, age, domain::DomainView, invocation::InvocationView, or_dash, part, release::ReleaseView,
-    rollout::RolloutView, usage::BudgetView, webhook::WebhookHealthView,
+    Millis, Time, age, domain::DomainView, invocation::InvocationView, or_dash, part, plan::QuotaUsageView,
+    release::ReleaseView, rollout::RolloutView, usage::BudgetView, webhook::WebhookHealthView,
 };
 use crate::{
     output::{Style, pairs, printable},
@@ -23,6 +23,7 @@ pub(crate) struct HealthView {
     pub(crate) activity: ActivityView,
     pub(crate) versions: Vec<CapacityView>,
     pub(crate) concurrency: Vec<ConcurrencyView>,
+    pub(crate) quotas: Vec<QuotaUseView>,
     pub(crate) rollout: Option<RolloutView>,
     pub(crate) budget: Option<BudgetView>,
     pub(crate) domains: Vec<DomainView>,
@@ -104,6 +105,7 @@ impl From<v1::DescribeFunctionResponse> for HealthView {
             activity: health.activity.unwrap_or_default().into(),
             versions: health.versions.into_iter().map(CapacityView::from).collect(),
             concurrency: health.concurrency.into_iter().map(ConcurrencyView::from).collect(),
+            quotas: health.quotas.into_iter().map(QuotaUseView::from).collect(),
             rollout: health.rollout.map(RolloutView::from),
             budget: health.budget.map(BudgetView::from),
             domains: health.domains.into_iter().map(DomainView::from).collect(),
@@ -171,6 +173,26 @@ impl From<v1::ConcurrencyUse> for ConcurrencyView {
     }
 }
 
+/// What is used of a bound of calls in a day or month.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QuotaUseView {
+    /// `function` or `namespace`.
+    pub(crate) whose: String,
+    pub(crate) usage: QuotaUsageView,
+}
+
+impl QuotaUseView {
+    fn text(&self) -> String {
+        format!("{}: {}", self.whose, self.usage.text())
+    }
+}
+
+impl From<v1::QuotaUse> for QuotaUseView {
+    fn from(wire: v1::QuotaUse) -> Self {
+        Self { whose: wire.whose, usage: wire.usage.unwrap_or_default().into() }
+    }
+}
+
 impl From<v1::Deploy> for DeployView {
     fn from(wire: v1::Deploy) -> Self {
         let create_time = Time::from_wire(wire.create_time);
@@ -199,6 +221,7 @@ impl HealthView {
         facts.extend(kinds("Refused", &self.activity.refusals));
         facts.push(("Ready", or_dash(&joined(&self.versions, CapacityView::text))));
         facts.push(("At once", or_dash(&joined(&self.concurrency, ConcurrencyView::text))));
+        facts.extend((!self.quotas.is_empty()).then(|| ("Quotas", joined(&self.quotas, QuotaUseView::text))));
         facts.extend(self.rollout.as_ref().map(|rollout| ("Rollout", rollout.summary())));
         facts.extend((!self.domains.is_empty()).then(|| ("Domains", joined(&self.domains, DomainView::state_text))));
         facts.extend(self.last_deploy.as_ref().map(|deploy| ("Last deploy", deploy.text())));
@@ -308,6 +331,14 @@ mod tests {
             ],
             window: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
             concurrency: vec![v1::ConcurrencyUse { whose: "function".into(), current: 2, allowed: 0 }],
+            quotas: vec![v1::QuotaUse {
+                whose: "namespace".into(),
+                usage: Some(v1::QuotaUsage {
+                    used: 7,
+                    quota: Some("90/day".parse::<dunlin_proto::model::Quota>().unwrap().into()),
+                    ..Default::default()
+                }),
+            }],
             ..Default::default()
         };
         let wire = v1::DescribeFunctionResponse { health: Some(health), unreachable: Vec::new() };
@@ -319,6 +350,7 @@ mod tests {
         );
         let evidence = view.evidence();
         assert!(evidence.starts_with("Last 5m:"), "{evidence}");
+        assert!(evidence.contains("namespace: 7 of 90/day used until"), "{evidence}");
         assert!(
             evidence.contains("At once:  function 2\n") && evidence.contains("0 records, 0 log lines"),
             "{evidence}"

@@ -17,10 +17,52 @@ pub(crate) struct QuotaView {
 
 impl QuotaView {
     /// A cluster of another version may know what this one does not; then nothing is shown.
-    fn from_wire(wire: v1::QuotaLimit) -> Option<Self> {
-        let quota = model::Quota::from_wire("quota", wire).ok()?;
+    pub(crate) fn from_wire(wire: v1::QuotaLimit) -> Option<Self> {
+        model::Quota::from_wire("quota", wire).ok().map(Self::from)
+    }
+
+    /// What is used of it, in one line.
+    pub(crate) fn used(&self, used: u64, lent: u64, end: Option<Time>) -> String {
+        let end = end.map(Time::text).unwrap_or_default();
+        let lent = if lent > 0 { format!("; {lent} lent to gateways") } else { String::new() };
+        format!("{used} of {} used until {end}{lent}", self.quota)
+    }
+}
+
+impl From<model::Quota> for QuotaView {
+    fn from(quota: model::Quota) -> Self {
         let on_unknown = if quota.refuse_unknown { "refuse" } else { "allow" };
-        Some(Self { quota: quota.to_string(), requests: quota.requests, on_unknown })
+        Self { quota: quota.to_string(), requests: quota.requests, on_unknown }
+    }
+}
+
+/// What is used of a quota.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QuotaUsageView {
+    pub(crate) used: u64,
+    pub(crate) lent: u64,
+    pub(crate) period_start: Option<Time>,
+    pub(crate) period_end: Option<Time>,
+    pub(crate) quota: Option<QuotaView>,
+}
+
+impl QuotaUsageView {
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
+        let quota = self.quota.as_ref();
+        quota.map_or_else(|| self.used.to_string(), |quota| quota.used(self.used, self.lent, self.period_end))
+    }
+}
+
+impl From<v1::QuotaUsage> for QuotaUsageView {
+    fn from(usage: v1::QuotaUsage) -> Self {
+        Self {
+            quota: usage.quota.and_then(QuotaView::from_wire),
+            used: usage.used,
+            lent: usage.lent,
+            period_start: Time::from_wire(usage.period_start),
+            period_end: Time::from_wire(usage.period_end),
+        }
     }
 }
 
@@ -32,6 +74,7 @@ pub(crate) struct PlanView {
     pub(crate) plan: String,
     pub(crate) rate: Option<RateView>,
     pub(crate) quota: Option<QuotaView>,
+    pub(crate) max_concurrency: Option<u32>,
     pub(crate) keys: u32,
     pub(crate) create_time: Option<Time>,
 }
@@ -44,6 +87,7 @@ impl From<v1::Plan> for PlanView {
             resource: plan.name,
             rate: plan.rate.and_then(RateView::from_wire),
             quota: plan.quota.and_then(QuotaView::from_wire),
+            max_concurrency: plan.max_concurrency,
             keys: plan.keys,
             create_time: Time::from_wire(plan.create_time),
         }
@@ -55,7 +99,8 @@ impl PlanView {
     pub(crate) fn terms(&self) -> String {
         let rate = self.rate.as_ref().map(|rate| format!("{} with a burst of {}", rate.rate, rate.burst));
         let quota = self.quota.as_ref().map(|quota| quota.quota.clone());
-        [rate, quota].into_iter().flatten().collect::<Vec<_>>().join(", ") + " for each key"
+        let at_once = self.max_concurrency.map(|most| format!("{most} at once"));
+        [rate, quota, at_once].into_iter().flatten().collect::<Vec<_>>().join(", ") + " for each key"
     }
 }
 
@@ -65,6 +110,7 @@ pub(crate) const PLANS: &[Column<PlanView>] = &[
     Column::new("RATE", |plan| plan.rate.as_ref().map_or_else(|| "-".to_owned(), |rate| rate.rate.clone())),
     Column::new("BURST", |plan| plan.rate.as_ref().map_or_else(|| "-".to_owned(), |rate| rate.burst.to_string())),
     Column::new("QUOTA", |plan| plan.quota.as_ref().map_or_else(|| "-".to_owned(), |quota| quota.quota.clone())),
+    Column::new("AT ONCE", |plan| plan.max_concurrency.map_or_else(|| "-".to_owned(), |most| most.to_string())),
     Column::new("KEYS", |plan| plan.keys.to_string()),
     Column::new("CREATED", |plan| age(plan.create_time)),
     Column::wide("ON UNKNOWN", |plan| plan.quota.as_ref().map_or("-", |quota| quota.on_unknown).to_owned()),
@@ -77,6 +123,7 @@ pub(crate) struct UsageView {
     pub(crate) plan: Option<String>,
     pub(crate) rate: Option<RateView>,
     pub(crate) quota: Option<QuotaView>,
+    pub(crate) max_concurrency: Option<u32>,
     pub(crate) used: u64,
     pub(crate) lent: u64,
     pub(crate) period_start: Option<Time>,
@@ -91,6 +138,7 @@ impl UsageView {
             plan: Some(usage.plan).filter(|plan| !plan.is_empty()),
             rate: usage.rate.and_then(RateView::from_wire),
             quota: usage.quota.and_then(QuotaView::from_wire),
+            max_concurrency: usage.max_concurrency,
             used: usage.used,
             lent: usage.lent,
             period_start: Time::from_wire(usage.period_start),
@@ -106,9 +154,10 @@ impl UsageView {
             text += &format!("rate:   {} with a burst of {}\n", rate.rate, rate.burst);
         }
         if let Some(quota) = &self.quota {
-            let end = self.period_end.map(Time::text).unwrap_or_default();
-            text += &format!("quota:  {} of {} used until {end}", self.used, quota.quota);
-            text += &if self.lent > 0 { format!("; {} lent to gateways\n", self.lent) } else { "\n".to_owned() };
+            text += &format!("quota:  {}\n", quota.used(self.used, self.lent, self.period_end));
+        }
+        if let Some(most) = self.max_concurrency {
+            text += &format!("at once: {most}\n");
         }
         text
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_proto::{model, v1};
 use serde::Serialize;
 
-use super::{Millis, Time, age, or_dash, part};
+use super::{Millis, Time, age, or_dash, part, plan::QuotaView};
 use crate::{
     output::{Column, printable},
     units,
@@ -46,6 +46,7 @@ pub(crate) struct SpecView {
     pub(crate) response_body_bytes: u64,
     pub(crate) log_bytes: u64,
     pub(crate) rate: Option<RateView>,
+    pub(crate) quota: Option<QuotaView>,
     pub(crate) min_sandboxes: u32,
     pub(crate) max_sandboxes: u32,
     pub(crate) idle_timeout_ms: Millis,
@@ -106,6 +107,7 @@ impl From<v1::VersionSpec> for SpecView {
             response_body_bytes: limits.response_body_bytes,
             log_bytes: limits.log_bytes,
             rate: limits.rate.map(RateView::from),
+            quota: limits.quota.map(QuotaView::from),
             min_sandboxes: scaling.min_sandboxes,
             max_sandboxes: scaling.max_sandboxes,
             idle_timeout_ms: Millis(scaling.idle_timeout),
@@ -157,7 +159,8 @@ impl SpecView {
             0 => String::new(),
             reserved => format!(", {reserved} of the namespace's reserved"),
         };
-        format!("{most} calls at once{reserved}{}", rate.unwrap_or_default())
+        let quota = self.quota.as_ref().map(|quota| format!(", {}", quota.quota)).unwrap_or_default();
+        format!("{most} calls at once{reserved}{}{quota}", rate.unwrap_or_default())
     }
 }
 

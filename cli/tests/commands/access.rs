@@ -127,11 +127,13 @@ async fn plans_are_set_listed_and_kept_while_keys_are_under_them() {
     assert_eq!(set.err, "plan basic: 60/m with a burst of 5, 10000/month for each key\n");
     assert_eq!(
         user.run("plan ls").await.ok().out,
-        "PLAN   RATE  BURST  QUOTA        KEYS  CREATED\nbasic  -     -      10000/month  3     5m\n"
+        "PLAN   RATE  BURST  QUOTA        AT ONCE  KEYS  CREATED\nbasic  -     -      10000/month  -        3     5m\n"
     );
     let json = user.run("plan set basic --quota 5/day --on-unknown refuse -o json").await.ok().json();
     assert_eq!((&json["quota"]["on_unknown"], &json["rate"]), (&json!("refuse"), &json!(null)));
     assert_eq!(user.run("plan delete basic --yes").await.code, 7);
+    let narrow = user.run("plan set narrow --max-concurrency 4").await.ok();
+    assert_eq!(narrow.err, "plan narrow: 4 at once for each key\n");
     for wrong in ["plan set basic --burst 5", "plan set basic --quota 5/week", "plan set A --rate 5/s", "plan set"] {
         assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
     }
@@ -151,13 +153,19 @@ async fn namespaces_are_made_listed_and_deleted() {
     assert_eq!(user.run("namespace create shop").await.ok().err, "made namespace shop\n");
     assert_eq!(
         user.run("ns ls").await.ok().out,
-        "NAME     FUNCTIONS  CONCURRENCY  RATE  CREATED  DESCRIPTION\n\
-         default  2          -            -     5m       for tests\n\
-         shop     2          -            -     5m       for tests\n"
+        "NAME     FUNCTIONS  CONCURRENCY  RATE  QUOTA  CREATED  DESCRIPTION\n\
+         default  2          -            -     -      5m       for tests\n\
+         shop     2          -            -     -      5m       for tests\n"
     );
     let changed = user.run("namespace update shop --max-concurrency 5 -o json").await.ok();
     assert_eq!(changed.json()["max_concurrency"], 5);
     assert_eq!(user.run("namespace update shop --max-concurrency none").await.ok().err, "changed namespace shop\n");
+    let changed = user.run("namespace update shop --quota 900/day --on-unknown refuse -o json").await.ok().json();
+    assert_eq!(changed["quota"], json!({ "quota": "900/day", "requests": 900, "on_unknown": "refuse" }));
+    assert_eq!(user.run("namespace update shop --quota none -o json").await.ok().json()["quota"], json!(null));
+    for wrong in ["namespace update shop --quota 0/day", "namespace update shop --on-unknown refuse"] {
+        assert_eq!(user.run(wrong).await.code, 2, "{wrong}");
+    }
     let kept = user.run("namespace set shop --log-retention 7d --log-bytes 200MB -o json").await.ok().json();
     assert_eq!((&kept["log_retention_ms"], &kept["log_bytes"]), (&json!(604_800_000), &json!(200_000_000)));
     let unset = user.run("namespace set shop --log-retention none --log-bytes none -o json").await.ok().json();

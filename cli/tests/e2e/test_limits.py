@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+from harness import guests
 from harness.cluster import eventually
 
 
@@ -80,6 +82,60 @@ def test_a_small_rate_is_one_for_all_gateways_and_a_refusal_says_so(cluster, api
         assert wrong.status_code == 400, wrong.text
         assert client.patch(f"/api/v1/namespaces/{namespace}", json={"rate": None}).json()["rate"] is None
     eventually(lambda: all(caller.get(f"/{namespace}/rare/").status_code == 200 for caller in callers), seconds=20, what="no limit")
+
+
+def test_quotas_of_functions_and_namespaces_are_one_for_all_gateways(cluster, api, cli, namespace, call_when_ready):
+    """The namespace's is the smaller one: what it refuses uses up nothing of the function's."""
+    quota = {"requests": "400", "period": "QUOTA_PERIOD_DAY"}
+    api.deploy(namespace, "metered", guests.answer("paid"), spec={"limits": {"quota": quota}})
+    api.deploy(namespace, "other", guests.answer("paid"))
+    path = f"/{namespace}/metered/"
+    callers = [cluster.http(gateway) for gateway in (0, 1)]
+    for caller in callers:
+        for name in ("metered", "other"):
+            eventually(lambda: caller.get(f"/{namespace}/{name}/").status_code == 200, seconds=30, what="the functions")
+    changed = json.loads(cli.ok("namespace", "update", namespace, "--quota", "60/day", "-o", "json").out)
+    assert (changed["quota"]["quota"], changed["quota"]["on_unknown"]) == ("60/day", "allow"), changed
+    others = [[], []]
+
+    def known():
+        for own, caller in zip(others, callers):
+            own.append(caller.get(f"/{namespace}/other/").status_code)
+        return json.loads(cli.ok("namespace", "show", namespace, "-o", "json").out)["quota_usage"]["used"] > 0
+
+    eventually(known, seconds=10, what="the namespace's quota at both gateways")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: callers[n % 2].get(path), range(200)))
+    admitted = sum(answer.status_code == 200 for answer in answers)
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert admitted + len(refused) == 200 and 20 <= admitted <= 60, admitted
+    limit = refused[-1].json()["error"]["limit"]
+    assert (limit["kind"], limit["of"], limit["allowed"]) == ("quota", f"namespace {namespace}", 60), limit
+    assert refused[-1].headers["ratelimit-policy"] == '"namespace-quota";q=60;w=86400'
+    assert "dunlin namespace update --quota" in refused[-1].json()["error"]["hint"]
+    # Also a function that has no quota of its own.
+    assert all(caller.get(f"/{namespace}/other/").status_code == 429 for caller in callers)
+    shown = cli.ok("namespace", "show", namespace).out
+    assert "of 60/day used until" in shown, shown
+    described = cli.ok("describe", f"{namespace}/metered").out
+    assert "failing: " in described and "quota of 60/day is used up" in described and "dunlin namespace show" in described, described
+    assert "400/day" in described, described
+    with cluster.rest() as client:
+        at = f"/api/v1/namespaces/{namespace}"
+        space = client.get(at).json()
+        assert space["quota"] == {"requests": 60, "period": "day", "on_unknown": "allow"}, space
+
+        def uses():
+            own = client.get(f"{at}/functions/metered").json()["quota_usage"]
+            return own["used"] + own["lent"] <= 400 and admitted <= own["used"] <= admitted + len(callers) * 3 and own
+
+        # What the namespace refused was not counted of the function's. The calls that found it ready were.
+        eventually(uses, seconds=10, what="what the function has used")
+        assert client.patch(at, json={"quota": {"requests": 0, "period": "day"}}).status_code == 400
+        assert client.patch(at, json={"quota": None}).json()["quota"] is None
+    eventually(lambda: all(caller.get(path).status_code == 200 for caller in callers), seconds=10, what="no quota")
+    for wrong in ("0/day", "5/week", "many"):
+        assert "is no quota" in cli("namespace", "update", namespace, "--quota", wrong).err
 
 
 def test_what_is_no_rate_is_refused(cli, namespace):

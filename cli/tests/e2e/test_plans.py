@@ -2,8 +2,10 @@
 
 import json
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from harness import guests
 from harness.cluster import eventually
@@ -86,9 +88,51 @@ def test_a_key_has_its_own_rate(cluster, shop):
         assert answers[-1].headers["ratelimit-policy"] == '"key-rate";q=2;w=60'
 
 
+def test_a_key_has_so_many_calls_at_once_at_all_gateways_together(cluster, api, namespace, shop, probe):
+    """Four at once: what is refused costs the key nothing, and other keys go on."""
+    api.deploy(namespace, "slow", probe, public=False)
+    path = f"/{namespace}/slow/hold"
+    shop.ok("plan", "set", "narrow", "--max-concurrency", "4")
+    key, header = made(shop, "till", "--plan", "narrow")
+    other = made(shop, "other")[1]
+    callers = [cluster.http(gateway) for gateway in (0, 1)]
+    for caller in callers:
+        eventually(lambda: caller.get(f"{path}?ms=1", headers=other).status_code == 200, seconds=30, what="the function")
+        eventually(lambda: caller.get(f"{path}?ms=1", headers=header).status_code in (200, 429), seconds=30, what="the key")
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(3):
+            answers = list(pool.map(lambda n: callers[n % 2].get(f"{path}?ms=800", headers=header), range(16)))
+            admitted = [answer for answer in answers if answer.status_code == 200]
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert len(admitted) + len(refused) == 16, [answer.status_code for answer in answers]
+            assert 1 <= len(admitted) <= 4, len(admitted)
+        # While all of them run, another key is served.
+        running = [pool.submit(callers[0].get, f"{path}?ms=1500", headers=header) for _ in range(4)]
+        assert callers[1].get(f"{path}?ms=1", headers=other).status_code == 200
+        [call.result() for call in running]
+    limit = refused[-1].json()["error"]["limit"]
+    assert (limit["kind"], limit["of"], limit["allowed"]) == ("concurrency", f"key {key}", 4), limit
+    assert "has reached its max_concurrency of 4" in refused[-1].json()["error"]["message"]
+    assert int(refused[-1].headers["retry-after"]) >= 1
+    assert usage(shop, key)["max_concurrency"] == 4 and "at once: 4" in shop.ok("key", "usage", key).out
+    ran = shop("plan", "set", "none", "--max-concurrency", "0")
+    assert ran.code != 0 and "max_concurrency is 0" in ran.err, ran
+    with cluster.rest() as client:
+        plan = client.put(f"/api/v1/namespaces/{namespace}/plans/wide", json={"max_concurrency": 9}).json()
+        assert (plan["max_concurrency"], plan["rate"], plan["quota"]) == (9, None, None), plan
+    # The limit is lifted at once with another plan.
+    shop.ok("plan", "set", "wide", "--max-concurrency", "500")
+    shop.ok("key", "update", key, "--plan", "wide")
+    def all_run():
+        with ThreadPoolExecutor(8) as eight:
+            return all(eight.map(lambda n: callers[n % 2].get(f"{path}?ms=200", headers=header).status_code == 200, range(8)))
+
+    eventually(all_run, seconds=20, what="eight at once")
+
+
 def test_plans_are_listed_guarded_and_deleted(shop, cluster, namespace):
     ran = shop("plan", "set", "nothing")
-    assert ran.code != 0 and "needs a rate, a quota or both" in ran.err, ran
+    assert ran.code != 0 and "needs a rate, a quota or max_concurrency" in ran.err, ran
     for wrong in ("0/day", "5/week", "many"):
         assert "is no quota" in shop("plan", "set", "x", "--quota", wrong).err
     shop.ok("plan", "set", "basic", "--rate", "10/s", "--quota", "1000/month", "--on-unknown", "refuse")
@@ -123,6 +167,48 @@ def test_a_gateway_that_leaves_gives_back_what_it_was_lent(broken, tmp_path):
     cluster.signal("gateway-2", signal.SIGTERM)
     after = eventually(lambda: (now := usage(cli, key))["lent"] == 0 and now, seconds=20, what="it is given back")
     assert after["used"] == used, (used, after)
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_gateway_costs_a_quota_no_more_than_a_second_of_its_calls(broken, tmp_path):
+    """What it had left counts as used, so that all calls together stay within the quota; and it had little left."""
+    cluster = broken()
+    api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
+    api.deploy("default", "pay", guests.answer("paid"), public=False)
+    cli.ok("plan", "set", "daily", "--quota", "3000/day")
+    key, header = made(cli, "till", "--plan", "daily")
+    for gateway in (0, 1):
+        with cluster.http(gateway) as caller:
+            eventually(lambda: caller.get("/default/pay/", headers=header).status_code == 200, seconds=30, what="the function")
+
+    def call(gateway, seconds):
+        count, until = 0, time.monotonic() + seconds
+        with cluster.http(gateway) as caller:
+            while time.monotonic() < until:
+                try:
+                    status = caller.get("/default/pay/", headers=header).status_code
+                except httpx.TransportError:
+                    return count
+                if status == 429:
+                    return count
+                assert status == 200, status
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = [pool.submit(call, gateway, 4) for gateway in (0, 1, 0, 1)]
+        time.sleep(2)
+        cluster.kill("gateway-2")
+        made_by = [count.result() for count in counts]
+    assert made_by[1] + made_by[3] > 50, made_by
+    pace = (made_by[1] + made_by[3]) / 2
+    admitted = sum(made_by) + 2
+    # The other one goes on to the end of the quota, and not beyond it.
+    admitted += call(0, 60)
+    assert cluster.http(0).get("/default/pay/", headers=header).status_code == 429
+    # A call whose answer the kill cut off was admitted, and is none that anybody counted.
+    assert admitted <= 3000, admitted
+    assert admitted >= 3000 - max(200, 1.5 * pace) - 20, (admitted, pace, made_by)
 
 
 @pytest.mark.timeout(180)

@@ -32,10 +32,10 @@ pub(crate) use domain::{
     Domain, DomainCertificate, DomainList, DomainProof, DomainProofKind, DomainProofState, DomainTls, FileCertificate,
 };
 pub(crate) use explanation::{Explanation, OutcomeCount, Step as ExplanationStep};
-pub(crate) use function::{Function, FunctionList, Rollback, Scaling, TrafficTarget, Version, VersionList};
+pub(crate) use function::{Function, FunctionList, Limits, Rollback, Scaling, TrafficTarget, Version, VersionList};
 pub(crate) use health::{Health, HealthProblem, HealthState};
 pub(crate) use invocation::{Invocation, InvocationList, LogGap, LogLine, LogList, LogStream};
-pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod};
+pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod, QuotaUsage};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
 pub(crate) use release::{Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease};

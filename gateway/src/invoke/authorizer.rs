@@ -175,6 +175,7 @@ impl Asking<'_> {
             // It leads from the call that waits to this one.
             request_id: self.id.to_string(),
             called_by: None,
+            at_once: None,
             came: Came { route: Some(self.rule.label.clone()), address: Some(self.origin.address), ..Came::default() },
             told: None,
             accepted: Instant::now(),

@@ -12,6 +12,7 @@ use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, tr
 use crate::{
     auth::Introduction,
     dispatch::{CalledBy, Invocation, RequestBody},
+    limits::CallerSlots,
     records::{Caller, Came, Phases, Traced},
     routes::{Function, Version},
     traces::{Traces, protocol_of},
@@ -34,6 +35,8 @@ pub(super) struct Passing {
     pub(super) caller: Caller,
     /// Who calls, where that says something about the version.
     pub(super) called_by: Option<CalledBy>,
+    /// What its caller's key may have at once.
+    pub(super) at_once: Option<Arc<CallerSlots>>,
     /// What was done with it so far.
     pub(super) phases: Option<Box<Phases>>,
 }
@@ -60,6 +63,7 @@ impl Passing {
             introduction,
             caller,
             called_by,
+            at_once,
             phases,
         } = self;
         let path_and_query = match &introduction.source {
@@ -107,6 +111,7 @@ impl Passing {
             remote_address: origin.address,
             request_id,
             called_by,
+            at_once,
             came,
             told: None,
             accepted,

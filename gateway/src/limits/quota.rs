@@ -1,4 +1,4 @@
-//! A key's calls in a day or month. The scheduler lends parts of what is left, and calls take from them without asking
+//! The calls of a function, of a namespace or by a key in a day or month. The scheduler lends parts of what is left, and calls take from them without asking
 //! anybody; a part that has not been used when the period ends, or when the gateway leaves, goes back.
 //!
 //! What has been lent is the scheduler's to know. Calls touch nothing but atomics until a part is used up.
@@ -12,8 +12,8 @@ use dunlin_proto::{
     ApiError, ErrorCode,
     error::{Exceeded, LimitKind},
     internal::v1::{BorrowQuotaRequest, BorrowQuotaResponse},
+    limit::LimitId,
     model::{Quota, from_wire_duration},
-    names::KeyId,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -26,16 +26,19 @@ use super::{
 /// The least that is asked for at once, and the most. The least makes one question in a hundred admissions of it all, with the
 /// small loans at the end of a quota.
 const WANTED: (u64, u64) = (200, 1_000_000);
-/// A loan should last about so long: more is lost with a gateway that dies, less is many questions.
-const LASTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// A loan should last about so long: what a gateway has left when it dies counts as used, which shall be a second of its
+/// admissions at most where that is more than the least loan; less is many questions.
+const LASTS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 /// After a question that nobody answered, none is asked for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The quota of one key.
+/// A quota.
 #[derive(Debug)]
-pub(crate) struct KeyQuota {
-    /// Whose.
-    pub(crate) key: KeyId,
+pub(crate) struct PeriodQuota {
+    /// Whose: a function's, a namespace's or a key's.
+    pub(crate) owner: LimitId,
+    /// The same, for people.
+    pub(crate) whose: String,
     /// What all gateways together admit in a period.
     pub(crate) quota: Quota,
     /// This gateway's part.
@@ -115,11 +118,14 @@ impl QuotaLoan {
         self.not_before.store(0, Ordering::Release);
     }
 
+    /// Whether something is left.
+    fn has_some(&self, now: Moment) -> bool {
+        now < self.valid.load(Ordering::Acquire) && self.left.load(Ordering::Acquire) > 0
+    }
+
     /// Takes one admission of what is left.
     fn take(&self, now: Moment) -> bool {
-        now < self.valid.load(Ordering::Acquire)
-            && self.left.load(Ordering::Acquire) > 0
-            && self.left.fetch_sub(1, Ordering::AcqRel) > 0
+        self.has_some(now) && self.left.fetch_sub(1, Ordering::AcqRel) > 0
     }
 
     /// Nothing is left here from now on; what was is the scheduler's.
@@ -150,7 +156,7 @@ impl QuotaLoan {
     }
 }
 
-impl KeyQuota {
+impl PeriodQuota {
     /// Admits one call.
     ///
     /// # Errors
@@ -206,7 +212,48 @@ impl KeyQuota {
 
     fn request(&self, wanted: u64, left: u64, owed: u64) -> BorrowQuotaRequest {
         let period_start = self.loan.get().period_start.load(Ordering::Acquire);
-        BorrowQuotaRequest { key: self.key.to_string(), wanted, period_start, left, owed, gateway: String::new() }
+        let (key, limit) = self.named();
+        BorrowQuotaRequest { key, limit, wanted, period_start, left, owed, gateway: String::new() }
+    }
+
+    /// How the scheduler is told whose it is: by a key's id, else by the limit's name.
+    pub(crate) fn named(&self) -> (String, String) {
+        match &self.owner {
+            LimitId::Key(key) => (key.to_string(), String::new()),
+            other => (String::new(), other.to_string()),
+        }
+    }
+
+    /// Refuses where it is known to be used up, before anything else is taken for the call.
+    ///
+    /// # Errors
+    /// `TooManyRequests`, or `Unavailable` where nobody can be asked and calls are refused then.
+    pub(super) fn check(&self, now: Instant) -> Result<(), ApiError> {
+        let Some(loan) = self.loan.seen() else { return Ok(()) };
+        if loan.has_some(loan.moment(now)) {
+            return Ok(());
+        }
+        match self.pause_left(loan) {
+            None => Ok(()),
+            // A call that is admitted so is noted later.
+            Some(_) if loan.unsure.load(Ordering::Relaxed) => self.unsure(),
+            Some(left) => Err(self.refusal(left)),
+        }
+    }
+
+    /// Gives back an admission of a call that was refused after all. Where its loan is about to be another one, it is lost: of
+    /// the two ways to be wrong, this one admits nothing beyond the quota.
+    pub(super) fn give_back(&self, period_start: i64) {
+        let loan = self.loan.get();
+        let Ok(_account) = loan.account.try_lock() else { return };
+        if loan.period_start.load(Ordering::Acquire) == period_start {
+            loan.left.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// When the period began that it lends of now.
+    pub(super) fn period_start(&self) -> i64 {
+        self.loan.get().period_start.load(Ordering::Acquire)
     }
 
     /// What to give back when the gateway leaves; nothing where nothing is left or owed.
@@ -219,11 +266,14 @@ impl KeyQuota {
     /// The answer, where the scheduler need not be asked for now.
     fn learnt(&self) -> Option<Result<(), ApiError>> {
         let loan = self.loan.get();
-        match loan.not_before.load(Ordering::Acquire).saturating_sub(loan.moment(Instant::now())) {
-            0 => None,
-            _ if loan.unsure.load(Ordering::Relaxed) => Some(self.alone()),
-            left => Some(Err(self.refusal(time(left)))),
-        }
+        let left = self.pause_left(loan)?;
+        Some(if loan.unsure.load(Ordering::Relaxed) { self.alone() } else { Err(self.refusal(left)) })
+    }
+
+    /// For how long the scheduler need not be asked.
+    fn pause_left(&self, loan: &QuotaLoan) -> Option<Duration> {
+        let left = loan.not_before.load(Ordering::Acquire).saturating_sub(loan.moment(Instant::now()));
+        (left > 0).then(|| time(left))
     }
 
     fn pause(&self, wait: Duration, unsure: bool) {
@@ -234,24 +284,35 @@ impl KeyQuota {
 
     /// Without the scheduler.
     fn alone(&self) -> Result<(), ApiError> {
+        self.unsure()?;
+        self.loan.get().owed.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether calls are admitted of which nobody knows whether there is room for them.
+    fn unsure(&self) -> Result<(), ApiError> {
         if !self.quota.refuse_unknown {
-            self.loan.get().owed.fetch_add(1, Ordering::AcqRel);
             return Ok(());
         }
-        let message = format!("how much is left of the quota of key {} is not known here for now", self.key);
+        let message = format!("how much is left of the quota of {} is not known here for now", self.whose);
         let error = ApiError::new(ErrorCode::Unavailable, message);
         Err(error.hint("the scheduler does not answer; try again").retry_after(PAUSE))
     }
 
     fn refusal(&self, wait: Duration) -> ApiError {
-        let (key, quota) = (&self.key, self.quota);
+        let (whose, quota) = (self.whose.clone(), self.quota);
         let kind = LimitKind::Quota { period: quota.period.longest() };
         let current = self.loan.get().gone.load(Ordering::Relaxed);
-        let exceeded = Exceeded { whose: format!("key {key}"), kind, current, allowed: quota.requests };
-        ApiError::new(ErrorCode::TooManyRequests, format!("key {key} has used its quota of {quota}"))
-            .hint("wait for the next period, or have the key put under a larger plan: dunlin key update --plan")
-            .retry_after(wait)
-            .exceeded(exceeded)
+        let message = format!("{whose} has used its quota of {quota}");
+        let exceeded = Exceeded { whose, kind, current, allowed: quota.requests };
+        let hint = match &self.owner {
+            LimitId::Function(_) => "wait for the next period, or have limits.quota of the function raised",
+            LimitId::Namespace(_) => {
+                "wait for the next period, or have an operator raise it: dunlin namespace update --quota"
+            }
+            _ => "wait for the next period, or have the key put under a larger plan: dunlin key update --plan",
+        };
+        ApiError::new(ErrorCode::TooManyRequests, message).hint(hint).retry_after(wait).exceeded(exceeded)
     }
 }
 
@@ -261,8 +322,13 @@ mod tests {
 
     use super::*;
 
-    fn quota(text: &str) -> KeyQuota {
-        KeyQuota { key: "abcdefghijkl".parse().unwrap(), quota: text.parse().unwrap(), loan: std::sync::Arc::default() }
+    fn quota(text: &str) -> PeriodQuota {
+        PeriodQuota {
+            owner: "key/abcdefghijkl".parse().unwrap(),
+            whose: "key abcdefghijkl".to_owned(),
+            quota: text.parse().unwrap(),
+            loan: std::sync::Arc::default(),
+        }
     }
 
     fn lent(granted: u64, period_start: i64, seconds: u64) -> BorrowQuotaResponse {
@@ -310,9 +376,43 @@ mod tests {
         let of_key = quota("100/day");
         assert!(of_key.alone().is_ok() && of_key.alone().is_ok());
         assert_eq!(of_key.rest().unwrap().owed, 2);
-        let strict = KeyQuota { quota: Quota { refuse_unknown: true, ..of_key.quota }, ..quota("1/day") };
+        let strict = PeriodQuota { quota: Quota { refuse_unknown: true, ..of_key.quota }, ..quota("1/day") };
         assert_eq!(strict.alone().unwrap_err().code, ErrorCode::Unavailable);
         assert!(strict.rest().is_none());
+    }
+
+    #[test]
+    fn what_a_refused_call_took_goes_back_to_its_own_period_alone() {
+        let of_key = quota("100/day");
+        let (loan, now) = (of_key.loan.get(), Instant::now());
+        loan.keep(&lent(3, 86_400, 60), now);
+        assert!(loan.take(loan.moment(now)));
+        of_key.give_back(86_400);
+        assert_eq!(loan.surrender(), 2, "it is back");
+        loan.keep(&lent(3, 172_800, 60), now);
+        of_key.give_back(86_400);
+        assert_eq!(loan.surrender(), 2, "the next period has no more than it was lent");
+        loan.keep(&lent(3, 172_800, 60), now);
+        let _asks = loan.account.try_lock().unwrap();
+        of_key.give_back(172_800);
+        assert_eq!(loan.surrender(), 2, "while a question is open, nobody knows of which loan it is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quota_that_is_used_up_refuses_before_anything_is_taken() {
+        let of_key = quota("100/day");
+        let now = Instant::now();
+        assert!(of_key.check(now).is_ok(), "nobody knows yet");
+        of_key.pause(Duration::from_secs(9), false);
+        let error = of_key.check(now).unwrap_err();
+        assert_eq!((error.code, error.retry_after), (ErrorCode::TooManyRequests, Some(Duration::from_secs(9))));
+        of_key.loan.get().keep(&lent(3, 86_400, 60), now);
+        assert!(of_key.check(now).is_ok());
+        let strict = PeriodQuota { quota: Quota { refuse_unknown: true, ..of_key.quota }, ..quota("1/day") };
+        for (quota, refused) in [(&quota("1/day"), false), (&strict, true)] {
+            quota.pause(PAUSE, true);
+            assert_eq!(quota.check(now).is_err(), refused);
+        }
     }
 
     #[test]
@@ -320,7 +420,7 @@ mod tests {
         let mut account = Account { wanted: 200, borrowed: None };
         let mut now = Instant::now();
         for (lasted, wanted) in
-            [(0, 200), (100, 400), (100, 800), (5_000, 800), (20_000, 400), (20_000, 200), (20_000, 200)]
+            [(0, 200), (100, 400), (100, 800), (700, 800), (1_500, 400), (20_000, 200), (20_000, 200)]
         {
             now += Duration::from_millis(lasted);
             account.adapt(now);

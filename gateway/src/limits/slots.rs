@@ -2,9 +2,12 @@
 //! held against the part with one operation, and what runs as a part becomes smaller is known exactly. It survives changes of the
 //! configuration. What is lent to whom is decided by the scheduler.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use dunlin_proto::limit::LimitId;
@@ -16,6 +19,8 @@ use super::{
     part::{Loan, Want},
 };
 
+/// When somebody who was over a limit of calls at once may try again.
+pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 /// Of the number, the bits of what runs; as many above them are the part. The rest counts calls and overflows.
 const BITS: u32 = 24;
 const MASK: u64 = (1 << BITS) - 1;
@@ -147,6 +152,14 @@ impl Slots {
     /// How many may, where there is a limit.
     pub(crate) fn share(&self) -> u32 {
         self.word().share()
+    }
+
+    /// How much of a limit of so many is here, for people, where that is not all of it.
+    pub(crate) fn lent(&self, limit: u32) -> String {
+        match self.share() {
+            share if share >= limit => String::new(),
+            share => format!(", of which this gateway has {share} now"),
+        }
     }
 
     /// There is a limit from now on; nothing changes where there was one.

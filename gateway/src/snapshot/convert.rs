@@ -39,7 +39,7 @@ use crate::{
 /// what is counted stays. `wake` wakes the stream to the scheduler.
 pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table, wake: &Arc<Notify>) -> Table {
     let router = router(config, was, old);
-    let keys = limits::keys(config, was, old);
+    let keys = limits::keys(config, was, old, wake);
     let mut table = Table { version: config.version, router, ..old.clone() };
     if !Arc::ptr_eq(&config.core, &was.core) {
         table.token_keys = config.core.token_keys.iter().map(|key| (key.id.clone(), key.public_key.to_vec())).collect();
@@ -47,6 +47,9 @@ pub(super) fn table(config: &Configuration, was: &Configuration, old: &Table, wa
     }
     table.limits = keys.limits.clone();
     table.limits.extend(limits::of(&config.core, old));
+    if !Arc::ptr_eq(&config.core, &was.core) {
+        table.quotas = Arc::new(limits::quotas(&config.core, old));
+    }
     table.keys = keys;
     if !Arc::ptr_eq(&config.core, &was.core) || !Arc::ptr_eq(&table.router, &old.router) {
         table.functions = Arc::new(functions(&config.core, &table, old, wake));
@@ -60,7 +63,7 @@ fn functions(config: &ConfigSnapshot, table: &Table, old: &Table, wake: &Arc<Not
     let demand: HashMap<_, _> = old.versions().map(|version| (version.key, version.demand.clone())).collect();
     let mut quotas = Quotas::new(config, old, wake);
     let functions = config.functions.iter().filter_map(|wire| {
-        let quota = Quota { limits: limits::holding(wire, &table.limits), ..quotas.of(wire) };
+        let quota = Quota { limits: limits::holding(wire, table), ..quotas.of(wire) };
         let function =
             function(wire, &demand, quota).with_context(|| format!("function {}/{}", wire.namespace, wire.function));
         let mut function = usable(function)?;

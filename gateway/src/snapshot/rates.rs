@@ -18,7 +18,7 @@ use dunlin_proto::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    limits::{Bounded, KeyQuota, Limit, Loan, QuotaLoan, Share, Want},
+    limits::{Bounded, Limit, Loan, PeriodQuota, QuotaLoan, Share, Want},
     routes::Table,
 };
 
@@ -40,9 +40,9 @@ pub(super) enum Look {
 
 /// What is held as a stream begins.
 pub(super) fn held(table: &Table) -> Vec<HeldRate> {
-    table.keys.quotas.values().filter_map(|quota| quota.loan.seen()).for_each(QuotaLoan::begin);
+    table.quotas().filter_map(|quota| quota.loan.seen()).for_each(QuotaLoan::begin);
     let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.seen()?.begin()?)));
-    let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.begin()?)));
+    let slots = table.bounded().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.begin()?)));
     rates.chain(slots).collect()
 }
 
@@ -54,7 +54,7 @@ fn wire(limit: &LimitId, (part, share): (u64, Share)) -> HeldRate {
 pub(super) fn parts(table: &Table, now: SystemTime) -> HeldRates {
     // Another process numbers its parts anew.
     let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, (0, limit.part.seen()?.held()?))));
-    let slots = table.slots.values().filter_map(|bounded| Some(wire(&bounded.id, (0, bounded.slots.held()?))));
+    let slots = table.bounded().filter_map(|bounded| Some(wire(&bounded.id, (0, bounded.slots.held()?))));
     HeldRates { held: rates.chain(slots).collect(), time: seconds(now) }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn restore(table: &Table, parts: &HeldRates, now: SystemTime, max_sta
 
 fn restore_one(table: &Table, held: &HeldRate) -> Option<()> {
     let id: LimitId = held.limit.parse().ok()?;
-    if let Some(bounded) = table.slots.get(&id) {
+    if let Some(bounded) = table.bounded_by(&id) {
         let whole = f64::from(bounded.limit);
         return bounded.slots.restore(Share { per_second: 0.0, burst: held.burst.min(whole) });
     }
@@ -89,7 +89,7 @@ pub(super) fn apply(table: &Table, loans: RateLoans, unknown: &mut BTreeSet<Limi
     for RateLoan { limit, sequence, per_second, burst, granted, part } in loans.loans {
         let Ok(id) = limit.parse::<LimitId>() else { continue };
         let loan = Loan { part, sequence, share: Share { per_second, burst }, granted };
-        match (table.limits.get(&id), table.slots.get(&id)) {
+        match (table.limits.get(&id), table.bounded_by(&id)) {
             (Some(limit), _) => limit.part.get().apply(loan, now),
             (None, Some(bounded)) => bounded.slots.apply(loan),
             (None, None) => drop(unknown.insert(id)),
@@ -99,11 +99,12 @@ pub(super) fn apply(table: &Table, loans: RateLoans, unknown: &mut BTreeSet<Limi
 
 /// What has changed of what is left of quotas. Where it does not arrive, a later one does: people look at it, nothing else.
 fn lefts(table: &Table) -> Vec<QuotaLeft> {
-    let left = |quota: &Arc<KeyQuota>| {
+    let left = |quota: &Arc<PeriodQuota>| {
         let (period_start, left) = quota.loan.seen()?.news()?;
-        Some(QuotaLeft { key: quota.key.to_string(), period_start, left })
+        let (key, limit) = quota.named();
+        Some(QuotaLeft { key, limit, period_start, left })
     };
-    table.keys.quotas.values().filter_map(left).take(MOST).collect()
+    table.quotas().filter_map(left).take(MOST).collect()
 }
 
 /// What there is to tell of limits of calls in a time.
@@ -120,7 +121,7 @@ fn of_rates(table: &Table, measures: bool) -> Vec<(&Arc<Limit>, Want)> {
 /// The same of limits of calls at once.
 fn of_slots(table: &Table, measures: bool) -> Vec<(&Bounded, Want)> {
     let news = |bounded| Some((bounded, Bounded::news(bounded, measures)?));
-    table.slots.values().filter_map(news).take(MOST).collect()
+    table.bounded().filter_map(news).take(MOST).collect()
 }
 
 fn demand(limit: &LimitId, want: Want) -> RateDemand {

@@ -31,7 +31,7 @@ impl Facts for NamespaceRecord {
     fn facts(&self) -> Value {
         let seconds = self.retention.age.map(|age| age.as_secs());
         json!({
-            "description": self.description, "max_concurrency": self.max_concurrency, "rate": self.rate,
+            "description": self.description, "max_concurrency": self.max_concurrency, "rate": self.rate, "quota": self.quota,
             "log_retention_seconds": seconds, "log_bytes": self.retention.log_bytes,
         })
     }
@@ -158,7 +158,7 @@ impl Facts for KeyRecord {
 
 impl Facts for PlanRecord {
     fn facts(&self) -> Value {
-        json!({ "rate": self.rate, "quota": self.quota })
+        json!({ "rate": self.rate, "quota": self.quota, "max_concurrency": self.max_concurrency })
     }
 }
 

@@ -2,8 +2,13 @@
 
 use super::*;
 
-const POLICY: Policy =
-    Policy { min_workers: 0, max_workers: None, idle_timeout: Duration::from_secs(60), per_worker: 10 };
+const POLICY: Policy = Policy {
+    min_workers: 0,
+    max_workers: None,
+    idle_timeout: Duration::from_secs(60),
+    per_worker: 10,
+    max_concurrency: None,
+};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -41,6 +46,18 @@ fn the_first_call_places_it_twice_and_an_idle_minute_nowhere() {
             (61, running(1, 0), 2),
         ],
     );
+}
+
+#[test]
+fn nothing_is_scaled_for_that_gateways_do_not_admit() {
+    let policy = Policy { max_concurrency: Some(20), ..POLICY };
+    // Reports of several gateways overlap for a moment: more is said to run than may.
+    follow(&policy, &[(0, running(500, 0), 3)]);
+    let waits = |ready| Stats { in_flight: 1, queued: 4, ready, ..Stats::default() };
+    let single = Policy { max_concurrency: Some(1), per_worker: 1, ..POLICY };
+    follow(&single, &[(0, waits(0), 2), (1, waits(2), 2), (2, waits(3), 2)]);
+    let few = Policy { max_concurrency: Some(4), min_workers: 6, ..POLICY };
+    follow(&few, &[(0, waits(0), 6)]);
 }
 
 #[test]

@@ -125,7 +125,7 @@ mod tests {
     fn namespace(number: u32) -> NamespaceRecord {
         let name = format!("n{number}").parse().unwrap();
         let (description, create_time, retention) = (String::new(), Time(0), dunlin_proto::model::Retention::default());
-        NamespaceRecord { name, description, create_time, max_concurrency: None, rate: None, retention }
+        NamespaceRecord { name, description, create_time, max_concurrency: None, rate: None, quota: None, retention }
     }
 
     #[tokio::test]

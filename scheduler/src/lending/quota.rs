@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_proto::{ids::GatewayId, names::KeyId};
+use dunlin_proto::{ids::GatewayId, limit::LimitId};
 
 /// Of what is free, each of the gateways is lent no more at once than one part in so many.
 const PARTS: u64 = 4;
@@ -18,12 +18,12 @@ pub(crate) fn loan(allowed: u64, gone: u64, wanted: u64, gateways: u64) -> u64 {
 
 /// What gateways have left of loans, as they said last.
 #[derive(Debug, Default)]
-pub(super) struct Lefts(BTreeMap<GatewayId, BTreeMap<KeyId, (i64, u64)>>);
+pub(super) struct Lefts(BTreeMap<GatewayId, BTreeMap<LimitId, (i64, u64)>>);
 
 impl Lefts {
     /// A gateway has so much left of a period.
-    pub(super) fn note(&mut self, gateway: &GatewayId, key: KeyId, period_start: i64, left: u64) {
-        self.0.entry(gateway.clone()).or_default().insert(key, (period_start, left));
+    pub(super) fn note(&mut self, gateway: &GatewayId, owner: LimitId, period_start: i64, left: u64) {
+        self.0.entry(gateway.clone()).or_default().insert(owner, (period_start, left));
     }
 
     /// What a gateway had left counts as used from now on.
@@ -32,8 +32,8 @@ impl Lefts {
     }
 
     /// What all of them have left.
-    pub(super) fn of(&self, key: &KeyId, period_start: i64) -> u64 {
-        let known = self.0.values().filter_map(|of| of.get(key));
+    pub(super) fn of(&self, owner: &LimitId, period_start: i64) -> u64 {
+        let known = self.0.values().filter_map(|of| of.get(owner));
         known.filter(|(period, _)| *period == period_start).map(|(_, left)| *left).fold(0, u64::saturating_add)
     }
 }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_gateways_have_left_is_of_one_period_and_of_those_that_are_heard() {
-        let (mut lefts, key): (_, KeyId) = (Lefts::default(), "abcdefghijkl".parse().unwrap());
+        let (mut lefts, key): (_, LimitId) = (Lefts::default(), "key/abcdefghijkl".parse().unwrap());
         let [a, b]: [GatewayId; 2] = ["a", "b"].map(|name| name.parse().unwrap());
         lefts.note(&a, key.clone(), 100, 7);
         lefts.note(&b, key.clone(), 100, 5);

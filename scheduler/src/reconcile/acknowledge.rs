@@ -89,6 +89,7 @@ mod tests {
             create_time: Time(0),
             max_concurrency: None,
             rate: None,
+            quota: None,
             retention: dunlin_proto::model::Retention::default(),
         };
         store.namespace_create(&new, None).await.unwrap();

@@ -93,13 +93,15 @@ fn stats(cluster: &Cluster, catalog: &Catalog) -> BTreeMap<VersionKey, Stats> {
     stats
 }
 
-fn policy(version: &VersionRecord) -> Policy {
+/// What a version may have; all of a function share the bound of its calls at once.
+fn policy(version: &VersionRecord, max_concurrency: Option<u32>) -> Policy {
     let scaling = &version.spec.scaling;
     Policy {
         min_workers: scaling.min_workers,
         max_workers: scaling.max_workers,
         idle_timeout: scaling.idle_timeout,
         per_worker: scaling.max_sandboxes,
+        max_concurrency,
     }
 }
 
@@ -112,12 +114,13 @@ fn scales(
 ) -> BTreeMap<VersionKey, State> {
     let mut scales = BTreeMap::new();
     for function in catalog.functions.values() {
+        let max_concurrency = function.leading().and_then(|spec| spec.scaling.max_concurrency);
         for (number, version) in &function.versions {
             let key = version.key();
             let (stats, state) = (stats.get(&key), before.get(&key));
             let serves = function.serves(*number);
-            let policy =
-                Policy { min_workers: if serves { version.spec.scaling.min_workers } else { 0 }, ..policy(version) };
+            let min_workers = if serves { version.spec.scaling.min_workers } else { 0 };
+            let policy = Policy { min_workers, ..policy(version, max_concurrency) };
             if stats.is_none() && state.is_none() && policy.min_workers == 0 {
                 continue;
             }

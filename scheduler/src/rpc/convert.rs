@@ -37,6 +37,8 @@ pub(super) fn namespace(record: &NamespaceRecord, function_count: u32) -> v1::Na
         rate: record.rate.map(Into::into),
         log_retention: record.retention.age.map(to_wire_duration),
         log_bytes: record.retention.log_bytes,
+        quota: record.quota.map(Into::into),
+        quota_usage: None,
     }
 }
 
@@ -49,6 +51,7 @@ pub(super) fn function(record: &FunctionRecord) -> v1::Function {
         public: record.public,
         direct: record.direct,
         disabled: record.disabled,
+        quota_usage: None,
         traffic: shares(&record.traffic),
         latest_version: record.latest_version,
         create_time: Some(timestamp(record.create_time)),
@@ -177,6 +180,7 @@ pub(super) fn plan(record: &PlanRecord, keys: u32) -> v1::Plan {
         quota: record.quota.map(Into::into),
         create_time: Some(timestamp(record.create_time)),
         keys,
+        max_concurrency: record.max_concurrency,
     }
 }
 

@@ -6,6 +6,7 @@ use dunlin_proto::{
     ApiError,
     audit::Author,
     ids::{Digest, VersionNumber},
+    limit::LimitId,
     metadata,
     names::{FunctionRef, NamespaceRef, VersionName},
     v1::{self, create_version_response::Event, function_service_server::FunctionService},
@@ -15,7 +16,7 @@ use prost_types::FieldMask;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Desk, aliases::shares, author, convert, name, page, request_id, text, upload};
+use super::{Desk, aliases::shares, author, convert, name, page, plans::quota_usage, request_id, text, upload};
 use crate::{
     deploy::{Deploy, Outcome, Progress, Stage},
     error::Error,
@@ -43,7 +44,12 @@ impl FunctionService for Desk {
         request: Request<v1::GetFunctionRequest>,
     ) -> Result<Response<v1::GetFunctionResponse>, Status> {
         let function = name("name", &request.get_ref().name)?;
-        let function = Some(convert::function(&self.app()?.store.function_fetch(&function).await?));
+        let app = self.app()?;
+        let found = app.store.function_fetch(&function).await?;
+        let owner = LimitId::Function(found.uid);
+        let quota = app.catalog.current().quota(&owner);
+        let quota_usage = quota_usage(&app, &owner, quota).await?;
+        let function = Some(v1::Function { quota_usage, ..convert::function(&found) });
         Ok(Response::new(v1::GetFunctionResponse { function }))
     }
 

@@ -3,14 +3,15 @@
 use dunlin_proto::{
     ApiError,
     ids::{Digest, Namespace},
-    model::{Rate, Retention, concurrency, retention_age, retention_bytes},
+    limit::LimitId,
+    model::{Quota, Rate, Retention, concurrency, retention_age, retention_bytes},
     names::NamespaceRef,
     v1::{self, namespace_service_server::NamespaceService},
 };
 use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
-use super::{Desk, convert, functions::beyond, name, page, request_id, text};
+use super::{Desk, convert, functions::beyond, name, page, plans::quota_usage, request_id, text};
 use crate::{
     config::RetentionConfig,
     model::{NamespaceRecord, Time},
@@ -26,7 +27,7 @@ fn change(
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
         let message =
-            "update_mask must name what to change: description, max_concurrency, rate, log_retention, log_bytes";
+            "update_mask must name what to change: description, max_concurrency, rate, quota, log_retention, log_bytes";
         return Err(ApiError::invalid("update_mask", message));
     }
     let mut change = NamespaceChange::default();
@@ -42,6 +43,10 @@ fn change(
                 let rate = namespace.rate.map(|rate| Rate::from_wire("namespace.rate", rate));
                 change.rate = Some(rate.transpose()?);
             }
+            "quota" => {
+                let quota = namespace.quota.map(|quota| Quota::from_wire("namespace.quota", quota));
+                change.quota = Some(quota.transpose()?);
+            }
             "log_retention" => {
                 let most = allowed.max_age();
                 change.log_retention = Some(retention_age("namespace.log_retention", namespace.log_retention, most)?);
@@ -52,7 +57,7 @@ fn change(
             }
             other => {
                 let other: String = other.chars().take(80).collect();
-                let may = "description, max_concurrency, rate, log_retention and log_bytes";
+                let may = "description, max_concurrency, rate, quota, log_retention and log_bytes";
                 let message = format!("update_mask names {other:?}; it may name {may}");
                 return Err(ApiError::invalid("update_mask", message));
             }
@@ -73,6 +78,7 @@ impl NamespaceService for Desk {
         let description = text("description", request.description, 1024)?;
         let max_concurrency = concurrency("max_concurrency", request.max_concurrency)?;
         let rate = request.rate.map(|rate| Rate::from_wire("rate", rate)).transpose()?;
+        let quota = request.quota.map(|quota| Quota::from_wire("quota", quota)).transpose()?;
         let app = self.app()?;
         let allowed = &app.allowed.retention;
         let retention = Retention {
@@ -80,11 +86,13 @@ impl NamespaceService for Desk {
             log_bytes: retention_bytes("log_bytes", request.log_bytes, allowed.max_log_bytes)?,
         };
         let kept = if retention.is_set() { format!("{retention:?} ") } else { String::new() };
-        let payload = Digest::of(format!("{namespace} {max_concurrency:?} {rate:?} {kept}{description}").as_bytes());
+        let bounds = quota.map(|quota| format!("{quota:?} ")).unwrap_or_default();
+        let payload = format!("{namespace} {max_concurrency:?} {rate:?} {bounds}{kept}{description}");
+        let payload = Digest::of(payload.as_bytes());
         let key = |id| RequestKey { scope: Scope::Cluster, method: "CreateNamespace", id, payload };
         let key = request_id(&request.request_id)?.map(key);
         let (name, create_time) = (namespace, Time::now());
-        let new = NamespaceRecord { name, description, create_time, max_concurrency, rate, retention };
+        let new = NamespaceRecord { name, description, create_time, max_concurrency, rate, quota, retention };
         let created = store.namespace_create(&new, key.as_ref()).await?;
         app.config_changed().await;
         let count = app.store.function_count(&created.name).await?;
@@ -100,7 +108,9 @@ impl NamespaceService for Desk {
         let app = self.app()?;
         let found = app.store.namespace_fetch(&target.namespace).await?;
         let count = app.store.function_count(&target.namespace).await?;
-        Ok(Response::new(v1::GetNamespaceResponse { namespace: Some(convert::namespace(&found, count)) }))
+        let quota_usage = quota_usage(&app, &LimitId::Namespace(target.namespace), found.quota).await?;
+        let namespace = Some(v1::Namespace { quota_usage, ..convert::namespace(&found, count) });
+        Ok(Response::new(v1::GetNamespaceResponse { namespace }))
     }
 
     async fn list_namespaces(

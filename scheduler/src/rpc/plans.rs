@@ -1,12 +1,13 @@
-//! `PlanService`, and what keys have used of their plans.
+//! `PlanService`, and what is used of quotas.
 
 use std::time::SystemTime;
 
 use dunlin_proto::{
     ApiError,
     ids::PlanId,
+    limit::LimitId,
     metadata,
-    model::{Quota, Rate},
+    model::{Quota, Rate, concurrency},
     names::{KeyName, NamespaceRef, PlanName},
     v1::{self, plan_service_server::PlanService},
 };
@@ -16,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::{Desk, convert, name};
 use crate::{
     app::App,
+    error::Error,
     model::{PlanRecord, Time},
 };
 
@@ -28,7 +30,7 @@ impl PlanService for Desk {
         let app = self.app()?;
         let (stored, keys) = store.plan_put(&plan).await?;
         app.config_changed().await;
-        tracing::info!(namespace = %plan.name.namespace, plan = %plan.name.plan, rate = ?plan.rate, quota = ?plan.quota, actor, "a plan has been put");
+        tracing::info!(namespace = %plan.name.namespace, plan = %plan.name.plan, rate = ?plan.rate, quota = ?plan.quota, max_concurrency = plan.max_concurrency, actor, "a plan has been put");
         Ok(Response::new(v1::PutPlanResponse { plan: Some(convert::plan(&stored, keys)) }))
     }
 
@@ -61,12 +63,24 @@ fn checked(wire: &v1::Plan) -> Result<PlanRecord, ApiError> {
         name: name("plan.name", &wire.name)?,
         rate: wire.rate.map(|rate| Rate::from_wire("plan.rate", rate)).transpose()?,
         quota: wire.quota.map(|quota| Quota::from_wire("plan.quota", quota)).transpose()?,
+        max_concurrency: at_once(wire.max_concurrency)?,
         create_time: Time::now(),
     };
-    if plan.rate.is_none() && plan.quota.is_none() {
-        return Err(ApiError::invalid("plan", "a plan needs a rate, a quota or both, or it would limit nothing"));
+    if plan.rate.is_none() && plan.quota.is_none() && plan.max_concurrency.is_none() {
+        let message = "a plan needs a rate, a quota or max_concurrency, or it would limit nothing";
+        return Err(ApiError::invalid("plan", message));
     }
     Ok(plan)
+}
+
+/// A bound of calls at once. Of none at all, nobody would have a key.
+fn at_once(calls: Option<u32>) -> Result<Option<u32>, ApiError> {
+    const FIELD: &str = "plan.max_concurrency";
+    if calls == Some(0) {
+        let message = "plan.max_concurrency is 0, which would refuse every call; it must be 1 at least";
+        return Err(ApiError::invalid(FIELD, message).hint("to end a key, revoke it: dunlin key revoke"));
+    }
+    concurrency(FIELD, calls)
 }
 
 /// The plan that a key shall be under; nothing where the text is empty.
@@ -87,18 +101,26 @@ pub(super) async fn usage(app: &App, key: &KeyName) -> Result<v1::GetKeyUsageRes
         plan: plan.name.plan.to_string(),
         rate: plan.rate.map(Into::into),
         quota: plan.quota.map(Into::into),
+        max_concurrency: plan.max_concurrency,
         ..v1::GetKeyUsageResponse::default()
     };
-    let period = plan.quota.and_then(|quota| quota.period.around(seconds_now()));
-    let Some((begins, ends)) = period else { return Ok(told) };
-    let gone = app.store.quota_gone(&key.key, begins).await?;
-    let lent = app.lending.left(&key.key, begins).min(gone);
+    let owner = LimitId::Key(key.key.clone());
+    let Some(used) = quota_usage(app, &owner, plan.quota).await? else { return Ok(told) };
+    let v1::QuotaUsage { period_start, period_end, used, lent, .. } = used;
+    Ok(v1::GetKeyUsageResponse { period_start, period_end, used, lent, ..told })
+}
+
+/// What is used of a quota in its period, where there is one.
+pub(super) async fn quota_usage(
+    app: &App,
+    owner: &LimitId,
+    quota: Option<Quota>,
+) -> Result<Option<v1::QuotaUsage>, Error> {
+    let Some(quota) = quota else { return Ok(None) };
+    let Some((begins, ends)) = quota.period.around(seconds_now()) else { return Ok(None) };
+    let gone = app.store.quota_gone(owner, begins).await?;
+    let lent = app.lending.left(owner, begins).min(gone);
     let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });
-    Ok(v1::GetKeyUsageResponse {
-        period_start: moment(begins),
-        period_end: moment(ends),
-        used: gone - lent,
-        lent,
-        ..told
-    })
+    let (period_start, period_end) = (moment(begins), moment(ends));
+    Ok(Some(v1::QuotaUsage { period_start, period_end, used: gone - lent, lent, quota: Some(quota.into()) }))
 }

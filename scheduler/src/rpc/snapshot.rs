@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dunlin_proto::{
     ids::{DomainName, Namespace},
     internal::v1 as wire,
-    model::{Rate, Sticky, to_wire_duration},
+    model::{Quota, Rate, Sticky, to_wire_duration},
     names::RouteName,
     route::RouteSpec,
     v1,
@@ -42,7 +42,10 @@ pub(super) fn whole(catalog: &Catalog, token_keys: Vec<wire::TokenKey>) -> wire:
 }
 
 fn limits_differ(before: &Catalog, after: &Catalog) -> bool {
-    before.limits != after.limits || before.rates != after.rates || before.retentions != after.retentions
+    before.limits != after.limits
+        || before.rates != after.rates
+        || before.quotas != after.quotas
+        || before.retentions != after.retentions
 }
 
 fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
@@ -54,9 +57,14 @@ fn limits(catalog: &Catalog) -> wire::NamespaceLimits {
         namespace: namespace.to_string(),
         rate: Some((*rate).into()),
     };
+    let quota = |(namespace, quota): (&Namespace, &Quota)| wire::NamespaceQuota {
+        namespace: namespace.to_string(),
+        quota: Some((*quota).into()),
+    };
     wire::NamespaceLimits {
         limits: catalog.limits.iter().map(limit).collect(),
         rates: catalog.rates.iter().map(rate).collect(),
+        quotas: catalog.quotas.iter().map(quota).collect(),
         retentions: catalog.retentions.iter().map(|(namespace, retention)| retention.of(namespace)).collect(),
     }
 }
@@ -163,6 +171,7 @@ fn function(function: &CatalogFunction) -> wire::FunctionConfig {
         max_concurrency: leading.and_then(|spec| spec.scaling.max_concurrency),
         reserved_concurrency: leading.map_or(0, |spec| spec.scaling.reserved_concurrency),
         rate: leading.and_then(|spec| spec.limits.rate).map(Into::into),
+        quota: leading.and_then(|spec| spec.limits.quota).map(Into::into),
     }
 }
 
@@ -211,6 +220,7 @@ fn key(known: &Arc<CatalogKey>) -> wire::KeyConfig {
         plan: plan.as_ref().map(|plan| plan.name.plan.to_string()).unwrap_or_default(),
         rate: plan.as_ref().and_then(|plan| plan.rate).map(Into::into),
         quota: plan.as_ref().and_then(|plan| plan.quota).map(Into::into),
+        max_concurrency: plan.as_ref().and_then(|plan| plan.max_concurrency),
         old_secret_sha256: key.old.map(|old| Bytes::copy_from_slice(old.secret.as_bytes())).unwrap_or_default(),
         old_secret_expire_time: key.old.map(|old| timestamp(old.expire_time)),
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::Namespace,
-    model::{Rate, Retention},
+    limit::LimitId,
+    model::{Quota, Rate, Retention},
     names::NamespaceRef,
 };
 use sqlx::{Any, Transaction, any::AnyRow};
@@ -28,6 +29,8 @@ pub(crate) struct NamespaceChange {
     pub(crate) max_concurrency: Option<Option<u32>>,
     /// The new rate, or none any more.
     pub(crate) rate: Option<Option<Rate>>,
+    /// The new quota, or none any more.
+    pub(crate) quota: Option<Option<Quota>>,
     /// The new age of what is kept, or none of its own any more.
     pub(crate) log_retention: Option<Option<Duration>>,
     /// The new bytes of lines, or none of its own any more.
@@ -40,6 +43,7 @@ impl NamespaceChange {
             description: self.description.clone().unwrap_or(namespace.description),
             max_concurrency: self.max_concurrency.unwrap_or(namespace.max_concurrency),
             rate: self.rate.unwrap_or(namespace.rate),
+            quota: self.quota.unwrap_or(namespace.quota),
             retention: Retention {
                 age: self.log_retention.unwrap_or(namespace.retention.age),
                 log_bytes: self.log_bytes.unwrap_or(namespace.retention.log_bytes),
@@ -49,8 +53,8 @@ impl NamespaceChange {
     }
 }
 
-fn rate_text(rate: Option<Rate>) -> Result<Option<String>, Error> {
-    rate.as_ref().map(row::to_json).transpose()
+fn json<T: serde::Serialize>(bound: Option<T>) -> Result<Option<String>, Error> {
+    bound.as_ref().map(row::to_json).transpose()
 }
 
 fn seconds(retention: Retention) -> Option<i64> {
@@ -65,6 +69,7 @@ pub(super) fn read(row: &AnyRow) -> Result<NamespaceRecord, Error> {
         create_time: row::time(row, "create_time")?,
         max_concurrency: row::optional_count(row, "max_concurrency")?,
         rate: row::optional_json(row, "rate")?,
+        quota: row::optional_json(row, "quota")?,
         retention: Retention {
             age: row::optional_count(row, "log_retention_seconds")?.map(Duration::from_secs),
             log_bytes: row::optional_count(row, "log_bytes")?,
@@ -84,7 +89,7 @@ pub(super) async fn namespace_find_in_tx(
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {
     let query = sqlx::query(
-        "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
+        "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
     );
     query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
@@ -103,7 +108,7 @@ pub(super) async fn namespace_lock_in_tx(
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
     let sql = "UPDATE namespaces SET name = name WHERE name = $1 \
-               RETURNING name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes";
+               RETURNING name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes";
     let found = sqlx::query(sql).bind(name.as_str()).fetch_optional(&mut **tx).await?;
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
@@ -141,10 +146,11 @@ impl Store {
             return Err(ApiError::new(ErrorCode::AlreadyExists, message).into());
         }
         let insert = "INSERT INTO namespaces \
-                      (name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                      (name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
-        let query = query.bind(new.max_concurrency.map(i64::from)).bind(rate_text(new.rate)?);
+        let query = query.bind(new.max_concurrency.map(i64::from)).bind(json(new.rate)?);
+        let query = query.bind(json(new.quota)?);
         let query = query.bind(seconds(new.retention)).bind(new.retention.log_bytes.map(row::signed));
         query.execute(&mut *tx).await?;
         if let Some(request) = request {
@@ -176,10 +182,10 @@ impl Store {
         if after.max_concurrency != before.max_concurrency {
             reservations_check_in_tx(&mut tx, &after, None).await?;
         }
-        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3, \
-                   log_retention_seconds = $4, log_bytes = $5 WHERE name = $6";
+        let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3, quota = $4, \
+                   log_retention_seconds = $5, log_bytes = $6 WHERE name = $7";
         let query = sqlx::query(sql).bind(&*after.description).bind(after.max_concurrency.map(i64::from));
-        let query = query.bind(rate_text(after.rate)?);
+        let query = query.bind(json(after.rate)?).bind(json(after.quota)?);
         let query = query.bind(seconds(after.retention)).bind(after.retention.log_bytes.map(row::signed));
         query.bind(name.as_str()).execute(&mut *tx).await?;
         if after != before {
@@ -193,7 +199,7 @@ impl Store {
     /// The namespace.
     pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
         let query = sqlx::query(
-            "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
+            "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
         );
         let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
@@ -201,7 +207,7 @@ impl Store {
 
     /// At most `limit` namespaces, in the order of their names, after a name.
     pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
-        let sql = "SELECT name, description, create_time, max_concurrency, rate, log_retention_seconds, log_bytes FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let sql = "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
         let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }
@@ -227,6 +233,9 @@ impl Store {
             return Err(not_empty(name).into());
         }
         sqlx::query("DELETE FROM requests WHERE scope = $1").bind(name.as_str()).execute(&mut *tx).await?;
+        // Another namespace may have the name later.
+        let used = sqlx::query("DELETE FROM period_quotas WHERE owner = $1");
+        used.bind(LimitId::Namespace(name.clone()).to_string()).execute(&mut *tx).await?;
         let deleted = sqlx::query("DELETE FROM namespaces WHERE name = $1").bind(name.as_str());
         if deleted.execute(&mut *tx).await?.rows_affected() == 0 {
             return Err(missing(name));

@@ -1,14 +1,13 @@
-//! Usage plans in the database, and what keys have used or gateways borrowed of their quotas. A loan is here before a gateway
-//! hears of it, so that nothing is lent twice whatever fails in between.
+//! Usage plans in the database. What is used of quotas is in `quotas.rs`.
 
 use std::collections::HashMap;
 
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::{Namespace, PlanId},
-    names::{KeyId, KeyName, PlanName},
+    names::{KeyName, PlanName},
 };
-use sqlx::{Any, Row, Transaction, any::AnyRow};
+use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{Store, config_bump, keys::key_fetch_in_tx, namespaces::namespace_fetch_in_tx, row};
 use crate::{
@@ -20,17 +19,6 @@ use crate::{
 /// The most plans of a namespace.
 const MOST: i64 = 200;
 
-/// What a gateway gives back, or has taken without a loan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Settlement {
-    /// When the period began that it is of, in seconds since 1970.
-    pub(crate) period_start: i64,
-    /// What it had been lent and has not used.
-    pub(crate) left: u64,
-    /// What it has used beyond its loans.
-    pub(crate) owed: u64,
-}
-
 /// Reads a whole row.
 pub(super) fn read(row: &AnyRow) -> Result<PlanRecord, Error> {
     let name = PlanName { namespace: row::parsed(row, "namespace")?, plan: row::parsed(row, "name")? };
@@ -38,6 +26,7 @@ pub(super) fn read(row: &AnyRow) -> Result<PlanRecord, Error> {
         name,
         rate: row::optional_json(row, "rate")?,
         quota: row::optional_json(row, "quota")?,
+        max_concurrency: row::optional_count(row, "max_concurrency")?,
         create_time: row::time(row, "create_time")?,
     })
 }
@@ -76,11 +65,13 @@ impl Store {
         let namespace = &plan.name.namespace;
         namespace_fetch_in_tx(&mut tx, namespace).await?;
         let before = plan_find_in_tx(&mut tx, &plan.name).await?;
-        let sql = "INSERT INTO plans (namespace, name, rate, quota, create_time) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT (namespace, name) DO UPDATE SET rate = excluded.rate, quota = excluded.quota";
+        let sql = "INSERT INTO plans (namespace, name, rate, quota, max_concurrency, create_time) \
+                   VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (namespace, name) DO UPDATE \
+                   SET rate = excluded.rate, quota = excluded.quota, max_concurrency = excluded.max_concurrency";
         let query = sqlx::query(sql).bind(namespace.as_str()).bind(plan.name.plan.as_str());
         let query = query.bind(plan.rate.as_ref().map(row::to_json).transpose()?);
         let query = query.bind(plan.quota.as_ref().map(row::to_json).transpose()?);
+        let query = query.bind(plan.max_concurrency.map(i64::from));
         query.bind(plan.create_time.0).execute(&mut *tx).await?;
         let query = sqlx::query("SELECT COUNT(*) AS plans FROM plans WHERE namespace = $1");
         let count = row::number(&query.bind(namespace.as_str()).fetch_one(&mut *tx).await?, "plans")?;
@@ -152,56 +143,4 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
-
-    /// Settles what a gateway gives back or owes, then lends it what `grant` makes of what is gone of the period. Returns
-    /// what was gone before, and the loan.
-    pub(crate) async fn quota_lend(
-        &self,
-        key: &KeyId,
-        period_start: i64,
-        settled: Settlement,
-        grant: impl Fn(u64) -> u64,
-    ) -> Result<(u64, u64), Error> {
-        let mut tx = self.begin().await?;
-        if settled != (Settlement { period_start: settled.period_start, ..Settlement::default() }) {
-            quota_open_in_tx(&mut tx, key, settled.period_start).await?;
-            let sql = "UPDATE quotas SET gone = (CASE WHEN gone < $1 THEN 0 ELSE gone - $1 END) + $2 \
-                       WHERE key_id = $3 AND period_start = $4";
-            let query = sqlx::query(sql).bind(row::signed(settled.left)).bind(row::signed(settled.owed));
-            query.bind(key.as_str()).bind(settled.period_start).execute(&mut *tx).await?;
-        }
-        quota_open_in_tx(&mut tx, key, period_start).await?;
-        // Writing the row holds it, so that loans to several gateways come one after the other.
-        let sql = "UPDATE quotas SET gone = gone WHERE key_id = $1 AND period_start = $2 RETURNING gone";
-        let held = sqlx::query(sql).bind(key.as_str()).bind(period_start).fetch_one(&mut *tx).await?;
-        let gone = row::unsigned(held.try_get("gone")?);
-        let granted = grant(gone);
-        if granted > 0 {
-            let sql = "UPDATE quotas SET gone = gone + $1 WHERE key_id = $2 AND period_start = $3";
-            let query = sqlx::query(sql).bind(row::signed(granted)).bind(key.as_str()).bind(period_start);
-            query.execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok((gone, granted))
-    }
-
-    /// What is used or lent of a key's quota in a period.
-    pub(crate) async fn quota_gone(&self, key: &KeyId, period_start: i64) -> Result<u64, Error> {
-        let query = sqlx::query("SELECT gone FROM quotas WHERE key_id = $1 AND period_start = $2");
-        let found = query.bind(key.as_str()).bind(period_start).fetch_optional(&self.pool).await?;
-        found.map_or(Ok(0), |row| row::count(&row, "gone"))
-    }
-
-    /// Forgets periods that began before a moment, in seconds since 1970.
-    pub(crate) async fn quota_forget(&self, before: i64) -> Result<(), Error> {
-        sqlx::query("DELETE FROM quotas WHERE period_start < $1").bind(before).execute(&self.pool).await?;
-        Ok(())
-    }
-}
-
-async fn quota_open_in_tx(tx: &mut Transaction<'static, Any>, key: &KeyId, period_start: i64) -> Result<(), Error> {
-    let sql = "INSERT INTO quotas (key_id, period_start, gone) VALUES ($1, $2, 0) \
-               ON CONFLICT (key_id, period_start) DO NOTHING";
-    sqlx::query(sql).bind(key.as_str()).bind(period_start).execute(&mut **tx).await?;
-    Ok(())
 }

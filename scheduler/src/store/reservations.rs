@@ -66,7 +66,8 @@ mod tests {
         let (name, description) = ("shop".parse().unwrap(), String::new());
         let retention = dunlin_proto::model::Retention::default();
         let (create_time, max_concurrency) = (Time(0), Some(10));
-        let mut namespace = NamespaceRecord { name, description, create_time, max_concurrency, rate: None, retention };
+        let mut namespace =
+            NamespaceRecord { name, description, create_time, max_concurrency, rate: None, quota: None, retention };
         let reserved = |amounts: &[u32]| -> BTreeMap<FunctionName, u32> {
             amounts.iter().enumerate().map(|(n, amount)| (format!("f{n}").parse().unwrap(), *amount)).collect()
         };

@@ -130,6 +130,7 @@ pub(super) fn namespace(name: &str) -> NamespaceRecord {
         create_time: Time(7),
         max_concurrency: None,
         rate: None,
+        quota: None,
         retention: dunlin_proto::model::Retention::default(),
     }
 }

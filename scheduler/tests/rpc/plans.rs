@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ErrorCode,
     internal::v1::{BorrowQuotaRequest, QuotaLeft, RateReport, SyncGatewayRequest, sync_gateway_request::Report},
-    v1::{self, QuotaLimit, QuotaPeriod},
+    v1::{self, OnUnknown, QuotaLimit, QuotaPeriod},
 };
 
 use crate::harness::{Cluster, SimGateway, refused};
@@ -46,7 +46,7 @@ async fn a_quota_is_lent_in_parts_and_its_use_is_told() {
     let valid = loan.valid_for.unwrap().seconds;
     assert!(loan.granted == 100 && loan.period_start % 86_400 == 0 && (0..=86_400).contains(&valid), "{loan:?}");
     assert_eq!(usage(&cluster, &key).await, (0, 100));
-    let left = QuotaLeft { key: id.clone(), period_start: loan.period_start, left: 58 };
+    let left = QuotaLeft { key: id.clone(), period_start: loan.period_start, left: 58, limit: String::new() };
     let report = Report::Rates(RateReport { lefts: vec![left], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
     cluster.eventually("42 are used", async |cluster| usage(cluster, &key).await == (42, 58)).await;
@@ -60,6 +60,38 @@ async fn a_quota_is_lent_in_parts_and_its_use_is_told() {
 }
 
 #[tokio::test]
+async fn a_namespaces_quota_is_lent_by_its_name_and_its_use_is_told() {
+    let cluster = Cluster::start().await;
+    let gateway = SimGateway::connect(&cluster, "g1").await;
+    let quota =
+        Some(QuotaLimit { requests: 1_000, period: QuotaPeriod::Day.into(), on_unknown: OnUnknown::Allow.into() });
+    let name = "namespaces/default".to_owned();
+    let namespace = Some(v1::Namespace { name: name.clone(), quota, ..Default::default() });
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["quota".into()] });
+    let request = v1::UpdateNamespaceRequest { namespace, update_mask };
+    let changed = cluster.namespaces().update_namespace(request).await.unwrap().into_inner().namespace.unwrap();
+    assert_eq!(changed.quota, quota);
+    let told = |g: &SimGateway| {
+        let quotas = g.received().config.limits.unwrap_or_default().quotas;
+        quotas.iter().map(|told| (told.namespace.clone(), told.quota)).collect::<Vec<_>>()
+    };
+    gateway.eventually(&cluster, "the quota", |g| told(g) == [("default".to_owned(), quota)]).await;
+    let borrow = async |limit: &str| {
+        let request =
+            BorrowQuotaRequest { limit: limit.into(), wanted: 100, gateway: "g1".into(), ..Default::default() };
+        cluster.sync().borrow_quota(request).await
+    };
+    assert_eq!(borrow("namespace/default").await.unwrap().into_inner().granted, 100);
+    refused(borrow("namespace/bank").await, ErrorCode::NotFound);
+    refused(borrow("shared/default").await, ErrorCode::NotFound);
+    refused(borrow("plan/default").await, ErrorCode::InvalidArgument);
+    let asked = v1::GetNamespaceRequest { name };
+    let shown = cluster.namespaces().get_namespace(asked).await.unwrap().into_inner().namespace.unwrap();
+    let usage = shown.quota_usage.unwrap();
+    assert_eq!((usage.used, usage.lent, usage.period_end.unwrap().seconds % 86_400), (0, 100, 0));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let cluster = Cluster::start().await;
     let put = async |plan| cluster.plans().put_plan(v1::PutPlanRequest { plan }).await;
@@ -67,6 +99,8 @@ async fn what_makes_no_sense_is_refused() {
     let empty = v1::Plan { name: BASIC.into(), ..Default::default() };
     refused(put(Some(empty)).await, ErrorCode::InvalidArgument);
     refused(cluster.plans().put_plan(plan(0)).await, ErrorCode::InvalidArgument);
+    let none = v1::Plan { name: BASIC.into(), max_concurrency: Some(0), ..Default::default() };
+    assert!(refused(put(Some(none)).await, ErrorCode::InvalidArgument).message.contains("max_concurrency is 0"));
     let borrow = async |key: &str| {
         let request = BorrowQuotaRequest { key: key.into(), wanted: 1, gateway: "g1".into(), ..Default::default() };
         cluster.sync().borrow_quota(request).await

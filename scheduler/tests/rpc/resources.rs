@@ -181,6 +181,7 @@ async fn a_namespace_is_made_once_for_each_request() {
         request_id: request_id.into(),
         max_concurrency: Some(9),
         rate: None,
+        quota: None,
         log_retention: None,
         log_bytes: None,
     };

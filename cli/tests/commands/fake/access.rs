@@ -23,6 +23,8 @@ fn namespace(id: &str) -> v1::Namespace {
         rate: None,
         log_retention: None,
         log_bytes: None,
+        quota: None,
+        quota_usage: None,
     }
 }
 

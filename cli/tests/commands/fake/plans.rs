@@ -14,8 +14,8 @@ type Answer<T> = Result<Response<T>, Status>;
 impl PlanService for Fake {
     async fn put_plan(&self, request: Request<v1::PutPlanRequest>) -> Answer<v1::PutPlanResponse> {
         let plan = request.into_inner().plan.unwrap_or_default();
-        if plan.rate.is_none() && plan.quota.is_none() {
-            return Err(ApiError::invalid("plan", "a plan needs a rate, a quota or both").into());
+        if plan.rate.is_none() && plan.quota.is_none() && plan.max_concurrency.is_none() {
+            return Err(ApiError::invalid("plan", "a plan needs a rate, a quota or max_concurrency").into());
         }
         Ok(Response::new(v1::PutPlanResponse { plan: Some(v1::Plan { create_time: ago(0), ..plan }) }))
     }

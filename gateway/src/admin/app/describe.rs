@@ -86,6 +86,7 @@ impl App {
             activity: Some(sum.activity()),
             versions: self.capacity(&found, &versions),
             concurrency: self.concurrency(&function, &sum),
+            quotas: quota("function", found.quota_usage).into_iter().chain(platform.quotas).collect(),
             last_deploy: versions.first().map(deploy),
             failures,
             lost_records: sum.lost_records,
@@ -108,10 +109,11 @@ impl App {
         let parent = NamespaceRef { namespace: function.namespace.clone() }.to_string();
         let budget = BudgetName { namespace: function.namespace.clone() }.to_string();
         let of = function.to_string();
-        let (rollout, versions, budget, domains, releases, webhook) = tokio::join!(
+        let (rollout, versions, budget, space, domains, releases, webhook) = tokio::join!(
             self.rollout_get(who, v1::GetRolloutRequest { function: of.clone() }),
             self.version_list(who, v1::ListVersionsRequest { parent: of, page_size: VERSIONS, ..Default::default() }),
             self.budget_get(who, v1::GetBudgetRequest { name: budget }),
+            self.namespace_get(who, v1::GetNamespaceRequest { name: parent.clone() }),
             self.domain_list(
                 who,
                 v1::ListDomainsRequest { parent: parent.clone(), page_size: DOMAINS, ..Default::default() }
@@ -123,6 +125,11 @@ impl App {
         let health = v1::FunctionHealth {
             rollout: silent.ask("rollout", rollout).and_then(|found| found.rollout),
             budget: silent.ask("budget", budget),
+            quotas: silent
+                .ask("namespace", space)
+                .and_then(|found| quota("namespace", found.namespace?.quota_usage))
+                .into_iter()
+                .collect(),
             domains: silent.ask("domains", domains).map(|found| found.domains).unwrap_or_default(),
             webhook: silent.ask("webhook", webhook),
             last_release: silent.ask("release", releases).and_then(|found| found.releases.into_iter().next()),
@@ -241,6 +248,10 @@ impl App {
         };
         domains.into_iter().filter(serves).collect()
     }
+}
+
+fn quota(whose: &str, usage: Option<v1::QuotaUsage>) -> Option<v1::QuotaUse> {
+    usage.map(|usage| v1::QuotaUse { whose: whose.to_owned(), usage: Some(usage) })
 }
 
 /// Whether a host is a domain or lies below it.

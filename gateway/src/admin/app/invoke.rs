@@ -82,6 +82,7 @@ impl App {
             remote_address: self.context.config.admin.ip(),
             request_id: String::new(),
             called_by,
+            at_once: None,
             came,
             told: watch.as_mut().and_then(Watch::teller),
             accepted,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ErrorCode, v1};
+use dunlin_proto::{ErrorCode, model::Quota, v1};
 
 use super::{Facts, count};
 use crate::admin::model::{Time, id_in};
@@ -28,6 +28,7 @@ pub(super) fn of(health: &v1::FunctionHealth, facts: &Facts<'_>) -> Vec<v1::Heal
     problems.extend(capacity(health, facts, &name));
     problems.extend(refusals(health, &name));
     problems.extend(budget(health, &name));
+    problems.extend(health.quotas.iter().filter_map(|quota| of_quota(quota, &name)));
     problems.extend(rollout(health, facts, &name));
     problems.extend(health.domains.iter().filter_map(|domain| of_domain(domain, facts.now, &name)));
     problems.extend(webhook(health, facts, &name));
@@ -168,6 +169,28 @@ fn budget(health: &v1::FunctionHealth, name: &Name<'_>) -> Option<v1::HealthProb
         (v1::BudgetState::Ok | v1::BudgetState::Unspecified, _) => return None,
     };
     Some(problem(grade, text, name.in_namespace("budget show")))
+}
+
+/// A quota that is used up, or nearly so.
+fn of_quota(quota: &v1::QuotaUse, name: &Name<'_>) -> Option<v1::HealthProblem> {
+    let (whose, usage) = (quota.whose.as_str(), quota.usage.as_ref()?);
+    let limit = Quota::from_wire("quota", usage.quota?).ok()?;
+    let end = usage.period_end.map(|end| format!(" until {}", Time::from(end).for_people())).unwrap_or_default();
+    let (grade, text) = match usage.used {
+        used if used >= limit.requests => {
+            (v1::HealthGrade::Failing, format!("the {whose}'s quota of {limit} is used up: calls are refused{end}"))
+        }
+        used if used.saturating_mul(5) >= limit.requests.saturating_mul(4) => {
+            (v1::HealthGrade::Note, format!("the {whose}'s quota of {limit} is nearly used up: {used} calls{end}"))
+        }
+        _ => return None,
+    };
+    let command = match whose {
+        "namespace" => format!("dunlin namespace show {}", name.namespace),
+        // A larger one comes with a version.
+        _ => name.command("describe"),
+    };
+    Some(problem(grade, text, command))
 }
 
 /// What became of the last rollout, as long as it matters.

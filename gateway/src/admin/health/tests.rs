@@ -123,6 +123,17 @@ fn what_stands_around_a_function_counts_too() {
         }),
         ..base()
     };
+    let quota = |used| v1::FunctionHealth {
+        quotas: vec![v1::QuotaUse {
+            whose: "namespace".into(),
+            usage: Some(v1::QuotaUsage {
+                used,
+                quota: Some("100/day".parse::<dunlin_proto::model::Quota>().unwrap().into()),
+                ..Default::default()
+            }),
+        }],
+        ..base()
+    };
     let rollout = |state: v1::RolloutState, new_version, moved| v1::FunctionHealth {
         rollout: Some(v1::Rollout { state: state.into(), new_version, update_time: at(moved), ..Default::default() }),
         ..base()
@@ -135,6 +146,9 @@ fn what_stands_around_a_function_counts_too() {
         (budget(v1::BudgetState::UsedUp, true), "failing", 1),
         (budget(v1::BudgetState::UsedUp, false), "healthy", 1),
         (budget(v1::BudgetState::Ok, true), "healthy", 0),
+        (quota(79), "healthy", 0),
+        (quota(80), "healthy", 1),
+        (quota(100), "failing", 1),
         (rollout(v1::RolloutState::Running, 2, -5), "healthy", 1),
         (rollout(v1::RolloutState::Quarantined, 2, -5), "degraded", 1),
         (rollout(v1::RolloutState::Quarantined, 2, -100_000), "healthy", 0),

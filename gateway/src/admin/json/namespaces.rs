@@ -16,7 +16,7 @@ use crate::admin::{
     access::Operation,
     app::App,
     fault::Fault,
-    model::{Namespace, NamespaceList, Rate},
+    model::{Namespace, NamespaceList, QuotaLimit, Rate},
     params::{Named, NamespaceIds, Page, Query, listed},
     session::Caller,
 };
@@ -62,6 +62,10 @@ pub(super) struct CreateNamespace {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = Rate, required = false)]
     rate: Option<Rate>,
+    /// Calls of all its functions in a day or month, in the whole cluster; without it, any number.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = QuotaLimit, required = false)]
+    quota: Option<QuotaLimit>,
     /// How long records of its invocations and lines of its logs are kept, in seconds; without it, as gateways and workers are set.
     #[serde(default, deserialize_with = "maybe_whole::<_, 60, { u32::MAX }>")]
     #[schema(value_type = u32, minimum = 60, maximum = 4_294_967_295_u32, required = false)]
@@ -91,6 +95,7 @@ pub(super) async fn create_namespace(
         request_id: body.request_id.unwrap_or_default(),
         max_concurrency: body.max_concurrency,
         rate: body.rate.map(Into::into),
+        quota: body.quota.map(Into::into),
         log_retention: body.log_retention_seconds.map(seconds),
         log_bytes: body.log_bytes.flatten(),
     };
@@ -131,6 +136,10 @@ pub(super) struct UpdateNamespace {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = Option<Rate>, required = false)]
     rate: Option<Option<Rate>>,
+    /// Calls of all its functions in a day or month, in the whole cluster; null removes the bound.
+    #[serde(default, deserialize_with = "there")]
+    #[schema(value_type = Option<QuotaLimit>, required = false)]
+    quota: Option<Option<QuotaLimit>>,
     /// How long records of its invocations and lines of its logs are kept, in seconds; null means as gateways and workers are set.
     #[serde(default, deserialize_with = "age")]
     #[schema(value_type = Option<u32>, minimum = 60, maximum = 4_294_967_295_u32, required = false)]
@@ -187,6 +196,7 @@ pub(super) async fn update_namespace(
         ("description", body.description.is_some()),
         ("max_concurrency", body.max_concurrency.is_some()),
         ("rate", body.rate.is_some()),
+        ("quota", body.quota.is_some()),
         ("log_retention", body.log_retention_seconds.is_some()),
         ("log_bytes", body.log_bytes.is_some()),
     ];
@@ -200,6 +210,7 @@ pub(super) async fn update_namespace(
         description: body.description.unwrap_or_default(),
         max_concurrency: body.max_concurrency.flatten(),
         rate: body.rate.flatten().map(Into::into),
+        quota: body.quota.flatten().map(Into::into),
         log_retention: body.log_retention_seconds.flatten().map(seconds),
         log_bytes: body.log_bytes.flatten(),
         ..Default::default()

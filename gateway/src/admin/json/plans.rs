@@ -12,7 +12,7 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{text, there},
+    fields::{maybe_whole, text, there},
 };
 use crate::admin::{
     app::App,
@@ -38,7 +38,7 @@ pub(super) async fn list_plans(
     Ok(Json(app.plan_list(&who, request).await?.into()))
 }
 
-/// What each key under the plan may use; a rate, a quota or both.
+/// What each key under the plan may use: a rate, a quota, a bound of calls at once, or several of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PutPlan {
@@ -50,6 +50,10 @@ pub(super) struct PutPlan {
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = QuotaLimit, required = false)]
     quota: Option<QuotaLimit>,
+    /// Invocations of each key that may run or wait at once, in the whole cluster; without it, any number.
+    #[serde(default, deserialize_with = "maybe_whole::<_, 1, 1_000_000>")]
+    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000, required = false)]
+    max_concurrency: Option<u32>,
 }
 
 /// Makes a plan, or changes it for all keys that are under it.
@@ -68,7 +72,8 @@ pub(super) async fn put_plan(
     Body(body): Body<PutPlan>,
 ) -> Answer<Plan> {
     let (rate, quota) = (body.rate.map(Into::into), body.quota.map(Into::into));
-    let plan = v1::Plan { name: name.to_string(), rate, quota, ..v1::Plan::default() };
+    let max_concurrency = body.max_concurrency;
+    let plan = v1::Plan { name: name.to_string(), rate, quota, max_concurrency, ..v1::Plan::default() };
     let response = app.plan_put(&who, v1::PutPlanRequest { plan: Some(plan) }).await?;
     Ok(Json(response.plan.unwrap_or_default().into()))
 }

@@ -4,7 +4,7 @@ use dunlin_proto::{model::from_wire_duration, v1};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Rate, Time, id_in};
+use super::{QuotaLimit, QuotaUsage, Rate, Time, id_in};
 
 /// The cluster's state at a glance.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -219,6 +219,10 @@ pub(crate) struct Namespace {
     pub(crate) max_concurrency: Option<u32>,
     /// Calls of all its functions in a time, in the whole cluster; null means any number.
     pub(crate) rate: Option<Rate>,
+    /// Calls of all its functions in a day or month, in the whole cluster; null means any number.
+    pub(crate) quota: Option<QuotaLimit>,
+    /// What is used of its quota; null without one, and in lists.
+    pub(crate) quota_usage: Option<QuotaUsage>,
     /// How long records of its invocations and lines of its logs are kept, in seconds; null means as gateways and workers are set.
     pub(crate) log_retention_seconds: Option<u64>,
     /// Bytes of its lines that each worker keeps; null means as workers are set.
@@ -235,6 +239,8 @@ impl From<v1::Namespace> for Namespace {
             function_count: wire.function_count,
             max_concurrency: wire.max_concurrency,
             rate: wire.rate.and_then(Rate::from_wire),
+            quota: wire.quota.and_then(QuotaLimit::from_wire),
+            quota_usage: wire.quota_usage.map(QuotaUsage::from),
             log_retention_seconds: wire.log_retention.map(|age| from_wire_duration(Some(age)).as_secs()),
             log_bytes: wire.log_bytes,
         }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::admin::json::whole;
 
 use super::{
-    Rate, Time, id_in,
+    QuotaLimit, QuotaUsage, Rate, Time, id_in,
     time::{micros, millis},
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Function {
     pub(crate) etag: String,
     /// Where callers reach it.
     pub(crate) urls: Vec<String>,
+    /// What is used of its quota; null without one, and in lists.
+    pub(crate) quota_usage: Option<QuotaUsage>,
 }
 
 impl From<v1::Function> for Function {
@@ -63,6 +65,7 @@ impl From<v1::Function> for Function {
             update_time: wire.update_time.map(Time::from),
             etag: wire.etag,
             urls: wire.urls,
+            quota_usage: wire.quota_usage.map(QuotaUsage::from),
         }
     }
 }
@@ -268,6 +271,8 @@ pub(crate) struct Limits {
     pub(crate) log_bytes: u64,
     /// Calls of the function in a time, in the whole cluster; null means as many as the namespace may have.
     pub(crate) rate: Option<Rate>,
+    /// Calls of the function in a day or month, in the whole cluster; null means as many as the namespace may have.
+    pub(crate) quota: Option<QuotaLimit>,
 }
 
 impl From<v1::Limits> for Limits {
@@ -282,6 +287,7 @@ impl From<v1::Limits> for Limits {
             response_body_bytes: wire.response_body_bytes.unwrap_or(default.response_body_bytes),
             log_bytes: wire.log_bytes.unwrap_or(default.log_bytes),
             rate: wire.rate.and_then(Rate::from_wire),
+            quota: wire.quota.and_then(QuotaLimit::from_wire),
         }
     }
 }

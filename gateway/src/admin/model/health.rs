@@ -4,7 +4,7 @@ use dunlin_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Budget, Domain, Invocation, ReleaseHead, Rollout, Time, WebhookHealth, time::micros};
+use super::{Budget, Domain, Invocation, QuotaUsage, ReleaseHead, Rollout, Time, WebhookHealth, time::micros};
 
 /// Whether a function is healthy, and by what that is known.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -24,6 +24,8 @@ pub(crate) struct Health {
     pub(crate) versions: Vec<VersionCapacity>,
     /// Bounds of calls at once, and what is used of them now.
     pub(crate) concurrency: Vec<ConcurrencyUse>,
+    /// Bounds of calls in a day or month, and what is used of them.
+    pub(crate) quotas: Vec<QuotaUse>,
     /// The last rollout; null where there was none.
     pub(crate) rollout: Option<Rollout>,
     /// The namespace's budget; null where it has none.
@@ -140,6 +142,21 @@ pub(crate) struct ConcurrencyUse {
     pub(crate) allowed: Option<u64>,
 }
 
+/// What is used of a bound of calls in a day or month.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct QuotaUse {
+    /// Whose it is: `function` or `namespace`.
+    pub(crate) whose: String,
+    /// What is used.
+    pub(crate) usage: QuotaUsage,
+}
+
+impl From<v1::QuotaUse> for QuotaUse {
+    fn from(wire: v1::QuotaUse) -> Self {
+        Self { whose: wire.whose, usage: wire.usage.unwrap_or_default().into() }
+    }
+}
+
 /// When a version was made.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Deploy {
@@ -164,6 +181,7 @@ impl From<v1::DescribeFunctionResponse> for Health {
             activity: health.activity.unwrap_or_default().into(),
             versions: health.versions.into_iter().map(VersionCapacity::from).collect(),
             concurrency: health.concurrency.into_iter().map(ConcurrencyUse::from).collect(),
+            quotas: health.quotas.into_iter().map(QuotaUse::from).collect(),
             rollout: health.rollout.map(Rollout::from),
             budget: health.budget.map(Budget::from),
             domains: health.domains.into_iter().map(Domain::from).collect(),

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) quota: Option<QuotaLimit>,
     /// When it was made.
     pub(crate) create_time: Option<Time>,
+    /// Invocations of each key that may run or wait at once; null means no bound.
+    pub(crate) max_concurrency: Option<u32>,
     /// How many valid keys are under it.
     pub(crate) keys: u32,
 }
@@ -95,6 +97,7 @@ impl From<v1::Plan> for Plan {
             rate: wire.rate.and_then(Rate::from_wire),
             quota: wire.quota.and_then(QuotaLimit::from_wire),
             create_time: wire.create_time.map(Time::from),
+            max_concurrency: wire.max_concurrency,
             keys: wire.keys,
         }
     }
@@ -113,6 +116,34 @@ impl From<v1::ListPlansResponse> for PlanList {
     }
 }
 
+/// What is used of a quota.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct QuotaUsage {
+    /// When the period began.
+    pub(crate) period_start: Option<Time>,
+    /// When the next one begins.
+    pub(crate) period_end: Option<Time>,
+    /// Calls that were admitted in this period, as gateways said a second ago; what a gateway had been lent that is not heard
+    /// counts.
+    pub(crate) used: u64,
+    /// Of the rest, what gateways have been lent.
+    pub(crate) lent: u64,
+    /// What there is in each period; null where this gateway does not know such a quota.
+    pub(crate) quota: Option<QuotaLimit>,
+}
+
+impl From<v1::QuotaUsage> for QuotaUsage {
+    fn from(wire: v1::QuotaUsage) -> Self {
+        Self {
+            period_start: wire.period_start.map(Time::from),
+            period_end: wire.period_end.map(Time::from),
+            used: wire.used,
+            lent: wire.lent,
+            quota: wire.quota.and_then(QuotaLimit::from_wire),
+        }
+    }
+}
+
 /// What a key may use, and has used of its quota.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct KeyUsage {
@@ -122,6 +153,8 @@ pub(crate) struct KeyUsage {
     pub(crate) rate: Option<Rate>,
     /// Its quota; null means no bound.
     pub(crate) quota: Option<QuotaLimit>,
+    /// Its invocations that may run or wait at once; null means no bound.
+    pub(crate) max_concurrency: Option<u32>,
     /// When the period began; null without a quota.
     pub(crate) period_start: Option<Time>,
     /// When the next one begins.
@@ -139,6 +172,7 @@ impl From<v1::GetKeyUsageResponse> for KeyUsage {
             plan: Some(wire.plan).filter(|plan| !plan.is_empty()),
             rate: wire.rate.and_then(Rate::from_wire),
             quota: wire.quota.and_then(QuotaLimit::from_wire),
+            max_concurrency: wire.max_concurrency,
             period_start: wire.period_start.map(Time::from),
             period_end: wire.period_end.map(Time::from),
             used: wire.used,

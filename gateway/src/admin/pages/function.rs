@@ -9,6 +9,7 @@ use axum::{
 };
 use dunlin_proto::{
     ids::{AliasId, RequestId},
+    model::{Quota, Rate},
     names::FunctionRef,
     v1,
 };
@@ -32,7 +33,7 @@ use crate::{
         app::{App, sees_values},
         fault::{Fault, RequestName},
         json::collect_logs,
-        model::{Function, InvocationList, LogList, Rollout, Version, VersionList, id_in},
+        model::{Function, InvocationList, Limits, LogList, Rollout, Version, VersionList, id_in},
         params::Named,
         session::{Caller, Visitor},
     },
@@ -289,6 +290,20 @@ fn reuse(version: &Version) -> String {
     }
 }
 
+/// A bound, where the function has one of its own.
+fn or_namespace(bound: Option<impl std::fmt::Display>) -> String {
+    bound.map_or_else(|| "as many as the namespace".to_owned(), |bound| bound.to_string())
+}
+
+/// The function's quota, with what is used of it.
+fn quota(function: &Function, limits: &Limits) -> String {
+    let quota = limits.quota.clone().and_then(|quota| Quota::from_wire("quota", quota.into()).ok());
+    match (&quota, &function.quota_usage) {
+        (Some(quota), Some(usage)) => format!("{quota}, {} used", usage.used),
+        _ => or_namespace(quota),
+    }
+}
+
 fn current(function: &Function, versions: &[Version]) -> Option<Current> {
     let version = versions.iter().max_by_key(|version| (percent(function, version.number), version.number))?;
     let (limits, scaling) = (&version.limits, &version.scaling);
@@ -305,6 +320,11 @@ fn current(function: &Function, versions: &[Version]) -> Option<Current> {
             ("Sandboxes a worker", format!("{} to {}", scaling.min_sandboxes, scaling.max_sandboxes)),
             ("Workers", format!("{} to {most}", scaling.min_workers)),
             ("Calls at once", concurrency(scaling)),
+            (
+                "Calls in a time",
+                or_namespace(limits.rate.clone().and_then(|rate| Rate::from_wire("rate", rate.into()).ok())),
+            ),
+            ("Calls in a day or month", quota(function, limits)),
             ("Kept idle for", format::micros(scaling.idle_timeout_ms.saturating_mul(1_000))),
             ("Sandboxes used again", reuse(version)),
         ],

@@ -106,6 +106,7 @@ struct PlanRow {
     rate: String,
     burst: String,
     quota: String,
+    at_once: String,
     keys: u32,
 }
 
@@ -119,6 +120,7 @@ impl PlanRow {
             burst: rate.map(|rate| rate.burst.to_string()).unwrap_or_default(),
             rate: or_none(rate.map(|rate| rate.to_string())),
             quota: or_none(quota.map(|quota| quota.to_string())),
+            at_once: or_none(plan.max_concurrency.map(|most| most.to_string())),
             keys: plan.keys,
         }
     }

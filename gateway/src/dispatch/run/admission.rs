@@ -1,4 +1,4 @@
-//! Whether an invocation may begin: the gateway's own room, the limits of its function and namespace, and what workers said of
+//! Whether an invocation may begin: the gateway's own room, the limits of its caller, function and namespace, and what workers said of
 //! the version lately. Who is refused here leaves a note. Rates and quotas of callers are `crate::limits`'s.
 
 use std::{sync::atomic::Ordering, time::SystemTime};
@@ -23,8 +23,11 @@ impl Inner {
     /// A slot for an invocation, under all limits and where workers have room.
     pub(super) async fn admit(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
         let function = &invocation.function;
+        if let Some(own) = &invocation.at_once {
+            own.ready(&self.borrowing).await?;
+        }
         function.quota.ready(&self.borrowing, &function.name).await?;
-        let slot = self.slot(&invocation.function)?;
+        let slot = self.slot(invocation)?;
         // Workers had no room for the version lately.
         let refusal = invocation.version.demand.throttle().refuses(rand::random(), Instant::now());
         refusal.map_or(Ok(slot), Err)
@@ -60,10 +63,12 @@ impl Inner {
     }
 
     /// A slot for a function's invocation, under all limits.
-    fn slot(&self, function: &Function) -> Result<Slot, ApiError> {
+    fn slot(&self, invocation: &Invocation) -> Result<Slot, ApiError> {
+        let function = &*invocation.function;
         self.has_room(function)?;
         self.metering.check(&function.name)?;
-        let taken = function.quota.take(&function.name)?;
+        let of_caller = invocation.at_once.as_ref().map(|own| own.take()).transpose()?;
+        let taken = function.quota.take(&function.name, of_caller)?;
         Slot::take(&self.taken, self.config.in_flight, taken).ok_or_else(saturated)
     }
 }

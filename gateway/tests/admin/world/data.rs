@@ -78,6 +78,8 @@ impl State {
             rate: None,
             log_retention: None,
             log_bytes: None,
+            quota: None,
+            quota_usage: None,
         };
         self.namespaces.insert(name, made.clone());
         made

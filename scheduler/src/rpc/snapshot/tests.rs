@@ -84,7 +84,8 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
     // Keys change with the plan that they are under.
     let quota = format!("{}/day", functions.len() + 1).parse().unwrap();
     let name = "namespaces/shop/plans/basic".parse().unwrap();
-    rows.core.plans = vec![PlanRecord { name, rate: None, quota: Some(quota), create_time: Time(0) }];
+    rows.core.plans =
+        vec![PlanRecord { name, rate: None, quota: Some(quota), max_concurrency: None, create_time: Time(0) }];
     let tenant = |id: &u8| NamespaceRecord {
         name: format!("n{id}").parse().unwrap(),
         description: String::new(),
@@ -92,6 +93,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
         // Some are bounded, some are not, and bounds change.
         max_concurrency: id.is_multiple_of(2).then_some(u32::from(*id) + u32::from(functions.is_empty())),
         rate: id.is_multiple_of(3).then(|| Rate::new(1 + u32::from(functions.is_empty()), Period::Second)),
+        quota: id.is_multiple_of(2).then_some(quota),
         retention: Retention {
             age: id.is_multiple_of(5).then(|| std::time::Duration::from_secs(60 + u64::from(functions.is_empty()))),
             log_bytes: None,

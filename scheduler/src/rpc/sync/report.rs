@@ -9,7 +9,6 @@ use dunlin_proto::{
     internal::v1::{self as wire, LoadState},
     limit::LimitId,
     model::from_wire_duration,
-    names::KeyId,
     outcome::BUCKETS,
 };
 
@@ -170,8 +169,14 @@ pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Part)> {
 }
 
 /// What a gateway has left of quotas.
-pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(KeyId, i64, u64)> {
-    wire.into_iter().filter_map(|left| Some((left.key.parse().ok()?, left.period_start, left.left))).collect()
+pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(LimitId, i64, u64)> {
+    let left = |left: wire::QuotaLeft| Some((quota_owner(&left.key, &left.limit).ok()?, left.period_start, left.left));
+    wire.into_iter().filter_map(left).collect()
+}
+
+/// Whose a quota is: a key's by its id, any other by its limit's name.
+pub(super) fn quota_owner(key: &str, limit: &str) -> Result<LimitId, ApiError> {
+    if limit.is_empty() { name("key", key).map(LimitId::Key) } else { name("limit", limit) }
 }
 
 /// What callers want of limits; nothing of those that the gateway knows no more.

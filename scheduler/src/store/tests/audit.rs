@@ -189,7 +189,13 @@ async fn everything_is_done(store: &Store) {
     store.alias_promote(&beta, Some(number(2)), None).await.unwrap();
     store.alias_delete(&beta).await.unwrap();
     let basic = "namespaces/shop/plans/basic".parse().unwrap();
-    let plan = PlanRecord { name: basic, rate: Some("10/s".parse().unwrap()), quota: None, create_time: Time(1) };
+    let plan = PlanRecord {
+        name: basic,
+        rate: Some("10/s".parse().unwrap()),
+        quota: None,
+        max_concurrency: None,
+        create_time: Time(1),
+    };
     store.plan_put(&plan).await.unwrap();
     let name = KeyName { namespace: shop.clone(), key: key().id };
     store.key_create(&key()).await.unwrap();

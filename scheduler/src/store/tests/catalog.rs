@@ -44,7 +44,7 @@ fn route(name: &str, path: &str) -> RouteRecord {
 
 fn plan(rate: &str) -> PlanRecord {
     let name = "namespaces/shop/plans/basic".parse().unwrap();
-    PlanRecord { name, rate: Some(rate.parse().unwrap()), quota: None, create_time: Time(1) }
+    PlanRecord { name, rate: Some(rate.parse().unwrap()), quota: None, max_concurrency: None, create_time: Time(1) }
 }
 
 fn key(id: u32, plan: Option<&str>, expires: i64) -> KeyRecord {

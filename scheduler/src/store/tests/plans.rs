@@ -3,15 +3,16 @@
 use dunlin_proto::{
     ErrorCode,
     ids::Digest,
-    names::{KeyId, KeyName, PlanName},
+    limit::LimitId,
+    names::{KeyName, PlanName},
 };
 
-use super::{Bench, config_version, conformance, namespace, refused};
+use super::{Bench, config_version, conformance, deploy, function, namespace, refused};
 use crate::{
     catalog::Catalog,
     lending::Allowance,
     model::{KeyRecord, PlanRecord, Time},
-    store::Settlement,
+    store::{NamespaceChange, Settlement},
 };
 
 conformance!(
@@ -20,6 +21,7 @@ conformance!(
     a_plan_that_keys_are_under_stays,
     quotas_are_lent_to_their_end_and_no_further,
     loans_at_once_never_exceed_a_quota,
+    quotas_of_functions_and_namespaces_are_their_own,
 );
 
 fn plan(name: &str, quota: Option<&str>) -> PlanRecord {
@@ -27,6 +29,7 @@ fn plan(name: &str, quota: Option<&str>) -> PlanRecord {
         name: PlanName { namespace: "shop".parse().unwrap(), plan: name.parse().unwrap() },
         rate: Some("10/s".parse().unwrap()),
         quota: quota.map(|quota| quota.parse().unwrap()),
+        max_concurrency: Some(3),
         create_time: Time(7),
     }
 }
@@ -55,7 +58,8 @@ async fn plans_are_put_listed_and_deleted(bench: &Bench) {
     assert_eq!(store.plan_put(&plan("basic", None)).await.unwrap(), (plan("basic", None), 0));
     assert_eq!(config_version(bench).await, before + 1);
     store.plan_put(&plan("alpha", Some("5/month"))).await.unwrap();
-    let changed = PlanRecord { create_time: Time(9), rate: None, ..plan("basic", Some("9/day")) };
+    let changed =
+        PlanRecord { create_time: Time(9), rate: None, max_concurrency: None, ..plan("basic", Some("9/day")) };
     let (stored, _) = store.plan_put(&changed).await.unwrap();
     assert_eq!(stored, PlanRecord { create_time: Time(7), ..changed.clone() }, "it was made when it was made");
     let listed = store.plan_list(&"shop".parse().unwrap()).await.unwrap();
@@ -93,7 +97,12 @@ async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     let catalog = Catalog::from_rows(store.catalog_load(Time::now()).await.unwrap());
     let known = &catalog.keys[&name("keyAAAAAAAAA").key];
     assert_eq!(known.plan.as_deref(), Some(&basic));
-    let limit = dunlin_proto::limit::LimitId::Key(name("keyAAAAAAAAA").key);
+    let limit = LimitId::Key(name("keyAAAAAAAAA").key);
+    assert_eq!(catalog.quota(&limit), basic.quota);
+    assert_eq!(
+        catalog.allowance(&LimitId::KeyConcurrency(name("keyAAAAAAAAA").key)),
+        basic.max_concurrency.map(Allowance::AtOnce)
+    );
     assert!(
         catalog.allowance(&limit) == basic.rate.map(Allowance::Rate) && catalog.limited().any(|known| known == limit)
     );
@@ -104,11 +113,11 @@ async fn a_plan_that_keys_are_under_stays(bench: &Bench) {
     refused(store.key_plan(&name("keyCCCCCCCCC")).await, ErrorCode::NotFound);
 }
 
-async fn ready(bench: &Bench) -> KeyId {
+async fn ready(bench: &Bench) -> LimitId {
     bench.store.namespace_create(&namespace("shop"), None).await.unwrap();
     let key = key("keyAAAAAAAAA", None);
     bench.store.key_create(&key).await.unwrap();
-    key.id
+    LimitId::Key(key.id)
 }
 
 async fn quotas_are_lent_to_their_end_and_no_further(bench: &Bench) {
@@ -136,4 +145,24 @@ async fn loans_at_once_never_exceed_a_quota(bench: &Bench) {
     let loans = futures::future::join_all((0..20).map(|_| lend())).await;
     let lent: u64 = loans.into_iter().map(|loan| loan.unwrap().1).sum();
     assert_eq!((lent, store.quota_gone(&key, 0).await.unwrap()), (50, 50));
+}
+
+async fn quotas_of_functions_and_namespaces_are_their_own(bench: &Bench) {
+    let store = &bench.store;
+    let (pay, ten) = (function("shop", "pay"), Some("10/day".parse().unwrap()));
+    let version = deploy(bench, &pay).await;
+    let shop: LimitId = LimitId::Namespace(pay.namespace.clone());
+    let change = NamespaceChange { quota: Some(ten), ..NamespaceChange::default() };
+    assert_eq!(store.namespace_update(&pay.namespace, &change).await.unwrap().quota, ten);
+    assert_eq!(store.namespace_fetch(&pay.namespace).await.unwrap().quota, ten);
+    let catalog = Catalog::from_rows(store.catalog_load(Time::now()).await.unwrap());
+    assert_eq!((catalog.quota(&shop), catalog.quota(&LimitId::Function(version.uid))), (ten, None));
+    assert_eq!(catalog.quota(&LimitId::Shared(pay.namespace.clone())), None);
+    let lend = |owner| async move { store.quota_lend(owner, 100, Settlement::default(), |_| 4).await.unwrap() };
+    let function = LimitId::Function(version.uid);
+    assert_eq!((lend(&shop).await, lend(&shop).await, lend(&function).await), ((0, 4), (4, 4), (0, 4)));
+    // Whoever has the name later begins anew.
+    store.function_delete(&pay, "").await.unwrap();
+    store.namespace_delete(&pay.namespace).await.unwrap();
+    assert_eq!((store.quota_gone(&shop, 100).await.unwrap(), store.quota_gone(&function, 100).await.unwrap()), (0, 4));
 }
