@@ -33,7 +33,11 @@ pub(crate) use introduction::Introduction;
 pub(crate) use origin::Origin;
 pub(crate) use sign_in::{Answer, Begun, Finished, Offer, PENDING_LIFETIME, SignIns, SignedIn};
 
-use crate::{config::OidcConfig, limits::Plan, routes::RouteTable};
+use crate::{
+    config::OidcConfig,
+    limits::{CallerSlots, Plan},
+    routes::RouteTable,
+};
 
 /// What a token lets its bearer do; a later one includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,6 +139,13 @@ pub(crate) struct Caller {
     pub(crate) plan: Option<Arc<Plan>>,
     /// What the function gets to know.
     pub(crate) introduction: Introduction,
+}
+
+impl Caller {
+    /// Who it is, what the function gets to know of it, and what its key may have at once.
+    pub(crate) fn apart(self) -> (CallerIdentity, Introduction, Option<Arc<CallerSlots>>) {
+        (self.identity, self.introduction, self.plan.and_then(|plan| plan.at_once.clone()))
+    }
 }
 
 /// How a caller proved itself.

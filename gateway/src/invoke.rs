@@ -247,14 +247,11 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let credentialed = caller.is_some();
-        let (identity, introduction, at_once) = match caller {
-            Some(Caller { identity, introduction, plan }) => {
-                (Some(identity), introduction, plan.and_then(|plan| plan.at_once.clone()))
-            }
+        let (identity, introduction, at_once) = match caller.map(Caller::apart) {
+            Some((identity, introduction, at_once)) => (Some(identity), introduction, at_once),
             None => Default::default(),
         };
         let who = records::Caller::of(identity.as_ref());
-        let called_by = (!preview).then_some(CalledBy { identity, address: origin.address });
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         if route.as_ref().is_some_and(|route| route.checker().is_some()) {
             sight.done(Phase::Validate);
@@ -274,7 +271,7 @@ impl Functions {
             origin,
             introduction,
             caller: who,
-            called_by,
+            called_by: (!preview).then_some(CalledBy { identity, address: origin.address }),
             at_once,
             phases: None,
         };

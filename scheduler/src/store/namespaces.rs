@@ -53,8 +53,8 @@ impl NamespaceChange {
     }
 }
 
-fn json<T: serde::Serialize>(bound: Option<T>) -> Result<Option<String>, Error> {
-    bound.as_ref().map(row::to_json).transpose()
+fn json<T: serde::Serialize>(bound: Option<&T>) -> Result<Option<String>, Error> {
+    bound.map(row::to_json).transpose()
 }
 
 fn seconds(retention: Retention) -> Option<i64> {
@@ -149,8 +149,8 @@ impl Store {
                       (name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes) \
                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let query = sqlx::query(insert).bind(new.name.as_str()).bind(&*new.description).bind(new.create_time.0);
-        let query = query.bind(new.max_concurrency.map(i64::from)).bind(json(new.rate)?);
-        let query = query.bind(json(new.quota)?);
+        let query = query.bind(new.max_concurrency.map(i64::from)).bind(json(new.rate.as_ref())?);
+        let query = query.bind(json(new.quota.as_ref())?);
         let query = query.bind(seconds(new.retention)).bind(new.retention.log_bytes.map(row::signed));
         query.execute(&mut *tx).await?;
         if let Some(request) = request {
@@ -185,7 +185,7 @@ impl Store {
         let sql = "UPDATE namespaces SET description = $1, max_concurrency = $2, rate = $3, quota = $4, \
                    log_retention_seconds = $5, log_bytes = $6 WHERE name = $7";
         let query = sqlx::query(sql).bind(&*after.description).bind(after.max_concurrency.map(i64::from));
-        let query = query.bind(json(after.rate)?).bind(json(after.quota)?);
+        let query = query.bind(json(after.rate.as_ref())?).bind(json(after.quota.as_ref())?);
         let query = query.bind(seconds(after.retention)).bind(after.retention.log_bytes.map(row::signed));
         query.bind(name.as_str()).execute(&mut *tx).await?;
         if after != before {
