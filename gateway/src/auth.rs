@@ -10,6 +10,7 @@ mod claims;
 pub(crate) mod introduction;
 mod jwks;
 mod key;
+mod metrics;
 mod origin;
 mod requirements;
 mod sign_in;
@@ -188,7 +189,7 @@ impl Verifier {
     /// Checks a token for the administration listener.
     ///
     /// # Errors
-    /// `Unauthenticated`, with what is wrong with the token.
+    /// `Unauthenticated`, with what is wrong with the token; `Unavailable` where its issuer can't be asked for its keys.
     pub(crate) async fn administration(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
         self.0.administration(token, SystemTime::now()).await
     }
@@ -196,7 +197,7 @@ impl Verifier {
     /// Checks an ID token that was asked for.
     ///
     /// # Errors
-    /// `Unauthenticated`, with what is wrong with the token.
+    /// `Unauthenticated`, with what is wrong with the token; `Unavailable` where its issuer can't be asked for its keys.
     async fn id_token(&self, token: &str, asked: &sign_in::Asked<'_>) -> Result<Arc<Principal>, ApiError> {
         let verified = self.0.by_administration(token, SystemTime::now()).await?;
         asked.check(&verified.principal.issuer, &verified.claims)?;
@@ -206,7 +207,8 @@ impl Verifier {
     /// Checks the credential of a call of a private function.
     ///
     /// # Errors
-    /// `Unauthenticated` where there is none that is valid, `PermissionDenied` where it is for something else.
+    /// `Unauthenticated` where there is none that is valid, `PermissionDenied` where it is for something else, `Unavailable`
+    /// where its issuer can't be asked for its keys.
     pub(crate) async fn caller(
         &self,
         headers: &HeaderMap,
@@ -219,7 +221,8 @@ impl Verifier {
     /// Checks the token of a developer who calls a version by its own address.
     ///
     /// # Errors
-    /// `Unauthenticated` where there is none that is valid, `NotFound` and `PermissionDenied` as administration has them.
+    /// `Unauthenticated` where there is none that is valid, `NotFound`, `PermissionDenied` and `Unavailable` as administration
+    /// has them.
     pub(crate) async fn developer(&self, headers: &HeaderMap, namespace: &Namespace) -> Result<Caller, ApiError> {
         self.0.developer(headers, namespace, SystemTime::now()).await
     }

@@ -1,7 +1,11 @@
 //! Which addresses belong to the public Internet, and names resolved to nothing else. Who may connect to others is decided by whoever
 //! connects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    error::Error,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -47,6 +51,21 @@ pub struct Screened {
     pub allow_private: bool,
 }
 
+/// A name has no address that may be connected to.
+#[derive(Debug)]
+pub struct NotPublic {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for NotPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has no public address", self.name)
+    }
+}
+
+impl Error for NotPublic {}
+
 impl Resolve for Screened {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
@@ -55,7 +74,7 @@ impl Resolve for Screened {
             let public = move |address: &SocketAddr| allow_private || is_public(address.ip());
             let allowed: Vec<_> = found.filter(public).collect();
             if allowed.is_empty() {
-                return Err(format!("{} has no public address", name.as_str()).into());
+                return Err(NotPublic { name: name.as_str().to_owned() }.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

@@ -4,7 +4,7 @@
 //! read from one file of mode 0600, and internal listeners are loopback only. Callers' credentials never travel here: the
 //! gateway consumes them.
 
-use std::{fmt, fs, io, path::Path};
+use std::{collections::HashSet, fmt, fs, io, path::Path};
 
 use tonic::{
     Request, Status,
@@ -44,11 +44,26 @@ pub enum SecretError {
         mode: u32,
     },
     /// It could be guessed.
-    #[error("cluster secret {path} must have 32 to 256 printable characters; make one with: openssl rand -hex 32")]
+    #[error(
+        "cluster secret {path} must have 32 to 256 printable characters, drawn at random; make one with: openssl rand -hex 32"
+    )]
     Weak {
         /// Which file.
         path: String,
     },
+}
+
+/// Different characters that a secret has at the least: 32 random digits of base 16 have fewer once in billions of times.
+const DIFFERENT: usize = 7;
+/// The longest word that a secret must not be repetitions of, in bytes.
+const WORD: usize = 12;
+
+/// Whether a text is long enough only because something is written again and again (T44).
+fn is_guessable(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let different: HashSet<_> = bytes.iter().collect();
+    let repeats = |length: usize| bytes.iter().zip(bytes.iter().skip(length)).all(|(one, other)| one == other);
+    different.len() < DIFFERENT || (1..=WORD).any(repeats)
 }
 
 /// What makes a process one of the cluster's. It never shows itself.
@@ -69,7 +84,8 @@ impl ClusterSecret {
             return Err(SecretError::Mode { path: name, mode });
         }
         let text = fs::read_to_string(path).map_err(read)?;
-        Self::from_text(text.trim()).ok_or(SecretError::Weak { path: name })
+        let text = Some(text.trim()).filter(|text| !is_guessable(text));
+        text.and_then(Self::from_text).ok_or(SecretError::Weak { path: name })
     }
 
     /// The secret with this text; nothing where it is too weak.
@@ -233,6 +249,37 @@ mod tests {
         assert!(matches!(ClusterSecret::from_file(&path), Err(SecretError::Weak { .. })));
         fs::remove_file(&path).unwrap();
         assert!(matches!(ClusterSecret::from_file(&path), Err(SecretError::Read { .. })));
+    }
+
+    #[test]
+    fn t44_a_secret_that_can_be_guessed_is_refused() {
+        let path = std::env::temp_dir().join(format!("dunlin-weak-{}", uuid::Uuid::now_v7()));
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            ClusterSecret::from_file(&path)
+        };
+        let random = "b7f2c09a41d85e6370ac1f4be92d58c6";
+        for text in [TEXT, random, &random.repeat(8)] {
+            assert!(read(text).is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "secret",
+            &random[1..],
+            &random.repeat(9),
+            &"s".repeat(32),
+            &"password".repeat(4),
+            &"correcthorse".repeat(3),
+            &format!("{}change", "changeme".repeat(4)),
+            &"0123456".repeat(5),
+            "111111111111111122222222222222223333",
+            &format!("{random} {random}"),
+            &format!("{random}\u{e4}"),
+        ] {
+            assert!(matches!(read(text), Err(SecretError::Weak { .. })), "{text}");
+        }
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

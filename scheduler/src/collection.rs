@@ -69,7 +69,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::Kind;
+    use crate::model::{Kind, Policy};
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -91,6 +91,7 @@ mod tests {
             activation,
             canary: None,
             reuse_refusal: None,
+            policy: Policy::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     codes::{Codes, Step},
     error::Error,
     metrics::DeployCounts,
-    model::{Kind, VersionRecord, with_canary},
+    model::{Kind, Policy, VersionRecord, with_canary},
     reconcile::Board,
     store::{NewVersion, RequestKey, Scope},
     trials::Trials,
@@ -251,8 +251,7 @@ impl Deploys {
             compiled_size: compiled.code.size,
             activation: !deploy.hold_traffic,
             canary: deploy.canary,
-            public: deploy.public,
-            direct: deploy.direct,
+            policy: Policy { public: deploy.public, direct: deploy.direct },
             description: deploy.description.clone(),
         })
     }

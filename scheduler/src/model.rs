@@ -223,6 +223,25 @@ pub(crate) struct VersionRecord {
     pub(crate) canary: Option<u32>,
     /// Why its sandboxes can't be used again: nothing before that was tried, empty where they can.
     pub(crate) reuse_refusal: Option<String>,
+    /// What it changes of its function once it has all calls; nothing any more afterwards.
+    pub(crate) policy: Policy,
+}
+
+/// What a deploy says of its function beside the code. What is absent stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// Whether anybody may call it.
+    pub(crate) public: Option<bool>,
+    /// Whether its automatic addresses are served although routes name it.
+    pub(crate) direct: Option<bool>,
+}
+
+impl Policy {
+    /// Changes a function.
+    pub(crate) fn apply(self, function: &mut FunctionRecord) {
+        function.public = self.public.unwrap_or(function.public);
+        function.direct = self.direct.unwrap_or(function.direct);
+    }
 }
 
 impl VersionRecord {

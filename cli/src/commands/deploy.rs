@@ -201,6 +201,9 @@ fn report(function: &FunctionView, version: &VersionView, output: Output) -> Res
     };
     let name = printable(&format!("{}/{}", function.namespace, function.name)).into_owned();
     output.note(format!("{} {name} version {} {traffic}", style.good("deployed"), version.version));
+    if let Some(pending) = version.pending_text(function) {
+        output.note(format!("the function becomes {pending}"));
+    }
     if !version.reuse_refusal.is_empty() {
         let why = printable(&version.reuse_refusal);
         output.warn(format!("{} every call gets a fresh sandbox: {why}", style.caution("reuse is off:")));

@@ -156,6 +156,8 @@ fn facts(page: &Page) -> Vec<(&'static str, String)> {
         ("Updated", time(function.update_time)),
         ("UID", function.uid.clone()),
     ];
+    let pending = |version: &VersionView| Some(("Waits", version.pending_text(function)?));
+    facts.extend(page.versions.iter().take(SHOWN).filter_map(pending));
     if let Some(warning) = &page.budget {
         facts.push(("Budget", warning.clone()));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_proto::{model, v1};
 use serde::Serialize;
 
-use super::{Millis, Time, age, or_dash, part, plan::QuotaView};
+use super::{Millis, Time, age, function::FunctionView, or_dash, part, plan::QuotaView};
 use crate::{
     output::{Column, printable},
     units,
@@ -34,6 +34,12 @@ pub(crate) struct VersionView {
     pub(crate) reuse_refusal: String,
     /// Where developers reach it, traffic or not.
     pub(crate) preview_urls: Vec<String>,
+    /// What the function's `public` becomes when this version gets all calls; absent where it stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pending_public: Option<bool>,
+    /// The same of `direct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pending_direct: Option<bool>,
 }
 
 /// Grants and limits, with the defaults filled in.
@@ -165,6 +171,17 @@ impl SpecView {
 }
 
 impl VersionView {
+    /// What changes of the function with all its calls, in one line; nothing where nothing does.
+    pub(crate) fn pending_text(&self, function: &FunctionView) -> Option<String> {
+        let fields = [
+            ("public", self.pending_public.filter(|public| *public != function.public)),
+            ("direct", self.pending_direct.filter(|direct| *direct != function.direct)),
+        ];
+        let said = fields.into_iter().filter_map(|(field, value)| Some(format!("{field} = {}", value?)));
+        let said = said.collect::<Vec<_>>().join(", ");
+        (!said.is_empty()).then(|| format!("{said}, once version {} has all calls", self.version))
+    }
+
     /// Whether its sandboxes are used again, in one line.
     pub(crate) fn reuse_text(&self) -> String {
         match &self.spec.reuse {
@@ -196,6 +213,8 @@ impl From<v1::Version> for VersionView {
             create_time: Time::from_wire(version.create_time),
             reuse_refusal: version.reuse_refusal,
             preview_urls: version.preview_urls,
+            pending_public: version.pending_public,
+            pending_direct: version.pending_direct,
         }
     }
 }

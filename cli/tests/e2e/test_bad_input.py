@@ -277,7 +277,7 @@ def start(binary, *arguments, seconds=20):
 def spare(cluster, tmp_path):
     """Arguments with which each role would start beside the cluster."""
     secret = tmp_path / "secret"
-    secret.write_text("0" * 64)
+    secret.write_text("0123456789abcdef" * 4)
     secret.chmod(0o600)
     common = ["--cluster-secret", secret, "--scheduler", "http://127.0.0.1:1", "--data-dir", tmp_path / "data"]
     return {

@@ -21,6 +21,8 @@ from harness.paths import BINARIES, REPO, TOOLS, Cli, plain_environment
 DEPLOY = REPO / "deploy"
 ROLES = ("gateway", "scheduler", "worker")
 LISTEN = '[metrics]\nlisten = "127.0.0.1:0"\n'
+# Nobody brings a token of it, so that it is never asked.
+ISSUER = 'path_addressing = true\n[[oidc]]\nissuer = "https://id.example.com"\naudience = "dunlin"\n'
 # A sampled trace of a caller's.
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -78,7 +80,7 @@ class World:
 
     def __init__(self, folder):
         for role in ROLES:
-            (folder / f"{role}.toml").write_text(("path_addressing = true\n" if role == "gateway" else "") + LISTEN)
+            (folder / f"{role}.toml").write_text((ISSUER if role == "gateway" else "") + LISTEN)
         configs = [f"--{role}-arg=--config={folder / f'{role}.toml'}" for role in ROLES]
         self.cluster = Cluster(folder / "cluster", *configs, "--gateways", 1, "--workers", 1)
         self.targets = {role: [self.cluster.metrics_of(name)] for role, name in zip(ROLES, ("gateway-1", "scheduler", "worker-1"), strict=True)}

@@ -157,6 +157,29 @@ def test_deploys_leave_traffic_or_take_a_part(cluster, api, namespace, tmp_path,
     assert texts(cluster, f"/{namespace}/till/", [{}] * 3) == [["v2"] * 3] * 2
 
 
+def test_what_a_deploy_says_of_its_function_counts_with_the_calls(cluster, api, namespace, dunlin):
+    """A function stays public, or private, for those who get the old version."""
+    path, shown = f"/{namespace}/till/", lambda: dunlin("describe", "till").out
+    api.deploy(namespace, "till", guests.answer("v1"), public=True)
+    api.deploy(namespace, "till", guests.answer("v2"), public=False, hold_traffic=True)
+    dunlin("traffic", "set", "till", "v1=50,v2=50")
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            eventually(lambda: client.get(path).status_code == 200, what="the function")
+            assert {client.get(path).status_code for _ in range(20)} == {200}
+    assert "public = false, once version 2 has all calls" in shown()
+    before = api.call("ReleaseService.ListReleases", parent=f"namespaces/{namespace}")["releases"][0]["name"].rpartition("/")[2]
+    dunlin("promote", "till", "2")
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            assert client.get(path).status_code == 401
+    assert "has all calls" not in shown()
+    dunlin("release", "rollback", before, "-y")
+    for gateway in (0, 1):
+        with cluster.http(gateway) as client:
+            assert {client.get(path).status_code for _ in range(20)} == {200}
+
+
 def test_changes_drop_no_call_and_return_when_all_gateways_know(cluster, namespace, versions, dunlin):
     versions(2)
     with cluster.http() as client:

@@ -180,6 +180,9 @@ impl Inner {
         if found.changed {
             self.cache.forget();
         }
+        if let Some(failure) = found.failure {
+            return Err(failure);
+        }
         let key = found.key.filter(|key| key.fits(algorithm));
         let key = key.ok_or_else(|| refuse("the token is signed by a key that is not known here"))?;
         check_signature(token, &token.alg, library_algorithm(algorithm), &key.key)

@@ -19,6 +19,9 @@ use super::{
 /// When a caller may come back whose time would have been up before its turn.
 const LATER: Duration = Duration::from_secs(1);
 
+/// Why a call is cancelled whose worker has not ended it in time.
+const LATE: &str = "deadline_exceeded";
+
 /// Why there is no answer; a call that still runs is stopped.
 pub(super) struct Failure {
     pub(super) error: ApiError,
@@ -32,6 +35,12 @@ impl From<ApiError> for Box<Failure> {
 }
 
 impl Failure {
+    /// Whether its worker has failed, and not the function: it says so itself, or it has not ended the call in time, which is its business.
+    pub(super) fn is_the_workers(&self) -> bool {
+        let silent = self.call.as_ref().is_some_and(|(_, reason)| *reason == LATE);
+        silent || self.error.code == ErrorCode::Internal
+    }
+
     /// The request's body can't be sent to its end.
     fn of_body(error: BodyError, call: CallHandle) -> Box<Self> {
         Box::new(Self { error: error.into(), call: Some((call, error.reason())) })
@@ -73,7 +82,7 @@ pub(super) async fn first(
             }
             () = &mut late => {
                 let error = out_of_time(ledger.stage());
-                return Err(Box::new(Failure { error, call: Some((call, "deadline_exceeded")) }));
+                return Err(Box::new(Failure { error, call: Some((call, LATE)) }));
             }
         }
     }

@@ -223,7 +223,7 @@ impl<'a> Course<'a> {
             }
             let key = self.invocation.version.key;
             let came = self.attempt(call, ledger).await.inspect_err(|failure| {
-                if failure.error.code == ErrorCode::Internal {
+                if failure.is_the_workers() {
                     endpoint.failed(key, Fault::Internal);
                 }
             });

@@ -109,6 +109,8 @@ fn shared(parts: &Parts) -> Option<Asked<'_>> {
 /// What the routes of a namespace say about a request.
 fn routed(asked: &Asked<'_>, table: &Table) -> Outcome {
     let Some(site) = table.router.site(asked.namespace) else { return Outcome::Automatic };
+    // Before what routes answer themselves: a browser takes only an answer of success with the headers of the policy for leave
+    // (Fetch, CORS-preflight fetch), so that a redirect or a fixed 404 in its place would keep pages from such routes.
     if let Some(answer) = preflight(asked, site) {
         return Outcome::Target(Target::Answer(Box::new(answer)));
     }

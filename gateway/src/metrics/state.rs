@@ -14,6 +14,7 @@ pub(super) fn write(page: &mut Page, context: &Context, listening: &Listening) {
     connections(page, listening);
     workers(page, context.dispatcher.directory());
     configuration(page, &context.routes.load(), context.routes.since());
+    context.verifier.write_metrics(page);
     let connected = context.borrowing.is_linked();
     page.gauge("dunlin_gateway_scheduler_connected", "Whether there is a stream to the scheduler.", connected);
     let help = "When the scheduler was last heard; what it said is served for max_staleness at the most.";

@@ -1,6 +1,10 @@
 //! Who may call, and that what proved it goes no further.
 
-use crate::harness::{Answer, Cluster, KEYS, PRIVATE, key, send};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use dunlin_gateway::{OidcAlgorithm, OidcConfig, OidcPurpose};
+use serde_json::json;
+
+use crate::harness::{Answer, Cluster, KEYS, PRIVATE, Plan, key, send};
 
 async fn call(cluster: &Cluster, headers: &[(&str, &str)]) -> Answer {
     send(cluster.functions(), "GET", &format!("/shop/{PRIVATE}/"), headers, "").await
@@ -77,4 +81,38 @@ async fn tokens_for_calls_do_not_administer() {
     };
     assert_eq!(get("dunlin:shop").await, 401);
     assert_ne!(get("dunlin-admin").await, 401);
+}
+
+/// An issuer whose keys nobody can fetch.
+fn unreachable_issuer() -> OidcConfig {
+    OidcConfig {
+        issuer: "https://id.example.com".into(),
+        audience: "faas".into(),
+        purpose: OidcPurpose::Call,
+        jwks_url: Some("http://127.0.0.1:1/keys".into()),
+        algorithms: vec![OidcAlgorithm::ES256],
+        namespaces: vec!["shop".into()],
+        allow_private: true,
+        ..OidcConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_issuer_cannot_be_asked_is_not_the_callers_fault() {
+    let plan = Plan { configure: |config| config.oidc = vec![unreachable_issuer()], ..Plan::default() };
+    let cluster = Cluster::with(plan).await;
+    let encode = |json: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+    let token = |issuer: &str| {
+        let (header, claims) = (encode(json!({"alg": "ES256", "kid": "a"})), encode(json!({"iss": issuer})));
+        format!("Bearer {header}.{claims}.AAAA")
+    };
+    let answer = call(&cluster, &[("authorization", &token("https://id.example.com"))]).await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable".into()), "{answer:?}");
+    let after: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=30).contains(&after), "{answer:?}");
+    let told = answer.text();
+    assert!(told.contains("https://id.example.com can't be fetched now: it can't be reached"), "{told}");
+    assert!(!told.contains("127.0.0.1"), "{told}");
+    let answer = call(&cluster, &[("authorization", &token("https://other.example.com"))]).await;
+    assert_eq!(answer.status, 401, "whom nobody trusts is not asked");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_gateway::Config;
+use dunlin_gateway::{Config, Gateway};
 use dunlin_proto::internal::v1::{ConfigDelta, FunctionConfig};
 
 use crate::harness::{Cluster, Plan, eventually, get};
@@ -21,6 +21,19 @@ async fn a_gateway_that_starts_without_its_scheduler_serves_what_it_served() {
     cluster.start_gateway().await;
     assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
     assert_eq!(get(cluster.functions(), "/shop/closed/").await.status, 401, "nor does it forget who may call");
+}
+
+#[tokio::test]
+async fn t44_a_gateway_does_not_start_with_a_secret_that_can_be_guessed() {
+    let mut cluster = Cluster::start().await;
+    cluster.stop_gateway().await;
+    let file = cluster.config.cluster_secret.clone();
+    for weak in ["hunter2", "0123456789abcdef0123456789abcde", &"password".repeat(4)] {
+        std::fs::write(&file, weak).unwrap();
+        let error = format!("{:#}", Gateway::bind(cluster.config.clone()).await.err().unwrap());
+        assert!(error.contains(file.to_str().unwrap()) && error.contains("openssl rand -hex 32"), "{error}");
+        assert!(!error.contains(weak), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,24 @@ async fn headers_and_cors_are_the_routes_to_decide() {
 }
 
 #[tokio::test]
+async fn a_browser_gets_leave_for_routes_without_a_function_before_their_answer() {
+    let cors = || Some(v1::CorsPolicy { allow_origins: vec!["https://app.example".into()], ..Default::default() });
+    let routes = [("gone", "/gone", fixed(410, "gone")), ("moved", "/moved", redirect("https://new.example/"))];
+    let routes = routes.map(|(name, path, target)| v1::Route { cors: cors(), ..route(name, path, target) });
+    let cluster = with(routes.into()).await;
+    let origin = ("origin", "https://app.example");
+    for (path, status) in [("/gone", 410), ("/moved", 308)] {
+        let preflight = [origin, ("access-control-request-method", "PUT")];
+        let answer = ask(&cluster, "OPTIONS", path, &preflight).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-methods").as_str()), (204, "PUT"), "{path}");
+        assert!(answer.header("location").is_empty(), "a browser follows no redirect that answers a preflight");
+        let answer = ask(&cluster, "PUT", path, &[origin]).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin").as_str()), (status, origin.1));
+        assert_eq!(ask(&cluster, "OPTIONS", path, &[]).await.status, status, "it is no preflight");
+    }
+}
+
+#[tokio::test]
 async fn routes_come_and_go_and_outlive_a_restart_without_the_scheduler() {
     let mut cluster = with(vec![route("a", "/a", fixed(200, "one")), route("b", "/b", fixed(200, "b"))]).await;
     assert_eq!(ask(&cluster, "GET", "/a", &[]).await.text(), "one");

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use dunlin_proto::internal::v1::{VersionRef, WatchedVersions};
+
 use http::Request;
 use http_body_util::Empty;
 
-use crate::harness::{Authority, Cluster, Plan, connect_as_proxy, get, h1_on, h2, raw, send};
+use crate::harness::{Authority, Cluster, Plan, connect_as_proxy, eventually, get, h1_on, h2, raw, send};
 
 #[tokio::test]
 async fn a_function_is_called_by_its_path() {
@@ -239,4 +241,55 @@ async fn t35_behind_the_proxy_protocol_only_proxies_connect() {
     let answer = secured.authority().caller().get_on(stream, "a.test", "/shop/open/").await;
     assert_eq!((answer.status, &answer.json()["remote"]), (200, &"192.0.2.7".into()));
     assert_eq!(secured.workers[0].begins()[0].scheme, "https");
+}
+
+#[tokio::test]
+async fn a_call_that_never_started_stays_on_its_version_at_another_worker() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    let [refusing, other] = [&cluster.workers[0], &cluster.workers[1]];
+    for round in 0..30 {
+        // Who refuses everything is hardly asked after a while.
+        for lacks in [true, false] {
+            refusing.seen.lacks.send_replace(lacks);
+            for n in 0..3 {
+                let user = format!("u{round}-{n}");
+                let answer = send(cluster.functions(), "GET", "/shop/sticky", &[("x-user", &user)], "").await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        }
+    }
+    let (asked, answered) = (refusing.begins(), other.begins());
+    let again = |id: &[u8]| answered.iter().find(|again| again.id == id);
+    let tried: Vec<_> = asked.iter().filter_map(|first| Some((first, again(&first.id)?))).collect();
+    assert!(tried.iter().all(|(first, again)| first.version == again.version), "{tried:?}");
+    let versions: HashSet<_> = tried.iter().filter_map(|(first, _)| Some(first.version.as_ref()?.number)).collect();
+    assert_eq!(versions, HashSet::from([1, 2]), "calls of both were tried again");
+}
+
+#[tokio::test]
+async fn a_version_is_judged_by_its_callers_calls_and_not_by_its_developers() {
+    let cluster = Cluster::start().await;
+    let of = |number| VersionRef { function_uid: cluster.uid.to_string(), number };
+    cluster.scheduler.watched.send(WatchedVersions { versions: vec![of(1), of(2)] }).unwrap();
+    let counted = || {
+        let loads = cluster.scheduler.seen.loads.lock().unwrap();
+        let outcomes = loads.last().map(|load| load.outcomes.clone()).unwrap_or_default();
+        outcomes.iter().fold((0, 0), |(calls, failures), of| (calls + of.calls, failures + of.failures))
+    };
+    eventually("calls are counted", async || {
+        cluster.call("GET", "/", &[], "").await;
+        counted().0 > 0
+    })
+    .await;
+    let token = format!("Bearer {}", cluster.token("dunlin-admin"));
+    for path in ["/shop/open@1/", "/shop/open@2/trap", "/shop/open@2/trap"] {
+        let answer = send(cluster.functions(), "GET", path, &[("authorization", &token)], "").await;
+        assert!([200, 502].contains(&answer.status), "{answer:?}");
+    }
+    // Whatever was called before is counted when the last one is.
+    assert_eq!(cluster.call("GET", "/trap", &[], "").await.status, 502);
+    eventually("the caller's call is counted", async || counted().1 > 0).await;
+    let called = cluster.workers[0].begins().len() as u64;
+    eventually("and those before it", async || counted().0 >= called - 3).await;
+    assert_eq!(counted(), (called - 3, 1), "all but those of the developer");
 }

@@ -112,8 +112,18 @@ async fn a_worker_that_takes_nothing_of_what_it_is_given_is_hardly_asked_until_i
 
 #[tokio::test]
 async fn a_worker_that_fails_calls_on_its_side_is_left_out_until_it_works_again() {
+    left_out_while_it_fails(false).await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_failures_are_slow_to_come_is_left_out_as_well() {
+    left_out_while_it_fails(true).await;
+}
+
+async fn left_out_while_it_fails(slowly: bool) {
     let cluster = Cluster::with(Plan { workers: 3, ..Plan::default() }).await;
     let broken = &cluster.workers[0];
+    broken.seen.slow.send_replace(slowly);
     let fails = async || {
         let mut failures = 0;
         for n in 0..60 {
@@ -135,6 +145,41 @@ async fn a_worker_that_fails_calls_on_its_side_is_left_out_until_it_works_again(
         fails().await == 0 && broken.begins().len() - before >= 10
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_lets_the_time_of_its_calls_run_out_is_left_out_until_it_works_again() {
+    let cluster = Cluster::with(Plan { workers: 3, timeout: Duration::from_millis(300), ..Plan::default() }).await;
+    let stuck = &cluster.workers[0];
+    let asked = async || {
+        let before = stuck.begins().len();
+        for answer in join_all((0..40).map(|_| cluster.call("GET", "/", &[], ""))).await {
+            assert!(answer.status == 200 || answer.code() == "deadline_exceeded", "{}", answer.text());
+        }
+        stuck.begins().len() - before
+    };
+    stuck.seen.stuck.send_replace(true);
+    eventually("it is left out", async || asked().await == 0).await;
+    stuck.seen.stuck.send_replace(false);
+    eventually("it is used like the others", async || asked().await >= 5).await;
+}
+
+#[tokio::test]
+async fn guests_that_are_slow_are_not_their_workers_fault() {
+    let cluster = Cluster::with(Plan { workers: 2, ..Plan::default() }).await;
+    for path in ["/slow-stream", "/slow-trap"] {
+        let before: Vec<_> = cluster.workers.iter().map(|worker| worker.begins().len()).collect();
+        join_all((0..40).map(|_| cluster.call("GET", path, &[], ""))).await;
+        for (worker, before) in cluster.workers.iter().zip(before) {
+            assert!(worker.begins().len() - before >= 10, "both are asked all the time");
+        }
+    }
+    // Nor are those that take all the time that they have: their workers end them.
+    let before: Vec<_> = cluster.workers.iter().map(|worker| worker.begins().len()).collect();
+    for _ in 0..40 {
+        assert_eq!(cluster.call("GET", "/too-long", &[], "").await.code(), "deadline_exceeded");
+    }
+    assert!(cluster.workers.iter().zip(before).all(|(worker, before)| worker.begins().len() - before >= 5));
 }
 
 #[tokio::test]

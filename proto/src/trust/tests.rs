@@ -57,7 +57,7 @@ async fn t47_a_process_without_anything_is_told_what_to_do() {
     std::fs::write(&token, "nonsense").unwrap();
     let error = enrolment(Some(token.as_path())).open().await.unwrap_err().to_string();
     assert!(error.contains("no join token"), "{error}");
-    std::fs::write(&secret, "s".repeat(32)).unwrap();
+    std::fs::write(&secret, "b7f2c09a41d85e6370ac1f4be92d58c6").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert!(matches!(enrolment(None).open().await, Ok(Trust::Secret(_))));
 }

@@ -111,6 +111,8 @@ impl Facts for (&VersionRecord, &Changes) {
             "note": version.note,
             "takes_traffic": version.activation,
             "canary_percent": version.canary,
+            "public": version.policy.public,
+            "direct": version.policy.direct,
             "capabilities": {
                 "added_outbound_hosts": added_outbound_hosts,
                 "removed_outbound_hosts": removed_outbound_hosts,

@@ -44,21 +44,29 @@ fn of_function(subject: &str, new: &NewVersion, function: Option<&FunctionRecord
     let known = |read: fn(&FunctionRecord) -> String| function.map(read).unwrap_or_default();
     let (public, direct) = (known(|known| known.public.to_string()), known(|known| known.direct.to_string()));
     let unless = |asked: Option<bool>, now: &str| asked.map_or_else(|| or_false(now), said);
+    let policy = if waits(new, function) { format!("{subject}/versions/{number}") } else { subject.to_owned() };
     let fields = [
-        ("traffic", known(|known| text(&known.traffic)), traffic(new, function, number)),
-        ("public", public.clone(), unless(new.public, &public)),
-        ("direct", direct.clone(), unless(new.direct, &direct)),
+        (subject, "traffic", known(|known| text(&known.traffic)), traffic(new, function, number)),
+        (&policy, "public", public.clone(), unless(new.policy.public, &public)),
+        (&policy, "direct", direct.clone(), unless(new.policy.direct, &direct)),
     ];
-    let description = new.description.clone().map(|after| ("description", known(|it| it.description.clone()), after));
-    let fields = fields.into_iter().chain(description).filter(|(_, before, after)| before != after);
+    let description = |after| (subject, "description", known(|it| it.description.clone()), after);
+    let fields = fields.into_iter().chain(new.description.clone().map(description));
     fields
-        .map(|(field, before, after)| Difference {
+        .filter(|(_, _, before, after)| before != after)
+        .map(|(subject, field, before, after)| Difference {
             subject: subject.to_owned(),
             field: field.to_owned(),
             before,
             after,
         })
         .collect()
+}
+
+/// Whether what it says of its function waits with the version until that has all calls.
+fn waits(new: &NewVersion, function: Option<&FunctionRecord>) -> bool {
+    let called = function.is_some_and(|function| !function.traffic.is_empty());
+    called && (!new.activation || new.canary.is_some())
 }
 
 /// What a new function is where nobody says otherwise.
@@ -94,7 +102,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::{Kind, Time};
+    use crate::model::{Kind, Policy, Time};
 
     fn new() -> NewVersion {
         NewVersion {
@@ -109,8 +117,7 @@ mod tests {
             compiled_size: 1,
             activation: true,
             canary: None,
-            public: None,
-            direct: None,
+            policy: Policy::default(),
             description: None,
             capabilities: Changes::default(),
         }
@@ -154,6 +161,7 @@ mod tests {
             activation: false,
             canary: None,
             reuse_refusal: None,
+            policy: Policy::default(),
         }
     }
 
@@ -172,19 +180,37 @@ mod tests {
         assert!(lines(&NewVersion { activation: false, ..new() }, Some(&old)).is_empty());
         let canary = NewVersion { canary: Some(10), ..new() };
         assert_eq!(lines(&canary, Some(&old)), ["functions/pay traffic: v3=100 -> v3=90,v5=10"]);
-        let mut other = NewVersion { activation: false, public: Some(false), direct: Some(false), ..new() };
+        let policy = Policy { public: Some(false), direct: Some(false) };
+        let mut other = NewVersion { activation: false, policy, ..new() };
         other.artifact = Digest::of(b"other");
         other.spec.environment.insert("A".to_owned(), "hidden".to_owned());
         other.spec.allowed_outbound_hosts.push("https://a.example".to_owned());
         let found = lines(&other, Some(&old));
         for expected in [
-            "functions/pay public: true -> false",
+            "functions/pay/versions/5 public: true -> false",
             "functions/pay/versions/5 allowed_outbound_hosts:  -> [\"https://a.example\"]",
             "functions/pay/versions/5 environment.A:  -> a value",
         ] {
             assert!(found.iter().any(|line| line == expected), "{expected:?} is not in {found:?}");
         }
         assert!(found.len() == 4 && !found.join(" ").contains("hidden"), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_version_says_of_its_function_changes_with_the_calls() {
+        let policy = Policy { public: Some(false), direct: None };
+        let public = |new: NewVersion| {
+            let found = lines(&new, Some(&version(&new)));
+            found.into_iter().find(|line| line.contains(" public: ")).unwrap()
+        };
+        let deploy = || NewVersion { policy, ..new() };
+        assert_eq!(public(deploy()), "functions/pay public: true -> false");
+        for waits in [NewVersion { activation: false, ..deploy() }, NewVersion { canary: Some(10), ..deploy() }] {
+            assert_eq!(public(waits), "functions/pay/versions/5 public: true -> false");
+        }
+        let first = NewVersion { activation: false, policy: Policy { public: Some(true), direct: None }, ..new() };
+        let found = lines(&first, None);
+        assert!(found.iter().any(|line| line == "functions/pay public:  -> true"), "{found:?}");
     }
 
     #[test]

@@ -59,6 +59,7 @@ fn catalog(min_workers: u32) -> Catalog {
         activation: false,
         canary: None,
         reuse_refusal: None,
+        policy: crate::model::Policy::default(),
     };
     let code = Code {
         key: "k".into(),

@@ -153,6 +153,8 @@ pub(super) fn version(record: &VersionRecord) -> v1::Version {
         compiled_size_bytes: record.compiled_size,
         reuse_refusal: record.reuse_refusal.clone().unwrap_or_default(),
         preview_urls: Vec::new(),
+        pending_public: record.policy.public,
+        pending_direct: record.policy.direct,
     }
 }
 

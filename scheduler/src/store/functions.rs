@@ -15,13 +15,13 @@ use super::{
     requests::{request_find_in_tx, request_note_in_tx},
     retried,
     routes::{route_list_in_tx, routes_unused},
-    row,
+    row, versions,
     webhooks::webhook_tell_in_tx,
 };
 use crate::{
     audit::Change,
     error::Error,
-    model::{FunctionRecord, Share, Time},
+    model::{FunctionRecord, Policy, Share, Time},
     webhooks::Event,
 };
 
@@ -100,7 +100,41 @@ pub(super) async fn function_fetch_in_tx(
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
 
-/// Writes a changed function where it still is at the revision that was read; says whether it was.
+/// Lets what a version's deploy said of the function count once the version has all calls. It counts once: what somebody says of the
+/// function later stays, also where the version comes back.
+async fn policy_take_in_tx(tx: &mut Transaction<'static, Any>, function: &mut FunctionRecord) -> Result<(), Error> {
+    let Some(version) = function.full() else { return Ok(()) };
+    let sql = "SELECT public, direct FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3 \
+               AND (public IS NOT NULL OR direct IS NOT NULL)";
+    let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
+    let Some(found) = query.bind(i64::from(version.get())).fetch_optional(&mut **tx).await? else { return Ok(()) };
+    versions::policy(&found)?.apply(function);
+    let sql = "UPDATE versions SET public = NULL, direct = NULL \
+               WHERE namespace = $1 AND function_uid = $2 AND number = $3";
+    let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
+    query.bind(i64::from(version.get())).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// What somebody says of the function itself counts before what versions said that wait.
+async fn policy_override_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+    change: &FunctionChange,
+) -> Result<(), Error> {
+    if change.public.is_none() && change.direct.is_none() {
+        return Ok(());
+    }
+    let sql = "UPDATE versions SET public = CASE WHEN $1 = 1 THEN NULL ELSE public END, \
+               direct = CASE WHEN $2 = 1 THEN NULL ELSE direct END \
+               WHERE namespace = $3 AND function_uid = $4 AND (public IS NOT NULL OR direct IS NOT NULL)";
+    let query = sqlx::query(sql).bind(i64::from(change.public.is_some())).bind(i64::from(change.direct.is_some()));
+    query.bind(function.namespace.as_str()).bind(function.uid.to_string()).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Writes a changed function where it still is at the revision that was read; says whether it was. A version that has all calls now
+/// brings along what its deploy said of the function.
 pub(super) async fn function_write_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &mut FunctionRecord,
@@ -108,6 +142,7 @@ pub(super) async fn function_write_in_tx(
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
                update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10, seed = $11 \
                WHERE namespace = $12 AND uid = $13 AND revision = $14";
+    policy_take_in_tx(tx, function).await?;
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
     let query = query.bind(row::to_json(&function.traffic)?).bind(row::to_json(&function.history)?);
@@ -209,8 +244,8 @@ impl Store {
         if let Some(description) = &change.description {
             function.description.clone_from(description);
         }
-        function.public = change.public.unwrap_or(function.public);
-        function.direct = change.direct.unwrap_or(function.direct);
+        policy_override_in_tx(&mut tx, &function, change).await?;
+        Policy { public: change.public, direct: change.direct }.apply(&mut function);
         function.disabled = change.disabled.unwrap_or(function.disabled);
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);

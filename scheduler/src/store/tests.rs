@@ -32,7 +32,7 @@ use sqlx::AssertSqlSafe;
 use super::*;
 use crate::{
     capabilities::Changes,
-    model::{Kind, NamespaceRecord, VersionRecord},
+    model::{Kind, NamespaceRecord, Policy, VersionRecord},
 };
 
 /// A store on a database that nobody else uses.
@@ -167,8 +167,7 @@ pub(super) fn new_version(function: &FunctionRef) -> NewVersion {
         compiled_size: 6,
         activation: true,
         canary: None,
-        public: None,
-        direct: None,
+        policy: Policy::default(),
         description: None,
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     audit::Change,
     capabilities::Changes,
     error::Error,
-    model::{Kind, Share, Time, VersionRecord, with_canary},
+    model::{Kind, Policy, Share, Time, VersionRecord, with_canary},
 };
 
 /// A version before it has a number.
@@ -42,9 +42,9 @@ pub(crate) struct NewVersion {
     pub(crate) activation: bool,
     /// How many percent of the traffic it gets then; absent, all.
     pub(crate) canary: Option<u32>,
-    /// Changes of the function that come with it.
-    pub(crate) public: Option<bool>,
-    pub(crate) direct: Option<bool>,
+    /// Changes of the function that come with it: at once where nobody can call the function yet, otherwise with all its calls.
+    pub(crate) policy: Policy,
+    /// Comes at once.
     pub(crate) description: Option<String>,
 }
 
@@ -53,7 +53,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT v.function_uid, v.number, v.namespace, v.artifact, v.artifact_size, v.kind, v.spec, v.imports, ",
-            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, v.canary, v.reuse_refusal, f.name AS function ",
+            "v.creator, v.note, v.create_time, v.compiled_size, v.activation, v.canary, v.reuse_refusal, ",
+            "v.public, v.direct, f.name AS function ",
             "FROM versions v ",
             "JOIN functions f ON f.uid = v.function_uid AND f.namespace = v.namespace ",
             $rest
@@ -82,7 +83,14 @@ pub(super) fn read(row: &AnyRow) -> Result<VersionRecord, Error> {
         activation: row::number(row, "activation")? != 0,
         canary: row::optional_count(row, "canary")?,
         reuse_refusal: row::optional_text(row, "reuse_refusal")?,
+        policy: policy(row)?,
     })
+}
+
+/// What a version still says of its function.
+pub(super) fn policy(row: &AnyRow) -> Result<Policy, Error> {
+    let flag = |column| row::optional_count::<i64>(row, column).map(|flag| flag.map(|flag| flag != 0));
+    Ok(Policy { public: flag("public")?, direct: flag("direct")? })
 }
 
 fn number(row: &AnyRow) -> Result<VersionNumber, Error> {
@@ -130,8 +138,8 @@ impl Store {
             reservations_check_in_tx(&mut tx, &namespace, Some((&new.function.function, reserved))).await?;
         }
         Self::function_ensure_in_tx(&mut tx, &new.function).await?;
-        let (uid, number) = version_number_in_tx(&mut tx, new).await?;
-        version_insert_in_tx(&mut tx, new, uid, number).await?;
+        let (uid, number, policy) = version_number_in_tx(&mut tx, new).await?;
+        version_insert_in_tx(&mut tx, new, (uid, number, policy)).await?;
         if let Some(request) = request {
             request_note_in_tx(&mut tx, request, &number).await?;
         }
@@ -174,7 +182,7 @@ impl Store {
                 Some(percent) => with_canary(&name.parent(), &function.traffic, name.number, percent)?,
                 None => vec![Share(name.number, 100)],
             };
-            let before = function.traffic.clone();
+            let before = function.clone();
             function.set_traffic(shares);
             if !function_write_in_tx(&mut tx, &mut function).await? {
                 return Ok(false);
@@ -187,7 +195,7 @@ impl Store {
                 format!("deploy {}@{}", name.function, name.number),
             )
             .await?;
-            let change = change("version.activate", name).before(&*before).after(&*function.traffic);
+            let change = change("version.activate", name).before(&before).after(&function);
             self.audit_in_tx(&mut tx, change).await?;
         }
         tx.commit().await?;
@@ -249,37 +257,40 @@ fn change(action: &'static str, name: &VersionName) -> Change {
     Change::new(action, &name.namespace, name)
 }
 
-/// Takes the next number, and applies what the deploy changes of the function.
+/// Takes the next number, and applies what the deploy changes of the function at once; says as well what is to wait with the version.
 async fn version_number_in_tx(
     tx: &mut Transaction<'static, Any>,
     new: &NewVersion,
-) -> Result<(FunctionUid, VersionNumber), Error> {
+) -> Result<(FunctionUid, VersionNumber, Policy), Error> {
     let sql = "UPDATE functions SET latest_version = latest_version + 1, revision = revision + 1, update_time = $1, \
-               public = COALESCE($2, public), description = COALESCE($3, description), \
-               direct = COALESCE($4, direct) WHERE namespace = $5 AND name = $6 RETURNING uid, latest_version AS number";
-    let query = sqlx::query(sql).bind(Time::now().0).bind(new.public.map(i64::from)).bind(new.description.clone());
-    let query = query.bind(new.direct.map(i64::from)).bind(new.function.namespace.as_str());
-    let query = query.bind(new.function.function.as_str());
-    let row = query.fetch_one(&mut **tx).await?;
-    Ok((row::parsed(&row, "uid")?, number(&row)?))
+               public = CASE WHEN traffic = '[]' THEN COALESCE($2, public) ELSE public END, \
+               direct = CASE WHEN traffic = '[]' THEN COALESCE($3, direct) ELSE direct END, \
+               description = COALESCE($4, description) \
+               WHERE namespace = $5 AND name = $6 RETURNING uid, latest_version AS number, traffic";
+    let Policy { public, direct } = new.policy;
+    let query = sqlx::query(sql).bind(Time::now().0).bind(public.map(i64::from)).bind(direct.map(i64::from));
+    let query = query.bind(new.description.clone()).bind(new.function.namespace.as_str());
+    let row = query.bind(new.function.function.as_str()).fetch_one(&mut **tx).await?;
+    let traffic: Vec<Share> = row::json(&row, "traffic")?;
+    let waits = if traffic.is_empty() { Policy::default() } else { new.policy };
+    Ok((row::parsed(&row, "uid")?, number(&row)?, waits))
 }
 
 async fn version_insert_in_tx(
     tx: &mut Transaction<'static, Any>,
     new: &NewVersion,
-    uid: FunctionUid,
-    number: VersionNumber,
+    (uid, number, policy): (FunctionUid, VersionNumber, Policy),
 ) -> Result<(), Error> {
     let sql = "INSERT INTO versions (function_uid, number, namespace, artifact, artifact_size, kind, spec, imports, \
-               creator, note, create_time, compiled_size, activation, canary) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+               creator, note, create_time, compiled_size, activation, canary, public, direct) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let query = sqlx::query(sql).bind(uid.to_string()).bind(i64::from(number.get()));
     let query = query.bind(new.function.namespace.as_str()).bind(new.artifact.hex());
     let query = query.bind(row::signed(new.artifact_size)).bind(new.kind.as_str()).bind(row::to_json(&new.spec)?);
     let query = query.bind(row::to_json(&new.imports)?).bind(&*new.creator).bind(&*new.note).bind(Time::now().0);
     let query = query.bind(row::signed(new.compiled_size)).bind(i64::from(new.activation));
-    let query = query.bind(new.canary.map(i64::from));
-    query.execute(&mut **tx).await?;
+    let query = query.bind(new.canary.map(i64::from)).bind(policy.public.map(i64::from));
+    query.bind(policy.direct.map(i64::from)).execute(&mut **tx).await?;
     Ok(())
 }
 

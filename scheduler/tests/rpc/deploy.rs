@@ -126,7 +126,10 @@ async fn held_traffic_stays_where_it_is() {
     assert_eq!((version.unwrap().number, stages.last()), (2, Some(&DeployStage::Storing)));
     let function = cluster.function(TILL).await;
     assert_eq!(function.traffic, [v1::TrafficTarget { version: first.number, percent: 100 }]);
-    assert!(function.public && function.latest_version == 2);
+    assert!(!function.public && function.latest_version == 2, "callers get nothing of it yet");
+    let promoted = v1::PromoteAliasRequest { name: format!("{TILL}/aliases/live"), version: 2, ..Default::default() };
+    cluster.aliases().promote_alias(promoted).await.unwrap();
+    assert!(cluster.function(TILL).await.public, "it counts with the calls");
 }
 
 #[tokio::test]

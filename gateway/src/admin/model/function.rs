@@ -205,6 +205,10 @@ pub(crate) struct Version {
     pub(crate) note: String,
     /// Where developers reach it, traffic or not, with an administration token of the role `developer` or more.
     pub(crate) preview_urls: Vec<String>,
+    /// What `public` of the function becomes when this version gets all calls; null where it stays, and once it has.
+    pub(crate) pending_public: Option<bool>,
+    /// The same of `direct`.
+    pub(crate) pending_direct: Option<bool>,
 }
 
 impl Version {
@@ -231,6 +235,8 @@ impl Version {
             creator: wire.creator,
             note: wire.note,
             preview_urls: wire.preview_urls,
+            pending_public: wire.pending_public,
+            pending_direct: wire.pending_direct,
         }
     }
 }

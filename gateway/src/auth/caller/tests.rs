@@ -310,3 +310,37 @@ async fn a_remembered_token_ends_when_it_ends() {
     assert!(inner.administration(&token, cluster.now).await.is_ok());
     assert!(inner.administration(&token, cluster.now + Duration::from_secs(631)).await.is_err());
 }
+
+#[tokio::test]
+async fn t45_a_key_opens_by_its_newest_secret_or_a_previous_one_that_counts_in_either_header() {
+    let cluster = Cluster::new();
+    let (newest, previous) = (cluster.key.clone(), key_text("abcdefghijkl", 'p'));
+    let (wrong, unknown) = (key_text("abcdefghijkl", 'w'), key_text("lkjihgfedcba", 's'));
+    let trust = |until: Option<SystemTime>| {
+        let hash = *dunlin_proto::ids::Digest::of(previous.as_bytes()).as_bytes();
+        let key = crate::routes::Key { old: until.map(|until| (hash, until)), ..known(&newest, &[]) };
+        let by_id = [("abcdefghijkl".to_owned(), Arc::new(key))].into_iter().collect();
+        cluster.table.replace(Table { version: 1, keys: Keys { by_id, ..Keys::default() }, ..Table::default() });
+    };
+    let (over, later) = (Some(cluster.now), Some(cluster.now + Duration::from_secs(600)));
+    for (text, until, opens) in [
+        (&newest, None, true),
+        (&newest, over, true),
+        (&newest, later, true),
+        (&previous, None, false),
+        (&previous, over, false),
+        (&previous, later, true),
+        (&wrong, None, false),
+        (&wrong, later, false),
+        (&unknown, None, false),
+        (&unknown, later, false),
+    ] {
+        trust(until);
+        let bearer = format!("Bearer {text}");
+        for header in [("x-api-key", text.as_str()), ("authorization", bearer.as_str())] {
+            let answer = cluster.call("shop", &[header]).await;
+            assert_eq!(answer.is_ok(), opens, "{header:?} {until:?}");
+            assert!(opens || answer.unwrap_err() == ErrorCode::Unauthenticated);
+        }
+    }
+}

@@ -3,19 +3,20 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Error, ensure};
 use dunlin_process::addresses::{Screened, is_public};
 use http::{HeaderValue, StatusCode, header};
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{Client, Response, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::trouble::Trouble;
 use crate::config::OidcConfig;
 
 /// A fetch takes no longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A document has no more bytes.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 /// An answer to a form has no more bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -40,7 +41,8 @@ pub(super) async fn keys(client: &Client, config: &OidcConfig) -> anyhow::Result
         Some(url) => url.clone(),
         None => {
             let found: Discovery = document(client, config, &config.discovery_url()).await?;
-            ensure!(found.issuer == config.issuer, "the discovery document is of issuer {}", found.issuer);
+            let other = || format!("the discovery document is of issuer {}", found.issuer);
+            ensure!(found.issuer == config.issuer, Error::new(Trouble::NotKeys).context(other()));
             found.jwks_uri
         }
     };
@@ -55,7 +57,8 @@ pub(in crate::auth) async fn document<T: DeserializeOwned>(
 ) -> anyhow::Result<T> {
     let url = screened(url, config)?;
     let response = client.get(url.clone()).send().await.with_context(|| format!("fetch {url}"))?;
-    ensure!(response.status().is_success(), "{url} answered {}", response.status());
+    let (status, refused) = (response.status(), || Error::new(Trouble::Refused));
+    ensure!(status.is_success(), refused().context(format!("{url} answered {status}")));
     let body = read(response, &url, MAX_BYTES).await?;
     serde_json::from_slice(&body).with_context(|| format!("read JSON of {url}"))
 }
@@ -83,7 +86,8 @@ async fn read(mut response: Response, url: &Url, most: usize) -> anyhow::Result<
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.with_context(|| format!("read {url}"))? {
         body.extend_from_slice(&chunk);
-        ensure!(body.len() <= most, "{url} has more than {most} bytes");
+        let much = || Error::new(Trouble::TooLarge).context(format!("{url} has more than {most} bytes"));
+        ensure!(body.len() <= most, much());
     }
     Ok(body)
 }
@@ -98,11 +102,12 @@ pub(in crate::auth) fn screened(url: &str, config: &OidcConfig) -> anyhow::Resul
 /// An address in the URL itself is not resolved, so it is screened here.
 fn screen(url: &Url, allow_private: bool) -> anyhow::Result<()> {
     let host = url.host_str().with_context(|| format!("{url} has no host"))?;
+    let refused = |why: Trouble, what: &str| Err(Error::new(why).context(format!("{url} {what}")));
     if url.scheme() != "https" && !(allow_private && url.scheme() == "http") {
-        bail!("{url} must be https");
+        return refused(Trouble::Insecure, "must be https");
     }
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) if !allow_private && !is_public(address) => bail!("{url} has a private address"),
+        Ok(address) if !allow_private && !is_public(address) => refused(Trouble::Private, "has a private address"),
         _ => Ok(()),
     }
 }

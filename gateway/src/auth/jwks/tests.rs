@@ -1,5 +1,7 @@
 //! An issuer of its own on a local port: what is fetched, how often, and what becomes of it.
 
+mod unfetched;
+
 use std::sync::{
     Mutex as StdMutex,
     atomic::{AtomicUsize, Ordering},

@@ -138,6 +138,8 @@ fn version(function: &str, number: u32, age: u64) -> v1::Version {
         compiled_size_bytes: 6_340_000,
         reuse_refusal: EVIL.to_owned(),
         preview_urls: Vec::new(),
+        pending_public: None,
+        pending_direct: None,
     }
 }
 

@@ -14,7 +14,7 @@ use dunlin_proto::internal::v1::{
     ActivateRequest, ActivateResponse, AdmitRequest, AdmitResponse, BorrowQuotaRequest, BorrowQuotaResponse,
     CachePurges, ConfigDelta, ConfigSnapshot, GatewayHello, GatewayLoad, Placements, RateDemand, RateLoan, RateLoans,
     RateReport, ReportUsageRequest, ReportUsageResponse, SpentBudgets, SyncGatewayRequest, SyncGatewayResponse,
-    SyncWorkerRequest, SyncWorkerResponse,
+    SyncWorkerRequest, SyncWorkerResponse, WatchedVersions,
     sync_gateway_request::Report,
     sync_gateway_response::Update,
     sync_service_server::{SyncService, SyncServiceServer},
@@ -36,6 +36,7 @@ pub(crate) struct Scheduler {
     pub(crate) deltas: broadcast::Sender<ConfigDelta>,
     pub(crate) purges: broadcast::Sender<CachePurges>,
     pub(crate) spent: broadcast::Sender<SpentBudgets>,
+    pub(crate) watched: broadcast::Sender<WatchedVersions>,
     pub(crate) seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -56,6 +57,7 @@ struct Service {
     deltas: broadcast::Sender<ConfigDelta>,
     purges: broadcast::Sender<CachePurges>,
     spent: broadcast::Sender<SpentBudgets>,
+    watched: broadcast::Sender<WatchedVersions>,
     seen: Arc<Seen>,
     shutdown: Shutdown,
 }
@@ -65,7 +67,8 @@ impl Scheduler {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (placements, deltas) = (watch::Sender::new(first), broadcast::Sender::new(16));
-        let (purges, spent) = (broadcast::Sender::new(16), broadcast::Sender::new(16));
+        let (purges, spent, watched) =
+            (broadcast::Sender::new(16), broadcast::Sender::new(16), broadcast::Sender::new(16));
         let (seen, shutdown) = (Arc::<Seen>::default(), Shutdown::default());
         let service = Service {
             config: config.clone(),
@@ -73,6 +76,7 @@ impl Scheduler {
             deltas: deltas.clone(),
             purges: purges.clone(),
             spent: spent.clone(),
+            watched: watched.clone(),
             seen: seen.clone(),
             shutdown: shutdown.clone(),
         };
@@ -84,7 +88,7 @@ impl Scheduler {
                 () = ended.begun() => {}
             }
         });
-        Self { address, config, placements, deltas, purges, spent, seen, shutdown }
+        Self { address, config, placements, deltas, purges, spent, watched, seen, shutdown }
     }
 
     /// Goes away.
@@ -137,6 +141,7 @@ impl SyncService for Service {
         let (config, seen, shutdown) = (self.config.clone(), self.seen.clone(), self.shutdown.clone());
         let (mut placements, mut deltas) = (self.placements.subscribe(), self.deltas.subscribe());
         let (mut purges, mut spent) = (self.purges.subscribe(), self.spent.subscribe());
+        let mut watched = self.watched.subscribe();
         self.shutdown.spawn(async move {
             let update = |update| Ok(SyncGatewayResponse { update: Some(update) });
             updates.send(update(Update::Config(config))).await.ok()?;
@@ -147,6 +152,7 @@ impl SyncService for Service {
                     changed = placements.changed() => changed.ok()?,
                     delta = deltas.recv() => updates.send(update(Update::ConfigDelta(delta.ok()?))).await.ok()?,
                     these = purges.recv() => updates.send(update(Update::CachePurges(these.ok()?))).await.ok()?,
+                    these = watched.recv() => updates.send(update(Update::Watched(these.ok()?))).await.ok()?,
                     these = spent.recv() => updates.send(update(Update::SpentBudgets(these.ok()?))).await.ok()?,
                     report = reports.next() => match report?.ok()?.report? {
                         Report::Hello(hello) => seen.hellos.lock().unwrap().push(hello),

@@ -53,6 +53,10 @@ pub(crate) struct Seen {
     pub(crate) lacks: watch::Sender<bool>,
     /// Something is wrong on its side.
     pub(crate) broken: watch::Sender<bool>,
+    /// What is wrong takes its time.
+    pub(crate) slow: watch::Sender<bool>,
+    /// Takes calls, says nothing of them, and does not end them in time, although it is there.
+    pub(crate) stuck: watch::Sender<bool>,
     /// What waits in the middle of an answer goes on.
     pub(crate) go: watch::Sender<bool>,
     /// Reads and says nothing, like a process that has been stopped.
@@ -257,7 +261,13 @@ impl Call {
             return self.send(Out::Refusal(refusal)).await;
         }
         if *self.seen.broken.borrow() {
+            if *self.seen.slow.borrow() {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
             return self.end("internal", "").await;
+        }
+        if *self.seen.stuck.borrow() {
+            return self.until_cancelled().await;
         }
         let path = begin.path_and_query.split('?').next().unwrap_or_default().to_owned();
         match path.as_str() {
@@ -268,6 +278,10 @@ impl Call {
             "/hang" => self.until_cancelled().await,
             "/silent" => std::future::pending().await,
             "/trap" => self.end("function_failed", "stack_overflow").await,
+            "/slow-trap" => {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                self.end("function_failed", "trap").await;
+            }
             "/late-trap" => {
                 self.head(200, &[]).await;
                 self.send(Out::Body(Body { data: vec![b'x'; 100_000 / 2].into(), ..Body::default() })).await;
@@ -278,6 +292,7 @@ impl Call {
                 self.head(200, &[]).await;
                 self.end("memory_exceeded", "").await;
             }
+            "/too-long" => self.end("deadline_exceeded", "").await,
             "/nothing" => self.end("ok", "").await,
             "/switching" => {
                 self.head(101, &[]).await;

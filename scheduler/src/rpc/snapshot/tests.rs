@@ -62,6 +62,7 @@ fn rows(functions: &[(u8, u32, bool)], keys: &[u8], namespaces: &[u8], version: 
             activation: false,
             canary: None,
             reuse_refusal: None,
+            policy: crate::model::Policy::default(),
         }));
         rows.core.functions.push(record);
     }

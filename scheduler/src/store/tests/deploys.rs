@@ -4,8 +4,8 @@ use dunlin_proto::ErrorCode;
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused, request};
 use crate::{
-    model::{Share, Time},
-    store::FunctionChange,
+    model::{Policy, Share, Time, VersionRecord},
+    store::{AliasChange, FunctionChange, Move, NewRollout, NewVersion},
 };
 
 conformance!(
@@ -13,6 +13,10 @@ conformance!(
     deploys_at_once_get_consecutive_numbers,
     a_repeated_deploy_finds_its_version,
     traffic_moves_to_the_latest_that_is_ready,
+    what_a_version_says_of_its_function_counts_with_all_calls,
+    what_is_said_of_a_function_counts_before_what_versions_said,
+    a_version_that_gets_no_calls_changes_nothing_of_its_function,
+    going_back_to_a_release_brings_its_policies_back,
     an_update_changes_what_it_names,
     a_lost_update_is_refused,
     updates_at_once_all_happen,
@@ -81,6 +85,115 @@ async fn traffic_moves_to_the_latest_that_is_ready(bench: &Bench) {
     bench.store.version_hold(held.key(), &held.name()).await.unwrap();
     bench.store.version_activate(&held.name()).await.unwrap();
     assert_eq!(bench.store.function_fetch(&name).await.unwrap().full(), Some(number(2)));
+}
+
+/// A version of `shop/checkout` that says this of its function, and waits for calls.
+async fn held(bench: &Bench, public: Option<bool>, direct: Option<bool>) -> VersionRecord {
+    let policy = Policy { public, direct };
+    let new = NewVersion { activation: false, policy, ..new_version(&function("shop", "checkout")) };
+    bench.store.version_create(&new, None).await.unwrap()
+}
+
+/// Whether `shop/checkout` is public and direct.
+async fn policy(bench: &Bench) -> (bool, bool) {
+    let function = bench.store.function_fetch(&function("shop", "checkout")).await.unwrap();
+    (function.public, function.direct)
+}
+
+async fn promote(bench: &Bench, version: &VersionRecord) {
+    let live = function("shop", "checkout").alias("live".parse().unwrap());
+    bench.store.alias_promote(&live, Some(version.number), None).await.unwrap();
+}
+
+async fn what_a_version_says_of_its_function_counts_with_all_calls(bench: &Bench) {
+    let (store, name) = (&bench.store, function("shop", "checkout"));
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let first = held(bench, Some(true), None).await;
+    assert_eq!(policy(bench).await, (true, false), "nobody can call it yet");
+    assert_eq!(first.policy, Policy::default());
+    promote(bench, &first).await;
+    // A part of the calls is not all of them.
+    let second = held(bench, Some(false), Some(true)).await;
+    let live = name.alias("live".parse().unwrap());
+    let shares = vec![Share(first.number, 50), Share(second.number, 50)];
+    store.alias_set(&live, "", &AliasChange { shares, sticky: None }).await.unwrap();
+    assert_eq!(policy(bench).await, (true, false));
+    assert_eq!(store.version_fetch(&second.name()).await.unwrap().policy.public, Some(false));
+    promote(bench, &second).await;
+    assert_eq!(policy(bench).await, (false, true));
+    assert_eq!(store.version_fetch(&second.name()).await.unwrap().policy, Policy::default());
+    // A rollout, up to its end.
+    let third = held(bench, Some(true), None).await;
+    let rollout = NewRollout {
+        namespace: name.namespace.clone(),
+        targets: vec![(name.clone(), Some(third.number))],
+        steps: vec![10],
+        step_time: std::time::Duration::from_secs(60),
+        step_calls: 500,
+        creator: "zoe".into(),
+    };
+    let begun = store.rollout_start(&rollout).await.unwrap();
+    assert_eq!(policy(bench).await, (false, true));
+    store.rollout_move(&begun, &Move::Advance).await.unwrap().unwrap();
+    assert_eq!(policy(bench).await, (true, true));
+    // A canary that its deploy begins.
+    let said = Policy { public: Some(false), direct: Some(false) };
+    let canary = NewVersion { canary: Some(10), policy: said, ..new_version(&name) };
+    let canary = store.version_create(&canary, None).await.unwrap();
+    store.version_activate(&canary.name()).await.unwrap();
+    assert_eq!(policy(bench).await, (true, true));
+    promote(bench, &canary).await;
+    assert_eq!(policy(bench).await, (false, false));
+}
+
+async fn what_is_said_of_a_function_counts_before_what_versions_said(bench: &Bench) {
+    let (store, name) = (&bench.store, function("shop", "checkout"));
+    deploy(bench, &name).await;
+    let waiting = held(bench, Some(true), Some(true)).await;
+    let private = FunctionChange { public: Some(false), ..FunctionChange::default() };
+    store.function_update(&name, "", &private).await.unwrap();
+    assert_eq!(store.version_fetch(&waiting.name()).await.unwrap().policy, Policy { public: None, direct: Some(true) });
+    promote(bench, &waiting).await;
+    assert_eq!(policy(bench).await, (false, true), "it was made private since");
+    let last = held(bench, Some(true), None).await;
+    let both = FunctionChange { traffic: Some(vec![Share(last.number, 100)]), ..private };
+    store.function_update(&name, "", &both).await.unwrap();
+    assert_eq!(policy(bench).await, (false, true));
+}
+
+async fn a_version_that_gets_no_calls_changes_nothing_of_its_function(bench: &Bench) {
+    let (store, name) = (&bench.store, function("shop", "checkout"));
+    deploy(bench, &name).await;
+    let policy_of = |public| Policy { public: Some(public), direct: None };
+    let unfit = NewVersion { policy: policy_of(true), ..new_version(&name) };
+    let unfit = store.version_create(&unfit, None).await.unwrap();
+    store.version_hold(unfit.key(), &unfit.name()).await.unwrap();
+    store.version_activate(&unfit.name()).await.unwrap();
+    assert!(!policy(bench).await.0, "no worker could load it");
+    let slow = NewVersion { policy: policy_of(true), ..new_version(&name) };
+    let slow = store.version_create(&slow, None).await.unwrap();
+    deploy(bench, &name).await;
+    store.version_activate(&slow.name()).await.unwrap();
+    assert!(!policy(bench).await.0, "a later one was faster");
+}
+
+async fn going_back_to_a_release_brings_its_policies_back(bench: &Bench) {
+    let (store, name) = (&bench.store, function("shop", "checkout"));
+    deploy(bench, &name).await;
+    let newest = async || store.release_list(&name.namespace, i64::MAX, 1).await.unwrap().remove(0);
+    let before = newest().await;
+    let open = held(bench, Some(true), Some(true)).await;
+    assert_eq!(newest().await, before, "callers get nothing else");
+    promote(bench, &open).await;
+    let after = newest().await;
+    for (release, expected) in [(&before, (false, false)), (&after, (true, true)), (&before, (false, false))] {
+        let release = format!("namespaces/shop/releases/{}", release.number).parse().unwrap();
+        store.release_restore(&release, None).await.unwrap();
+        assert_eq!(policy(bench).await, expected);
+    }
+    // What has counted once is the function's: going back in traffic alone leaves it.
+    promote(bench, &open).await;
+    assert_eq!(policy(bench).await, (false, false));
 }
 
 async fn an_update_changes_what_it_names(bench: &Bench) {
@@ -166,7 +279,7 @@ async fn a_version_reads_as_it_was_written(bench: &Bench) {
     let mut new = new_version(&name);
     new.spec.environment.insert("GREETING".into(), "it's \"here\"".into());
     new.spec.scaling.max_workers = Some(3);
-    (new.public, new.description) = (Some(true), Some("the till".into()));
+    (new.policy.public, new.description) = (Some(true), Some("the till".into()));
     let version = bench.store.version_create(&new, None).await.unwrap();
     let read = bench.store.version_fetch(&version.name()).await.unwrap();
     assert_eq!(read, version);

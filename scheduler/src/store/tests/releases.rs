@@ -12,7 +12,7 @@ use dunlin_proto::{
 use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused, request};
 use crate::{
     collection::Keeping,
-    model::{DomainRecord, DomainTls, ProofKind, RouteRecord, Share, Time},
+    model::{DomainRecord, DomainTls, Policy, ProofKind, RouteRecord, Share, Time},
     releases::Contents,
     store::{AliasChange, FunctionChange, Import, NewVersion, Store},
 };
@@ -115,8 +115,10 @@ async fn every_change_of_what_callers_get_makes_one_release(bench: &Bench) {
     ] {
         one!(store.function_update(&till, "", &change));
     }
-    let held = NewVersion { activation: false, public: Some(false), ..new_version(&till) };
-    one!(store.version_create(&held, None));
+    let policy = Policy { public: Some(false), ..Policy::default() };
+    let held = NewVersion { activation: false, policy, ..new_version(&till) };
+    let held = store.version_create(&held, None).await.unwrap();
+    one!(store.alias_promote(&alias("live"), Some(held.number), None));
     one!(store.function_delete(&till, ""));
     assert_eq!(contents(bench, expected).await, Contents::default());
 }

@@ -197,8 +197,10 @@ async fn a_function_is_disabled_and_enabled(bench: &Bench) {
     // A deploy leaves both as they are, or says what `direct` shall be.
     deploy(bench, &pay).await;
     assert_eq!(flags(change(None, None)).await, (true, false));
-    let again = crate::store::NewVersion { direct: Some(false), ..super::new_version(&pay) };
-    bench.store.version_create(&again, None).await.unwrap();
+    let policy = crate::model::Policy { direct: Some(false), ..Default::default() };
+    let again = crate::store::NewVersion { policy, ..super::new_version(&pay) };
+    let version = bench.store.version_create(&again, None).await.unwrap();
+    bench.store.version_activate(&version.name()).await.unwrap();
     assert_eq!(flags(change(None, None)).await, (false, false));
 }
 
