@@ -178,7 +178,9 @@ fn first_abbreviation(section: &[u8]) -> Option<Vec<u8>> {
     let section = section.get(..MAX_ABBREVIATION).unwrap_or(section);
     let mut rest = Slice::new(section, LittleEndian);
     // Code, tag, and whether it has children.
-    (rest.skip_leb128().ok()?, rest.skip_leb128().ok()?, rest.skip(1).ok()?);
+    rest.skip_leb128().ok()?;
+    rest.skip_leb128().ok()?;
+    rest.skip(1).ok()?;
     loop {
         let (name, form) = (rest.read_uleb128().ok()?, rest.read_uleb128().ok()?);
         if form == u64::from(constants::DW_FORM_implicit_const.0) {
