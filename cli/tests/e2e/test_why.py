@@ -106,7 +106,8 @@ def built(compiler, source, to):
     ([*ZIG, "-gdwarf-5", "-O0"], "src/pay.c", ["card (src/pay.c:6)", "charge (src/pay.c:10)", "main (src/pay.c:15)"]),
     ([*RUST, "-g"], "src/pay.rs", ["pay::card (src/pay.rs:5)", "pay::charge (src/pay.rs:10)", "pay::main (src/pay.rs:15)"]),
     ([*RUST, "-O", "-Cdebuginfo=line-tables-only"], "src/pay.rs", ["pay::card (src/pay.rs:5)", "pay::charge (src/pay.rs:10)", "pay::main (src/pay.rs:15)"]),
-], ids=["c", "c-dwarf-5", "rust", "rust-optimised"])
+    ([*RUST, "-O", "-Cdebuginfo=line-tables-only"], "src/inlined.rs", ["inlined::card (src/inlined.rs:5)", "inlined::main (src/inlined.rs:10)"]),
+], ids=["c", "c-dwarf-5", "rust", "rust-optimised", "rust-inlined"])
 def test_a_trap_is_shown_with_its_source_lines_where_the_artifact_carries_them(compiler, source, expected, api, cli, namespace, call_when_ready, why, tmp_path):
     api.deploy(namespace, "lines", built(compiler, source, tmp_path / "pay.wasm"))
     answer = call_when_ready(f"/{namespace}/lines/")

@@ -2,7 +2,10 @@
 //! process, under its limits, and has bounds of its own: debug information that is hostile, broken or too large costs the
 //! developer the lines and nothing else. The engine never sees it.
 
+mod abbreviations;
+mod calls;
 mod dwarf;
+mod inlined;
 mod modules;
 mod paths;
 
@@ -34,6 +37,7 @@ fn written(modules: &[Module<'_>], places: &[Module<'_>]) -> Result<Option<Vec<u
     for (module, place) in modules.iter().zip(places).filter(|(module, _)| !module.debug.line.is_empty()) {
         let rows = dwarf::rows(&module.debug, module.code_length(), &mut files, room)?;
         room -= rows.len();
+        let rows = inlined::resolved(&module.debug, module.code_length(), &mut files, rows);
         builder.module(module.imports);
         for body in &module.bodies {
             builder.function(place.code.saturating_add(body.start), within(&rows, body.start, body.end))?;
@@ -53,16 +57,23 @@ fn within(rows: &[SourceRow], start: u32, end: u32) -> impl Iterator<Item = Row>
 #[derive(Debug, Default)]
 struct Files {
     paths: Vec<String>,
-    known: HashMap<String, u32>,
+    /// Of each, whether it is the developer's own.
+    own: Vec<bool>,
+    known: HashMap<(String, bool), u32>,
 }
 
 impl Files {
-    fn index(&mut self, path: String) -> u32 {
+    fn index(&mut self, path: String, own: bool) -> u32 {
         let next = self.paths.len() as u32;
-        *self.known.entry(path).or_insert_with_key(|path| {
+        *self.known.entry((path, own)).or_insert_with_key(|(path, own)| {
             self.paths.push(path.clone());
+            self.own.push(*own);
             next
         })
+    }
+
+    fn is_own(&self, file: u32) -> bool {
+        self.own.get(file as usize).is_some_and(|own| *own)
     }
 }
 

@@ -4,26 +4,27 @@
 use std::collections::HashMap;
 
 use gimli::{
-    AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugInfo, DebugLine, DebugLineOffset, EndianSlice,
+    AttributeSpecification, AttributeValue, DebugInfo, DebugLine, DebugLineOffset, EndianSlice, EntriesRaw,
     LineProgramHeader, LittleEndian, Reader, UnitHeader, constants,
 };
 
 use super::Files;
+use super::abbreviations;
 use super::modules::Sections;
 use super::paths::Parts;
 use crate::line_table::Absent;
 
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
-type Header<'a> = LineProgramHeader<Slice<'a>>;
+/// The rest of a section.
+pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
+/// The head of a unit's lines.
+pub(super) type Header<'a> = LineProgramHeader<Slice<'a>>;
 
 /// Most compilation units that are read of a module.
-const MAX_UNITS: usize = 50_000;
+pub(super) const MAX_UNITS: usize = 50_000;
 /// Most bytes of the tables of files at the head of a unit's lines: in memory they are up to 60 times as large.
 const MAX_HEADER: usize = 1 << 20;
 /// Longest text that is looked at, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Most bytes of the description of a unit's root.
-const MAX_ABBREVIATION: usize = 1024;
 /// Bytes of an address.
 const ADDRESS: u8 = 4;
 
@@ -119,17 +120,34 @@ impl<'a> Found<'a, '_> {
         Ok(())
     }
 
-    /// A file of a unit by its index; nothing where it has no name.
     fn file(&mut self, header: &Header<'a>, index: u64, folder: &'a [u8]) -> Option<u32> {
-        let entry = header.file(index)?;
-        let name = text(self.debug, entry.path_name())?;
-        let folder_at = |index| header.directory(index).and_then(|folder| text(self.debug, folder)).unwrap_or_default();
-        // Since DWARF 5 the first folder is the unit's own.
-        let compiled_in = if header.version() >= 5 { folder_at(0) } else { folder };
-        let parts = Parts { compiled_in, folder: folder_at(entry.directory_index()), name };
-        let path = Some(parts.shown()).filter(|path| !path.is_empty())?;
-        Some(self.files.index(path))
+        let (path, own) = path(self.debug, header, index, folder)?;
+        Some(self.files.index(path, own))
     }
+}
+
+/// The head of a unit's lines, and its length in bytes.
+pub(super) fn header<'a>(debug: &Sections<'a>, at: usize) -> Option<(Header<'a>, usize)> {
+    let length = Unit::peek(debug.line, at)?.header;
+    let section = DebugLine::new(debug.line, LittleEndian);
+    let program = (length <= MAX_HEADER).then(|| section.program(DebugLineOffset(at), ADDRESS, None, None))?;
+    Some((program.ok()?.header().clone(), length))
+}
+
+/// The path of a file of a unit by its index, and whether it is the developer's own; nothing where it has no name.
+pub(super) fn path<'a>(
+    debug: &Sections<'a>,
+    header: &Header<'a>,
+    index: u64,
+    folder: &'a [u8],
+) -> Option<(String, bool)> {
+    let entry = header.file(index)?;
+    let name = text(debug, entry.path_name())?;
+    let folder_at = |index| header.directory(index).and_then(|folder| text(debug, folder)).unwrap_or_default();
+    // Since DWARF 5 the first folder is the unit's own.
+    let compiled_in = if header.version() >= 5 { folder_at(0) } else { folder };
+    let parts = Parts { compiled_in, folder: folder_at(entry.directory_index()), name };
+    Some(parts.shown()).filter(|(path, _)| !path.is_empty())
 }
 
 fn text<'a>(debug: &Sections<'a>, value: AttributeValue<Slice<'a>>) -> Option<&'a [u8]> {
@@ -152,45 +170,44 @@ fn until_zero(section: &[u8], at: usize) -> Option<&[u8]> {
 fn folders<'a>(debug: &Sections<'a>) -> HashMap<usize, &'a [u8]> {
     let mut units = DebugInfo::new(debug.info, LittleEndian).units();
     let units = std::iter::from_fn(|| units.next().ok().flatten());
-    units.take(MAX_UNITS).filter_map(|unit| root(debug, &unit)).collect()
+    let roots = units.take(MAX_UNITS).filter_map(|unit| root(debug, &unit));
+    roots.filter_map(|root| Some((root.lines?, root.folder))).collect()
 }
 
-/// The offset of a unit's lines and its folder.
-fn root<'a>(debug: &Sections<'a>, unit: &UnitHeader<Slice<'a>>) -> Option<(usize, &'a [u8])> {
-    let first = first_abbreviation(debug.abbrev.get(unit.debug_abbrev_offset().0..)?)?;
-    let abbreviations = DebugAbbrev::new(&first, LittleEndian).abbreviations(DebugAbbrevOffset(0)).ok()?;
+/// What the root of a unit says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Root<'a> {
+    /// Where its lines are.
+    pub(super) lines: Option<usize>,
+    /// Where it was compiled.
+    pub(super) folder: &'a [u8],
+    /// The address that its ranges count from.
+    pub(super) low: u64,
+}
+
+/// Reads the root alone: to read all abbreviations for each unit would take time that grows with the square of their number.
+fn root<'a>(debug: &Sections<'a>, unit: &UnitHeader<Slice<'a>>) -> Option<Root<'a>> {
+    let abbreviations = abbreviations::first(debug.abbrev.get(unit.debug_abbrev_offset().0..)?)?;
     let mut entries = unit.entries_raw(&abbreviations, None).ok()?;
-    let (mut lines, mut folder) = (None, None);
-    for attribute in entries.read_abbreviation().ok()??.attributes() {
+    let attributes = entries.read_abbreviation().ok()??.attributes();
+    read_root(debug, &mut entries, attributes)
+}
+
+/// Reads the attributes of a root.
+pub(super) fn read_root<'a>(
+    debug: &Sections<'a>,
+    entries: &mut EntriesRaw<'_, Slice<'a>>,
+    attributes: &[AttributeSpecification],
+) -> Option<Root<'a>> {
+    let mut root = Root::default();
+    for attribute in attributes {
         let value = entries.read_attribute(*attribute).ok()?;
         match (value.name(), value.value()) {
-            (constants::DW_AT_stmt_list, AttributeValue::DebugLineRef(at)) => lines = Some(at.0),
-            (constants::DW_AT_comp_dir, value) => folder = text(debug, value),
+            (constants::DW_AT_stmt_list, AttributeValue::DebugLineRef(at)) => root.lines = Some(at.0),
+            (constants::DW_AT_comp_dir, value) => root.folder = text(debug, value).unwrap_or_default(),
+            (constants::DW_AT_low_pc, AttributeValue::Addr(low)) => root.low = low,
             _ => {}
         }
     }
-    lines.zip(folder)
-}
-
-/// The first abbreviation alone, which compilers give to the root: to read all of them for each unit would take time that
-/// grows with the square of their number.
-fn first_abbreviation(section: &[u8]) -> Option<Vec<u8>> {
-    let section = section.get(..MAX_ABBREVIATION).unwrap_or(section);
-    let mut rest = Slice::new(section, LittleEndian);
-    // Code, tag, and whether it has children.
-    rest.skip_leb128().ok()?;
-    rest.skip_leb128().ok()?;
-    rest.skip(1).ok()?;
-    loop {
-        let (name, form) = (rest.read_uleb128().ok()?, rest.read_uleb128().ok()?);
-        if form == u64::from(constants::DW_FORM_implicit_const.0) {
-            rest.skip_leb128().ok()?;
-        }
-        if (name, form) == (0, 0) {
-            break;
-        }
-    }
-    let mut first = section.get(..section.len() - rest.len())?.to_vec();
-    first.push(0);
-    Some(first)
+    Some(root)
 }

@@ -26,6 +26,8 @@ pub(super) struct Sections<'a> {
     pub(super) str: &'a [u8],
     pub(super) info: &'a [u8],
     pub(super) abbrev: &'a [u8],
+    pub(super) ranges: &'a [u8],
+    pub(super) rnglists: &'a [u8],
 }
 
 /// All core modules in their order; nothing where the file is broken.
@@ -78,6 +80,8 @@ impl<'a> Sections<'a> {
             ".debug_str" => &mut self.str,
             ".debug_info" => &mut self.info,
             ".debug_abbrev" => &mut self.abbrev,
+            ".debug_ranges" => &mut self.ranges,
+            ".debug_rnglists" => &mut self.rnglists,
             _ => return,
         };
         *place = section.data();

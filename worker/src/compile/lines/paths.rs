@@ -15,15 +15,29 @@ pub(super) struct Parts<'a> {
 
 impl Parts<'_> {
     /// The path below the folder of the compilation; of a file elsewhere its end, from the name of its crate where it has one.
-    /// At most [`MAX_PATH`] bytes, without control characters.
-    pub(super) fn shown(self) -> String {
+    /// At most [`MAX_PATH`] bytes, without control characters. And whether the file is the developer's own.
+    pub(super) fn shown(self) -> (String, bool) {
         let (compiled_in, folder, name) = (text(self.compiled_in), text(self.folder), text(self.name));
+        let compiled_in = compiled_in.trim_end_matches('/');
         let path = if is_absolute(&name) || folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let below = path.strip_prefix(compiled_in.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
-        let below = below.filter(|_| !compiled_in.trim_end_matches('/').is_empty());
-        let relative = below.unwrap_or(if is_absolute(&path) { elsewhere(&path) } else { &path });
-        shorten(relative.trim_start_matches("./"))
+        let below = path.strip_prefix(compiled_in).and_then(|rest| rest.strip_prefix('/'));
+        let below = below.filter(|_| !compiled_in.is_empty()).or((!is_absolute(&path)).then_some(&*path));
+        match (below.map(|path| path.trim_start_matches("./")), package(compiled_in)) {
+            (Some(below), Some(package)) => (shorten(&format!("{package}/{below}")), false),
+            (Some(below), None) => (shorten(below), !compiled_in.starts_with("/rustc/")),
+            (None, _) => (shorten(package(&path).unwrap_or_else(|| elsewhere(&path))), false),
+        }
     }
+}
+
+/// Where packages of others are unpacked, and how many parts of a path come then before the package's name.
+const PACKAGES: [(&str, usize); 3] = [("/registry/src/", 1), ("/git/checkouts/", 0), ("/rust/deps/", 0)];
+
+/// The path from the name of its package on; nothing where it is in none of others.
+fn package(path: &str) -> Option<&str> {
+    let found = |(place, skipped): &(&str, usize)| Some((path.find(place)? + place.len(), *skipped));
+    let (at, skipped) = PACKAGES.iter().find_map(found)?;
+    path.get(at..)?.splitn(skipped + 1, '/').nth(skipped)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,10 +58,7 @@ fn is_absolute(path: &str) -> bool {
 /// The end of an absolute path that says enough.
 fn elsewhere(path: &str) -> &str {
     let from_crate = path.rfind("/src/").and_then(|at| path.get(..at)?.rfind('/'));
-    let third_last = || path.rmatch_indices('/').nth(2).map(|(at, _)| at);
-    let after_registry = path.find("/registry/src/").map(|at| at + "/registry/src/".len());
-    let package = after_registry.and_then(|at| path.get(at..)?.find('/').map(|more| at + more));
-    let at = package.or(from_crate).or_else(third_last);
+    let at = from_crate.or_else(|| path.rmatch_indices('/').nth(2).map(|(at, _)| at));
     at.and_then(|at| path.get(at + 1..)).unwrap_or(path).trim_start_matches('/')
 }
 
@@ -65,46 +76,46 @@ fn shorten(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn shown(compiled_in: &str, folder: &str, name: &str) -> String {
+    fn shown(compiled_in: &str, folder: &str, name: &str) -> (String, bool) {
         let [compiled_in, folder, name] = [compiled_in, folder, name].map(str::as_bytes);
         Parts { compiled_in, folder, name }.shown()
     }
 
     #[test]
     fn paths_are_shown_as_their_developer_knows_them() {
+        const REGISTRY: &str = "/home/me/.cargo/registry/src/index.crates.io-6f17/serde-1.0.2";
         let table = [
-            ("/home/me/pay", "", "src/lib.rs", "src/lib.rs"),
-            ("/home/me/pay", "src", "lib.rs", "src/lib.rs"),
-            ("/home/me/pay", "/home/me/pay/src", "main.c", "src/main.c"),
-            ("/home/me/pay/", "/home/me/pay", "./main.c", "main.c"),
-            ("/home/me/pay", "", "/home/me/pay/src/main.zig", "src/main.zig"),
-            ("/home/me/pay", "/home/me/payments/src", "x.c", "payments/src/x.c"),
-            ("/rustc/5980", "library/core/src", "option.rs", "library/core/src/option.rs"),
-            (
-                "/home/me/pay",
-                "/home/me/.cargo/registry/src/index.crates.io-6f17/serde-1.0.2/src/de",
-                "mod.rs",
-                "serde-1.0.2/src/de/mod.rs",
-            ),
-            ("/home/me/pay", "wasisdk://v30.0/src/libc/musl/src/stdio", "puts.c", "musl/src/stdio/puts.c"),
-            ("/home/me/pay", "/opt/sdk/include/bits", "alltypes.h", "include/bits/alltypes.h"),
-            ("C:\\pay", "C:\\pay\\src", "main.c", "src/main.c"),
-            ("/", "/srv/a/b", "c.c", "a/b/c.c"),
-            ("", "", "main.c", "main.c"),
-            ("/pay", "", "/x.c", "x.c"),
-            ("/pay", "", "", ""),
-            ("/pay", "a\n  at b", "c\u{202e}\u{1b}[31m.c", "a  at b/c[31m.c"),
+            ("/home/me/pay", "", "src/lib.rs", "src/lib.rs", true),
+            ("/home/me/pay", "src", "lib.rs", "src/lib.rs", true),
+            ("/home/me/pay", "/home/me/pay/src", "main.c", "src/main.c", true),
+            ("/home/me/pay/", "/home/me/pay", "./main.c", "main.c", true),
+            ("/home/me/pay", "", "/home/me/pay/src/main.zig", "src/main.zig", true),
+            ("/home/me/pay", "/home/me/payments/src", "x.c", "payments/src/x.c", false),
+            ("/rustc/5980", "library/core/src", "option.rs", "library/core/src/option.rs", false),
+            ("/home/me/pay", "/rustc/5980/library/core/src", "option.rs", "core/src/option.rs", false),
+            ("/home/me/pay", &format!("{REGISTRY}/src/de"), "mod.rs", "serde-1.0.2/src/de/mod.rs", false),
+            (REGISTRY, &format!("{REGISTRY}/src/de"), "mod.rs", "serde-1.0.2/src/de/mod.rs", false),
+            (REGISTRY, "src", "lib.rs", "serde-1.0.2/src/lib.rs", false),
+            ("/rust/deps/wasi-0.11.1", "src", "lib.rs", "wasi-0.11.1/src/lib.rs", false),
+            ("/home/me/pay", "wasisdk://v30.0/src/libc/musl/src/stdio", "puts.c", "musl/src/stdio/puts.c", false),
+            ("/home/me/pay", "/opt/sdk/include/bits", "alltypes.h", "include/bits/alltypes.h", false),
+            ("C:\\pay", "C:\\pay\\src", "main.c", "src/main.c", true),
+            ("/", "/srv/a/b", "c.c", "a/b/c.c", false),
+            ("", "", "main.c", "main.c", true),
+            ("/pay", "", "/x.c", "x.c", false),
+            ("/pay", "", "", "", true),
+            ("/pay", "a\n  at b", "c\u{202e}\u{1b}[31m.c", "a  at b/c[31m.c", true),
         ];
-        for (compiled_in, folder, name, expected) in table {
-            assert_eq!(shown(compiled_in, folder, name), expected, "{compiled_in} {folder} {name}");
+        for (compiled_in, folder, name, expected, own) in table {
+            assert_eq!(shown(compiled_in, folder, name), (expected.to_owned(), own), "{compiled_in} {folder} {name}");
         }
     }
 
     #[test]
     fn paths_are_short_valid_text_whatever_they_were() {
-        let long = shown("", &"ä/".repeat(1_000), "main.c");
+        let (long, _) = shown("", &"ä/".repeat(1_000), "main.c");
         assert!(long.len() <= MAX_PATH && long.starts_with("...") && long.ends_with("/main.c"), "{long}");
-        let broken = Parts { name: b"\xff\xfe/a.c", ..Parts::default() }.shown();
+        let broken = Parts { name: b"\xff\xfe/a.c", ..Parts::default() }.shown().0;
         assert_eq!(broken, "\u{fffd}\u{fffd}/a.c");
     }
 }

@@ -1,6 +1,8 @@
 //! DWARF that is well, absent, hostile and broken. Of real toolchains there is a guest in the end-to-end tests.
 
-use gimli::write::{Address, AttributeValue, DwarfUnit, EndianVec, LineProgram, LineString, Sections};
+use gimli::write::{
+    Address, AttributeValue, DwarfUnit, EndianVec, LineProgram, LineString, Range, RangeList, Sections,
+};
 use gimli::{Encoding, Format, LineEncoding, LittleEndian};
 use proptest::prelude::*;
 
@@ -56,7 +58,7 @@ fn find(table: &[u8], function: usize, offset: u32) -> Option<String> {
 }
 
 /// Debug information of one unit, with lines from address 1, where the first body begins: 7, 0 and 9 of one file, then, in
-/// a sequence of its own, 21 of another.
+/// a sequence of its own, 21 of another, and one of a library that was inlined for a call in line 33 of the first.
 fn debug(version: u16) -> Debug {
     let encoding = Encoding { format: Format::Dwarf32, version, address_size: 4 };
     let mut unit = DwarfUnit::new(encoding);
@@ -66,7 +68,10 @@ fn debug(version: u16) -> Debug {
     let own = lines.add_file(text("src/lib.rs"), lines.default_directory(), None);
     let folder = lines.add_directory(text("/home/me/pay/src/deep"));
     let other = lines.add_file(text("card.rs"), folder, None);
-    for (start, rows, end) in [(2, [(0, own, 7), (2, own, 0), (4, own, 9)].as_slice(), 8), (12, &[(0, other, 21)], 4)] {
+    let folder = lines.add_directory(text("/rustc/5980/library/core/src"));
+    let library = lines.add_file(text("option.rs"), folder, None);
+    let first = [(0, own, 7), (2, own, 0), (4, own, 9)];
+    for (start, rows, end) in [(2, first.as_slice(), 8), (12, &[(0, other, 21), (2, library, 900)], 4)] {
         lines.begin_sequence(Some(Address::Constant(start)));
         for (offset, file, line) in rows {
             (lines.row().address_offset, lines.row().file, lines.row().line) = (*offset, *file, *line);
@@ -76,6 +81,18 @@ fn debug(version: u16) -> Debug {
     }
     unit.unit.line_program = lines;
     let root = unit.unit.root();
+    let call = unit.unit.add(root, gimli::DW_TAG_inlined_subroutine);
+    let ranges = RangeList(vec![Range::StartLength { begin: Address::Constant(14), length: 2 }]);
+    let ranges = unit.unit.ranges.add(ranges);
+    let call = unit.unit.get_mut(call);
+    call.set(gimli::DW_AT_call_file, AttributeValue::FileIndex(Some(own)));
+    call.set(gimli::DW_AT_call_line, AttributeValue::Udata(33));
+    if version % 2 == 0 {
+        call.set(gimli::DW_AT_ranges, AttributeValue::RangeListRef(ranges));
+    } else {
+        call.set(gimli::DW_AT_low_pc, AttributeValue::Address(Address::Constant(14)));
+        call.set(gimli::DW_AT_high_pc, AttributeValue::Udata(2));
+    }
     unit.unit.get_mut(root).set(gimli::DW_AT_comp_dir, AttributeValue::String(b"/home/me/pay".to_vec()));
     unit.unit.get_mut(root).set(gimli::DW_AT_stmt_list, AttributeValue::LineProgramRef);
     let mut sections = Sections::new(EndianVec::new(LittleEndian));
@@ -115,7 +132,8 @@ fn lines_of_every_version_of_dwarf_are_found() {
             ((1, 0), Some("src/lib.rs:9")),
             ((1, 3), None),
             ((2, 0), Some("src/deep/card.rs:21")),
-            ((2, 2), Some("src/deep/card.rs:21")),
+            ((2, 1), Some("src/lib.rs:33")),
+            ((2, 2), Some("src/lib.rs:33")),
         ];
         for ((function, offset), expected) in cases {
             assert_eq!(find(&table, function, offset).as_deref(), expected, "DWARF {version}: {function} {offset}");
@@ -180,6 +198,20 @@ fn tables_of_files_without_end_are_not_read() {
     lines.extend_from_slice(&(header.len() as u32).to_le_bytes());
     lines.extend_from_slice(&header);
     assert_eq!(behind(&[(".debug_line", lines)]), absent(Absent::Unreadable));
+}
+
+#[test]
+fn entries_that_take_time_out_of_proportion_are_not_read_to_the_end() {
+    // A description of 300,000 attributes that take no bytes, and a million entries of that description, of a byte each.
+    let mut abbrev = b"\x01\x11\x01".to_vec();
+    abbrev.extend(b"\x3f\x19".repeat(300_000));
+    abbrev.extend_from_slice(b"\0\0\0");
+    let mut info = 1_000_007_u32.to_le_bytes().to_vec();
+    info.extend_from_slice(b"\x04\0\0\0\0\0\x04");
+    info.extend(std::iter::repeat_n(1, 1_000_000));
+    let lines = unit(b"\0\x05\x02\x02\0\0\0\x03\x04\x01\x02\x04\0\x01\x01");
+    let table = behind(&[(".debug_line", lines), (".debug_info", info), (".debug_abbrev", abbrev)]);
+    assert_eq!(find(&table, 0, 0).as_deref(), Some("a.c:5"));
 }
 
 #[test]
