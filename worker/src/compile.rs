@@ -6,6 +6,7 @@ mod adapt;
 mod check;
 mod cli;
 mod detect;
+mod lines;
 mod names;
 mod offered;
 mod strip;
@@ -39,7 +40,8 @@ impl Default for CompileOptions {
 pub struct Compiled {
     /// How it is called.
     pub kind: GuestKind,
-    /// The compiled file, for [`Runtime::load`](crate::sandbox::Runtime::load) once it is signed and stored.
+    /// The compiled file, for [`Runtime::load`](crate::sandbox::Runtime::load) once it is signed and stored. Source lines, where
+    /// the artifact has any, stand behind the code.
     pub bytes: Vec<u8>,
     /// Everything that the component imports, with versions.
     pub imports: Vec<String>,
@@ -104,7 +106,8 @@ pub fn compile(wasm: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
     let kind = found.kind(options.wasi03)?;
     offered::check_imports(&found.imports, options.wasi03)?;
     let stripped = strip::without_custom_sections(&adapted)?;
-    let bytes = compile_for_class(&stripped, kind, options)?;
+    let mut bytes = compile_for_class(&stripped, kind, options)?;
+    bytes.extend(lines::table(&adapted, &stripped));
     Ok(Compiled { kind, bytes, imports: found.imports, fingerprint: fingerprint(options)? })
 }
 

@@ -12,6 +12,7 @@ pub mod config;
 mod holdings;
 mod identity;
 pub mod join;
+mod line_table;
 mod logs;
 mod metrics;
 mod pool;

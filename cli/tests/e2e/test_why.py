@@ -1,12 +1,16 @@
 """`dunlin why`: what became of a request, whichever gateway served or refused it."""
 
 import json
+import os
+import subprocess
 import uuid
+from pathlib import Path
 
 import pytest
 
 from harness import guests
 from harness.cluster import eventually
+from harness.paths import TOOLS, plain_environment
 
 TRAP = guests.command("(call $charge)", "(func $charge (call $card)) (func $card unreachable)")
 ID = "dunlin-request-id"
@@ -82,6 +86,36 @@ def test_a_trap_is_shown_with_the_names_of_its_functions(cluster, api, cli, name
         none = client.get(f"/api/v1/namespaces/{namespace}/invocations", params={"status": "404"}).json()
         assert none["invocations"] == [], none
         assert client.get(f"/api/v1/namespaces/{namespace}/invocations", params={"status": "9xx"}).status_code == 400
+
+
+ZIG = [TOOLS / "bin/zig", "cc", "--target=wasm32-wasi", "-fno-sanitize=undefined"]
+RUST = [TOOLS / "wasm-rust/bin/rustc", "--target=wasm32-wasip2"]
+
+
+def built(compiler, source, to):
+    """A guest of guests/lines, built where its source is."""
+    folder = Path(__file__).parent / "guests/lines"
+    environment = plain_environment(ZIG_GLOBAL_CACHE_DIR=os.environ.get("ZIG_GLOBAL_CACHE_DIR", os.path.expanduser("~/.cache/zig")))
+    ran = subprocess.run([*compiler, source, "-o", to], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, f"{source} could not be built (was .ci/setup run?):\n{ran.stderr}"
+    return to.read_bytes()
+
+
+@pytest.mark.parametrize("compiler, source, expected", [
+    ([*ZIG, "-g", "-O0"], "src/pay.c", ["card (src/pay.c:6)", "charge (src/pay.c:10)", "main (src/pay.c:15)"]),
+    ([*ZIG, "-gdwarf-5", "-O0"], "src/pay.c", ["card (src/pay.c:6)", "charge (src/pay.c:10)", "main (src/pay.c:15)"]),
+    ([*RUST, "-g"], "src/pay.rs", ["pay::card (src/pay.rs:5)", "pay::charge (src/pay.rs:10)", "pay::main (src/pay.rs:15)"]),
+    ([*RUST, "-O", "-Cdebuginfo=line-tables-only"], "src/pay.rs", ["pay::card (src/pay.rs:5)", "pay::charge (src/pay.rs:10)", "pay::main (src/pay.rs:15)"]),
+    ([*RUST, "-O", "-Cdebuginfo=line-tables-only"], "src/inlined.rs", ["inlined::card (src/inlined.rs:5)", "inlined::main (src/inlined.rs:10)"]),
+], ids=["c", "c-dwarf-5", "rust", "rust-optimised", "rust-inlined"])
+def test_a_trap_is_shown_with_its_source_lines_where_the_artifact_carries_them(compiler, source, expected, api, cli, namespace, call_when_ready, why, tmp_path):
+    api.deploy(namespace, "lines", built(compiler, source, tmp_path / "pay.wasm"))
+    answer = call_when_ready(f"/{namespace}/lines/")
+    assert answer.status_code == 502 and "pay." not in answer.text, answer.text
+    told = why(answer.headers[ID])
+    assert [frame for frame in told["backtrace"] if f"({source}:" in frame] == expected, told
+    shown = cli.ok("--namespace", namespace, "why", answer.headers[ID]).out
+    assert f"at {expected[0]}" in shown, shown
 
 
 def test_who_is_over_a_limit_learns_of_which(api, cli, namespace, call_when_ready, caller, why):

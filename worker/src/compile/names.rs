@@ -1,5 +1,5 @@
 //! The names of a core module's functions, read from its custom section `name` and written anew: the one thing of a guest's
-//! custom sections that is kept, so that a trap can say where it was. What the engine reads is what is written here, and is
+//! custom sections that the engine gets, so that a trap can say where it was. What the engine reads is what is written here, and is
 //! bounded; a section that is broken is read as far as it goes.
 
 use wasmparser::{BinaryReader, Name, NameSectionReader, Naming};

@@ -1,6 +1,6 @@
 //! Removes custom sections (debug information, producers and the like) at every level. Nothing at run time needs them, and the
 //! engine's parsers of debug information never see a guest's. The names of functions are kept, in a section of our own
-//! (`names.rs`).
+//! (`names.rs`); source lines go behind the compiled code (`lines.rs`).
 
 use super::CompileError;
 use super::detect::malformed;

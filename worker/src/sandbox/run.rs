@@ -124,12 +124,13 @@ impl Sandbox {
         let state = self.store.data_mut();
         state.hooks.bind(until, request.headers());
         self.store.set_epoch_deadline(1);
+        let code = &*self.program.code;
         match &self.guest {
-            Guest::Http02(proxy) => http02::run(&mut self.store, proxy, request, delivery, again).await?,
-            Guest::Http03(service) => http03::run(&mut self.store, service, request, delivery, again).await?,
+            Guest::Http02(proxy) => http02::run(&mut self.store, proxy, request, delivery, again, code).await?,
+            Guest::Http03(service) => http03::run(&mut self.store, service, request, delivery, again, code).await?,
             Guest::Command(command) => {
                 let environment = &self.program.policy.environment;
-                command::run(&mut self.store, command, request, delivery, &self.console, environment).await?;
+                command::run(&mut self.store, command, request, delivery, &self.console, environment, code).await?;
             }
         }
         Ok(self.finish(max_calls))

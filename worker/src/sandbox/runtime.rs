@@ -73,8 +73,8 @@ impl Runtime {
         let (host, component) = self.map(compiled)?;
         let pre = host.linker.instantiate_pre(&component).and_then(|pre| Pre::new(kind, pre));
         let pre = pre.map_err(|error| SandboxError::Link(error.into()))?;
-        let (engine, policy) = (host.engine.clone(), Arc::new(policy));
-        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), engine, pre, policy, usual: Arc::default() })))
+        let (engine, policy, code) = (host.engine.clone(), Arc::new(policy), Arc::from(compiled));
+        Ok(Program(Arc::new(ProgramInner { runtime: self.clone(), engine, pre, policy, usual: Arc::default(), code })))
     }
 
     /// Maps compiled code into the engine of its class: an engine refuses code of another one by the file's first bytes.
@@ -115,6 +115,8 @@ pub(super) struct ProgramInner {
     pub(super) policy: Arc<Policy>,
     /// The CPU time of a call.
     pub(super) usual: Arc<Usual>,
+    /// The file of its compiled code, which also has its source lines.
+    pub(super) code: Arc<Path>,
 }
 
 impl std::fmt::Debug for Program {
@@ -139,9 +141,10 @@ impl Program {
         if asked > max {
             return Err(SandboxError::MemoryAboveMaximum { asked, max });
         }
-        let ProgramInner { runtime, engine, pre, usual, .. } = &*self.0;
+        let ProgramInner { runtime, engine, pre, usual, code, .. } = &*self.0;
         let (runtime, engine, pre, usual) = (runtime.clone(), engine.clone(), pre.clone(), usual.clone());
-        Ok(Self(Arc::new(ProgramInner { runtime, engine, pre, policy: Arc::new(policy), usual })))
+        let (policy, code) = (Arc::new(policy), code.clone());
+        Ok(Self(Arc::new(ProgramInner { runtime, engine, pre, policy, usual, code })))
     }
 
     /// The CPU time that a call takes; nothing before the first.
@@ -173,7 +176,7 @@ async fn instantiate(program: Arc<ProgramInner>, meter: Arc<Meter>, began: Insta
         let work = pin!(async {
             program.pre.instantiate(&mut store).await.map_err(|error| {
                 full = error.is::<PoolConcurrencyLimitError>();
-                classify(&error, &meter)
+                classify(&error, &meter, &program.code)
             })
         });
         let until = began + INSTANTIATION_LIMIT;

@@ -17,7 +17,7 @@ pub(crate) struct Explanation {
     pub(crate) invocation: Option<Invocation>,
     /// What happened, in the order of time.
     pub(crate) steps: Vec<Step>,
-    /// Where the guest trapped, innermost first: the names of its functions.
+    /// Where the guest trapped, innermost first: the names of its functions, each with `(file:line)` where that is known.
     pub(crate) backtrace: Vec<String>,
     /// Where no record is kept: what became of the namespace's requests around that time.
     pub(crate) group: Vec<OutcomeCount>,

@@ -1,6 +1,7 @@
 //! Calls a command (`wasi:cli/run@0.2`) by CGI: variables and the body on stdin in, a CGI response on stdout out.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
@@ -37,6 +38,7 @@ pub(super) async fn run(
     delivery: &Delivery,
     console: &Console,
     environment: &[(String, String)],
+    code: &Path,
 ) -> Result<(), Failure> {
     let meter = store.data().meter.clone();
     let (sender, receiver) = mpsc::channel(WRITES);
@@ -44,7 +46,7 @@ pub(super) async fn run(
     let exit = AtomicI32::new(0);
     let guest = async {
         let ended = command.wasi_cli_run().call_run(&mut *store).await;
-        exit.store(exit_status(ended, &meter)?, Relaxed);
+        exit.store(exit_status(ended, &meter, code)?, Relaxed);
         // Closes stdout: every stream on it lives in one of these two.
         store.data_mut().wasi = state::bare_wasi(&[]).build();
         store.data_mut().table = ResourceTable::new();
@@ -71,13 +73,13 @@ fn context(
 }
 
 /// The exit status of a command that ended by itself.
-fn exit_status(ended: wasmtime::Result<Result<(), ()>>, meter: &Meter) -> Result<i32, Failure> {
+fn exit_status(ended: wasmtime::Result<Result<(), ()>>, meter: &Meter, code: &Path) -> Result<i32, Failure> {
     match ended {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref() {
             Some(I32Exit(status)) => Ok(*status),
-            None => Err(classify(&error, meter)),
+            None => Err(classify(&error, meter, code)),
         },
     }
 }

@@ -1,19 +1,21 @@
 //! What the engine's errors mean for the developer of a function.
 
 use std::any::Any;
+use std::path::Path;
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use super::super::engine;
 use super::super::meter::Meter;
 use super::super::outcome::Failure;
+use crate::line_table::LineTable;
 
 /// Most bytes of a trap's message, frames included. Function names come from the guest.
-const MAX_MESSAGE: usize = 2048;
+const MAX_MESSAGE: usize = 3072;
 
-/// Names the failure behind an error of the engine.
-pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter) -> Failure {
+/// Names the failure behind an error of the engine in a guest whose compiled code is in the file `code`.
+pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter, code: &Path) -> Failure {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return if *status == 0 { Failure::NoResponse } else { Failure::ExitStatus(*status) };
     }
@@ -23,7 +25,7 @@ pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter) -> Fail
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64 },
         // A guest that was refused memory gives up by some trap; one whose first memory is refused fails without one.
-        Some(_) | None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error) }),
+        Some(_) | None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error, code) }),
     }
 }
 
@@ -38,18 +40,38 @@ fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
 }
 
 /// The engine's words and the guest's frames, in at most [`MAX_MESSAGE`] bytes.
-fn describe(error: &wasmtime::Error) -> String {
+fn describe(error: &wasmtime::Error, code: &Path) -> String {
     let mut message = error.root_cause().to_string();
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        for frame in backtrace.frames() {
-            let index = || format!("function {}", frame.func_index());
-            // Without the hash that Rust's compiler puts behind a name.
-            let name = frame.func_name().map_or_else(index, |name| format!("{:#}", rustc_demangle::demangle(name)));
+        // Read here, a few pages that the system has at hand or soon will: who never traps pays nothing for it.
+        let (lines, absent) =
+            LineTable::open(code).transpose().map_or_else(|why| (None, Some(why)), |lines| (lines, None));
+        let frames = backtrace.frames().iter().map(|frame| named(frame, lines.as_ref()));
+        for frame in frames.chain(absent.map(|why| format!("({})", why.reason()))) {
             message.push_str("\n  at ");
-            message.push_str(&name);
+            message.push_str(&frame);
         }
     }
     truncate(message)
+}
+
+/// A frame's function, and its line where that is known.
+fn named(frame: &FrameInfo, lines: Option<&LineTable>) -> String {
+    let index = || format!("function {}", frame.func_index());
+    // Without the hash that Rust's compiler puts behind a name.
+    let name = frame.func_name().map_or_else(index, |name| format!("{:#}", rustc_demangle::demangle(name)));
+    match lines.and_then(|lines| line_of(frame, lines)) {
+        Some(line) => format!("{name} ({line})"),
+        None => name,
+    }
+}
+
+/// `file:line` of a frame.
+fn line_of(frame: &FrameInfo, lines: &LineTable) -> Option<String> {
+    // The engine counts from the start of the component, also in a module of it.
+    let (in_component, in_function) = (frame.module_offset()?, frame.func_offset()?);
+    let start = in_component.checked_sub(in_function)?;
+    lines.find(frame.func_index(), u32::try_from(start).ok()?, u32::try_from(in_function).ok()?)
 }
 
 fn truncate(mut message: String) -> String {

@@ -1,5 +1,7 @@
 //! Calls `wasi:http/incoming-handler@0.2`: the guest sets a response and writes its body while we deliver it.
 
+use std::path::Path;
+
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
@@ -18,6 +20,7 @@ pub(super) async fn run(
     request: http::Request<CountedBody>,
     delivery: &Delivery,
     again: bool,
+    code: &Path,
 ) -> Result<(), Failure> {
     let (sender, receiver) = oneshot::channel();
     let scheme = if request.uri().scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
@@ -30,7 +33,7 @@ pub(super) async fn run(
             .wasi_http_incoming_handler()
             .call_handle(&mut *store, request, out)
             .await
-            .map_err(|error| classify(&error, &meter))?;
+            .map_err(|error| classify(&error, &meter, code))?;
         store.data_mut().settle(again);
         Ok(())
     };

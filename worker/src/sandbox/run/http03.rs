@@ -1,6 +1,7 @@
 //! Calls `wasi:http/handler@0.3`: async, the response may come before the guest is done.
 
 use std::future::poll_fn;
+use std::path::Path;
 
 use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -28,6 +29,7 @@ pub(super) async fn run(
     request: http::Request<CountedBody>,
     delivery: &Delivery,
     again: bool,
+    code: &Path,
 ) -> Result<(), Failure> {
     let meter = store.data().meter.clone();
     let (sender, receiver) = oneshot::channel();
@@ -43,7 +45,7 @@ pub(super) async fn run(
             Ok(())
         };
         let ended = store.run_concurrent(run).await;
-        ended.and_then(|inner| inner).map_err(|error| classify(&error, &meter))
+        ended.and_then(|inner| inner).map_err(|error| classify(&error, &meter, code))
     };
     let deliver = async {
         let answer: Answer = receiver.await.map_err(|_| Failure::NoResponse)?;
