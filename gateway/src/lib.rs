@@ -2,12 +2,14 @@
 //!
 //! The path of a call: `edge` (connections) -> `invoke` (one request) -> `auth`, `routes` -> `dispatch` (sessions with
 //! workers). Beside it: `snapshot` keeps configuration and placements current, `records` keeps what became of calls, `metering` counts what they used,
-//! `admin` serves people and tools. It holds no durable state but a copy of the configuration.
+//! `admin` serves people and tools. It holds no durable state but a copy of the configuration, records, and
+//! usage that has not been reported yet.
 
 mod admin;
 mod attempts;
 mod auth;
 mod cache;
+mod checked;
 mod config;
 mod dispatch;
 mod edge;
@@ -305,8 +307,9 @@ impl Gateway {
         if let Some(scrapes) = scrapes {
             backstage.spawn(scrapes.run(metrics, backstage.clone()));
         }
-        let reporter =
-            metering::report::Reporter::new(context.metering.clone(), config.name.clone(), context.scheduler.clone());
+        let unsent = data.path().join("usage.unsent");
+        let (metering, scheduler) = (context.metering.clone(), context.scheduler.clone());
+        let reporter = metering::report::Reporter::new(metering, &config.name, scheduler, unsent);
         backstage.spawn(reporter.run(backstage.clone()));
         let fresh =
             trust.clone().keep_fresh(config.scheduler.clone(), Home::new(data.path(), vault), backstage.clone());

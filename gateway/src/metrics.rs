@@ -77,7 +77,7 @@ impl Counted {
     /// An invocation has ended.
     pub(crate) fn ended(&self, record: &Record) {
         let failed = || ErrorCode::ALL.iter().position(|code| code.as_str() == record.outcome);
-        let outcome = if record.failed() { failed().map_or(CODES, |index| index + 1) } else { 0 };
+        let outcome = if record.has_error() { failed().map_or(CODES, |index| index + 1) } else { 0 };
         self.0.outcomes.add(outcome, 1);
         self.0.queue.observe(record.receipt.queue, None);
         if !record.receipt.start.is_zero() {

@@ -27,7 +27,7 @@ use dunlin_proto::{
     internal::v1::NamespaceRetention,
     model::Retentions,
     names::{FunctionRef, InvocationName, Scope},
-    v1,
+    outcome, v1,
 };
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,18 @@ impl Record {
         self.took().max(self.came.traced.lasted)
     }
 
-    /// Whether it went wrong.
+    /// What became of it, in a word.
+    pub(crate) fn kind(&self) -> &str {
+        outcome::kind(&self.outcome, self.status)
+    }
+
+    /// Whether it failed, also where only the function says so.
     pub(crate) fn failed(&self) -> bool {
+        outcome::is_failure(&self.outcome, self.status)
+    }
+
+    /// Whether something other than the function's answer says what went wrong.
+    pub(crate) fn has_error(&self) -> bool {
         self.outcome != "ok"
     }
 }

@@ -1,6 +1,25 @@
-//! How long calls took, in buckets by which gateway and scheduler mean the same. Each is about 9 % wider than the one before.
+//! What became of calls, in words and numbers by which all processes mean the same: whether one failed, and how long it took, in
+//! buckets each of which is about 9 % wider than the one before.
 
 use std::time::Duration;
+
+/// The outcome of a call that went well.
+const OK: &str = "ok";
+
+/// The kind of calls that were answered with a status of 500 or above, by the function itself.
+pub const ANSWERED_5XX: &str = "answered_5xx";
+
+/// What became of a call, in a word: its outcome, or [`ANSWERED_5XX`].
+#[must_use]
+pub fn kind(outcome: &str, status: impl Into<u32>) -> &str {
+    if outcome == OK && status.into() >= 500 { ANSWERED_5XX } else { outcome }
+}
+
+/// Whether a call failed: something went wrong with it, or the function itself said so by a status of 500 or above.
+#[must_use]
+pub fn is_failure(outcome: &str, status: impl Into<u32>) -> bool {
+    kind(outcome, status) != OK
+}
 
 /// So many buckets there are; the last one takes whatever is longer.
 pub const BUCKETS: usize = 192;
@@ -30,6 +49,24 @@ pub fn longest(bucket: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_functions_own_5xx_is_a_failure_and_its_4xx_is_none() {
+        for (outcome, status, expected, failed) in [
+            ("ok", 200_u16, "ok", false),
+            ("ok", 0, "ok", false),
+            ("ok", 404, "ok", false),
+            ("ok", 499, "ok", false),
+            ("ok", 500, ANSWERED_5XX, true),
+            ("ok", 503, ANSWERED_5XX, true),
+            ("function_failed", 502, "function_failed", true),
+            ("function_failed", 200, "function_failed", true),
+            ("cancelled", 0, "cancelled", true),
+            ("", 0, "", true),
+        ] {
+            assert_eq!((kind(outcome, status), is_failure(outcome, status)), (expected, failed), "{outcome} {status}");
+        }
+    }
 
     #[test]
     fn a_duration_is_within_its_bucket() {

@@ -28,7 +28,7 @@ pub(crate) struct InvocationsArgs {
     /// How many, the newest first
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     lines: u32,
-    /// Only those that failed
+    /// Only those that failed, by themselves or with an answer of 500 or above
     #[arg(long)]
     failed: bool,
     /// Only the one with this id, or those with this X-Request-Id of the caller's

@@ -36,6 +36,8 @@ pub(crate) struct InvocationView {
     pub(crate) refused: bool,
     /// For how many calls it stands.
     pub(crate) weight: u32,
+    /// From acceptance to the end of the answer, also where no worker had it.
+    pub(crate) lasted_ms: Millis,
     pub(crate) receipt: ReceiptView,
 }
 
@@ -105,6 +107,7 @@ impl From<v1::Invocation> for InvocationView {
             hint: invocation.hint,
             refused: invocation.refused,
             weight: invocation.weight,
+            lasted_ms: Millis::from_wire(invocation.lasted),
             receipt: invocation.receipt.map(Into::into).unwrap_or_default(),
         }
     }

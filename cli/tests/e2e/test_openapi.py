@@ -13,6 +13,10 @@ from harness.paths import plain_environment
 EXAMPLES = os.environ.get("DUNLIN_OPENAPI_EXAMPLES", "12")
 
 
+# What has no end; and calls of functions, which may fail by their own fault, and where schemathesis has drained all workers.
+NOT_TRIED = r"follow|/stream$|/functions/[^/]+/test$"
+
+
 @pytest.fixture
 def document(cluster):
     return cluster.rest().get("/api/v1/openapi.json").json()
@@ -50,7 +54,7 @@ def test_schemathesis_finds_no_difference(cluster, api, namespace, document, wor
     schema.write_text(json.dumps(document))
     command = [sys.executable, "-m", "schemathesis.cli", "run", schema, "--url", cluster.admin, "--header", f"Authorization: Bearer {cluster.token}",
                "--max-examples", EXAMPLES, "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance",
-               "--exclude-path-regex", "follow", "--request-timeout", "10", "--seed", "1", "--generation-database", "none", "--suppress-health-check", "all", "--workers", "1", "--no-color"]
+               "--exclude-path-regex", NOT_TRIED, "--request-timeout", "10", "--seed", "1", "--generation-database", "none", "--suppress-health-check", "all", "--workers", "1", "--no-color"]
     ran = subprocess.run(command, cwd=tmp_path, env=plain_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=220)
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
 

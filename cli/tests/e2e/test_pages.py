@@ -145,6 +145,21 @@ def test_a_function_is_called_from_its_page(visit, cluster, api, namespace, prob
     expect(page.get_by_role("alert")).to_contain_text("has no colon")
 
 
+def test_a_function_is_called_by_the_same_endpoint_as_json(cluster, api, namespace, probe, call_when_ready):
+    api.deploy(namespace, "tried", probe)
+    call_when_ready(f"/{namespace}/tried/headers")
+    path = f"/api/v1/namespaces/{namespace}/functions/tried/test"
+    with cluster.rest() as client:
+        sent = {"method": "POST", "path": "/headers", "headers": [{"name": "x-tried", "value": "it's me"}], "body": "text", "version": 1}
+        told = client.post(path, json=sent).json()
+        assert told["status"] == 200 and "it's me" in told["body"] and told["body_base64"] is None, told
+        call = told["invocation"]
+        assert (call["function"], call["method"], call["version"]) == ("tried", "POST", 1) and call["lasted_us"] > 0, call
+        assert client.post(path, json={"version": 9}).status_code == 404
+    with cluster.rest("") as client:
+        assert client.post(path, json={}).status_code == 401
+
+
 def test_a_rollback_by_keyboard_alone(visit, cluster, api, shop):
     window = visit()
     page = window.sign_in(cluster.token)
@@ -304,3 +319,39 @@ def test_pages_work_without_scripts(browser, cluster, shop):
         page.goto(f"/namespaces/{shop}{path}")
         expect(page.get_by_role("main")).to_be_visible()
     window.close()
+
+
+def test_traffic_and_a_rollback_without_scripts(browser, cluster, api, shop):
+    window = Visit(browser, cluster.admin, java_script_enabled=False)
+    page = window.sign_in(cluster.token)
+
+    def traffic():
+        function = api.call("FunctionService.GetFunction", name=f"namespaces/{shop}/functions/greeter")["function"]
+        return sorted((share["version"], share["percent"]) for share in function["traffic"])
+
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    page.get_by_label("Percent", exact=True).fill("40")
+    page.get_by_role("button", name="Divide traffic").click()
+    expect(page.get_by_text("40 % of the traffic goes to version 1 now.")).to_be_visible()
+    assert traffic() == [(1, 40), (2, 60)]
+    page.goto(f"/namespaces/{shop}/functions/greeter")
+    page.get_by_role("button", name=re.compile("version 1")).first.click()
+    expect(page.get_by_role("status").first).to_be_visible()
+    assert traffic() == [(1, 100)]
+    window.close()
+
+
+def test_the_page_of_a_function_that_has_been_deleted_says_so(visit, cluster, api, shop):
+    window = visit()
+    page = window.sign_in(cluster.token)
+    page.goto(f"/namespaces/{shop}/functions/greeter/logs")
+    expect(page.get_by_role("log")).to_be_visible()
+    api.call("FunctionService.DeleteFunction", name=f"namespaces/{shop}/functions/greeter")
+    for path in ("", "/test"):
+        answer = page.goto(f"/namespaces/{shop}/functions/greeter{path}")
+        assert answer.status == 404, f"{path}: {answer.status}"
+        expect(page.get_by_text("was not found").first).to_be_visible()
+    # What it wrote is kept for as long as other lines.
+    assert page.goto(f"/namespaces/{shop}/functions/greeter/logs").status == 200
+    # The browser itself notes the status.
+    window.faults = [fault for fault in window.faults if "404" not in fault]

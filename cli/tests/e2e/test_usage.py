@@ -117,6 +117,35 @@ def test_a_budget_refuses_at_every_gateway_once_it_is_used_up(cluster, shop):
     assert shop("budget", "show").code == 3
 
 
+@pytest.mark.expects_log("a budget is used")
+def test_a_budget_of_cpu_time_refuses_what_computes(cluster, api, shop):
+    burn = """(local $n i32)
+      (loop $on
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $on (i32.lt_u (local.get $n) (i32.const 200000000))))
+      (call $head)"""
+    api.deploy(shop.name, "burn", guests.command(burn))
+    shown = json.loads(shop.ok("budget", "set", "--cpu", "2s/month", "--enforce", "-o", "json").out)
+    assert shown["calls"] is None and shown["enforce"] is True, shown
+    answers = []
+
+    def refused():
+        answers.append(shop.callers[len(answers) % 2].get(f"/{shop.name}/burn/"))
+        return answers[-1].status_code == 429
+
+    eventually(refused, seconds=60, what="a refusal")
+    error = answers[-1].json()["error"]
+    assert error["limit"]["kind"] == "budget" and "dunlin budget set" in error["hint"], error
+    # Functions that compute nothing are refused, too: the budget is the namespace's.
+    eventually(lambda: all(shop.call(gateway).status_code == 429 for gateway in (0, 1)), what="refusals at both gateways")
+    spent = sum(line["cpu_ms"] for line in shop.usage())
+    made = sum(answer.status_code == 200 for answer in answers)
+    # One after another they take a processor at the most, and what is used is known a second later.
+    assert made >= 2 and 2_000 <= spent < 5_000, (made, spent)
+    assert json.loads(shop.ok("budget", "show", "-o", "json").out)["cpu_seconds"]["state"] == "used_up"
+    shop.ok("budget", "delete", "-y")
+
+
 def test_a_killed_gateway_loses_a_second_at_most_and_nothing_counts_twice(broken, tmp_path):
     cluster = broken()
     path = deployed(cluster)
@@ -158,3 +187,43 @@ def test_a_killed_gateway_loses_a_second_at_most_and_nothing_counts_twice(broken
     eventually(lambda: counted() - before == after + 81, seconds=30, what="the calls without the scheduler")
     time.sleep(2)
     assert counted() - before == after + 81
+
+
+def test_a_gateway_killed_while_the_scheduler_is_away_reports_later_and_once(broken, tmp_path):
+    cluster = broken()
+    path = deployed(cluster)
+    cli = Cli(tmp_path, cluster.admin, cluster.token)
+    unsent = cluster.folder / "gateway-2/usage.unsent"
+
+    def counted():
+        lines = json.loads(cli.ok("--namespace", path.split("/")[1], "usage", "-o", "json").out)
+        return sum(line["invocations"] for line in lines)
+
+    time.sleep(2.5)
+    before, made = counted(), 0
+    assert not unsent.exists(), "what is reported at once needs no file"
+    cluster.kill("scheduler")
+    # Twice, so that the second process has to keep what it was left by the first.
+    for _ in range(2):
+        with cluster.http(1) as client:
+            eventually(lambda: client.get("/none/none/").status_code == 404, seconds=20, what="the gateway")
+            for _ in range(30):
+                made += client.get(path).status_code == 200
+        time.sleep(3)
+        cluster.kill("gateway-2")
+        assert unsent.stat().st_mode & 0o777 == 0o600
+        cluster.restart("gateway-2")
+    assert made >= 30
+    cluster.restart("scheduler")
+    eventually(lambda: counted() - before == made, seconds=30, what=f"{made} calls")
+    eventually(lambda: not unsent.exists(), what="nothing waits")
+    time.sleep(2)
+    assert counted() - before == made
+    # What nobody can read is set aside, and the gateway starts.
+    cluster.kill("gateway-2")
+    unsent.write_bytes(b"damaged")
+    cluster.restart("gateway-2")
+    with cluster.http(1) as client:
+        eventually(lambda: client.get(path).status_code == 200, seconds=20, what="the gateway")
+    eventually(lambda: counted() - before == made + 1, what="its first call")
+    assert unsent.with_suffix(".damaged").read_bytes() == b"damaged"

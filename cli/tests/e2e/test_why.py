@@ -170,3 +170,41 @@ def test_what_is_not_kept_is_said_to_be_so_with_its_group(api, namespace, call_w
     assert told["invocation"] is None and near in told["summary"], told
     assert {"function": "pay", "outcome": "ok"} in [{name: group[name] for name in ("function", "outcome")} for group in told["group"]], told
     assert why("nobody-sent-this", code=3)["group"] == []
+
+
+def test_an_answer_of_500_or_above_is_among_the_failed(api, cli, namespace, call_when_ready, why):
+    api.deploy(namespace, "sorry", guests.answer("later", head=b"Status: 503\r\n\r\n"))
+    api.deploy(namespace, "lost", guests.answer("nothing", head=b"Status: 404\r\n\r\n"))
+    found = {}
+    for name, status in (("sorry", 503), ("lost", 404)):
+        # The platform answers 503, too, while there is no worker; only the function's own has no error.
+        def answered():
+            answer = call_when_ready(f"/{namespace}/{name}/")
+            return answer if answer.text in ("later", "nothing") else None
+
+        answer = eventually(answered, seconds=30, what=name)
+        assert answer.status_code == status
+        found[name] = answer.headers[ID]
+        why(found[name])
+    failed = json.loads(cli.ok("--namespace", namespace, "invocations", "--failed", "-o", "json").out)
+    ids = {call["id"] for call in (failed["invocations"] if isinstance(failed, dict) else failed)}
+    assert found["sorry"] in ids and found["lost"] not in ids, failed
+
+
+@pytest.mark.expects_log("records of invocations are being lost")
+def test_calls_go_on_and_are_explained_where_the_disk_takes_no_records(cluster, api, cli, namespace, call_when_ready, why):
+    # A file stands where the namespace's folder would be made.
+    taken = [cluster.folder / name / "records" / namespace for name in ("gateway-1", "gateway-2")]
+    for path in taken:
+        path.write_bytes(b"")
+    try:
+        api.deploy(namespace, "pay", guests.answer("paid"))
+        call_when_ready(f"/{namespace}/pay/")
+        with cluster.http() as client:
+            answers = [client.get(f"/{namespace}/pay/") for _ in range(200)]
+        assert {answer.status_code for answer in answers} == {200}
+        # The newest are in memory.
+        assert why(answers[-1].headers[ID])["invocation"]["outcome"] == "ok"
+    finally:
+        for path in taken:
+            path.unlink()

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_proto::{ids::InvocationId, v1};
+use dunlin_proto::{ids::InvocationId, outcome, v1};
 
 use super::model::id_in;
 use crate::dispatch::wire::FRAME;
@@ -43,7 +43,8 @@ pub(super) fn explain(record: v1::Invocation, lines: &[v1::LogLine]) -> v1::Expl
 pub(super) fn unknown(id: &str, around: &[v1::Invocation]) -> v1::Explanation {
     let mut counts = BTreeMap::<(String, String), u64>::new();
     for record in around {
-        let key = (id_in(&record.name, "functions").to_owned(), record.outcome.clone());
+        let kind = outcome::kind(&record.outcome, record.status);
+        let key = (id_in(&record.name, "functions").to_owned(), kind.to_owned());
         *counts.entry(key).or_default() += u64::from(record.weight.max(1));
     }
     let count = |((function, outcome), count)| v1::OutcomeCount { function, outcome, count };

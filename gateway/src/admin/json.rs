@@ -21,11 +21,12 @@ mod plans;
 mod releases;
 mod rollouts;
 mod routes;
+mod testing;
 mod usage;
 mod versions;
 mod webhooks;
 
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router};
 use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -100,8 +101,11 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(invocations::get_invocation))
             .routes(routes!(invocations::explain_invocation))
             .routes(routes!(describe::describe_function))
+            .routes(routes!(testing::test_function))
             .routes(routes!(logs::read_namespace_logs))
-            .routes(routes!(logs::read_function_logs)),
+            .routes(routes!(logs::read_function_logs))
+            .routes(routes!(logs::stream_namespace_logs))
+            .routes(routes!(logs::stream_function_logs)),
     )
 }
 
@@ -114,10 +118,7 @@ pub(super) fn document() -> openapi::OpenApi {
     document
 }
 
-/// The endpoints. The live logs are endless, which OpenAPI can't describe, so they stand beside it.
+/// The endpoints.
 pub(super) fn router() -> Router<App> {
-    let (router, _) = described().split_for_parts();
-    router
-        .route("/api/v1/namespaces/{namespace}/logs/stream", get(logs::stream_namespace_logs))
-        .route("/api/v1/namespaces/{namespace}/functions/{function}/logs/stream", get(logs::stream_function_logs))
+    described().split_for_parts().0
 }

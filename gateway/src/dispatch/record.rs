@@ -51,7 +51,7 @@ impl Open {
     /// It is over.
     fn close(mut self) -> Arc<Record> {
         // Without a receipt, nothing else says how long it took.
-        if self.record.failed() {
+        if self.record.has_error() {
             self.record.came.traced.lasted = self.accepted.elapsed();
         }
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());

@@ -1,11 +1,11 @@
-//! What is still to be reported: what has been sent and not been answered, as it was sent, and what has come since, in one. Nothing
-//! is dropped; where it gets much, keys are told apart no longer. Pure.
+//! What is still to be reported: reports that have not been answered, as they were or may have been sent, and what has come since, in
+//! one. Nothing is dropped; where it gets much, keys are told apart no longer. Pure: `kept` has it on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use dunlin_proto::{
     ids::VersionKey,
-    internal::v1::UsageDelta,
+    internal::v1::{ReportUsageRequest, UsageDelta},
     names::{FunctionRef, KeyId},
 };
 
@@ -30,50 +30,91 @@ pub(super) struct Line {
 /// What is still to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// Of the last report.
+    gateway: String,
+    /// Tells reports of this process from those of an earlier one.
+    boot: u64,
+    /// Of the last report that was made.
     sequence: u64,
-    /// The report that has not been answered.
-    sent: Vec<UsageDelta>,
+    /// Reports that have not been answered, those of earlier processes first.
+    made: VecDeque<ReportUsageRequest>,
     pending: BTreeMap<Line, Totals>,
+    /// Something has been added since the reports were last copied.
+    added: bool,
 }
 
 impl Outbox {
+    /// Begins with what earlier processes of this gateway could not report.
+    pub(super) fn new(gateway: String, boot: u64, earlier: Vec<ReportUsageRequest>) -> Self {
+        // It may have got another name since, and may report in no other one.
+        let earlier = earlier.into_iter().map(|report| ReportUsageRequest { gateway: gateway.clone(), ..report });
+        Self { made: earlier.collect(), gateway, boot, ..Self::default() }
+    }
+
     /// Adds to what is to be reported.
     pub(super) fn add(&mut self, line: Line, totals: Totals) {
         let line = if self.pending.len() < MOST_WAITING { line } else { Line { key: None, ..line } };
         self.pending.entry(line).or_default().add(totals);
+        self.added = true;
     }
 
-    /// What is to be sent now: the same as before, until it has been answered. Nothing where there is nothing to say.
-    pub(super) fn next(&mut self) -> Option<(u64, Vec<UsageDelta>)> {
-        if self.sent.is_empty() {
-            let rest = self.pending.keys().nth(MOST_SENT).cloned();
-            let rest = rest.map(|first| self.pending.split_off(&first)).unwrap_or_default();
-            let now = std::mem::replace(&mut self.pending, rest);
-            self.sent = now.into_iter().map(|(line, totals)| delta(line, totals)).collect();
-            self.sequence += u64::from(!self.sent.is_empty());
+    /// What is to be sent now: the same as before, until it has been answered.
+    pub(super) fn first(&self) -> Option<&ReportUsageRequest> {
+        self.made.front()
+    }
+
+    /// Makes reports of what waits, once all before have been answered. Says whether there are new ones.
+    pub(super) fn make(&mut self) -> bool {
+        if !self.made.is_empty() || self.pending.is_empty() {
+            return false;
         }
-        (!self.sent.is_empty()).then(|| (self.sequence, self.sent.clone()))
+        self.made = self.reports();
+        self.sequence = self.made.back().map_or(self.sequence, |last| last.sequence);
+        self.pending.clear();
+        true
     }
 
     /// What was sent has been counted.
     pub(super) fn answered(&mut self) {
-        self.sent.clear();
+        self.made.pop_front();
     }
 
-    /// What has not been sent yet.
+    /// Whether something has been added since [`Self::copied`].
+    pub(super) fn has_news(&self) -> bool {
+        self.added
+    }
+
+    /// All that has not been answered, as reports that can be sent by another process if this one sends nothing more: what waits gets
+    /// the numbers that it gets in [`Self::make`].
+    pub(super) fn copied(&mut self) -> Vec<ReportUsageRequest> {
+        self.added = false;
+        self.made.iter().cloned().chain(self.reports()).collect()
+    }
+
+    /// What waits, as reports.
+    fn reports(&self) -> VecDeque<ReportUsageRequest> {
+        let deltas: Vec<_> = self.pending.iter().map(|(line, totals)| delta(line, *totals)).collect();
+        let report = |(sequence, deltas): (u64, &[UsageDelta])| ReportUsageRequest {
+            gateway: self.gateway.clone(),
+            boot: self.boot,
+            sequence,
+            deltas: deltas.to_vec(),
+        };
+        (self.sequence + 1..).zip(deltas.chunks(MOST_SENT)).map(report).collect()
+    }
+
+    /// What has not been made a report yet.
     #[cfg(test)]
     pub(super) fn pending(&self) -> impl Iterator<Item = (&Line, &Totals)> {
         self.pending.iter()
     }
 }
 
-fn delta(line: Line, totals: Totals) -> UsageDelta {
+fn delta(line: &Line, totals: Totals) -> UsageDelta {
     UsageDelta {
         version: Some(wire::version_ref(line.version)),
         namespace: line.function.namespace.to_string(),
         function: line.function.function.to_string(),
-        key: line.key.map(|key| key.to_string()).unwrap_or_default(),
+        key: line.key.as_ref().map(ToString::to_string).unwrap_or_default(),
         hour: line.hour,
         invocations: totals.invocations,
         cpu_micros: totals.cpu_micros,
@@ -101,25 +142,34 @@ mod tests {
         VersionKey { function: FunctionUid::new(), number: VersionNumber::FIRST }
     }
 
+    fn next(outbox: &mut Outbox) -> Option<ReportUsageRequest> {
+        outbox.make();
+        outbox.first().cloned()
+    }
+
+    fn calls(reports: &[ReportUsageRequest]) -> Vec<(u64, u64, u64)> {
+        let sum = |report: &ReportUsageRequest| report.deltas.iter().map(|delta| delta.invocations).sum();
+        reports.iter().map(|report| (report.boot, report.sequence, sum(report))).collect()
+    }
+
     #[test]
     fn what_is_not_answered_is_sent_again_as_it_was_and_the_rest_waits_in_one() {
         let (mut outbox, version) = (Outbox::default(), version());
-        assert_eq!(outbox.next(), None);
+        assert_eq!(next(&mut outbox), None);
         outbox.add(line(version, 0), once());
-        let first = outbox.next().unwrap();
-        assert_eq!((first.0, first.1.len(), first.1[0].invocations), (1, 1, 1));
+        let first = next(&mut outbox).unwrap();
+        assert_eq!((first.sequence, first.deltas.len(), first.deltas[0].invocations), (1, 1, 1));
         for _ in 0..3 {
             outbox.add(line(version, 0), once());
-            assert_eq!(outbox.next().unwrap(), first, "not answered");
+            assert_eq!(next(&mut outbox).unwrap(), first, "not answered");
         }
         outbox.add(line(version, 3_600), once());
         outbox.answered();
-        let (sequence, deltas) = outbox.next().unwrap();
-        let of: Vec<_> =
-            deltas.iter().map(|delta| (delta.hour, delta.invocations, delta.memory_byte_seconds)).collect();
-        assert_eq!((sequence, of), (2, vec![(0, 3, 1), (3_600, 1, 0)]));
+        let second = next(&mut outbox).unwrap();
+        let of = second.deltas.iter().map(|delta| (delta.hour, delta.invocations, delta.memory_byte_seconds));
+        assert_eq!((second.sequence, of.collect::<Vec<_>>()), (2, vec![(0, 3, 1), (3_600, 1, 0)]));
         outbox.answered();
-        assert_eq!(outbox.next(), None);
+        assert_eq!(next(&mut outbox), None);
     }
 
     #[test]
@@ -128,11 +178,11 @@ mod tests {
         let total = 2 * MOST_SENT + 1;
         (0..total).for_each(|_| outbox.add(line(version(), 0), once()));
         let mut sent = Vec::new();
-        while let Some((_, deltas)) = outbox.next() {
-            sent.push(deltas.len());
+        while let Some(report) = next(&mut outbox) {
+            sent.push((report.sequence, report.deltas.len()));
             outbox.answered();
         }
-        assert_eq!(sent, [MOST_SENT, MOST_SENT, 1]);
+        assert_eq!(sent, [(1, MOST_SENT), (2, MOST_SENT), (3, 1)]);
         let version = version();
         for number in 0..MOST_WAITING + 10 {
             let key = Some(format!("{number:012}").parse().unwrap());
@@ -140,5 +190,33 @@ mod tests {
         }
         let calls: u64 = outbox.pending().map(|(_, totals)| totals.invocations).sum();
         assert_eq!((outbox.pending.len(), calls), (MOST_WAITING + 1, MOST_WAITING as u64 + 10));
+    }
+
+    #[test]
+    fn a_copy_has_the_numbers_that_this_process_would_send_and_the_next_one_sends_it_first() {
+        let (mut outbox, version) = (Outbox::new("g".into(), 7, Vec::new()), version());
+        outbox.add(line(version, 0), once());
+        assert!(outbox.make() && !outbox.make());
+        (0..MOST_SENT).for_each(|_| outbox.add(line(self::version(), 0), once()));
+        outbox.add(line(version, 0), once());
+        assert!(outbox.has_news());
+        let copy = outbox.copied();
+        assert_eq!(calls(&copy), [(7, 1, 1), (7, 2, MOST_SENT as u64), (7, 3, 1)]);
+        assert!(!outbox.has_news());
+        outbox.answered();
+        assert!(outbox.make());
+        assert_eq!(outbox.copied(), copy[1..], "made as they were copied");
+
+        let mut later = Outbox::new("renamed".into(), 8, copy);
+        later.add(line(version, 0), once());
+        assert!(!later.make(), "the earlier ones first");
+        assert_eq!(calls(&later.copied())[2..], [(7, 3, 1), (8, 1, 1)]);
+        let mut sent = Vec::new();
+        while let Some(report) = next(&mut later) {
+            sent.push(report);
+            later.answered();
+        }
+        assert_eq!(calls(&sent)[2..], [(7, 3, 1), (8, 1, 1)]);
+        assert!(sent.iter().all(|report| report.gateway == "renamed"));
     }
 }

@@ -110,4 +110,18 @@ mod tests {
         assert_eq!(kept("shop", "internal", 2, 100), 100);
         assert!(kept("shop", "internal", 1, 100) <= 50, "one that began before ended now");
     }
+
+    #[test]
+    fn what_functions_answer_themselves_is_kept_as_a_failure_from_500_on() {
+        let mut sampler = Sampler::default();
+        let mut kept = |status: u16, count: u32| {
+            let mut record = record("shop", "pay");
+            (record.status, record.start_time) = (status, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+            (0..count).filter(|_| sampler.weight(&record).is_some()).count()
+        };
+        assert!(kept(200, 1_000) < 300);
+        assert!(kept(404, 100) < 10, "they share what successes have");
+        assert_eq!(kept(500, 50) + kept(503, 50), 100, "none gives way to successes");
+        assert!(kept(500, 100) <= 50, "they are bounded, too");
+    }
 }

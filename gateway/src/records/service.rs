@@ -39,6 +39,7 @@ impl From<&Record> for v1::Invocation {
             request_id: record.request_id.clone(),
             hint: record.hint.clone(),
             weight: record.weight,
+            lasted: Some(to_wire_duration(record.lasted())),
             refused: false,
             ..(&record.came).into()
         }
@@ -84,6 +85,7 @@ impl From<&Refusal> for v1::Invocation {
             hint: refusal.hint.clone(),
             trace_id: trace_id(refusal.trace),
             weight: 1,
+            lasted: Some(to_wire_duration(refusal.took)),
             refused: true,
             ..Self::default()
         }

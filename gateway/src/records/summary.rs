@@ -15,9 +15,6 @@ use dunlin_proto::{
 
 use super::{Record, Records, Wanted};
 
-/// The kind of calls that were answered with a status of 500 or above, by the function itself.
-const ANSWERED_5XX: &str = "answered_5xx";
-
 /// The longest time that is summed up: refusals are counted by minutes for as long.
 pub(crate) const MOST: Duration = Duration::from_secs(300);
 
@@ -41,20 +38,12 @@ impl Records {
     }
 }
 
-/// What became of a call, in a word.
-fn kind(record: &Record) -> &str {
-    match &*record.outcome {
-        "ok" if record.status >= 500 => ANSWERED_5XX,
-        outcome => outcome,
-    }
-}
-
 fn summed<'r>(records: impl Iterator<Item = &'r Record>) -> SummarizeRecordsResponse {
     let (mut outcomes, mut durations) = (BTreeMap::<&str, u64>::new(), vec![0; BUCKETS]);
     let mut cold_starts = 0;
     for record in records {
         let weight = u64::from(record.weight.max(1));
-        *outcomes.entry(kind(record)).or_default() += weight;
+        *outcomes.entry(record.kind()).or_default() += weight;
         if let Some(count) = durations.get_mut(bucket(record.lasted())) {
             *count += weight;
         }
@@ -71,6 +60,8 @@ pub(super) fn counted(outcome: &str, count: u64) -> v1::OutcomeCount {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_proto::outcome::ANSWERED_5XX;
+
     use super::*;
     use crate::records::file::tests::record;
 

@@ -180,12 +180,17 @@ mod tests {
             (v1::ListInvocationsRequest { min_duration: millis(21), ..all() }, false),
             (v1::ListInvocationsRequest { key: "abcDEF123456".into(), ..all() }, true),
             (v1::ListInvocationsRequest { key: "another".into(), ..all() }, false),
-            (v1::ListInvocationsRequest { failed_only: true, ..all() }, false),
+            (v1::ListInvocationsRequest { failed_only: true, ..all() }, true),
             (v1::ListInvocationsRequest { request_id: record.id.to_string(), ..all() }, true),
         ];
         for (request, expected) in cases {
             assert_eq!(Wanted::try_from(&request).unwrap().holds(&record), expected, "{request:?}");
         }
+        record.status = 404;
+        let failed = Wanted { failed_only: true, ..Wanted::default() };
+        assert!(!failed.holds(&record), "the caller's fault is no failure");
+        record.outcome = "function_failed".into();
+        assert!(failed.holds(&record));
         let only = |id| Wanted { ids: Some(HashSet::from([id])), ..Wanted::default() };
         assert!(only(record.id).holds(&record) && !only(InvocationId::new()).holds(&record));
         let long = v1::ListInvocationsRequest { request_id: "x".repeat(129), ..all() };

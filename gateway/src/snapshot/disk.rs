@@ -9,12 +9,13 @@ use std::{
 
 use dunlin_process::{data::write_private, shutdown::Shutdown};
 use dunlin_proto::{
-    ids::Digest,
     internal::v1::{Certificates, HeldRates, Placements},
     vault::Vault,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
+
+use crate::checked;
 
 /// For what private keys are encrypted.
 const PURPOSE: &str = "gateway certificates";
@@ -22,9 +23,6 @@ const PURPOSE: &str = "gateway certificates";
 const REST: Duration = Duration::from_millis(500);
 /// How many times as long as it wrote: a tenth of a processor at the most.
 const RESTS: u32 = 10;
-
-/// A file begins with the digest of the rest.
-const DIGEST_BYTES: usize = 32;
 
 /// What can be kept.
 pub(super) trait Stored: From<Self::Message> + Send + Sync + 'static {
@@ -152,7 +150,7 @@ impl<V: Stored> Writer<V> {
         let Some(value) = self.newest.borrow_and_update().clone() else { return true };
         let (path, vault) = (self.path.clone(), self.vault.clone());
         let written = tokio::task::spawn_blocking(move || {
-            let bytes = encode(&*value);
+            let bytes = checked::wrapped(|bytes| value.write_to(bytes));
             match vault {
                 None => write_private(&path, &bytes),
                 Some(vault) => write_private(&path, &vault.seal(PURPOSE, &bytes).map_err(std::io::Error::other)?),
@@ -170,18 +168,8 @@ impl<V: Stored> Writer<V> {
     }
 }
 
-fn encode(value: &impl Stored) -> Vec<u8> {
-    let mut bytes = vec![0; DIGEST_BYTES];
-    value.write_to(&mut bytes);
-    if let Some((digest, body)) = bytes.split_at_mut_checked(DIGEST_BYTES) {
-        digest.copy_from_slice(Digest::of(body).as_bytes());
-    }
-    bytes
-}
-
 fn decode<V: Stored>(bytes: &[u8]) -> Option<V> {
-    let (digest, body) = bytes.split_at_checked(DIGEST_BYTES)?;
-    (Digest::of(body).as_bytes() == digest).then(|| V::Message::decode(body).ok()).flatten().map(V::from)
+    checked::unwrapped(bytes).and_then(|body| V::Message::decode(body).ok()).map(V::from)
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn attributes(record: &Record) -> Vec<(&'static str, Value)> {
     ];
     attributes.extend(traced.route.as_deref().map(|path| ("http.route", text(path))));
     attributes.extend((record.status > 0).then(|| ("http.response.status_code", Value::Number(record.status.into()))));
-    let code = if record.failed() { record.outcome.to_string() } else { record.status.to_string() };
+    let code = if record.has_error() { record.outcome.to_string() } else { record.status.to_string() };
     attributes.extend(head::failed(record).then_some(("error.type", Value::Text(code))));
     attributes
 }

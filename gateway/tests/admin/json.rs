@@ -307,3 +307,25 @@ async fn the_router_has_what_the_document_has() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_called_by_developers_with_what_the_document_allows() {
+    let world = World::new().await;
+    let developer = world.tokens.with(&[("shop", "developer")]);
+    let call = async |function: &str, token: &str, body: Value| {
+        let path = format!("/api/v1/namespaces/shop/functions/{function}/test");
+        world.request("POST", &path).bearer_auth(token).json(&body).send().await.unwrap()
+    };
+    let (status, missing) = error(call("none", &developer, json!({})).await).await;
+    assert_eq!((status, &missing["code"]), (404, &json!("not_found")));
+    for bad in [json!({ "method": "CONNECT" }), json!({ "path": "no-slash" }), json!({ "more": 1 })] {
+        assert_eq!(error(call("checkout", &developer, bad).await).await.0, 400);
+    }
+    let viewer = world.tokens.with(&[("shop", "viewer")]);
+    assert_eq!(error(call("checkout", &viewer, json!({})).await).await.0, 403);
+    // This gateway serves no function: it comes as far as one is looked for.
+    let full = json!({
+        "method": "POST", "path": "/a?b=1", "headers": [{ "name": "x-one", "value": "1" }], "body": "x", "version": 3,
+    });
+    assert_eq!(error(call("checkout", &developer, full).await).await.0, 404);
+}

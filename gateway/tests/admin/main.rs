@@ -16,6 +16,7 @@ mod json;
 mod logs;
 mod look;
 mod matrix;
+mod page_matrix;
 mod pages;
 mod records;
 mod sign_in;

@@ -18,7 +18,7 @@ use super::world::{Tokens, World};
 
 /// What something needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Nothing,
     Token,
     Viewer,
@@ -31,7 +31,7 @@ enum Need {
 
 /// What is to be expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
+pub(super) enum Expected {
     Passes,
     Unauthenticated,
     Denied,
@@ -39,9 +39,9 @@ enum Expected {
 }
 
 /// Somebody with a role, or with a token that is none for administration.
-const ROLES: [&str; 6] = ["nobody", "caller", "viewer", "developer", "admin", "operator"];
+pub(super) const ROLES: [&str; 6] = ["nobody", "caller", "viewer", "developer", "admin", "operator"];
 
-fn expected(need: Need, role: &str, own: bool) -> Expected {
+pub(super) fn expected(need: Need, role: &str, own: bool) -> Expected {
     let rank = ROLES.iter().position(|name| *name == role).unwrap();
     let enough = |needed: &str| rank >= ROLES.iter().position(|name| *name == needed).unwrap();
     match need {
@@ -59,7 +59,7 @@ fn expected(need: Need, role: &str, own: bool) -> Expected {
 }
 
 /// The token of somebody whose own namespace is `shop`.
-fn token(tokens: &Tokens, role: &str) -> Option<String> {
+pub(super) fn token(tokens: &Tokens, role: &str) -> Option<String> {
     match role {
         "nobody" => None,
         "caller" => Some(tokens.caller("shop")),
@@ -383,19 +383,20 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/functions/{function}/invocations/{id}", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/requests/{id}/why", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/describe", Need::Viewer, none.clone()),
+        ("post", "/namespaces/{namespace}/functions/{function}/test", Need::Developer, json!({})),
         ("get", "/namespaces/{namespace}/logs", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/functions/{function}/logs", Need::Viewer, none),
     ]
 }
 
-/// Routes that the document leaves out, since their answers have no end.
+/// Routes whose answers have no end.
 const ENDLESS: [&str; 2] =
     ["/namespaces/{namespace}/logs/stream", "/namespaces/{namespace}/functions/{function}/logs/stream"];
 
 /// What is not under `/api/v1`, since it is no JSON.
 const APART: [&str; 1] = ["/metrics"];
 
-fn concrete(path: &str, namespace: &str) -> String {
+pub(super) fn concrete(path: &str, namespace: &str) -> String {
     path.replace("{namespace}", namespace)
         .replace("{function}", "none")
         .replace("{route}", "none")
@@ -468,8 +469,14 @@ async fn t46_every_route_of_the_document_has_a_row() {
         .iter()
         .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
         .collect();
-    let rows: BTreeSet<_> = routes().iter().map(|(method, path, ..)| format!("{method} /api/v1{path}")).collect();
-    assert_eq!(rows, described);
+    let rows = routes().into_iter().map(|(method, path, ..)| format!("{method} /api/v1{path}"));
+    let endless = ENDLESS.map(|path| format!("get /api/v1{path}"));
+    assert_eq!(rows.chain(endless.clone()).collect::<BTreeSet<_>>(), described);
+    for path in endless.iter().filter_map(|row| row.strip_prefix("get ")) {
+        let read = &document["paths"][path]["get"];
+        assert!(read["responses"]["200"]["content"]["text/event-stream"].is_object(), "{read}");
+        assert!(read["responses"]["304"].is_null(), "nobody has what has no end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

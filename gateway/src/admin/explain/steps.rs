@@ -27,7 +27,8 @@ pub(super) fn words(duration: Duration) -> String {
 /// From acceptance to the end of the answer.
 pub(super) fn total(record: &v1::Invocation) -> Duration {
     let receipt = record.receipt.unwrap_or_default();
-    [receipt.queue, receipt.start, receipt.run].into_iter().map(from_wire_duration).sum()
+    let accounted: Duration = [receipt.queue, receipt.start, receipt.run].into_iter().map(from_wire_duration).sum();
+    accounted.max(from_wire_duration(record.lasted))
 }
 
 /// The steps of a request; `error` is what went wrong, without a backtrace.
@@ -87,7 +88,7 @@ fn placed(record: &v1::Invocation) -> Vec<v1::ExplanationStep> {
     let receipt = record.receipt.unwrap_or_default();
     let waited = from_wire_duration(receipt.gateway_queue);
     if record.worker.is_empty() {
-        return vec![step("waiting", Duration::ZERO, None, "no worker took it".to_owned())];
+        return vec![nowhere(total(record))];
     }
     let waiting = (waited >= Duration::from_millis(1)).then(|| {
         step("waiting", Duration::ZERO, Some(waited), format!("{} in the gateway for a worker", words(waited)))
@@ -103,6 +104,15 @@ fn placed(record: &v1::Invocation) -> Vec<v1::ExplanationStep> {
     };
     let place = if record.endpoint.is_empty() { &record.worker } else { &record.endpoint };
     waiting.into_iter().chain([step("worker", waited, None, format!("{place}{why}{tries}"))]).collect()
+}
+
+/// No worker took it within this time.
+fn nowhere(waited: Duration) -> v1::ExplanationStep {
+    if waited < Duration::from_millis(1) {
+        return step("waiting", Duration::ZERO, None, "no worker took it".to_owned());
+    }
+    let text = format!("{} in the gateway, and no worker took it", words(waited));
+    step("waiting", Duration::ZERO, Some(waited), text)
 }
 
 /// What the worker did for it.

@@ -164,8 +164,14 @@ try again in 3 s";
 fn what_never_came_to_a_worker_says_so() {
     let mut waited = refusal(503, "unavailable", "no worker has this version ready");
     waited.refused = false;
-    let told = text(waited, &[]);
+    let told = text(waited.clone(), &[]);
     assert!(told.contains("0 waiting no worker took it") && told.contains("20 answer 503"), "{told}");
+    waited.receipt = Some(v1::Receipt::default());
+    waited.lasted = Some(prost_types::Duration { seconds: 5, nanos: 0 });
+    let waiting = explain(waited.clone(), &[]).steps.into_iter().find(|step| step.stage == "waiting").unwrap();
+    assert_eq!((waiting.at, waiting.took), (Some(prost_types::Duration::default()), waited.lasted));
+    let told = text(waited, &[]);
+    assert!(told.contains("failed after 5 s") && told.contains("5 s in the gateway, and no worker took it"), "{told}");
 }
 
 #[test]
@@ -180,11 +186,12 @@ fn the_platforms_id_is_meant_before_a_callers_own() {
 
 #[test]
 fn what_is_not_kept_is_shown_by_its_group() {
-    let around = [record(), record(), refusal(401, "unauthenticated", "")];
+    let answered = |status| v1::Invocation { status, ..record() };
+    let around = [record(), record(), answered(404), answered(503), refusal(401, "unauthenticated", "")];
     let explanation = unknown(ID, &around);
     assert_eq!(explanation.summary, format!("no record of {ID} is kept in this namespace"));
     let group: Vec<_> = explanation.group.iter().map(|g| (g.function.as_str(), g.outcome.as_str(), g.count)).collect();
-    assert_eq!(group, [("pay", "ok", 2), ("pay", "unauthenticated", 1)]);
+    assert_eq!(group, [("pay", "answered_5xx", 1), ("pay", "ok", 3), ("pay", "unauthenticated", 1)]);
     assert!(unknown("mine", &[]).advice.contains("Dunlin-Request-Id"));
 }
 

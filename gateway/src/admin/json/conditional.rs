@@ -40,7 +40,7 @@ pub(in crate::admin) struct Endpoints {
 /// Answers a request with what it depends on in mind. Pages have no tags, and what is endless has none either.
 pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if !path.starts_with(super::BASE) || path.ends_with("/logs/stream") {
+    if !path.starts_with(super::BASE) || is_endless(path) {
         return next.run(request).await;
     }
     let conditional = [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| request.headers().contains_key(name));
@@ -50,6 +50,11 @@ pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request:
         _ if conditional => endpoints.change(request).await.unwrap_or_else(IntoResponse::into_response),
         _ => next.run(request).await,
     }
+}
+
+/// Whether what GET answers there has no end.
+pub(super) fn is_endless(path: &str) -> bool {
+    path.ends_with("/logs/stream")
 }
 
 async fn read(request: Request, next: Next) -> Response {

@@ -22,9 +22,8 @@ use utoipa::{
     info(
         title = "Dunlin",
         description = "Administration of a Dunlin cluster: functions and their versions, invocations, logs, keys, \
-            machines. The same roles hold as in the gRPC API. Live logs are served as Server-Sent Events under \
-            `/api/v1/namespaces/{namespace}/logs/stream` and \
-            `/api/v1/namespaces/{namespace}/functions/{function}/logs/stream`.",
+            machines. The same roles hold as in the gRPC API. What follows a log answers with \
+            Server-Sent Events, without an end.",
         version = "1",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -62,8 +61,10 @@ pub(super) fn close(document: &mut openapi::OpenApi) {
 
 /// What `conditional.rs` adds to every endpoint.
 pub(super) fn conditional(document: &mut openapi::OpenApi) {
-    for path in document.paths.paths.values_mut() {
-        if let Some(read) = &mut path.get {
+    for (name, path) in &mut document.paths.paths {
+        if let Some(read) = &mut path.get
+            && !super::conditional::is_endless(name)
+        {
             depends_on(read, &["If-None-Match"]);
             let unchanged = Response::new("The client has it already: it named its ETag");
             read.responses.responses.insert("304".to_owned(), unchanged.into());

@@ -36,7 +36,7 @@ pub(super) struct Filter {
     /// `next_page_token` of the page before: the id of its last invocation.
     #[param(format = "uuid")]
     page_token: Option<String>,
-    /// Only those that failed.
+    /// Only those that failed: whose outcome is not `ok`, or which the function itself answered with a status of 500 or above.
     #[param(default = false)]
     failed_only: Option<bool>,
     /// Only the one with this id, or those whose caller's `X-Request-Id` this was.

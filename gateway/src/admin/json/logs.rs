@@ -187,7 +187,14 @@ fn told(event: read_logs_response::Event) -> Option<Event> {
     .ok()
 }
 
-/// Follows the log of a namespace.
+/// Follows the log of a namespace, as Server-Sent Events without an end: `line`, `gap`, `unreachable` and `failed`.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/logs/stream",
+    tag = "logs",
+    params(NamespaceIds, Filter),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "Events"), Refused),
+)]
 pub(super) async fn stream_namespace_logs(
     State(app): State<App>,
     who: Caller,
@@ -198,7 +205,14 @@ pub(super) async fn stream_namespace_logs(
     follow(&app, &who, &headers, filter.into_message(parent.to_string(), true)?).await
 }
 
-/// Follows the log of a function.
+/// Follows the log of a function, as Server-Sent Events without an end: `line`, `gap`, `unreachable` and `failed`.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/functions/{function}/logs/stream",
+    tag = "logs",
+    params(FunctionIds, Filter),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "Events"), Refused),
+)]
 pub(super) async fn stream_function_logs(
     State(app): State<App>,
     who: Caller,

@@ -1,6 +1,6 @@
 //! What became of calls, and what guests wrote meanwhile, as administration shows them.
 
-use dunlin_proto::{log, v1};
+use dunlin_proto::{log, outcome, v1};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,6 +57,8 @@ pub(crate) struct Invocation {
     pub(crate) refused: bool,
     /// For how many requests it stands: more than 1 where there were so many in a second that not all are kept.
     pub(crate) weight: u32,
+    /// From acceptance to the end of the answer, in microseconds, also where no worker had it.
+    pub(crate) lasted_us: u64,
 }
 
 /// Who called, by what it proved.
@@ -102,9 +104,14 @@ impl From<v1::InvocationCaller> for InvocationCaller {
 }
 
 impl Invocation {
-    /// Whether nothing went wrong.
+    /// From acceptance to the end of the answer, in microseconds; zero where nobody knows.
+    pub(crate) fn total_us(&self) -> u64 {
+        self.receipt.total_us().max(self.lasted_us)
+    }
+
+    /// Whether it did not fail.
     pub(crate) fn is_ok(&self) -> bool {
-        self.outcome == "ok"
+        !outcome::is_failure(&self.outcome, self.status)
     }
 }
 
@@ -136,6 +143,7 @@ impl From<v1::Invocation> for Invocation {
             hint: wire.hint,
             refused: wire.refused,
             weight: wire.weight,
+            lasted_us: micros(wire.lasted),
         }
     }
 }

@@ -53,18 +53,18 @@ impl Chart {
             return Self::default();
         }
         // Calls that never reached a worker took no time; they have a place, but no say in the scale.
-        let times = || calls.iter().map(|call| call.receipt.total_us()).filter(|time| *time > 0);
+        let times = || calls.iter().map(|call| call.total_us()).filter(|time| *time > 0);
         let (least, most) = (times().min().unwrap_or(1), times().max().unwrap_or(1));
         let scale = Scale::around(least, most);
         let step = (WIDTH - LEFT) / CALLS as f64;
         let bar = |(place, call): (usize, &&Invocation)| {
-            let y = scale.y(call.receipt.total_us());
+            let y = scale.y(call.total_us());
             Bar {
                 x: number(WIDTH - step * (place + 1) as f64 + 1.0),
                 y: number(y),
                 height: number((BOTTOM - y).max(1.0)),
                 class: if call.is_ok() { "ok" } else { "bad" },
-                title: format!("{} {}: {}", call.method, format::micros(call.receipt.total_us()), call.outcome),
+                title: format!("{} {}: {}", call.method, format::micros(call.total_us()), call.outcome),
                 href: href(call),
             }
         };

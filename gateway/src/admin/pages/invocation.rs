@@ -255,7 +255,7 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         time: call.start_time.map(|time| When::new(time, SystemTime::now())),
         status: call.status,
         state: Badge::outcome(&call),
-        total: format::micros(call.receipt.total_us()),
+        total: format::micros(call.total_us()),
         parts_of_time: timeline(&call),
         facts: facts(&call),
         steps: explanation.steps.into_iter().map(StepRow::from).collect(),

@@ -30,7 +30,7 @@ impl Stats {
     pub(super) fn of<'a>(calls: impl Iterator<Item = &'a Invocation>) -> Self {
         let calls: Vec<_> = calls.collect();
         let failed = calls.iter().filter(|call| !call.is_ok()).count();
-        let mut times: Vec<_> = calls.iter().map(|call| call.receipt.total_us()).collect();
+        let mut times: Vec<_> = calls.iter().map(|call| call.total_us()).collect();
         times.sort_unstable();
         let cpu: u64 = calls.iter().map(|call| call.receipt.cpu_us).sum();
         let known = |value: Option<u64>| value.map_or_else(|| UNKNOWN.to_owned(), format::micros);

@@ -171,7 +171,7 @@ impl Answer {
             note,
             facts: vec![
                 ("Version", format!("v{}", call.version)),
-                ("Total", format::micros(receipt.total_us())),
+                ("Total", format::micros(call.total_us())),
                 ("CPU", format::micros(receipt.cpu_us)),
                 ("Memory", format::bytes(receipt.peak_memory_bytes)),
                 ("Answer", format::bytes(response.body.len() as u64)),

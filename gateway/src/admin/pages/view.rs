@@ -101,7 +101,7 @@ impl InvocationRow {
             path: call.path.chars().take(120).collect(),
             state: Badge::outcome(call),
             status: call.status,
-            total: format::micros(call.receipt.total_us()),
+            total: format::micros(call.total_us()),
             cpu: format::micros(call.receipt.cpu_us),
             memory: format::bytes(call.receipt.peak_memory_bytes),
             bytes_out: format::bytes(call.receipt.bytes_out),

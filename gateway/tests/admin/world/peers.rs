@@ -234,7 +234,7 @@ impl InvocationRecordService for Peers {
                 && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
                 && !query.refused
                 && (query.status.is_empty() || record.status.to_string() == query.status)
-                && (!query.failed_only || record.outcome != "ok")
+                && (!query.failed_only || record.outcome != "ok" || record.status >= 500)
                 && (query.page_token.is_empty() || own < query.page_token.as_str())
         };
         let invocations = self.records.lock().unwrap().iter().filter(of).take(size).cloned().collect();
