@@ -87,7 +87,7 @@ fn debug(version: u16) -> Debug {
     let call = unit.unit.get_mut(call);
     call.set(gimli::DW_AT_call_file, AttributeValue::FileIndex(Some(own)));
     call.set(gimli::DW_AT_call_line, AttributeValue::Udata(33));
-    if version % 2 == 0 {
+    if version.is_multiple_of(2) {
         call.set(gimli::DW_AT_ranges, AttributeValue::RangeListRef(ranges));
     } else {
         call.set(gimli::DW_AT_low_pc, AttributeValue::Address(Address::Constant(14)));
