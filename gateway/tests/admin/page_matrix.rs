@@ -30,8 +30,11 @@ const PAGES: [(&str, Need); 20] = [
     ("/namespaces/{namespace}/functions/{function}/logs", Need::Viewer),
 ];
 
-/// Every form, what it needs and what is sent.
-const FORMS: [(&str, Need, &[(&str, &str)]); 9] = [
+/// A form's path, what it needs and the fields that are sent.
+type Form = (&'static str, Need, &'static [(&'static str, &'static str)]);
+
+/// Every form.
+const FORMS: [Form; 9] = [
     ("/namespaces/{namespace}/keys", Need::Admin, &[("display_name", "x")]),
     ("/namespaces/{namespace}/keys/{key}/revoke", Need::Admin, &[]),
     ("/namespaces/{namespace}/releases/{release}/rollback", Need::Developer, &[]),

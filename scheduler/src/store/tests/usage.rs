@@ -62,11 +62,15 @@ async fn a_report_counts_once(bench: &Bench) {
         (report("one", u64::MAX, 2), true),
         (report("one", u64::MAX, 1), false),
         (report("one", 7, 1), true),
+        // What an earlier process left comes late, by way of the next one.
+        (report("one", u64::MAX, 3), true),
+        (report("one", u64::MAX, 3), false),
+        (report("one", 7, 1), false),
         (report("two", 7, 1), true),
     ] {
         assert_eq!(store.usage_apply(&report, &deltas).await.unwrap(), new, "{report:?}");
     }
-    let all = Amounts { invocations: 16, cpu_micros: 240, memory_byte_seconds: 3_200, bytes_in: 40, bytes_out: 480 };
+    let all = Amounts { invocations: 20, cpu_micros: 300, memory_byte_seconds: 4_000, bytes_in: 50, bytes_out: 600 };
     assert_eq!(store.usage_sum(&shop(), ALL).await.unwrap(), all);
     assert_eq!(store.usage_sum(&shop(), (5 * HOUR, 6 * HOUR)).await.unwrap(), all);
     for none in [(0, 5 * HOUR), (6 * HOUR, ALL.1)] {
