@@ -23,6 +23,7 @@ mod sync;
 mod upload;
 mod usage;
 mod webhooks;
+mod whole;
 
 pub(crate) use plans::seconds_now;
 
@@ -56,6 +57,7 @@ use tonic::{
     transport::{Server, server::Router},
 };
 
+use self::whole::Whole;
 use crate::{app::App, authority::Authority, store::Store, tokens::TokenSigner};
 
 /// What all requests of a gateway together may send ahead: more than those that wait for their turn (uploads, of which only some
@@ -120,7 +122,10 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .http2_max_header_list_size(32 << 10);
     macro_rules! service {
         ($server:ident, $most:expr, $guard:expr) => {
-            InterceptedService::new($server::new(desk.clone()).max_decoding_message_size($most), $guard)
+            InterceptedService::new(
+                Whole::new($server::new(desk.clone()).max_decoding_message_size($most), &desk.shutdown),
+                $guard,
+            )
         };
     }
     // Users' requests come by gateways alone.
