@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn paths_are_shown_as_their_developer_knows_them() {
-        const REGISTRY: &str = "/home/me/.cargo/registry/src/index.crates.io-6f17/serde-1.0.2";
+        const REGISTRY: &str = "/home/me/.cargo/registry/src/mirror-6f17/serde-1.0.2";
         let table = [
             ("/home/me/pay", "", "src/lib.rs", "src/lib.rs", true),
             ("/home/me/pay", "src", "lib.rs", "src/lib.rs", true),
