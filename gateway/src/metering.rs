@@ -1,8 +1,8 @@
 //! What invocations use, counted for each version and key from every receipt, and namespaces that have used up their budget.
 //!
 //! Counts are in memory for a second at the most; then the scheduler has them (`metering/report.rs`), or they wait until it can be
-//! reached (`metering/outbox.rs`), on disk as well (`metering/kept.rs`). Records have no part in this: they may be dropped, counts may not. What a budget is, and whether
-//! it is used up, the scheduler decides.
+//! reached (`metering/outbox.rs`), on disk as well (`metering/kept.rs`). Records have no part in this: they may be dropped, counts may
+//! not. What a budget is, and whether it is used up, the scheduler decides.
 
 mod budgets;
 mod kept;

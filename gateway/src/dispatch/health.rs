@@ -30,8 +30,8 @@ const TRIAL: u32 = 10;
 pub(super) enum Fault {
     /// It was not run or was lost, and another endpoint has answered it.
     AnsweredElsewhere,
-    /// The worker says that something went wrong on its side, or has not ended a call in time. One function may have found a fault of every worker, so that it
-    /// takes two.
+    /// The worker says that something went wrong on its side, or has not ended a call in time. One function may have found a
+    /// fault of every worker, so that it takes two.
     Internal,
 }
 

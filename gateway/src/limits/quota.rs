@@ -1,5 +1,5 @@
-//! The calls of a function, of a namespace or by a key in a day or month. The scheduler lends parts of what is left, and calls take from them without asking
-//! anybody; a part that has not been used when the period ends, or when the gateway leaves, goes back.
+//! The calls of a function, of a namespace or by a key in a day or month. The scheduler lends parts of what is left, and calls take
+//! from them without asking anybody; a part that has not been used when the period ends, or when the gateway leaves, goes back.
 //!
 //! What has been lent is the scheduler's to know. Calls touch nothing but atomics until a part is used up.
 

@@ -88,9 +88,7 @@ pub(super) async fn namespace_find_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<Option<NamespaceRecord>, Error> {
-    let query = sqlx::query(
-        "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
-    );
+    let query = sqlx::query("SELECT * FROM namespaces WHERE name = $1");
     query.bind(name.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
@@ -107,8 +105,7 @@ pub(super) async fn namespace_lock_in_tx(
     tx: &mut Transaction<'static, Any>,
     name: &Namespace,
 ) -> Result<NamespaceRecord, Error> {
-    let sql = "UPDATE namespaces SET name = name WHERE name = $1 \
-               RETURNING name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes";
+    let sql = "UPDATE namespaces SET name = name WHERE name = $1 RETURNING *";
     let found = sqlx::query(sql).bind(name.as_str()).fetch_optional(&mut **tx).await?;
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
@@ -198,16 +195,14 @@ impl Store {
 
     /// The namespace.
     pub(crate) async fn namespace_fetch(&self, name: &Namespace) -> Result<NamespaceRecord, Error> {
-        let query = sqlx::query(
-            "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name = $1",
-        );
+        let query = sqlx::query("SELECT * FROM namespaces WHERE name = $1");
         let found = query.bind(name.as_str()).fetch_optional(&self.pool).await?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
     }
 
     /// At most `limit` namespaces, in the order of their names, after a name.
     pub(crate) async fn namespace_list(&self, after: &str, limit: i64) -> Result<Vec<NamespaceRecord>, Error> {
-        let sql = "SELECT name, description, create_time, max_concurrency, rate, quota, log_retention_seconds, log_bytes FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
+        let sql = "SELECT * FROM namespaces WHERE name > $1 ORDER BY name LIMIT $2";
         let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }
