@@ -175,6 +175,9 @@ impl Functions {
             answered => answered?,
         };
         route.to_caller(&sent, response.headers_mut());
+        if encodings.is_none() {
+            return Ok(response);
+        }
         compressed(response, encodings).await
     }
 
@@ -258,7 +261,7 @@ impl Functions {
         }
         // Answers that depend on the caller are stored by what is known of it, not by what it says.
         if route.as_ref().is_some_and(|route| route.stores()) {
-            introduction.hand_on(&mut parts.headers);
+            introduction.replace(&mut parts.headers);
         }
         let passing = Passing {
             id,

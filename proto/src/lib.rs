@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod error;
+pub mod fields;
 pub mod idempotency;
 pub mod ids;
 pub mod limit;

@@ -11,7 +11,7 @@ use std::{
 
 use dunlin_proto::{ApiError, ids::Digest};
 use http::{HeaderName, HeaderValue};
-use moka::{Expiry, sync::Cache};
+use quick_cache::{Weighter, sync::Cache};
 use serde_json::{Map, Value};
 
 use super::{Principal, REMEMBERED};
@@ -23,7 +23,9 @@ const TOKEN_BYTES: u64 = 64 << 20;
 const OVERHEAD: usize = 512;
 /// What a byte of claims as text takes once it is read.
 const READ: usize = 4;
-const MAX_FAILURES: u64 = 1_024;
+/// How many verified tokens there is room for from the beginning.
+const TOKENS: usize = 1_024;
+const MAX_FAILURES: usize = 1_024;
 /// Short, since a token may become valid, or its key known.
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
 
@@ -51,38 +53,37 @@ pub(super) fn key(purpose: OidcPurpose, token: &str) -> TokenKey {
 struct Entry {
     verified: Arc<Verified>,
     generation: u64,
+    /// When it is worth nothing any more: a minute later, or with its token.
+    until: SystemTime,
     /// What it takes, in bytes.
     weight: u32,
 }
 
+/// It is asked for each call, so that what a look into it costs counts: `moka`, which other stores of the gateway are, keeps books of
+/// each look. What has ended is there until something else needs the room.
 #[derive(Debug)]
 pub(super) struct TokenCache {
-    tokens: Cache<TokenKey, Entry>,
-    failures: Cache<TokenKey, ApiError>,
+    tokens: Cache<TokenKey, Entry, Bytes>,
+    /// Until when each is remembered, and what is wrong.
+    failures: Cache<TokenKey, (SystemTime, ApiError)>,
     /// Counts up when keys change: what an older one verified is worth nothing.
     generation: AtomicU64,
 }
 
-/// An entry lives until its token ends, a minute at the most.
-struct UntilExpiry;
+/// Entries count by what they take.
+#[derive(Debug, Clone)]
+struct Bytes;
 
-impl Expiry<TokenKey, Entry> for UntilExpiry {
-    #[allow(clippy::disallowed_types, reason = "the trait's signature; the value is not looked at")]
-    fn expire_after_create(&self, _: &TokenKey, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
-        let left = entry.verified.principal.expires.duration_since(SystemTime::now()).unwrap_or_default();
-        Some(left.min(REMEMBERED))
+impl Weighter<TokenKey, Entry> for Bytes {
+    fn weight(&self, _: &TokenKey, entry: &Entry) -> u64 {
+        entry.weight.into()
     }
 }
 
 impl Default for TokenCache {
     fn default() -> Self {
-        let failures = Cache::builder().max_capacity(MAX_FAILURES).time_to_live(FAILURE_REMEMBERED).build();
-        let tokens = Cache::builder()
-            .max_capacity(TOKEN_BYTES)
-            .weigher(|_, entry: &Entry| entry.weight)
-            .expire_after(UntilExpiry)
-            .build();
-        Self { tokens, failures, generation: AtomicU64::new(0) }
+        let tokens = Cache::with_weighter(TOKENS, TOKEN_BYTES, Bytes);
+        Self { tokens, failures: Cache::new(MAX_FAILURES), generation: AtomicU64::new(0) }
     }
 }
 
@@ -90,10 +91,10 @@ impl TokenCache {
     /// What is remembered of a token; one that has ended since is not remembered.
     pub(super) fn get(&self, key: &TokenKey, now: SystemTime) -> Option<Result<Arc<Verified>, ApiError>> {
         if let Some(entry) = self.tokens.get(key) {
-            let current = entry.generation == self.generation() && now < entry.verified.principal.expires;
+            let current = entry.generation == self.generation() && now < entry.until;
             return current.then_some(Ok(entry.verified));
         }
-        self.failures.get(key).map(Err)
+        self.failures.get(key).filter(|(until, _)| now < *until).map(|(_, failure)| Err(failure))
     }
 
     /// To be read before a token is verified, and handed to [`TokenCache::put`] after.
@@ -102,20 +103,27 @@ impl TokenCache {
     }
 
     /// `length` is that of the token.
-    pub(super) fn put(&self, key: TokenKey, verified: Arc<Verified>, generation: u64, length: usize) {
+    pub(super) fn put(
+        &self,
+        key: TokenKey,
+        verified: Arc<Verified>,
+        (generation, length): (u64, usize),
+        now: SystemTime,
+    ) {
+        let until = verified.principal.expires.min(now + REMEMBERED);
         let weight = u32::try_from(OVERHEAD + READ * length).unwrap_or(u32::MAX);
-        self.tokens.insert(key, Entry { verified, generation, weight });
+        self.tokens.insert(key, Entry { verified, generation, until, weight });
     }
 
-    pub(super) fn put_failure(&self, key: TokenKey, error: ApiError) {
-        self.failures.insert(key, error);
+    pub(super) fn put_failure(&self, key: TokenKey, error: ApiError, now: SystemTime) {
+        self.failures.insert(key, (now + FAILURE_REMEMBERED, error));
     }
 
     /// Forgets everything.
     pub(super) fn forget(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.tokens.invalidate_all();
-        self.failures.invalidate_all();
+        self.tokens.clear();
+        self.failures.clear();
     }
 }
 
@@ -143,14 +151,44 @@ mod tests {
         let (now, end) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(30));
         let key = key(OidcPurpose::Call, "token");
         let before = cache.generation();
-        cache.put(key, verified(end), before, 5);
+        cache.put(key, verified(end), (before, 5), now);
         assert_eq!(cache.get(&key, now), Some(Ok(verified(end))));
         assert_eq!(cache.get(&key, end), None);
         assert_eq!(cache.get(&super::key(OidcPurpose::Administration, "token"), now), None);
         cache.forget();
         assert_eq!(cache.get(&key, now), None);
         // It was being verified with the old keys when they changed.
-        cache.put(key, verified(end), before, 5);
+        cache.put(key, verified(end), (before, 5), now);
         assert_eq!(cache.get(&key, now), None);
+    }
+
+    #[test]
+    fn a_token_is_verified_anew_each_minute_and_a_failure_is_forgotten_after_a_second() {
+        let (cache, now, key) = (TokenCache::default(), SystemTime::now(), key(OidcPurpose::Call, "token"));
+        let failure = ApiError::new(dunlin_proto::ErrorCode::Unauthenticated, "no");
+        cache.put_failure(key, failure.clone(), now);
+        assert_eq!(cache.get(&key, now), Some(Err(failure)));
+        assert_eq!(cache.get(&key, now + FAILURE_REMEMBERED), None);
+        let day = verified(now + Duration::from_secs(86_400));
+        cache.put(key, day.clone(), (0, 5), now);
+        assert_eq!(cache.get(&key, now + REMEMBERED - Duration::from_secs(1)), Some(Ok(day)));
+        assert_eq!(cache.get(&key, now + REMEMBERED), None);
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_there_is_room_for() {
+        let (cache, now) = (TokenCache::default(), SystemTime::now());
+        let one = verified(now + REMEMBERED);
+        let large = 1 << 20;
+        for number in 0..100 {
+            cache.put(key(OidcPurpose::Call, &number.to_string()), one.clone(), (0, large), now);
+        }
+        assert!(cache.tokens.weight() <= TOKEN_BYTES, "{}", cache.tokens.weight());
+        assert!(!cache.tokens.is_empty());
+        for number in 0..10 * MAX_FAILURES {
+            let failure = ApiError::new(dunlin_proto::ErrorCode::Unauthenticated, "no");
+            cache.put_failure(key(OidcPurpose::Call, &number.to_string()), failure, now);
+        }
+        assert!(cache.failures.len() <= MAX_FAILURES, "{}", cache.failures.len());
     }
 }

@@ -9,6 +9,7 @@ use dunlin_proto::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use smallvec::SmallVec;
 
 use super::{
     Caller, CallerIdentity, Inner, Introduction, Principal, Role,
@@ -52,12 +53,12 @@ impl Inner {
         function: &FunctionName,
         now: SystemTime,
     ) -> Result<Caller, ApiError> {
-        let credential = credential(headers)?;
-        let mut caller = match &credential {
+        let (credential, consumed) = credential(headers)?;
+        let mut caller = match credential {
             Credential::Key(text) => self.by_key(text, namespace, function, now)?,
             Credential::Token(text) => self.by_token(text, namespace, now).await?,
         };
-        caller.introduction.consumed = consumed(headers);
+        caller.introduction.consumed = consumed;
         Ok(caller)
     }
 
@@ -77,7 +78,7 @@ impl Inner {
             let message = format!("the key is not for the function {function}");
             return Err(ApiError::new(ErrorCode::PermissionDenied, message));
         }
-        let introduction = Introduction { handed_on: introduction::of_key(&id), ..Introduction::default() };
+        let introduction = Introduction { key: Some(id.clone()), ..Introduction::default() };
         Ok(Caller { identity: CallerIdentity::Key(id), plan: key.plan.clone(), introduction })
     }
 
@@ -137,11 +138,11 @@ impl Inner {
         match Box::pin(self.verify_anew(purpose, text, now)).await {
             Ok(verified) => {
                 let verified = Arc::new(verified);
-                self.cache.put(key, verified.clone(), generation, text.len());
+                self.cache.put(key, verified.clone(), (generation, text.len()), now);
                 Ok(verified)
             }
             Err(error) => {
-                self.cache.put_failure(key, error.clone());
+                self.cache.put_failure(key, error.clone(), now);
                 Err(error)
             }
         }
@@ -277,18 +278,24 @@ enum Credential<'a> {
     Token(&'a str),
 }
 
-/// Finds the one credential of a request. `X-Api-Key` goes first, so that a function can have `Authorization` for itself.
-fn credential(headers: &HeaderMap) -> Result<Credential<'_>, ApiError> {
+/// Headers that hold credentials of the platform.
+type Consumed = SmallVec<[HeaderName; 2]>;
+
+/// Finds the one credential of a request, and what holds credentials. `X-Api-Key` goes first, so that a function can have
+/// `Authorization` for itself.
+fn credential(headers: &HeaderMap) -> Result<(Credential<'_>, Consumed), ApiError> {
     let missing = || {
         refuse("this function is private, and the request has no credential")
             .hint("send Authorization: Bearer with a key or token, or X-Api-Key with a key")
     };
     if let Some(key) = only(headers, &API_KEY)? {
-        return Ok(Credential::Key(text(key)?));
+        return Ok((Credential::Key(text(key)?), consumed(headers)));
     }
     let authorization = only(headers, &header::AUTHORIZATION)?.ok_or_else(missing)?;
     let bearer = bearer(text(authorization)?).ok_or_else(missing)?;
-    Ok(if bearer.starts_with(key::PREFIX) { Credential::Key(bearer) } else { Credential::Token(bearer) })
+    let of_key = bearer.starts_with(key::PREFIX);
+    let credential = if of_key { Credential::Key(bearer) } else { Credential::Token(bearer) };
+    Ok((credential, Consumed::from_iter([header::AUTHORIZATION])))
 }
 
 fn text(value: &HeaderValue) -> Result<&str, ApiError> {
@@ -312,8 +319,8 @@ fn bearer(authorization: &str) -> Option<&str> {
 
 /// The headers of a private function's request that hold credentials of the platform, evaluated or not: each of them is
 /// one that somebody else could use.
-fn consumed(headers: &HeaderMap) -> Vec<HeaderName> {
-    let mut consumed = Vec::new();
+fn consumed(headers: &HeaderMap) -> Consumed {
+    let mut consumed = Consumed::new();
     if headers.contains_key(&API_KEY) {
         consumed.push(API_KEY);
     }

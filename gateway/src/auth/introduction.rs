@@ -6,6 +6,7 @@ use std::{fmt::Write, sync::Arc};
 use dunlin_proto::{names::KeyId, route::CredentialSource};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 /// Whom a token or an authorizer names.
 pub(crate) const PRINCIPAL: HeaderName = HeaderName::from_static("dunlin-principal");
@@ -20,26 +21,31 @@ pub(crate) const MAX_CLAIMS: usize = 4 << 10;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Introduction {
     /// The headers that held credentials of the platform.
-    pub(crate) consumed: Vec<HeaderName>,
+    pub(crate) consumed: SmallVec<[HeaderName; 2]>,
     /// Where an authorizer's credential was.
     pub(crate) source: Option<CredentialSource>,
-    /// Headers that say who it is.
+    /// The key that was used.
+    pub(crate) key: Option<KeyId>,
+    /// Headers that say who it is, where no key does.
     pub(crate) handed_on: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 impl Introduction {
     /// Puts what is known of a caller in the place of what it says of itself.
-    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+    pub(crate) fn replace(&self, headers: &mut HeaderMap) {
         for name in [PRINCIPAL, CLAIMS, KEY] {
             headers.remove(name);
         }
+        self.hand_on(headers);
+    }
+
+    /// Adds what is known of a caller to headers in which it says nothing of itself.
+    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+        if let Some(id) = self.key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {
+            headers.insert(KEY, id);
+        }
         headers.extend(self.handed_on.iter().cloned());
     }
-}
-
-/// What is told of the bearer of a key.
-pub(super) fn of_key(id: &KeyId) -> Arc<[(HeaderName, HeaderValue)]> {
-    HeaderValue::from_str(id.as_str()).ok().map(|id| (KEY, id)).into_iter().collect()
 }
 
 /// What is told of the bearer of a token; what no header can have is left out.
@@ -100,7 +106,7 @@ mod tests {
             headers.append(name.clone(), HeaderValue::from_static("root"));
             headers.append(name, HeaderValue::from_static("root"));
         }
-        Introduction::default().hand_on(&mut headers);
+        Introduction::default().replace(&mut headers);
         assert!(headers.is_empty());
         let handed_on = of_token("zoe", &map(json!({"sub": "zoe"})));
         Introduction { handed_on, ..Introduction::default() }.hand_on(&mut headers);

@@ -3,8 +3,8 @@
 
 use std::time::SystemTime;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use dunlin_proto::{ids::Digest, names::KeyId};
-use subtle::ConstantTimeEq;
 
 use crate::routes::{Key, Table};
 
@@ -35,9 +35,10 @@ pub(super) fn check<'a>(text: &str, table: &'a Table, now: SystemTime) -> Result
     let expected = known.map_or([0; 32], |key| key.secret_sha256);
     let (before, until) = known.and_then(|key| key.old).unwrap_or(([0; 32], SystemTime::UNIX_EPOCH));
     // Both are compared whatever the first says.
-    let (newest, old) = (hash.as_bytes().ct_eq(&expected), hash.as_bytes().ct_eq(&before));
-    let key = known.filter(|_| bool::from(newest | old)).ok_or(KeyError::Unknown)?;
-    if !bool::from(newest) && until <= now {
+    let same = |known: &[u8; 32]| verify_slices_are_equal(hash.as_bytes(), known).is_ok();
+    let (newest, old) = (same(&expected), same(&before));
+    let key = known.filter(|_| newest | old).ok_or(KeyError::Unknown)?;
+    if !newest && until <= now {
         return Err(KeyError::Replaced);
     }
     match key.expires {

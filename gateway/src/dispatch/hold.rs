@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// How long an answer with these headers is held; nothing where it is passed on at once.
 pub(super) fn longest(headers: &[Header]) -> Option<Duration> {
     let value = |name: &str| {
-        let header = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let header = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(&header.value).ok().map(str::trim)
     };
     if value("content-type").is_some_and(is_events) {
@@ -54,8 +54,8 @@ mod tests {
             (&[("content-type", "text/event-streams")], Some(UNKNOWN)),
         ];
         for (headers, expected) in cases {
-            let header = |(name, value): &(&str, &'static str)| Header {
-                name: (*name).to_owned(),
+            let header = |(name, value): &(&'static str, &'static str)| Header {
+                name: (*name).into(),
                 value: bytes::Bytes::from_static(value.as_bytes()),
             };
             assert_eq!(longest(&headers.iter().map(header).collect::<Vec<_>>()), expected, "{headers:?}");

@@ -11,12 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use dunlin_proto::{ApiError, ErrorCode, INITIAL_CREDIT_BYTES, MAX_BODY_CHUNK_BYTES, internal::v1::Body as Piece};
+use dunlin_proto::{
+    ApiError, ErrorCode, INITIAL_CREDIT_BYTES, MAX_BODY_CHUNK_BYTES, fields, internal::v1::Body as Piece,
+};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{call::BodySender, wire};
+use super::call::BodySender;
 use crate::{config::LimitsConfig, edge::Lingering};
 
 /// How slow a caller may be in sending its body.
@@ -286,7 +288,7 @@ impl Pump {
         }
         let last = self.queue.is_empty().then_some(self.end.as_ref()).flatten();
         self.finished = last.is_some();
-        Piece { data, last: last.is_some(), trailers: last.map(wire::headers).unwrap_or_default() }
+        Piece { data, last: last.is_some(), trailers: last.map(fields::to_wire).unwrap_or_default() }
     }
 
     /// Sends the rest of the body, or until the invocation is over. Cancel-safe.

@@ -13,7 +13,7 @@ use std::{
 
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::{
-    ApiError, ErrorCode,
+    ApiError, ErrorCode, fields,
     ids::GatewayId,
     internal::v1::{Begin, Head},
     model::to_wire_duration,
@@ -390,7 +390,7 @@ impl<'a> Course<'a> {
             authority: authority.clone(),
             path_and_query: path.to_owned(),
             base_path: base_path.clone(),
-            headers: wire::headers(request.headers()),
+            headers: fields::to_wire(request.headers()),
             remote_address: remote_address.to_string(),
             body: Some(body),
             request_id: request_id.clone(),

@@ -22,7 +22,7 @@ use crate::{
         Table,
         host::{self, HostTarget},
         path,
-        router::{Lookup, Matched, Rule, Site, cors},
+        router::{Lookup, Matched, Parameters, Rule, Site, cors},
     },
 };
 
@@ -41,7 +41,7 @@ pub(super) enum Outcome {
 pub(super) struct Routed {
     rule: Arc<Rule>,
     /// The path's parameters.
-    parameters: Vec<(HeaderName, HeaderValue)>,
+    parameters: Parameters,
     /// How long the part of the caller's path is that stands before the one that routes match.
     base: usize,
     /// Another route of the namespace stores answers, or this one.

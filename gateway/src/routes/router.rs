@@ -20,7 +20,7 @@ use imbl::OrdMap;
 
 pub(crate) use paths::Matched;
 use paths::Paths;
-pub(crate) use rule::Rule;
+pub(crate) use rule::{Parameters, Rule};
 
 /// The domains and routes of all namespaces.
 #[derive(Debug, Default)]

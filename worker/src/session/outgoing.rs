@@ -1,7 +1,10 @@
 //! One invocation's way into its session's one bounded channel.
 
 use bytes::Bytes;
-use dunlin_proto::internal::v1::{Body, Head, Header, OpenSessionResponse, open_session_response::Frame};
+use dunlin_proto::{
+    fields,
+    internal::v1::{Body, Head, OpenSessionResponse, open_session_response::Frame},
+};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -32,18 +35,10 @@ impl Outgoing {
     }
 
     pub(super) async fn head(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Gone> {
-        self.send(Frame::Head(Head { status: status.as_u16().into(), headers: to_wire(headers) })).await
+        self.send(Frame::Head(Head { status: status.as_u16().into(), headers: fields::to_wire(headers) })).await
     }
 
     pub(super) async fn body(&self, data: Bytes, last: bool, trailers: &HeaderMap) -> Result<(), Gone> {
-        self.send(Frame::Body(Body { data, last, trailers: to_wire(trailers) })).await
+        self.send(Frame::Body(Body { data, last, trailers: fields::to_wire(trailers) })).await
     }
-}
-
-fn to_wire(headers: &HeaderMap) -> Vec<Header> {
-    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
-        name: name.as_str().to_owned(),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
-    headers.iter().map(header).collect()
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use dunlin_proto::{
-    ApiError,
+    ApiError, fields,
     ids::{InvocationId, VersionKey},
     internal::v1::{Begin, Header},
     model::from_wire_duration,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 
 use super::Fault;
 use crate::sandbox::Origin;
@@ -59,10 +59,9 @@ pub(super) fn trailers(wire: Vec<Header>) -> Result<HeaderMap, Fault> {
 
 fn headers(wire: Vec<Header>) -> Result<HeaderMap, http::Error> {
     let mut headers = HeaderMap::with_capacity(wire.len());
-    for Header { name, value } in wire {
-        headers
-            .try_append(HeaderName::try_from(name)?, HeaderValue::from_maybe_shared(value)?)
-            .map_err(http::Error::from)?;
+    for header in wire {
+        let (name, value) = fields::from_wire(header)?;
+        headers.try_append(name, value).map_err(http::Error::from)?;
     }
     Ok(headers)
 }

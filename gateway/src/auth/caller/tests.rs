@@ -262,7 +262,7 @@ async fn a_caller_proves_itself_once_and_no_credential_passes() {
         (vec![("x-api-key", &*cluster.key), ("authorization", "Basic eDp5")], vec![api]),
     ] {
         assert_eq!(
-            cluster.call("shop", &headers).await.map(|caller| caller.introduction.consumed),
+            cluster.call("shop", &headers).await.map(|caller| caller.introduction.consumed.into_vec()),
             Ok(consumed),
             "{headers:?}"
         );

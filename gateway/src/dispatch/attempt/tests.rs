@@ -85,9 +85,9 @@ async fn session() -> (Worker, Arc<Session>, Endpoint) {
 
 /// Holds a head with these headers until the call's time is up in ten seconds; says for how many milliseconds, and whether
 /// the answer was lost.
-async fn held(headers: &[(&str, &'static str)], worker: impl FnOnce(Worker)) -> (u128, bool) {
-    let header = |(name, value): &(&str, &'static str)| Header {
-        name: (*name).to_owned(),
+async fn held(headers: &[(&'static str, &'static str)], worker: impl FnOnce(Worker)) -> (u128, bool) {
+    let header = |(name, value): &(&'static str, &'static str)| Header {
+        name: (*name).into(),
         value: Bytes::from_static(value.as_bytes()),
     };
     let head = Head { status: 200, headers: headers.iter().map(header).collect() };

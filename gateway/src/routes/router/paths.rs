@@ -10,6 +10,7 @@ use std::{
 };
 
 use dunlin_proto::route::Segment;
+use smallvec::SmallVec;
 
 use super::rule::{Rule, safe};
 
@@ -37,8 +38,11 @@ struct Node {
 pub(crate) struct Matched<'p> {
     pub(crate) rule: Arc<Rule>,
     /// The values of its parameters in their order.
-    pub(crate) values: Vec<Cow<'p, str>>,
+    pub(crate) values: SmallVec<[Cow<'p, str>; 2]>,
 }
+
+/// The segments that parameters stand for; few paths have more of them than there is room for here.
+type Captured<'p> = SmallVec<[&'p str; 4]>;
 
 /// What a path leads to: routes, the segments that parameters stand for, and what is left of the path.
 struct Place<'r, 'w, 'p> {
@@ -70,7 +74,7 @@ impl Paths {
     /// The most specific route for a path and method.
     pub(super) fn find<'p>(&self, path: &'p str, method: &str) -> Option<Matched<'p>> {
         let (segments, trimmed) = divide(path);
-        walk(&self.0, segments, &mut Vec::new(), &mut |place| {
+        walk(&self.0, segments, &mut Captured::new(), &mut |place| {
             let rule = choose(place.rules, method)?.clone();
             let rest = place.left.map(|left| whole(left, trimmed));
             let values = place.captured.iter().copied().chain(rest).map(safe).collect();
@@ -80,7 +84,7 @@ impl Paths {
 
     /// Adds the methods that routes take at a path.
     pub(super) fn methods(&self, path: &str, methods: &mut BTreeSet<String>) {
-        walk(&self.0, divide(path).0, &mut Vec::new(), &mut |place| {
+        walk(&self.0, divide(path).0, &mut Captured::new(), &mut |place| {
             for rule in place.rules {
                 methods.extend(rule.spec.methods.iter().cloned());
             }
@@ -111,7 +115,7 @@ fn whole<'p>(left: &'p str, with_slash: Option<&'p str>) -> &'p str {
 fn walk<'r, 'p, T>(
     node: &'r Node,
     segments: Option<&'p str>,
-    captured: &mut Vec<&'p str>,
+    captured: &mut Captured<'p>,
     visit: &mut impl FnMut(Place<'r, '_, 'p>) -> Option<T>,
 ) -> Option<T> {
     let Some(left) = segments else {

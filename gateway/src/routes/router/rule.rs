@@ -11,6 +11,10 @@ use dunlin_proto::{
     v1,
 };
 use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+/// Headers that carry parameters: one, if any, in most routes.
+pub(crate) type Parameters = SmallVec<[(HeaderName, HeaderValue); 1]>;
 
 /// A route with its name.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Rule {
     }
 
     /// The headers that carry the parameters of a request.
-    pub(crate) fn headers(&self, values: &[Cow<'_, str>]) -> Vec<(HeaderName, HeaderValue)> {
+    pub(crate) fn headers(&self, values: &[Cow<'_, str>]) -> Parameters {
         let header = |((_, name), value): (&(ParameterName, HeaderName), &Cow<'_, str>)| {
             Some((name.clone(), HeaderValue::from_str(value).ok()?))
         };

@@ -225,8 +225,10 @@ impl Call {
     }
 
     async fn head(&self, status: u32, headers: &[(&str, &str)]) {
-        let header =
-            |(name, value): &(&str, &str)| Header { name: (*name).to_owned(), value: Bytes::from((*value).to_owned()) };
+        let header = |(name, value): &(&str, &str)| Header {
+            name: (*name).to_owned().into(),
+            value: Bytes::from((*value).to_owned()),
+        };
         self.send(Out::Head(Head { status, headers: headers.iter().map(header).collect() })).await;
     }
 
@@ -469,8 +471,8 @@ impl Call {
 /// What the function was given, as JSON.
 fn describe(begin: &Begin) -> String {
     let header = |header: &Header| {
-        let value = String::from_utf8_lossy(&header.value).into_owned();
-        serde_json::json!([header.name, value])
+        let [name, value] = [&header.name, &header.value].map(|text| String::from_utf8_lossy(text).into_owned());
+        serde_json::json!([name, value])
     };
     let body = begin.body.as_ref().map(|body| String::from_utf8_lossy(&body.data).into_owned());
     serde_json::json!({

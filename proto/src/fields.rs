@@ -1,0 +1,63 @@
+//! Header fields as sessions carry them (`internal.v1.Header`), from and to those of HTTP. Which fields pass is decided elsewhere.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::internal::v1::Header;
+
+/// Fields as messages carry them. Their names and values share one piece of memory.
+#[must_use]
+pub fn to_wire(fields: &HeaderMap) -> Vec<Header> {
+    if fields.is_empty() {
+        return Vec::new();
+    }
+    let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let mut text = BytesMut::with_capacity(length);
+    for (name, value) in fields {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(value.as_bytes());
+    }
+    let mut text = text.freeze();
+    let header = |(name, value): (&HeaderName, &HeaderValue)| Header {
+        name: text.split_to(name.as_str().len()),
+        value: text.split_to(value.len()),
+    };
+    fields.iter().map(header).collect()
+}
+
+/// A field of a message.
+///
+/// # Errors
+/// HTTP does not allow its name or its value.
+pub fn from_wire(header: Header) -> Result<(HeaderName, HeaderValue), http::Error> {
+    let Header { name, value }: Header = header;
+    Ok((HeaderName::from_bytes(&name)?, HeaderValue::from_maybe_shared::<Bytes>(value)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_as_they_were() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [("x-a", &b"1"[..]), ("x-a", b"\xff"), ("host", b""), ("x-b", b"two words")] {
+            fields.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
+        }
+        let back: HeaderMap = to_wire(&fields).into_iter().map(|header| from_wire(header).unwrap()).collect();
+        assert_eq!(back["x-b"], "two words");
+        assert_eq!((back.get_all("x-a").iter().count(), back.len()), (1, 3), "collecting keeps the last of a name");
+        assert_eq!(to_wire(&fields).len(), 4);
+        assert!(to_wire(&HeaderMap::new()).is_empty());
+    }
+
+    #[test]
+    fn what_http_does_not_allow_is_an_error() {
+        let header = |name: &'static str, value: &'static str| Header { name: name.into(), value: value.into() };
+        for wrong in [header("a b", ""), header("", "x"), header("a", "\r\n")] {
+            assert!(from_wire(wrong.clone()).is_err(), "{wrong:?}");
+        }
+        let (name, value) = from_wire(Header { name: "x-a".into(), value: Bytes::from_static(b"\xffb") }).unwrap();
+        assert_eq!((name.as_str(), value.as_bytes()), ("x-a", &b"\xffb"[..]));
+    }
+}
