@@ -138,13 +138,13 @@ impl Queue {
         self.last_time = micros(record.time).max(self.last_time + 1);
         self.position.sequence += 1;
         let cost = record.text.len() as u64 + source.request_id.len() as u64 + LINE_COST;
-        let refused = match self.bucket.take(cost, now) {
-            false => Some(Why::Rate),
-            // The writer is behind: its disk is slow.
-            true => (self.bytes + cost > QUEUE_BYTES).then_some(Why::Disk),
-        };
-        if let Some(why) = refused {
-            self.miss(why);
+        if !self.bucket.take(cost, now) {
+            self.miss(Why::Rate);
+            return false;
+        }
+        // The writer is behind: its disk is slow.
+        if self.bytes + cost > QUEUE_BYTES {
+            self.miss(Why::Disk);
             return false;
         }
         self.bytes += cost;
