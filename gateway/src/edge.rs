@@ -216,16 +216,16 @@ where
             tokio::select! {
                 ended = connection.as_mut() => Ok(ended?),
                 // A client that does not say goodbye is not waited for.
-                () = quiet(&activity) => Ok(()),
+                () = quiet(&activity, GOODBYE.min(limits.idle_timeout)) => Ok(()),
             }
         }
     }
 }
 
-/// Waits a moment, and then until nothing is running.
-async fn quiet(activity: &Activity) {
-    tokio::time::sleep(GOODBYE).await;
-    activity.idle(GOODBYE).await;
+/// Waits a moment, and then until nothing has been running for another.
+async fn quiet(activity: &Activity, moment: Duration) {
+    tokio::time::sleep(moment).await;
+    activity.idle(moment).await;
 }
 
 fn http1_builder(limits: &LimitsConfig) -> http1::Builder {

@@ -291,7 +291,10 @@ impl Sync {
 
     /// Says what there is to say of limits and quotas.
     fn tell(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>, look: Look) -> anyhow::Result<()> {
-        rates::report(&self.sinks.routes.load(), reports, look, &mut self.unknown)
+        if rates::report(&self.sinks.routes.load(), reports, look, &mut self.unknown)? {
+            self.sinks.borrowing.count();
+        }
+        Ok(())
     }
 
     /// Sets down what this gateway has been lent, where that has changed.

@@ -148,7 +148,7 @@ impl Parts {
         self.sandboxes(page);
         let (lines, dropped, bytes) = self.logs.counted();
         page.counter("dunlin_worker_log_lines_total", "Lines of guests that were taken in.", lines);
-        let help = "Lines of guests that were dropped, since they came too fast.";
+        let help = "Lines of guests that were dropped, since they came too fast, for their namespace or for the disk.";
         page.counter("dunlin_worker_log_lines_dropped_total", help, dropped);
         let help = "Bytes of lines that were taken in and could not be written.";
         page.counter("dunlin_worker_log_lost_bytes_total", help, bytes);

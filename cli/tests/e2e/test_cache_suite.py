@@ -21,16 +21,16 @@ pytestmark = pytest.mark.usefixtures("processes_survive")
 SUITE = TOOLS / "cache-tests/node_modules/http-cache-tests"
 HERE = Path(__file__).parent / "cache_suite/here.cjs"
 FROM = "127.0.0.2"
-# Required tests that are not passed, and why.
+# Required tests that are not passed, and why: none of them is something that RFC 9111 asks for.
 AGE = "RFC 9111 5.1: what is no number is ignored, and of several values the first counts; the suite is older"
-COOKIES = "answers with Set-Cookie are never stored"
-FAILED = "a function that fails is answered for with 502, and the suite takes an answer that is not its server's for a stored one"
+COOKIES = "answers with Set-Cookie are never stored, for they are one caller's; storing is never a duty (RFC 9111 3)"
+FAILED = "a function that fails is answered for with 502, as it must be; for the suite, all answers that are not its server's are stored ones"
 EXCEPTIONS = {
     "304-etag-update-response-ETag": "a 304 with another ETag than the one that was asked about makes nothing fresh (RFC 9111 4.3.4)",
     "304-etag-update-response-Set-Cookie": COOKIES,
     "headers-store-Set-Cookie": COOKIES,
-    "headers-omit-headers-listed-in-Connection": "WASI keeps Connection from functions",
-    "partial-use-headers": "what is stored is whole",
+    "headers-omit-headers-listed-in-Connection": "functions cannot say Connection, which WASI keeps from them",
+    "partial-use-headers": "ranges are the function's to answer, also of what is stored whole, which RFC 9111 3.3 leaves open",
     **dict.fromkeys(("age-parse-nonnumeric", "age-parse-negative", "age-parse-float", "age-parse-parameter", "age-parse-numeric-parameter",
                      "age-parse-dup-0", "age-parse-dup-0-twoline", "age-parse-dup-old", "age-parse-prefix-twoline"), AGE),
     **dict.fromkeys((f"stale-close-{directive}" for directive in ("must-revalidate", "no-cache", "proxy-revalidate", "s-maxage=2")), FAILED),

@@ -39,7 +39,7 @@ def test_t30_a_head_that_trickles_is_answered_and_closed(edge, holds, listener):
     def trickle(piece):
         with connect(getattr(edge, listener), seconds=30) as stream:
             stream.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n")
-            stream.settimeout(0.3)
+            stream.settimeout(0.1)
             for _ in range(100):
                 with contextlib.suppress(TimeoutError):
                     return stream.recv(65536) + read_all(stream)
@@ -107,36 +107,44 @@ def test_t30_callers_that_read_nothing_lose_their_connection(edge, holds):
         eventually(lambda: holds.connections < 10, seconds=30, what="their end")
 
 
-def test_t30_tls_handshakes_that_stop_half_way_are_ended(tmp_path, authority):
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory, authority):
+    """A gateway with TLS: its cluster, how it is trusted, and a function's path."""
+    folder = tmp_path_factory.mktemp("secured")
     certificate, key = authority.pair("localhost")
     for name, content in (("edge.pem", certificate), ("edge.key", key)):
-        (tmp_path / name).write_bytes(content)
-        (tmp_path / name).chmod(0o600)
-    cluster = started(tmp_path, LIMITS + f'\n[[tls.certificates]]\ncertificate = "{tmp_path}/edge.pem"\nkey = "{tmp_path}/edge.key"\n')
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o600)
+    cluster = started(folder, LIMITS + f'\n[[tls.certificates]]\ncertificate = "{folder}/edge.pem"\nkey = "{folder}/edge.key"\n')
     try:
-        url, trust = cluster.gateways[0]["functions"], ssl.create_default_context(cafile=authority.file)
-        path, incoming, hello = deployed_by_tls(cluster, trust), ssl.MemoryBIO(), ssl.MemoryBIO()
-        with contextlib.suppress(ssl.SSLWantReadError):
-            trust.wrap_bio(incoming, hello, server_hostname="localhost").do_handshake()
-        hello = hello.read()
-
-        def stall(first):
-            with connect(url, seconds=30) as stream:
-                if first == "a whole handshake":
-                    stream = trust.wrap_socket(stream, server_hostname="localhost")
-                elif first:
-                    stream.sendall(first)
-                with contextlib.suppress(ssl.SSLError):
-                    return read_all(stream)
-
-        def call():
-            answer = tls_call(url, trust, path)
-            return None if b"alive" in answer else answer
-
-        with unharmed(cluster.pid("gateway-1"), call):
-            all_at_once(stall, [b"", hello[:1], hello[:5], hello[:-1], hello, hello + b"\x16\x03\x03\x10\x00", "a whole handshake"] * 10)
+        trust = ssl.create_default_context(cafile=authority.file)
+        yield cluster, trust, deployed_by_tls(cluster, trust)
     finally:
         cluster.stop()
+
+
+def test_t30_tls_handshakes_that_stop_half_way_are_ended(secured):
+    cluster, trust, path = secured
+    url, incoming, hello = cluster.gateways[0]["functions"], ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trust.wrap_bio(incoming, hello, server_hostname="localhost").do_handshake()
+    hello = hello.read()
+
+    def stall(first):
+        with connect(url, seconds=30) as stream:
+            if first == "a whole handshake":
+                stream = trust.wrap_socket(stream, server_hostname="localhost")
+            elif first:
+                stream.sendall(first)
+            with contextlib.suppress(ssl.SSLError):
+                return read_all(stream)
+
+    def call():
+        answer = tls_call(url, trust, path)
+        return None if b"alive" in answer else answer
+
+    with unharmed(cluster.pid("gateway-1"), call):
+        all_at_once(stall, [b"", hello[:1], hello[:5], hello[:-1], hello, hello + b"\x16\x03\x03\x10\x00", "a whole handshake"] * 10)
 
 
 def tls_call(url, trust, path):
@@ -199,8 +207,7 @@ def test_t31_a_body_at_the_limit_passes_and_floods_are_refused(edge, holds):
         return Answer(exchange(edge.functions, request_with(edge.path("sink"), framing, "POST") + body))
 
     assert post(bytes(1 << 20), f"Content-Length: {1 << 20}\r\n").status == 200
-    for length in ((1 << 20) + 1, 1 << 40, (1 << 63) - 1):
-        answer = post(b"", f"Content-Length: {length}\r\n")
+    for answer in all_at_once(lambda length: post(b"", f"Content-Length: {length}\r\n"), [(1 << 20) + 1, 1 << 40, (1 << 63) - 1]):
         assert answer.status == 413 and answer.code == "payload_too_large", answer.text
 
     def flood(_):
@@ -209,7 +216,7 @@ def test_t31_a_body_at_the_limit_passes_and_floods_are_refused(edge, holds):
             sent = push(stream, b"10000\r\n" + bytes(65_536) + b"\r\n", 3000)
             return sent, read_all(stream)
 
-    for sent, answer in all_at_once(flood, range(10)):
+    for sent, answer in all_at_once(flood, range(3)):
         assert sent < 3000 and (not answer or Answer(answer).status == 413), f"{sent}: {answer[:500]}"
 
 
@@ -307,14 +314,14 @@ def test_events_pass_as_they_come(edge, version):
 
 
 def test_t36_bad_keys_cost_no_more_than_good_ones(edge, holds):
-    """Two thousand keys that nobody has, on the listener of functions and by tokens at administration: each a 401, none expensive."""
+    """Four hundred keys that nobody has at a function, and as many tokens at administration: each a 401, none expensive."""
     edge.api.deploy(edge.namespace, "private", guests.answer("x"), public=False)
     eventually(lambda: edge.get("private").status == 401, what="the function")
 
     def guess(worker):
         statuses = []
         with httpx.Client(timeout=20) as client:
-            for n in range(100):
+            for n in range(40):
                 statuses.append(client.get(edge.functions + edge.path("private"), headers={"X-Api-Key": f"dk_{worker:08}{n:024}"}).status_code)
                 statuses.append(client.get(edge.admin + "/api/v1/identity", headers={"Authorization": f"Bearer {worker}.{n}.x"}).status_code)
         return statuses

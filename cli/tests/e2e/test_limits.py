@@ -144,3 +144,39 @@ def test_what_is_no_rate_is_refused(cli, namespace):
         assert ran.code != 0 and part in ran.err, ran
     ran = cli("namespace", "update", namespace, "--rate", "5/s", "--burst", "0")
     assert ran.code != 0 and "namespace.rate" in ran.err, ran
+
+
+def messages(cluster):
+    """What the gateways have asked and told the scheduler about limits so far."""
+    pages = [cluster.rest(gateway=gateway).get("/metrics").text for gateway in (0, 1)]
+    return sum(float(line.rpartition(" ")[2]) for page in pages for line in page.splitlines() if line.startswith("dunlin_gateway_limit_messages_total "))
+
+
+def test_a_hundred_admissions_cost_the_scheduler_a_message_at_the_most_and_refusals_none(cluster, api, namespace, call_when_ready):
+    """Under a rate and a quota at once, at two gateways, while more is called than is allowed."""
+    rate, quota = {"requests": 200, "period": "RATE_PERIOD_SECOND", "burst": 100}, {"requests": "1000000", "period": "QUOTA_PERIOD_DAY"}
+    api.deploy(namespace, "busy", guests.answer("busy"), spec={"limits": {"rate": rate, "quota": quota}})
+    path = f"/{namespace}/busy/"
+    call_when_ready(path)
+    together(cluster, path, (140, 110), 3)
+    before = messages(cluster)
+    admitted, _, made = together(cluster, path, (140, 110), 8)
+    spent = messages(cluster) - before
+    print(f"\n{spent:.0f} messages for {admitted} admissions and {made - admitted} refusals")
+    assert admitted > 1000 and spent <= admitted / 100, (spent, admitted, made)
+
+
+def test_what_is_refused_all_the_time_costs_the_scheduler_nothing(cluster, api, namespace, call_when_ready):
+    """By a rate that is too small to divide, and by a quota that is used up."""
+    api.deploy(namespace, "rare", guests.answer("rare"), spec={"limits": {"rate": {"requests": 1, "period": "RATE_PERIOD_HOUR", "burst": 1}}})
+    api.deploy(namespace, "spent", guests.answer("spent"), spec={"limits": {"quota": {"requests": "5", "period": "QUOTA_PERIOD_MONTH"}}})
+    callers = [cluster.http(gateway) for gateway in (0, 1)]
+    paths = [f"/{namespace}/rare/", f"/{namespace}/spent/"]
+    for path in paths:
+        call_when_ready(path)
+        eventually(lambda: [caller.get(path).status_code for caller in callers] == [429, 429], seconds=20, what=f"both gateways refuse {path}")
+    # What is left is told within a few seconds.
+    time.sleep(4)
+    before = messages(cluster)
+    statuses = {caller.get(path).status_code for _ in range(100) for caller in callers for path in paths}
+    assert statuses == {429} and messages(cluster) - before <= 2, (statuses, messages(cluster) - before)

@@ -52,8 +52,19 @@ pub(super) async fn open(mut stream: TcpStream, from: SocketAddr, terms: &Terms)
             (Either::Right(Box::new(stream)), Some(Arc::new(session)))
         }
     };
-    let (protocol, stream) = sniff::protocol(stream).await?;
-    Ok(Opened { protocol, stream, remote, session })
+    let agreed = agreed(&stream);
+    let (said, stream) = sniff::protocol(stream).await?;
+    Ok(Opened { protocol: agreed.unwrap_or(said), stream, remote, session })
+}
+
+/// What both sides agreed on in the handshake (RFC 7301), which what is said afterwards does not change: an invalid preface of HTTP/2
+/// is an error of HTTP/2 (RFC 9113 3.4). Nothing in the clear, and where the client offered nothing.
+fn agreed(stream: &Stream) -> Option<Protocol> {
+    let Either::Right(secure) = stream else { return None };
+    match secure.get_ref().1.alpn_protocol()? {
+        b"h2" => Some(Protocol::Http2),
+        _ => Some(Protocol::Http1),
+    }
 }
 
 /// Shakes hands, unless the client has not even begun to.

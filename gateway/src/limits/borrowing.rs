@@ -3,7 +3,10 @@
 //! part that it would have if all gateways were asked alike, and says so when the scheduler is back.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,8 @@ struct Inner {
     wake: Notify,
     /// Wakes it for limits of calls at once.
     slots: Arc<Notify>,
+    /// Questions to the scheduler about limits and quotas, and reports of what callers want of them.
+    asked: AtomicU64,
 }
 
 /// Whether there is a stream to the scheduler, and how often something was taken without one.
@@ -60,7 +65,8 @@ impl Borrowing {
     /// Borrows from this scheduler; the directory knows how many gateways there are.
     pub(crate) fn new(gateway: GatewayId, directory: Directory, scheduler: Scheduler) -> Self {
         let (link, tried, wake) = (Mutex::default(), watch::Sender::default(), Notify::new());
-        Self(Arc::new(Inner { gateway, directory, scheduler, link, tried, wake, slots: Arc::default() }))
+        let (slots, asked) = (Arc::default(), AtomicU64::new(0));
+        Self(Arc::new(Inner { gateway, directory, scheduler, link, tried, wake, slots, asked }))
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -80,6 +86,16 @@ impl Borrowing {
     /// How often something was taken without the scheduler.
     pub(crate) fn taken(&self) -> u64 {
         self.link().taken
+    }
+
+    /// How often the scheduler was asked or told something about limits.
+    pub(crate) fn asked(&self) -> u64 {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// The scheduler is asked or told once more.
+    pub(crate) fn count(&self) {
+        self.0.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// There is a stream, at whose beginning the scheduler was told of everything that had been taken by then; whether that
@@ -191,6 +207,7 @@ impl Borrowing {
         check(limit)?;
         let request = AdmitRequest { limit: limit.id.to_string() };
         let mut client = self.0.scheduler.sync();
+        self.count();
         match timeout(PATIENCE, client.admit(request)).await {
             Ok(Ok(answer)) if answer.get_ref().admitted => Ok(()),
             Ok(Ok(answer)) => Err(refuse(limit, from_wire_duration(answer.get_ref().retry_after), false)),
@@ -207,6 +224,7 @@ impl Borrowing {
     pub(crate) async fn quota(&self, request: BorrowQuotaRequest) -> Result<BorrowQuotaResponse, tonic::Status> {
         let request = BorrowQuotaRequest { gateway: self.0.gateway.to_string(), ..request };
         let mut client = self.0.scheduler.sync();
+        self.count();
         let late = |_| tonic::Status::deadline_exceeded("the scheduler does not answer");
         timeout(PATIENCE, client.borrow_quota(request)).await.map_err(late)?.map(tonic::Response::into_inner)
     }

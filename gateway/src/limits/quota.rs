@@ -29,6 +29,8 @@ const WANTED: (u64, u64) = (200, 1_000_000);
 /// A loan should last about so long: what a gateway has left when it dies counts as used, which shall be a second of its
 /// admissions at most where that is more than the least loan; less is many questions.
 const LASTS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
+/// How often it is told what is left, for people to see: a hundred calls a second shall cost less than a message a second.
+const TOLD: Duration = Duration::from_secs(3);
 /// After a question that nobody answered, none is asked for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,8 @@ pub(crate) struct QuotaLoan {
     gone: AtomicU64,
     /// What was told last of what is left.
     told: AtomicI64,
+    /// Before this moment it is not told again.
+    tell_at: AtomicU64,
     /// When the period began that it is of, in seconds since 1970.
     period_start: AtomicI64,
     /// Calls that were admitted because nobody could be asked.
@@ -100,6 +104,7 @@ impl Begins for QuotaLoan {
             unsure: AtomicBool::new(false),
             gone: AtomicU64::new(0),
             told: AtomicI64::new(0),
+            tell_at: AtomicU64::new(0),
             period_start: AtomicI64::new(0),
             owed: AtomicU64::new(0),
             account: Mutex::new(Account { wanted: WANTED.0, borrowed: None }),
@@ -133,9 +138,13 @@ impl QuotaLoan {
         u64::try_from(self.left.swap(0, Ordering::AcqRel)).unwrap_or_default()
     }
 
-    /// What is left, where that has changed since it was told last, with the period that it is of.
-    pub(crate) fn news(&self) -> Option<(i64, u64)> {
-        let left = self.left.load(Ordering::Acquire).max(0);
+    /// What is left, where that has changed since it was told last, some time ago, with the period that it is of.
+    pub(crate) fn news(&self, now: Instant) -> Option<(i64, u64)> {
+        let (left, now) = (self.left.load(Ordering::Acquire).max(0), self.moment(now));
+        if now < self.tell_at.load(Ordering::Relaxed) || self.told.load(Ordering::Acquire) == left {
+            return None;
+        }
+        self.tell_at.store(now.saturating_add(units(TOLD)), Ordering::Relaxed);
         let before = self.told.swap(left, Ordering::AcqRel);
         (before != left).then(|| (self.period_start.load(Ordering::Acquire), u64::try_from(left).unwrap_or_default()))
     }
@@ -143,6 +152,7 @@ impl QuotaLoan {
     /// A new stream begins: the scheduler knows nothing of what is left.
     pub(crate) fn begin(&self) {
         self.told.store(0, Ordering::Release);
+        self.tell_at.store(0, Ordering::Relaxed);
     }
 
     /// Keeps what the scheduler lends, and takes one admission of it for whoever asked.
@@ -343,10 +353,11 @@ mod tests {
         let now = Instant::now();
         assert!(!loan.take(loan.moment(now)) && of_key.rest().is_none());
         loan.keep(&lent(4, 86_400, 60), now);
-        assert_eq!(loan.news(), Some((86_400, 3)));
-        assert_eq!(loan.news(), None, "it is said once");
+        assert_eq!(loan.news(now), Some((86_400, 3)));
+        assert_eq!(loan.news(now + TOLD), None, "it is said once");
         assert!(loan.take(loan.moment(now)) && !loan.take(loan.moment(now + Duration::from_secs(61))));
-        assert_eq!(loan.news(), Some((86_400, 2)));
+        assert_eq!(loan.news(now), None, "it is not said all the time");
+        assert_eq!(loan.news(now + TOLD), Some((86_400, 2)));
         let back = of_key.rest().unwrap();
         assert_eq!((back.period_start, back.left, back.owed, back.wanted), (86_400, 2, 0, 0));
         assert!(!loan.take(loan.moment(now)), "what is given back is gone");

@@ -23,6 +23,8 @@ pub(super) fn write(page: &mut Page, context: &Context, listening: &Listening) {
     page.gauge("dunlin_gateway_configuration_stale", "Whether that is too long ago.", heard.is_stale());
     let help = "Parts of limits that the gateway took for itself, since there was no scheduler to lend them.";
     page.counter("dunlin_gateway_limit_parts_taken_total", help, context.borrowing.taken());
+    let help = "Questions to the scheduler about limits and quotas, and reports of what callers want of them.";
+    page.counter("dunlin_gateway_limit_messages_total", help, context.borrowing.asked());
     let (running, most) = context.dispatcher.taken();
     page.gauge("dunlin_gateway_invocations_in_flight", "Invocations that run or wait.", running);
     page.gauge("dunlin_gateway_invocations_in_flight_limit", "Invocations that may run or wait at once.", most);

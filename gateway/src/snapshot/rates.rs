@@ -99,8 +99,9 @@ pub(super) fn apply(table: &Table, loans: RateLoans, unknown: &mut BTreeSet<Limi
 
 /// What has changed of what is left of quotas. Where it does not arrive, a later one does: people look at it, nothing else.
 fn lefts(table: &Table) -> Vec<QuotaLeft> {
+    let now = Instant::now();
     let left = |quota: &Arc<PeriodQuota>| {
-        let (period_start, left) = quota.loan.seen()?.news()?;
+        let (period_start, left) = quota.loan.seen()?.news(now)?;
         let (key, limit) = quota.named();
         Some(QuotaLeft { key, limit, period_start, left })
     };
@@ -135,18 +136,18 @@ fn gone(limit: &LimitId) -> RateDemand {
 }
 
 /// Tells what there is to tell, of limits that are not known at first: what is known now was not known then. Where the scheduler is
-/// slow, it is told with the next report.
+/// slow, it is told with the next report. Returns whether something was told.
 pub(super) fn report(
     table: &Table,
     reports: &mpsc::Sender<SyncGatewayRequest>,
     look: Look,
     unknown: &mut BTreeSet<LimitId>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let measures = look == Look::Measure;
     let rates = if look == Look::Slots { Vec::new() } else { of_rates(table, measures) };
     let (slots, lefts) = (of_slots(table, measures), if measures { lefts(table) } else { Vec::new() });
     if rates.is_empty() && slots.is_empty() && lefts.is_empty() && unknown.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let demands = unknown.iter().map(gone).chain(rates.iter().map(|(limit, want)| demand(&limit.id, *want)));
     let demands = demands.chain(slots.iter().map(|(bounded, want)| demand(&bounded.id, *want))).collect();
@@ -155,11 +156,11 @@ pub(super) fn report(
             unknown.clear();
             rates.iter().for_each(|(limit, want)| limit.part.get().sent(*want));
             slots.iter().for_each(|(bounded, want)| bounded.slots.sent(*want));
+            Ok(true)
         }
-        Err(mpsc::error::TrySendError::Full(_)) => {}
-        Err(error @ mpsc::error::TrySendError::Closed(_)) => return Err(error).context("send report"),
+        Err(mpsc::error::TrySendError::Full(_)) => Ok(false),
+        Err(error @ mpsc::error::TrySendError::Closed(_)) => Err(error).context("send report"),
     }
-    Ok(())
 }
 
 #[cfg(test)]

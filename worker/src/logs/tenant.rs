@@ -81,7 +81,7 @@ impl Tenant {
         &self.namespace
     }
 
-    /// Queues a line. Never waits; over the tenant's rate a mark takes its place.
+    /// Queues a line. Never waits; over the tenant's rate, and where too much waits for the disk, a mark takes its place.
     pub(crate) fn offer(self: &Arc<Self>, source: &Source, record: LogRecord) {
         let announce = {
             let mut queue = self.lock();
@@ -138,8 +138,13 @@ impl Queue {
         self.last_time = micros(record.time).max(self.last_time + 1);
         self.position.sequence += 1;
         let cost = record.text.len() as u64 + source.request_id.len() as u64 + LINE_COST;
-        if self.bytes + cost > QUEUE_BYTES || !self.bucket.take(cost, now) {
-            self.miss();
+        if !self.bucket.take(cost, now) {
+            self.miss(Why::Rate);
+            return false;
+        }
+        // The writer is behind: its disk is slow.
+        if self.bytes + cost > QUEUE_BYTES {
+            self.miss(Why::Disk);
             return false;
         }
         self.bytes += cost;
@@ -147,15 +152,15 @@ impl Queue {
         true
     }
 
-    /// Marks that the line is missing. Marks have no cost: there is one between two lines at the most.
-    fn miss(&mut self) {
+    /// Marks that the line is missing. Marks have no cost: there is one between two lines at the most, with the reason of the first.
+    fn miss(&mut self, why: Why) {
         let Position { boot, sequence } = self.position;
         if let Some(Entry::Mark(mark)) = self.entries.back_mut() {
             mark.lines += 1;
             mark.sequence = sequence;
             return;
         }
-        let mark = Mark { time: self.last_time, boot, sequence, lines: 1, why: Why::Rate };
+        let mark = Mark { time: self.last_time, boot, sequence, lines: 1, why };
         self.entries.push_back(Entry::Mark(mark));
     }
 }

@@ -20,7 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+# What keys of these certificates are not for.
+UNUSED = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+CENTURY = datetime.timedelta(days=36_500)
 
 
 class Server:
@@ -63,27 +67,34 @@ def reply(request, body, content_type="text/plain", status=200, headers=()):
 
 
 class Authority:
-    """Signs certificates of servers; whoever trusts `file` trusts them."""
+    """Signs certificates of servers; whoever trusts `file` trusts them. One of another authority signs as an intermediate of it."""
 
-    def __init__(self, folder):
-        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])
-        self._certificate = self._sign(self._name, self._key, [x509.BasicConstraints(ca=True, path_length=0)])
-        self.file = folder / "authority.pem"
+    def __init__(self, folder, above=None):
+        self._folder, self._key, self._above = folder, ec.generate_private_key(ec.SECP256R1()), above
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests" if above is None else "intermediate of the tests")])
+        usage = x509.KeyUsage(**dict.fromkeys(UNUSED, False), key_cert_sign=True, crl_sign=True, digital_signature=False)
+        extensions = [(x509.BasicConstraints(ca=True, path_length=None if above is None else 0), True), (usage, True)]
+        self._certificate = (above or self)._sign(self._name, self._key, extensions, CENTURY)
+        self.file = folder / ("authority.pem" if above is None else "intermediate.pem")
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
-    def _sign(self, subject, key, extensions):
+    def _sign(self, subject, key, extensions, valid):
         now = datetime.datetime.now(datetime.timezone.utc)
-        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number(), now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
+        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number(), now - datetime.timedelta(hours=1), now + valid)
+        extensions = [*extensions, (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False), (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)]
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
         return builder.sign(self._key, hashes.SHA256())
 
-    def pair(self, *hosts):
-        """A certificate for these names, and its key, as PEM."""
+    def pair(self, *hosts, valid=datetime.timedelta(hours=1)):
+        """A certificate for these names, with what is between it and the uppermost authority, and its key, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(x509.Name([]), key, [x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])])
-        return certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        usage = x509.KeyUsage(**dict.fromkeys(UNUSED, False), key_cert_sign=False, crl_sign=False, digital_signature=True)
+        # Without a subject, the names are all that there is (RFC 5280 4.2.1.6).
+        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+        certificate = self._sign(x509.Name([]), key, [(names, True), (usage, True), (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)], valid)
+        chain = [certificate] if self._above is None else [certificate, self._certificate]
+        return b"".join(one.public_bytes(Encoding.PEM) for one in chain), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def context(self, host):
         """What a server of this name needs to speak TLS."""

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import hpack
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 1
-END_HEADERS = 4
+END_HEADERS, PADDED, WITH_PRIORITY = 4, 8, 32
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def connect(url, seconds=20, receive_buffer=None):
@@ -80,14 +81,16 @@ def frame(kind, flags=0, stream=0, payload=b""):
 
 
 class Http2:
-    """A connection that speaks HTTP/2 with prior knowledge, as far as it likes."""
+    """A connection that speaks HTTP/2 with prior knowledge, or as agreed by TLS, as far as it likes."""
 
-    def __init__(self, url, settings=(), receive_buffer=None):
-        self.authority = urlsplit(url).netloc
+    def __init__(self, url, settings=(), receive_buffer=None, tls=None, preface=PREFACE):
+        self.authority, self.scheme = urlsplit(url).netloc, "https" if tls else "http"
         self.stream, self._received, self.frames, self.closed = connect(url, receive_buffer=receive_buffer), b"", [], False
+        if tls:
+            self.stream = tls.wrap_socket(self.stream, server_hostname=urlsplit(url).hostname)
         self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
         values = b"".join(struct.pack(">HI", *setting) for setting in settings)
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, payload=values))
+        self.send(preface + frame(SETTINGS, payload=values))
 
     def __enter__(self):
         return self
@@ -107,7 +110,7 @@ class Http2:
 
     def request(self, stream, path, method="GET", end=True, more=()):
         """The frame that begins a request."""
-        fields = [(":method", method), (":scheme", "http"), (":authority", self.authority), (":path", path), *more]
+        fields = [(":method", method), (":scheme", self.scheme), (":authority", self.authority), (":path", path), *more]
         return frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, self._encoder.encode(fields))
 
     def read(self, seconds):
