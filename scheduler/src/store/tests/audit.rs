@@ -15,7 +15,9 @@ use crate::{
     audit::Change,
     keys::Rotation,
     model::{DomainRecord, DomainTls, KeyRecord, PlanRecord, ProofKind, RolloutState, RouteRecord, Share, Time},
-    store::{AliasChange, AuditFilter, FunctionChange, Hashed, Import, Move, NamespaceChange, NewRollout, Store},
+    store::{
+        Activation, AliasChange, AuditFilter, FunctionChange, Hashed, Import, Move, NamespaceChange, NewRollout, Store,
+    },
 };
 
 conformance!(
@@ -238,6 +240,15 @@ async fn everything_is_done(store: &Store) {
     };
     store.routes_import(&Import { validate_only: true, ..import.clone() }).await.unwrap();
     store.routes_import(&import).await.unwrap();
+    let app = Activation {
+        app: "namespaces/shop/apps/till".parse().unwrap(),
+        functions: [(checkout.function.clone(), Some(number(1)))].into(),
+        routes: Some(vec![route("c", "/c")]),
+        canary: None,
+        validate_only: false,
+    };
+    store.app_activate(&Activation { validate_only: true, ..app.clone() }).await.unwrap();
+    store.app_activate(&app).await.unwrap();
     store.worker_set_drained(&"worker-1".parse().unwrap(), true).await.unwrap();
     store.function_delete(&checkout, "").await.unwrap();
     store.namespace_delete(&shop).await.unwrap();
