@@ -140,7 +140,7 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(UsageServiceServer, MAX_MESSAGE, gateways()))
-        .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(AliasServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(ReleaseServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))

@@ -66,7 +66,7 @@ pub(crate) use self::{
     owned::Owner,
     quotas::Settlement,
     requests::{RequestKey, Scope},
-    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Target},
+    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Pending, Target},
     versions::NewVersion,
     workers::WorkerRecord,
 };

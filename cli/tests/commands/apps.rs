@@ -116,7 +116,7 @@ async fn whatever_is_refused_is_refused_before_anything_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_of_the_calls_leave_the_routes_for_later() {
     let user = deployed().await;
-    for (flags, activations) in [("--canary 10", 2), ("--no-traffic", 1), ("--steps 5,25", 1)] {
+    for (flags, activations) in [("--canary 10", 2), ("--no-traffic", 1)] {
         user.fake.state().activated.clear();
         let ran = user.run(&format!("deploy {flags}")).await.ok();
         assert!(ran.err.contains("the routes are still as they were"), "{flags}: {}", ran.err);
@@ -125,9 +125,17 @@ async fn parts_of_the_calls_leave_the_routes_for_later() {
         let last = state.activated.last().unwrap();
         assert!(last.validate_only || (last.keep_routes && last.canary_percent == Some(10)), "{flags}: {last:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_of_an_app_brings_its_routes() {
+    let user = deployed().await;
+    let ran = user.run("deploy --steps 5,25").await.ok();
+    assert!(ran.err.contains("the routes change once the new versions have all calls"), "{}", ran.err);
     let state = user.fake.state();
+    assert!(state.activated.iter().all(|it| it.validate_only), "{:?}", state.activated);
     let rollout = &state.rollouts[MAIL];
-    assert_eq!((rollout.functions.len(), rollout.steps.as_slice()), (2, &[5, 25][..]));
+    assert_eq!((rollout.functions.len(), rollout.steps.as_slice(), &*rollout.app), (2, &[5, 25][..], "shop"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

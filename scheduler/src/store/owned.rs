@@ -109,19 +109,34 @@ pub(super) async fn routes_settle_in_tx(
     tx: &mut Transaction<'static, Any>,
     wanted: Wanted<'_>,
 ) -> Result<Settled, Error> {
+    let settled = routes_check_in_tx(tx, wanted).await?;
+    routes_write_in_tx(tx, &settled).await?;
+    Ok(settled)
+}
+
+/// Decides what is to be written, and checks that it can be there. The namespace is locked.
+pub(super) async fn routes_check_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    wanted: Wanted<'_>,
+) -> Result<Settled, Error> {
     let (settled, mut others) = plan(wanted, route_list_in_tx(tx, wanted.namespace).await?)?;
     for (route, _) in &settled.routes {
         check_others(route, &others)?;
         check_in_tx(tx, route, wanted.to_come).await.map_err(|error| of_route(route, error))?;
         others.push(route.clone());
     }
+    Ok(settled)
+}
+
+/// Writes what has been decided.
+pub(super) async fn routes_write_in_tx(tx: &mut Transaction<'static, Any>, settled: &Settled) -> Result<(), Error> {
     for name in &settled.deleted {
         route_delete_in_tx(tx, name).await?;
     }
     for (route, _) in settled.routes.iter().filter(|(_, written)| *written) {
         route_write_in_tx(tx, route).await?;
     }
-    Ok(settled)
+    Ok(())
 }
 
 async fn check_in_tx(

@@ -1,6 +1,8 @@
 //! `dunlin deploy` of an app: all its functions are built and looked at first, then versions are made without calls, and one step gives
 //! them their calls and makes the routes what the manifest says. What fails before that step has changed nothing that anybody calls.
 
+use std::collections::BTreeSet;
+
 use dunlin_proto::{
     ErrorCode,
     ids::{AppId, RequestId},
@@ -54,6 +56,11 @@ impl Part {
     /// Whether somebody calls it already.
     fn is_called(&self) -> bool {
         self.before.as_ref().is_some_and(|before| !before.traffic.is_empty())
+    }
+
+    /// Whether its calls move to a new version.
+    fn moves(&self) -> bool {
+        self.is_called() && self.made.is_some()
     }
 
     fn version(&self) -> u32 {
@@ -219,9 +226,9 @@ impl Deploy<'_> {
         retrying(again, || async { answer(self.client.releases().activate_app(request.clone()).await) }).await
     }
 
-    /// Whether the routes are left for when the new versions have all calls.
+    /// Whether the routes stay as they are: what is called by them has a part of the calls at most.
     fn leaves_routes(&self) -> bool {
-        self.args.no_traffic || self.args.canary.is_some() || !self.args.steps.is_empty()
+        self.args.no_traffic || self.args.canary.is_some()
     }
 
     fn preview(&self, parts: Vec<Part>, routes: Vec<v1::Difference>) -> Result<(), Failure> {
@@ -265,58 +272,80 @@ impl Deploy<'_> {
 
     /// Gives the versions their calls.
     async fn activate(&self, parts: &[Part], routes_differ: bool) -> Result<(), Failure> {
-        let (mut activated, mut rollout) = (v1::ActivateAppResponse::default(), None);
-        if self.args.no_traffic {
-            let made: Vec<_> = parts.iter().filter(|part| part.made.is_some()).map(Part::bare).collect();
-            if !made.is_empty() {
-                let names = made.join(" ");
-                self.output
-                    .note(format!("new versions without calls; move some to them with: dunlin rollout start {names}"));
-            }
-        } else if self.args.steps.is_empty() {
-            let functions = parts.iter().map(Part::target).collect();
-            activated = self.give(functions, self.args.canary).await?;
-        } else {
-            let new: Vec<_> = parts.iter().filter(|part| !part.is_called()).map(Part::target).collect();
-            if !new.is_empty() {
-                activated = self.give(new, None).await?;
-            }
-            rollout = self.roll_out(parts).await?;
-        }
         if self.leaves_routes() && routes_differ {
             let when = "once the new versions have all calls, apply them with: dunlin deploy";
             self.output.warn(format!("the routes are still as they were; {when}"));
         }
-        self.report(parts, activated, rollout)
+        let targets = |of: &dyn Fn(&&Part) -> bool| parts.iter().filter(of).map(Part::target).collect::<Vec<_>>();
+        if self.args.no_traffic {
+            self.say_held(parts);
+            return self.report(parts, v1::ActivateAppResponse::default(), None);
+        }
+        if self.args.steps.is_empty() || !parts.iter().any(Part::moves) {
+            let routes = self.routes.clone().filter(|_| !self.leaves_routes());
+            let activated = self.give(targets(&|_| true), routes).await?;
+            return self.report(parts, activated, None);
+        }
+        // What nobody calls yet has nothing to be compared with, and routes to it may come with the last step.
+        let new = targets(&|part| !part.is_called());
+        let activated = if new.is_empty() { Default::default() } else { self.give(new, None).await? };
+        let rollout = self.roll_out(parts, routes_differ).await?;
+        self.report(parts, activated, Some(rollout))
     }
 
+    fn say_held(&self, parts: &[Part]) {
+        let made: Vec<_> = parts.iter().filter(|part| part.made.is_some()).map(Part::bare).collect();
+        if !made.is_empty() {
+            let names = made.join(" ");
+            self.output
+                .note(format!("new versions without calls; move some to them with: dunlin rollout start {names}"));
+        }
+    }
+
+    /// Activates versions; the routes stay as they are where none are given.
     async fn give(
         &self,
         functions: Vec<v1::AppFunction>,
-        canary_percent: Option<u32>,
+        routes: Option<Vec<v1::Route>>,
     ) -> Result<v1::ActivateAppResponse, Failure> {
-        let routes = self.routes.clone().filter(|_| !self.leaves_routes());
         let request = v1::ActivateAppRequest {
             name: self.app.to_string(),
             functions,
             keep_routes: routes.is_none(),
             routes: routes.unwrap_or_default(),
-            canary_percent,
+            canary_percent: self.args.canary,
             validate_only: false,
         };
         self.ask(request).await
     }
 
-    /// Moves the calls of all functions that somebody calls in one rollout.
-    async fn roll_out(&self, parts: &[Part]) -> Result<Option<RolloutView>, Failure> {
-        let moving = parts.iter().filter(|part| part.is_called() && part.made.is_some());
+    /// Moves the calls of all functions that somebody calls in one rollout, which changes the routes with its last step.
+    async fn roll_out(&self, parts: &[Part], routes_differ: bool) -> Result<RolloutView, Failure> {
+        let moving = parts.iter().filter(|part| part.moves());
         let mut targets =
             moving.map(|part| v1::RolloutTarget { function: part.name.to_string(), version: part.version() });
-        let Some(v1::RolloutTarget { function, version }) = targets.next() else { return Ok(None) };
+        let v1::RolloutTarget { function, version } = targets.next().unwrap_or_default();
         let (others, steps) = (targets.collect(), self.args.steps.clone());
-        let request = v1::StartRolloutRequest { function, version, others, steps, ..Default::default() };
+        let routes = self.routes.clone().filter(|_| routes_differ);
+        let app = routes.as_ref().map(|_| self.app.app.to_string()).unwrap_or_default();
+        let routes = routes.unwrap_or_default();
+        let request = v1::StartRolloutRequest { function, version, others, steps, app, routes, ..Default::default() };
         let done = answer(self.client.aliases().start_rollout(request).await)?;
-        Ok(Some(RolloutView::from(done.rollout.unwrap_or_default()).with_lagging(done.lagging_gateways)))
+        Ok(RolloutView::from(done.rollout.unwrap_or_default()).with_lagging(done.lagging_gateways))
+    }
+
+    /// The functions that routes called before and that the manifest does not know any more.
+    fn left<'d>(&self, parts: &[Part], differences: &'d [DifferenceView]) -> BTreeSet<&'d str> {
+        let calls = |route: &v1::Route, name: &str| match &route.target {
+            Some(v1::route::Target::Function(target)) => target.function == name,
+            _ => false,
+        };
+        let known = |name: &str| {
+            let routed = self.routes.iter().flatten().any(|route| calls(route, name));
+            routed || parts.iter().any(|part| part.name.function.as_str() == name)
+        };
+        let before = differences.iter().filter(|it| it.subject.starts_with("routes/") && it.field == "target");
+        before.filter_map(|it| called(&it.before)).filter(|name| !known(name)).collect()
     }
 
     /// Says what is there now.
@@ -338,19 +367,51 @@ impl Deploy<'_> {
         }
         let app = &self.app.app;
         match (&release, &rollout) {
-            (_, Some(rollout)) => self.output.note(printable(&rollout.summary())),
+            (_, Some(rollout)) => {
+                self.output.note(printable(&rollout.summary()));
+                if !rollout.app.is_empty() {
+                    self.output.note("the routes change once the new versions have all calls");
+                }
+            }
             (Some(release), None) if differences.is_empty() => {
                 self.output.note(format!("app {app} is as its manifest says: release {}", release.number));
             }
             (Some(release), None) => self.output.note(format!("deployed app {app}: release {}", release.number)),
             (None, None) => {}
         }
+        for name in self.left(parts, &differences) {
+            self.output
+                .note(format!("no route of the app leads to {name} any more; it stays until: dunlin delete {name}"));
+        }
         warn_of(&activated.lagging_gateways, self.output);
         self.output.list(&functions, DEPLOYED, "the app has no functions")
     }
 }
 
+/// The function that a route called, as its target is told.
+fn called(target: &str) -> Option<&str> {
+    target.strip_prefix("function ")?.split([':', ' ']).next()
+}
+
 fn not_understood() -> Failure {
     Failure::new(Exit::Failed, "the cluster answered something else than it was asked for")
         .hint("update the cluster to the version of this command")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_of_a_target_is_found() {
+        for (target, name) in [
+            ("function mail", Some("mail")),
+            ("function mail:beta as /x", Some("mail")),
+            ("function mail as /x", Some("mail")),
+            ("307 to /function", None),
+            ("", None),
+        ] {
+            assert_eq!(called(target), name, "{target}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Apps as JSON: what one manifest says of functions and routes, in one step.
 
 use axum::{Json, extract::State};
-use dunlin_proto::{names::AppName, v1};
+use dunlin_proto::{ids::Namespace, names::AppName, v1};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -68,15 +68,21 @@ pub(super) struct ActivateApp {
     validate_only: bool,
 }
 
+impl AppRoute {
+    /// The message that asks for it in a namespace.
+    pub(super) fn into_message(self, namespace: &Namespace) -> v1::Route {
+        self.spec.into_message(format!("namespaces/{namespace}/routes/{}", self.route))
+    }
+}
+
 impl ActivateApp {
     fn into_message(self, app: &AppName) -> v1::ActivateAppRequest {
         let function =
             |it: AppFunction| v1::AppFunction { function: it.function, version: it.version.unwrap_or_default() };
-        let route = |it: AppRoute| it.spec.into_message(format!("namespaces/{}/routes/{}", app.namespace, it.route));
         v1::ActivateAppRequest {
             name: app.to_string(),
             functions: self.functions.into_iter().map(function).collect(),
-            routes: self.routes.into_iter().map(route).collect(),
+            routes: self.routes.into_iter().map(|route| route.into_message(&app.namespace)).collect(),
             keep_routes: self.keep_routes,
             canary_percent: self.canary_percent,
             validate_only: self.validate_only,

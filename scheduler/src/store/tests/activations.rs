@@ -1,13 +1,13 @@
 //! What an app's manifest says becomes true in one transaction, or nothing changes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use dunlin_proto::{ErrorCode, names::ReleaseName, v1};
 
 use super::{Bench, config_version, conformance, deploy, function, namespace, new_version, number, refused};
 use crate::{
-    model::{Policy, RouteRecord, Share, Time},
-    store::{Activated, Activation, AliasChange, Import, NewVersion, Owner},
+    model::{Policy, RolloutRecord, RolloutState, RouteRecord, Share, Time},
+    store::{Activated, Activation, AliasChange, Import, Move, NewRollout, NewVersion, Owner},
 };
 
 conformance!(
@@ -17,6 +17,9 @@ conformance!(
     what_is_refused_leaves_everything_as_it_was,
     a_check_changes_nothing_and_takes_functions_to_come,
     a_canary_of_an_app_puts_a_caller_on_one_side,
+    routes_come_with_the_last_step_of_a_rollout,
+    a_rollout_that_goes_back_forgets_its_routes,
+    routes_that_do_not_fit_in_any_more_hold_no_rollout_up,
 );
 
 fn route(name: &str, path: &str, function: &str) -> RouteRecord {
@@ -222,4 +225,84 @@ async fn a_canary_of_an_app_puts_a_caller_on_one_side(bench: &Bench) {
     let shares = vec![Share(number(1), 50), Share(number(3), 50)];
     bench.store.alias_set(&live, "", &AliasChange { shares, sticky: None }).await.unwrap();
     assert_eq!(seed("pay").await, None, "a division by hand has its own places");
+}
+
+fn rollout(routes: &[(&str, &str, &str)]) -> NewRollout {
+    let routes = routes.iter().map(|(name, path, function)| route(name, path, function)).collect();
+    NewRollout {
+        namespace: "shop".parse().unwrap(),
+        targets: vec![(function("shop", "pay"), None), (function("shop", "mail"), None)],
+        steps: vec![50],
+        step_time: Duration::from_secs(60),
+        step_calls: 500,
+        creator: "zoe".to_owned(),
+        routes: Some(("till".parse().unwrap(), routes)),
+    }
+}
+
+/// A rollout of both functions which brings a route and takes another one away.
+async fn begun(bench: &Bench) -> RolloutRecord {
+    two_functions(bench).await;
+    bench.store.app_activate(&app(&[], &[("a", "/a", "pay")])).await.unwrap();
+    let rollout = bench.store.rollout_start(&rollout(&[("b", "/b", "mail")])).await.unwrap();
+    assert_eq!(routes(bench).await, ["a /a"], "routes wait");
+    let found = bench.store.rollout_running().await.unwrap();
+    assert_eq!(found[0].app.as_ref().unwrap().as_str(), "till");
+    rollout
+}
+
+async fn left(bench: &Bench) -> usize {
+    sqlx::query("SELECT rollout FROM rollout_routes").fetch_all(&bench.store.pool).await.unwrap().len()
+}
+
+async fn routes_come_with_the_last_step_of_a_rollout(bench: &Bench) {
+    let rollout = begun(bench).await;
+    let ((release, _), before) = (newest(bench).await, config_version(bench).await);
+    let ended = bench.store.rollout_move(&rollout, &Move::Advance).await.unwrap().unwrap();
+    assert_eq!((ended.state, routes(bench).await), (RolloutState::Promoted, vec!["b /b".to_owned()]));
+    assert_eq!(
+        (newest(bench).await, config_version(bench).await),
+        ((release + 1, "promote mail@2, pay@2".into()), before + 1)
+    );
+    let made = bench.store.route_fetch(&"namespaces/shop/routes/b".parse().unwrap()).await.unwrap();
+    assert_eq!((made.spec.app.unwrap().as_str(), &*made.creator), ("till", "zoe"));
+    assert_eq!((traffic(bench, "pay").await, left(bench).await), (vec![(2, 100)], 0));
+    bench.store.release_restore(&format!("namespaces/shop/releases/{release}").parse().unwrap(), None).await.unwrap();
+    assert_eq!(routes(bench).await, ["a /a"]);
+}
+
+async fn a_rollout_that_goes_back_forgets_its_routes(bench: &Bench) {
+    let rollout = begun(bench).await;
+    let back = Move::Back(RolloutState::Back, "it was worse".to_owned());
+    bench.store.rollout_move(&rollout, &back).await.unwrap();
+    assert_eq!((routes(bench).await, left(bench).await), (vec!["a /a".to_owned()], 0));
+    // Whoever gives the app's versions their calls meanwhile ends it, too.
+    let rollout = bench.store.rollout_start(&self::rollout(&[])).await.unwrap();
+    bench.store.app_activate(&app(&[("pay", 2), ("mail", 2)], &[("c", "/c", "pay")])).await.unwrap();
+    let over = bench.store.rollout_move(&rollout, &Move::Advance).await.unwrap().unwrap();
+    assert_eq!((over.state, routes(bench).await), (RolloutState::Superseded, vec!["c /c".to_owned()]));
+    assert_eq!(left(bench).await, 0);
+}
+
+async fn routes_that_do_not_fit_in_any_more_hold_no_rollout_up(bench: &Bench) {
+    let begun = begun(bench).await;
+    let mut alone = route("mine", "/b", "pay");
+    alone.spec.app = None;
+    bench.store.route_put(&alone, false).await.unwrap();
+    let promote = Move::Promote(RolloutState::Stopped, "zoe ended it".to_owned());
+    let ended = bench.store.rollout_move(&begun, &promote).await.unwrap().unwrap();
+    assert!(
+        ended.reason.starts_with("zoe ended it; the app till keeps its routes: the route b (/b) conflicts"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        (traffic(bench, "pay").await, routes(bench).await),
+        (vec![(2, 100)], vec!["a /a".into(), "mine /b".into()])
+    );
+    // What could not be there now does not begin.
+    held(bench, "pay").await;
+    held(bench, "mail").await;
+    let message = refused(bench.store.rollout_start(&rollout(&[("b", "/b", "mail")])).await, ErrorCode::AlreadyExists);
+    assert!(message.contains("route mine (/b)"), "{message}");
+    assert_eq!((traffic(bench, "pay").await, left(bench).await), (vec![(2, 100)], 0));
 }

@@ -175,6 +175,7 @@ async fn everything_is_done(store: &Store) {
         targets: vec![(checkout.clone(), Some(number(2)))],
         steps: vec![10],
         step_time: Duration::from_secs(60),
+        routes: None,
         step_calls: 500,
         creator: "zoe".into(),
     };
