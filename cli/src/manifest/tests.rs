@@ -295,7 +295,7 @@ fn what_is_wrong_with_an_app_is_named_with_line_and_column() {
         ),
         (
             &format!("{route}function = 'pay'\n[[routes]]\nname = 'b'\npath = '/a/'\nfunction = 'pay'"),
-            "m:10:8: the route b (/a/) conflicts with the route a (/a)",
+            "m:10:8: the route b (/a) conflicts with the route a (/a)",
         ),
     ] {
         let failure = Manifest::parse("m", &format!("{begin}{rest}")).unwrap_err();
