@@ -269,7 +269,7 @@ fn what_is_wrong_with_an_app_is_named_with_line_and_column() {
         ("[routes]\nname = 'a'", "m:4:1: routes must be a list of tables, each of which begins with [[routes]]"),
         ("[[routes]]\npath = '/a'", "m:4:1: the field \"name\" is missing in [[routes]]"),
         ("[[routes]]\nname = 'a'\npath = '/a'\nfunktion = 'pay'", "m:7:1: unknown field \"funktion\" in [[routes]]"),
-        (&format!("{route}"), "m:6:8: a route has one of the fields function, respond and redirect"),
+        (route, "m:6:8: a route has one of the fields function, respond and redirect"),
         (&format!("{route}function = 'pay'\nrespond = 'x'"), "m:6:8: a route has one of the fields"),
         (
             &format!("{route}function = 'mail'"),

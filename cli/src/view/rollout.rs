@@ -165,6 +165,8 @@ impl RolloutView {
             ("Moved", age(self.update_time)),
             ("By", or_dash(&self.creator)),
         ];
+        let routes = format!("those of the app {} change after the last step", self.app);
+        pairs.extend(Some(("Routes", routes)).filter(|_| !self.app.is_empty()));
         let tallies = [("Old version", &self.old_tally), ("New version", &self.new_tally)];
         pairs.extend(tallies.into_iter().filter_map(|(name, tally)| Some((name, tally.as_ref()?.text()))));
         let others = self.functions.iter().filter(|other| other.function != self.function);

@@ -161,6 +161,7 @@ def test_a_rollout_moves_all_functions_together(cluster, namespace, project, dun
         seen |= set(get(cluster, namespace, "/till/7", "/letters"))
     assert seen == {"old", "new"}
     assert get(cluster, namespace, "/post") == [404] * 2, "routes change with the last step"
+    assert "those of the app shop change after the last step" in dunlin("rollout", "show", "mail").out
     dunlin("rollout", "stop", "pay", "--promote")
     assert get(cluster, namespace, "/till/7", "/letters", "/post") == ["new"] * 6
     assert releases(dunlin)[-1] == "promote mail@2, pay@2"

@@ -79,7 +79,7 @@ impl Store {
             config_bump_all(&mut tx).await?;
             let cause = format!("deploy app {}", activation.app.app);
             self.release_record_in_tx(&mut tx, namespace, Touched::All, cause).await?;
-            self.audit_in_tx(&mut tx, change(activation, routes)).await?;
+            self.audit_in_tx(&mut tx, change(activation, &routes)).await?;
         }
         let release = release_newest_in_tx(&mut tx, namespace).await?;
         tx.commit().await?;
@@ -88,7 +88,7 @@ impl Store {
 }
 
 /// What the audit log says.
-fn change(activation: &Activation, routes: Value) -> Change {
+fn change(activation: &Activation, routes: &Value) -> Change {
     let versions: BTreeMap<_, _> = activation
         .functions
         .iter()

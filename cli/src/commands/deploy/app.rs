@@ -290,7 +290,7 @@ impl Deploy<'_> {
         let new = targets(&|part| !part.is_called());
         let activated = if new.is_empty() { Default::default() } else { self.give(new, None).await? };
         let rollout = self.roll_out(parts, routes_differ).await?;
-        self.report(parts, activated, Some(rollout))
+        self.report(parts, activated, Some(&rollout))
     }
 
     fn say_held(&self, parts: &[Part]) {
@@ -353,7 +353,7 @@ impl Deploy<'_> {
         &self,
         parts: &[Part],
         activated: v1::ActivateAppResponse,
-        rollout: Option<RolloutView>,
+        rollout: Option<&RolloutView>,
     ) -> Result<(), Failure> {
         let view = |part: &Part| DeployedFunctionView::new(&part.name, part.before.as_ref(), part.made.as_ref());
         let functions: Vec<_> = parts.iter().map(view).collect();
@@ -366,7 +366,7 @@ impl Deploy<'_> {
             }));
         }
         let app = &self.app.app;
-        match (&release, &rollout) {
+        match (&release, rollout) {
             (_, Some(rollout)) => {
                 self.output.note(printable(&rollout.summary()));
                 if !rollout.app.is_empty() {
