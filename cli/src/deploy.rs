@@ -35,6 +35,20 @@ pub(crate) async fn deploy(
     request: v1::CreateVersionRequest,
     progress: &mut Progress,
 ) -> Result<Deployed, Failure> {
+    send(client, function, artifact, progress).await?;
+    make(client, function, request, progress).await
+}
+
+/// Uploads an artifact, unless the function's namespace has it.
+///
+/// # Errors
+/// What the cluster says, or that it can't be reached for longer.
+pub(crate) async fn send(
+    client: &Client,
+    function: &FunctionRef,
+    artifact: &Artifact,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let parent = NamespaceRef { namespace: function.namespace.clone() }.to_string();
     progress.upload(artifact.bytes.len() as u64);
     let uploaded = {
@@ -45,6 +59,19 @@ pub(crate) async fn deploy(
     if uploaded.already_present {
         progress.note("the cluster has this file already");
     }
+    Ok(())
+}
+
+/// Makes of what has been uploaded the function's next version, or finds out what that would change.
+///
+/// # Errors
+/// What the cluster says, or that it can't be reached for longer.
+pub(crate) async fn make(
+    client: &Client,
+    function: &FunctionRef,
+    request: v1::CreateVersionRequest,
+    progress: &mut Progress,
+) -> Result<Deployed, Failure> {
     let mut left = 5_u32;
     loop {
         match create(client, request.clone(), progress).await {

@@ -1,22 +1,25 @@
-//! The manifest of a function, `dunlin.toml`: what to build, what to deploy, and what to grant it.
+//! The manifest `dunlin.toml`: what to build, what to deploy, what to grant it, and by which routes it is called. It is of one function,
+//! or of an app with several.
 //!
 //! Field names are those that WebAssembly users know from elsewhere. An unknown field, a wrong type and a value out of
 //! range are errors with line and column; how they are found is in `manifest/reader.rs`.
 
+mod function;
 mod reader;
+mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+use std::{fs, path::Path};
+
+use dunlin_proto::{
+    ids::{AppId, FunctionName},
+    v1,
 };
 
-use dunlin_proto::{ids::FunctionName, model, v1};
-
+pub(crate) use self::function::{Build, Function};
 use self::reader::{Reader, Section};
-use crate::{exit::Failure, units};
+use crate::exit::Failure;
 
 /// The name of the manifest's file.
 pub(crate) const FILE_NAME: &str = "dunlin.toml";
@@ -24,32 +27,12 @@ pub(crate) const FILE_NAME: &str = "dunlin.toml";
 /// A manifest that has been read and checked.
 #[derive(Debug)]
 pub(crate) struct Manifest {
-    /// The function's name in its namespace.
-    pub(crate) name: FunctionName,
-    /// What it is for.
-    pub(crate) description: Option<String>,
-    /// The WebAssembly file, relative to the manifest's folder.
-    pub(crate) source: PathBuf,
-    /// Whether anybody may call it; absent leaves it as it is.
-    pub(crate) public: Option<bool>,
-    /// Whether its automatic addresses are served although routes name it; absent leaves it as it is.
-    pub(crate) direct: Option<bool>,
-    /// How to build it.
-    pub(crate) build: Option<Build>,
-    /// Grants and limits; what is left out is the cluster's default.
-    pub(crate) spec: v1::VersionSpec,
-}
-
-/// How to build a function.
-#[derive(Debug)]
-pub(crate) struct Build {
-    /// A command for `sh -c`.
-    pub(crate) command: String,
-    /// Where to run it, relative to the manifest's folder.
-    pub(crate) workdir: Option<PathBuf>,
-    /// Patterns of the files that it depends on.
-    #[expect(dead_code, reason = "read and checked now; rebuilding on a change comes with a later command")]
-    pub(crate) watch: Vec<String>,
+    /// What its functions and routes together are called; absent where it is of one function without routes.
+    pub(crate) app: Option<AppId>,
+    /// Its functions in the order of their names; never empty.
+    pub(crate) functions: Vec<Function>,
+    /// Its routes, each with its bare name.
+    pub(crate) routes: Vec<v1::Route>,
 }
 
 impl Manifest {
@@ -69,172 +52,49 @@ impl Manifest {
     /// It is not one.
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self, Failure> {
         let reader = Reader::new(file, text);
-        let root = reader.root()?.with_fields(&[
-            "name",
-            "description",
-            "source",
-            "public",
-            "direct",
-            "allowed_outbound_hosts",
-            "idempotent",
-            "environment",
-            "build",
-            "limits",
-            "scaling",
-            "reuse",
-        ])?;
-        let spec = v1::VersionSpec {
-            limits: root.section("limits")?.map(limits).transpose()?,
-            scaling: root.section("scaling")?.map(scaling).transpose()?,
-            environment: environment(&root)?.into_iter().collect(),
-            allowed_outbound_hosts: root.strings("allowed_outbound_hosts")?,
-            idempotent: root.boolean("idempotent")?.unwrap_or_default(),
-            reuse: root.section("reuse")?.map(reuse).transpose()?,
-        };
-        check_ranges(&root, &spec)?;
-        Ok(Self {
-            name: root.required("name", |text| text.parse::<FunctionName>().map_err(|error| error.to_string()))?,
-            description: root.text("description")?,
-            source: root.required("source", path)?,
-            public: root.boolean("public")?,
-            direct: root.boolean("direct")?,
-            build: root.section("build")?.map(build).transpose()?,
-            spec,
-        })
+        let root = reader.root()?;
+        if root.names().any(|name| name == "app") { Self::app(root) } else { Self::one(root) }
+    }
+
+    /// One function, whose name is the app's too where there are routes.
+    fn one(root: Section<'_>) -> Result<Self, Failure> {
+        if let Some(functions) = root.section("functions")? {
+            let message = "[functions] belongs to an app: say what it is called, as in app = \"shop\"";
+            return Err(functions.wrong("", message));
+        }
+        let known = [&["name"][..], &function::FIELDS, &["routes"]].concat();
+        let root = root.with_fields(&known)?;
+        let name = root.required("name", |text| text.parse::<FunctionName>().map_err(|error| error.to_string()))?;
+        let app = root.names().any(|name| name == "routes").then(|| app(name.as_str())).transpose();
+        let app = app.map_err(|error| root.wrong("name", &error))?;
+        let functions = vec![Function::read(&root, name)?];
+        let routes = routes::read(&root, &functions)?;
+        Ok(Self { app, functions, routes })
+    }
+
+    /// An app with a table for each function.
+    fn app(root: Section<'_>) -> Result<Self, Failure> {
+        let root = root.with_fields(&["app", "functions", "routes"])?;
+        let app = root.required("app", app)?;
+        let missing = || root.wrong("app", "an app has a table for each of its functions, as in [functions.pay]");
+        let table = root.section("functions")?.ok_or_else(missing)?;
+        let functions = table.names().map(|name| in_app(&table, &name)).collect::<Result<Vec<_>, _>>()?;
+        if functions.is_empty() {
+            return Err(missing());
+        }
+        let routes = routes::read(&root, &functions)?;
+        Ok(Self { app: Some(app), functions, routes })
     }
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+fn app(text: &str) -> Result<AppId, String> {
+    text.parse::<AppId>().map_err(|error| error.to_string())
 }
 
-fn build(section: Section<'_>) -> Result<Build, Failure> {
-    let section = section.with_fields(&["command", "workdir", "watch"])?;
-    Ok(Build {
-        command: section.required("command", |text| Ok(text.to_owned()))?,
-        workdir: section.parsed("workdir", path)?,
-        watch: section.strings("watch")?,
-    })
-}
-
-fn limits(section: Section<'_>) -> Result<v1::Limits, Failure> {
-    let section = section.with_fields(&[
-        "memory",
-        "cpu",
-        "timeout",
-        "request_body",
-        "response_body",
-        "logs",
-        "rate",
-        "burst",
-        "quota",
-        "on_unknown",
-    ])?;
-    let (rate, burst) = (section.parsed("rate", str::parse::<model::Rate>)?, section.count("burst")?);
-    if rate.is_none() && burst.is_some() {
-        return Err(section.wrong("burst", "limits.burst belongs to a rate: add rate = \"100/s\" or its like"));
-    }
-    Ok(v1::Limits {
-        quota: quota(&section)?,
-        rate: rate.map(|rate| model::Rate { burst: burst.unwrap_or(rate.burst), ..rate }.into()),
-        memory_bytes: section.parsed("memory", units::parse_size)?,
-        cpu_time: section.parsed("cpu", units::parse_duration)?.map(model::to_wire_duration),
-        timeout: section.parsed("timeout", units::parse_duration)?.map(model::to_wire_duration),
-        request_body_bytes: section.parsed("request_body", units::parse_size)?,
-        response_body_bytes: section.parsed("response_body", units::parse_size)?,
-        log_bytes: section.parsed("logs", units::parse_size)?,
-    })
-}
-
-fn quota(section: &Section<'_>) -> Result<Option<v1::QuotaLimit>, Failure> {
-    let unknown = |text: &str| match text {
-        "allow" => Ok(false),
-        "refuse" => Ok(true),
-        _ => Err("must be \"allow\" or \"refuse\"".to_owned()),
-    };
-    let (quota, refuse) =
-        (section.parsed("quota", str::parse::<model::Quota>)?, section.parsed("on_unknown", unknown)?);
-    if quota.is_none() && refuse.is_some() {
-        let message = "limits.on_unknown belongs to a quota: add quota = \"100000/day\" or its like";
-        return Err(section.wrong("on_unknown", message));
-    }
-    Ok(quota.map(|quota| model::Quota { refuse_unknown: refuse.unwrap_or_default(), ..quota }.into()))
-}
-
-fn scaling(section: Section<'_>) -> Result<v1::Scaling, Failure> {
-    let section = section.with_fields(&[
-        "min",
-        "max",
-        "idle_timeout",
-        "min_workers",
-        "max_workers",
-        "max_concurrency",
-        "reserved_concurrency",
-    ])?;
-    Ok(v1::Scaling {
-        min_sandboxes: section.count("min")?,
-        max_sandboxes: section.count("max")?,
-        idle_timeout: section.parsed("idle_timeout", units::parse_duration)?.map(model::to_wire_duration),
-        min_workers: section.count("min_workers")?,
-        max_workers: section.count("max_workers")?,
-        max_concurrency: section.count("max_concurrency")?,
-        reserved_concurrency: section.count("reserved_concurrency")?,
-    })
-}
-
-fn reuse(section: Section<'_>) -> Result<v1::Reuse, Failure> {
-    let section = section.with_fields(&["max_calls", "max_concurrent", "max_idle"])?;
-    Ok(v1::Reuse {
-        max_calls: section.count("max_calls")?,
-        max_concurrent: section.count("max_concurrent")?,
-        max_idle: section.parsed("max_idle", units::parse_duration)?.map(model::to_wire_duration),
-    })
-}
-
-fn environment(root: &Section<'_>) -> Result<BTreeMap<String, String>, Failure> {
-    let Some(section) = root.section("environment")? else { return Ok(BTreeMap::new()) };
-    let variable = |name: String| {
-        let value = section.text(&name)?.unwrap_or_default();
-        let alone = v1::VersionSpec { environment: [(name.clone(), value.clone())].into(), ..Default::default() };
-        model::VersionSpec::try_from(alone).map_err(|error| section.wrong(&name, &error.message))?;
-        Ok((name, value))
-    };
-    section.names().map(variable).collect()
-}
-
-/// Where the fields of the API that may be out of range are in the manifest.
-const RANGES: [(&str, &str, &str); 19] = [
-    ("spec.limits.memory_bytes", "limits", "memory"),
-    ("spec.limits.cpu_time", "limits", "cpu"),
-    ("spec.limits.timeout", "limits", "timeout"),
-    ("spec.limits.request_body_bytes", "limits", "request_body"),
-    ("spec.limits.response_body_bytes", "limits", "response_body"),
-    ("spec.limits.log_bytes", "limits", "logs"),
-    ("spec.limits.rate", "limits", "burst"),
-    ("spec.limits.quota", "limits", "quota"),
-    ("spec.scaling.min_sandboxes", "scaling", "min"),
-    ("spec.scaling.max_sandboxes", "scaling", "max"),
-    ("spec.scaling.idle_timeout", "scaling", "idle_timeout"),
-    ("spec.scaling.min_workers", "scaling", "min_workers"),
-    ("spec.scaling.max_workers", "scaling", "max_workers"),
-    ("spec.scaling.max_concurrency", "scaling", "max_concurrency"),
-    ("spec.scaling.reserved_concurrency", "scaling", "reserved_concurrency"),
-    ("spec.reuse.max_calls", "reuse", "max_calls"),
-    ("spec.reuse.max_concurrent", "reuse", "max_concurrent"),
-    ("spec.reuse.max_idle", "reuse", "max_idle"),
-    ("spec.environment", "", "environment"),
-];
-
-/// Checks what the cluster will check, so that the error can name the line.
-fn check_ranges(root: &Section<'_>, spec: &v1::VersionSpec) -> Result<(), Failure> {
-    let Err(error) = model::VersionSpec::try_from(spec.clone()) else { return Ok(()) };
-    let field = error.field.as_deref().unwrap_or_default();
-    let place = RANGES.iter().find(|(api, ..)| *api == field);
-    let (section, name) = place.map_or(("", "allowed_outbound_hosts"), |(_, section, name)| (*section, *name));
-    let shown = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-    let message = error.message.replace(field, &shown);
-    match root.section(section)? {
-        Some(section) => Err(section.wrong(name, &message)),
-        None => Err(root.wrong(name, &message)),
-    }
+/// The function of an app that has this name.
+fn in_app(table: &Section<'_>, name: &str) -> Result<Function, Failure> {
+    let id = name.parse::<FunctionName>().map_err(|error| table.wrong(name, &error.to_string()))?;
+    let missing = || table.wrong(name, "it must be a table");
+    let section = table.section(name)?.ok_or_else(missing)?.with_fields(&function::FIELDS)?;
+    Function::read(&section, id)
 }

@@ -1,32 +1,47 @@
-//! A function's folder on this machine: where its manifest is, how it is built, and which file comes out.
+//! A folder on this machine with the functions of a manifest: how each is built, and which file comes out.
 
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
 };
 
+use dunlin_proto::{
+    ids::{AppId, FunctionName},
+    v1,
+};
 use tokio::process::Command;
 
 use crate::{
     exit::{Exit, Failure},
-    manifest::{Build, FILE_NAME, Manifest},
+    manifest::{Build, FILE_NAME, Function, Manifest},
     output::Output,
 };
 
 /// A manifest and where it is.
 #[derive(Debug)]
+pub(crate) struct Projects {
+    /// What its functions and routes together are called; absent where it is of one function without routes.
+    pub(crate) app: Option<AppId>,
+    /// Its functions; never empty.
+    pub(crate) functions: Vec<Project>,
+    /// Its routes, each with its bare name.
+    pub(crate) routes: Vec<v1::Route>,
+}
+
+/// A function of a manifest.
+#[derive(Debug)]
 pub(crate) struct Project {
     /// The folder that the manifest's paths are relative to.
     pub(crate) folder: PathBuf,
-    /// What it says.
-    pub(crate) manifest: Manifest,
+    /// What the manifest says of it.
+    pub(crate) manifest: Function,
 }
 
-impl Project {
-    /// Reads the project in this folder, or of this manifest file.
+impl Projects {
+    /// Reads the manifest in this folder, or this manifest file.
     ///
     /// # Errors
-    /// There is none, or its manifest is wrong.
+    /// There is none, or it is wrong.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
         if !file.is_file() {
@@ -34,12 +49,46 @@ impl Project {
                 .hint("begin a project with: dunlin new -t rust NAME, or deploy a .wasm file itself"));
         }
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { folder: folder.to_owned(), manifest: Manifest::load(&file)? })
+        let Manifest { app, functions, routes } = Manifest::load(&file)?;
+        let project = |manifest| Project { folder: folder.to_owned(), manifest };
+        Ok(Self { app, functions: functions.into_iter().map(project).collect(), routes })
     }
 
+    /// The function of this name, alone.
+    ///
+    /// # Errors
+    /// The manifest has none of this name.
+    pub(crate) fn only(self, name: &FunctionName) -> Result<Self, Failure> {
+        let names: Vec<_> = self.functions.iter().map(|it| it.manifest.name.to_string()).collect();
+        let missing = || {
+            Failure::usage(format!("the manifest has no function {name}"))
+                .hint(format!("its functions: {}", names.join(", ")))
+        };
+        let found = self.functions.into_iter().find(|it| it.manifest.name == *name).ok_or_else(missing)?;
+        Ok(Self { app: None, functions: vec![found], routes: Vec::new() })
+    }
+}
+
+impl Project {
     /// The file that the build makes.
     pub(crate) fn source(&self) -> PathBuf {
         self.folder.join(&self.manifest.source)
+    }
+
+    /// Runs the build command, unless the file is deployed as it is, and checks that there is one.
+    ///
+    /// # Errors
+    /// The build fails, or there is no file.
+    pub(crate) async fn ready(&self, build: bool, output: Output) -> Result<PathBuf, Failure> {
+        if build {
+            self.build(output).await?;
+        }
+        let source = self.source();
+        if source.is_file() {
+            return Ok(source);
+        }
+        Err(Failure::usage(format!("there is no {}", source.display()))
+            .hint("build it first, or give the manifest a [build] command"))
     }
 
     /// Runs the build command where there is one, and checks that the file is there afterwards.
@@ -99,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("name = 'a'\nsource = 'out/a.wasm'\n[build]\ncommand = '''{build}'''\n");
         fs::write(folder.path().join(FILE_NAME), text).unwrap();
-        let project = Project::load(folder.path()).unwrap();
+        let project = Projects::load(folder.path()).unwrap().functions.remove(0);
         (folder, project)
     }
 
@@ -129,7 +178,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_manifest_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let text = Project::load(folder.path()).unwrap_err().text(Style::PLAIN);
+        let text = Projects::load(folder.path()).unwrap_err().text(Style::PLAIN);
         assert!(text.contains("dunlin.toml") && text.contains("dunlin new"), "{text}");
     }
 }

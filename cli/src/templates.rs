@@ -71,8 +71,9 @@ mod tests {
             let name: FunctionName = "check-out".parse().unwrap();
             template.write(folder.path(), &name).unwrap();
             let manifest = Manifest::load(&folder.path().join(FILE_NAME)).unwrap();
-            assert_eq!(manifest.name, name, "{}", template.name);
-            assert!(manifest.build.is_some(), "{}", template.name);
+            let function = &manifest.functions[0];
+            assert_eq!((&function.name, &manifest.app), (&name, &None), "{}", template.name);
+            assert!(function.build.is_some(), "{}", template.name);
             for (path, _) in template.files {
                 let file = target(folder.path(), path, &name);
                 let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();

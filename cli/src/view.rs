@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 pub(crate) mod alias;
+pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod domain;

@@ -1,6 +1,6 @@
 //! Ids as types, in one place: a value of one of these has been checked where it entered the process.
 //!
-//! Names that people choose are [`Namespace`], [`FunctionName`], [`AliasId`], [`RouteId`], [`PlanId`], [`DomainName`],
+//! Names that people choose are [`Namespace`], [`FunctionName`], [`AliasId`], [`RouteId`], [`AppId`], [`PlanId`], [`DomainName`],
 //! [`WorkerId`], [`GatewayId`];
 //! everything else is assigned by the platform. Resource names made of them are in `names.rs`.
 
@@ -112,6 +112,10 @@ slug! {
 slug! {
     /// A route's name within its namespace.
     RouteId, "route", 63
+}
+slug! {
+    /// An app's name within its namespace.
+    AppId, "app", 63
 }
 slug! {
     /// The name of an alias within its function.

@@ -6,7 +6,8 @@
 use std::{fmt, str::FromStr};
 
 use crate::ids::{
-    AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId, VersionNumber, WorkerId,
+    AliasId, AppId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId, VersionNumber,
+    WorkerId,
 };
 
 /// A resource name that could not be read.
@@ -104,6 +105,10 @@ name! {
 name! {
     /// `namespaces/{namespace}/routes/{route}`.
     RouteName { namespace: Namespace => "namespaces", route: RouteId => "routes" }, "namespaces/{namespace}/routes/{route}"
+}
+name! {
+    /// `namespaces/{namespace}/apps/{app}`.
+    AppName { namespace: Namespace => "namespaces", app: AppId => "apps" }, "namespaces/{namespace}/apps/{app}"
 }
 name! {
     /// `namespaces/{namespace}/releases/{number}`.

@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FunctionName, RouteId};
+use crate::ids::{AppId, FunctionName, RouteId};
 
 pub use authorizer::{Authorizer, CredentialSource, InvalidCredentialSource};
 pub use cors::{CorsPolicy, OriginPattern};
@@ -72,6 +72,9 @@ pub struct RouteSpec {
     /// The API that it was imported with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<RouteId>,
+    /// The app that declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
 }
 
 /// Who may call through a route.

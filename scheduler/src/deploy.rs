@@ -64,6 +64,9 @@ pub(crate) struct Deploy {
     /// Nothing is deployed; it is said what would be changed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dry_run: bool,
+    /// It is done once a worker has the version, also where that gets no traffic.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) load: bool,
     /// Who asks; the same request of another person is the same request.
     #[serde(skip)]
     pub(crate) creator: String,
@@ -210,7 +213,7 @@ impl Deploys {
             && let Some(number) = store.request_find(request).await?
         {
             let version = store.version_fetch(&deploy.function.version(number)).await?;
-            return self.finish(version, &deploy.author, progress).await;
+            return self.finish_as(deploy, version, progress).await;
         }
         let new = self.compile(deploy, progress).await?;
         let version = store.by(deploy.author.clone()).version_create(&new, request).await?;
@@ -219,7 +222,7 @@ impl Deploys {
             namespace = %version.function.namespace, function = %version.function.function,
             version = version.number.get(), creator = version.creator, "a version was made"
         );
-        self.finish(version, &deploy.author, progress).await
+        self.finish_as(deploy, version, progress).await
     }
 
     async fn compile(&self, deploy: &Deploy, progress: &watch::Sender<Progress>) -> Result<NewVersion, Error> {
@@ -304,6 +307,31 @@ impl Deploys {
         Ok(())
     }
 
+    /// From the version's row to what the deploy asks for.
+    async fn finish_as(
+        &self,
+        deploy: &Deploy,
+        version: VersionRecord,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<VersionRecord, Error> {
+        if !deploy.load || version.activation {
+            return self.finish(version, &deploy.author, progress).await;
+        }
+        self.load(&version, progress).await?;
+        self.codes.store.version_fetch(&version.name()).await
+    }
+
+    /// Waits until a worker has a version and has tried whether its sandboxes can be used again, where that is asked for.
+    async fn load(&self, version: &VersionRecord, progress: &watch::Sender<Progress>) -> Result<(), Error> {
+        enter(progress, Stage::Placing, "waiting until a worker has loaded it");
+        self.wait_ready(version, progress).await?;
+        if version.reuses() {
+            enter(progress, Stage::Placing, "trying whether its sandboxes can be used again");
+            self.trials.settle(version).await?;
+        }
+        Ok(())
+    }
+
     /// From the version's row to the traffic.
     async fn finish(
         &self,
@@ -314,18 +342,14 @@ impl Deploys {
         if !version.activation {
             return Ok(version);
         }
-        enter(progress, Stage::Placing, "waiting until a worker has loaded it");
-        if let Err(error) = self.wait_ready(&version, progress).await {
-            if error.code == ErrorCode::FailedPrecondition {
-                // No worker can load it: it stays without traffic, and a restart does not try again.
-                self.codes.store.version_hold(version.key(), &version.name()).await?;
-            }
-            return Err(error.into());
+        let loaded = self.load(&version, progress).await;
+        if let Err(Error::Api(error)) = &loaded
+            && error.code == ErrorCode::FailedPrecondition
+        {
+            // No worker can load it: it stays without traffic, and a restart does not try again.
+            self.codes.store.version_hold(version.key(), &version.name()).await?;
         }
-        if version.reuses() {
-            enter(progress, Stage::Placing, "trying whether its sandboxes can be used again");
-            self.trials.settle(&version).await?;
-        }
+        loaded?;
         self.activate(&version, author, progress).await?;
         self.codes.store.version_fetch(&version.name()).await
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod aliases;
+mod apps;
 mod audit;
 mod cluster;
 mod code;
@@ -67,7 +68,7 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// The largest message that is read: a chunk of an upload, or a version's environment.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// The largest import of routes: their schemas and what goes with them.
+/// The largest import of routes, and the largest app: their schemas and what goes with them.
 const MAX_IMPORT: usize = 8 << 20;
 
 /// The largest message of somebody who has proved nothing yet.
@@ -139,8 +140,8 @@ pub(crate) fn router(desk: &Desk, health: impl FnOnce(Server) -> Router) -> Rout
         .add_service(service!(KeyServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(PlanServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(UsageServiceServer, MAX_MESSAGE, gateways()))
-        .add_service(service!(AliasServiceServer, MAX_MESSAGE, gateways()))
-        .add_service(service!(ReleaseServiceServer, MAX_MESSAGE, gateways()))
+        .add_service(service!(AliasServiceServer, MAX_IMPORT, gateways()))
+        .add_service(service!(ReleaseServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(RouteServiceServer, MAX_IMPORT, gateways()))
         .add_service(service!(DomainServiceServer, MAX_MESSAGE, gateways()))
         .add_service(service!(ClusterServiceServer, MAX_MESSAGE, gateways()))

@@ -7,6 +7,7 @@
 //! namespace in its WHERE (T46). One set of statements serves SQLite and PostgreSQL; `store/` has a file a resource.
 
 mod aliases;
+mod apps;
 mod artifacts;
 mod audit;
 mod budgets;
@@ -24,6 +25,7 @@ mod imports;
 mod keys;
 mod members;
 mod namespaces;
+mod owned;
 mod plans;
 mod quotas;
 mod releases;
@@ -53,6 +55,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     aliases::AliasChange,
+    apps::{Activated, Activation},
     audit::{AuditFilter, Hashed},
     catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,
@@ -60,9 +63,10 @@ pub(crate) use self::{
     imports::Import,
     keys::KeyCursor,
     namespaces::NamespaceChange,
+    owned::Owner,
     quotas::Settlement,
     requests::{RequestKey, Scope},
-    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Target},
+    rollouts::{MOST_FUNCTIONS as MOST_ROLLOUT_FUNCTIONS, Move, NewRollout, Pending, Target},
     versions::NewVersion,
     workers::WorkerRecord,
 };

@@ -1,4 +1,6 @@
-//! `dunlin deploy`: builds a function, uploads it and makes it the next version.
+//! `dunlin deploy`: builds a function, uploads it and makes it the next version. What it does with an app is in `deploy/app.rs`.
+
+mod app;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,7 @@ use crate::{
     exit::Failure,
     output::{Output, Style, printable},
     progress::Progress,
-    project::Project,
+    project::Projects,
     session::{FunctionArg, Session, own_name},
     view::{
         function::FunctionView,
@@ -65,6 +67,13 @@ pub(crate) struct DeployArgs {
     /// Give the new version only so many percent of the traffic, from 1 to 99
     #[arg(long, value_name = "PERCENT", conflicts_with = "no_traffic", value_parser = clap::value_parser!(u32).range(1..=99))]
     canary: Option<u32>,
+    /// Move the calls step by step, as long as the new versions are no worse: percentages, one after another, such as 5,25,50
+    #[arg(long, value_name = "PERCENT,...", value_delimiter = ',', conflicts_with_all = ["no_traffic", "canary"],
+        value_parser = clap::value_parser!(u32).range(1..=99))]
+    steps: Vec<u32>,
+    /// Deploy this function of the manifest alone, and no routes
+    #[arg(long, value_name = "NAME")]
+    only: Option<FunctionName>,
     /// Show what a deploy would change, and change nothing; the file is uploaded and checked
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +97,17 @@ struct Plan {
 /// Runs it.
 pub(crate) async fn run(args: DeployArgs, session: &Session) -> Result<(), Failure> {
     let output = session.output;
-    let plan = plan(&args, output).await?;
+    let plan = if is_artifact(&args.path) {
+        bare(&args)?
+    } else {
+        let projects = Projects::load(&args.path)?;
+        let projects = args.only.iter().try_fold(projects, Projects::only)?;
+        if projects.app.is_some() || !args.steps.is_empty() {
+            return app::run(&args, projects, session).await;
+        }
+        project(&args, projects, output).await?
+    };
+    let plan = with_flags(&args, plan);
     let artifact = Artifact::load(&plan.file)?;
     let client = session.connect().await?;
     let name = FunctionArg::bare(plan.name.clone()).in_target(client.target());
@@ -105,9 +124,8 @@ pub(crate) async fn run(args: DeployArgs, session: &Session) -> Result<(), Failu
     report(&function, &VersionView { traffic_percent: percent, ..VersionView::from(version) }, output)
 }
 
-/// Finds out what to deploy, and builds it where it has to be built.
-async fn plan(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
-    let mut plan = if is_artifact(&args.path) { bare(args)? } else { project(args, output).await? };
+/// The flags count before the manifest.
+fn with_flags(args: &DeployArgs, mut plan: Plan) -> Plan {
     plan.spec.environment.extend(args.env.iter().cloned());
     plan.spec.allowed_outbound_hosts.extend(args.allow_hosts.iter().cloned());
     if let Some(name) = &args.name {
@@ -116,7 +134,7 @@ async fn plan(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
     if args.public || args.private {
         plan.public = Some(args.public);
     }
-    Ok(plan)
+    plan
 }
 
 /// Whether this is a WebAssembly file and not a project.
@@ -126,6 +144,12 @@ fn is_artifact(path: &Path) -> bool {
 
 /// A file without a manifest.
 fn bare(args: &DeployArgs) -> Result<Plan, Failure> {
+    if args.only.is_some() || !args.steps.is_empty() {
+        let message = "--only and --steps need a manifest, and this is a file";
+        return Err(
+            Failure::usage(message).hint("of one function: dunlin deploy --no-traffic, then dunlin rollout start")
+        );
+    }
     let stem = args.path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase().replace(['_', '.', ' '], "-");
     let name = args.name.clone().map_or_else(|| stem.parse(), Ok).map_err(|error| {
         Failure::usage(format!("the file's name cannot be the function's: {error}")).hint("name it with --name")
@@ -134,17 +158,11 @@ fn bare(args: &DeployArgs) -> Result<Plan, Failure> {
     Ok(Plan { name, file: args.path.clone(), description, public, direct, spec: v1::VersionSpec::default() })
 }
 
-async fn project(args: &DeployArgs, output: Output) -> Result<Plan, Failure> {
-    let project = Project::load(&args.path)?;
-    if !args.no_build {
-        project.build(output).await?;
-    }
-    let file = project.source();
-    let missing = project.manifest.build.is_none() || args.no_build;
-    if missing && !file.is_file() {
-        return Err(Failure::usage(format!("there is no {}", file.display()))
-            .hint("build it first, or give the manifest a [build] command"));
-    }
+async fn project(args: &DeployArgs, projects: Projects, output: Output) -> Result<Plan, Failure> {
+    // A manifest has one function at least.
+    let project =
+        projects.functions.into_iter().next().ok_or_else(|| Failure::usage("the manifest has no function"))?;
+    let file = project.ready(!args.no_build, output).await?;
     let manifest = project.manifest;
     Ok(Plan {
         name: manifest.name,
@@ -170,6 +188,7 @@ fn request(args: &DeployArgs, plan: Plan, name: &FunctionRef, artifact: &Artifac
         allow_new_capabilities: args.allow_new_capabilities,
         canary_percent: args.canary,
         dry_run: args.dry_run,
+        load: false,
     }
 }
 
@@ -248,6 +267,8 @@ mod tests {
             no_traffic: false,
             allow_new_capabilities: false,
             canary: None,
+            steps: vec![],
+            only: None,
             dry_run: false,
         }
     }

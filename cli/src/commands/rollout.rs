@@ -82,6 +82,7 @@ async fn start(client: &Client, session: &Session, args: StartArgs) -> Result<()
         steps: args.steps,
         step_time: args.step_time.map(to_wire_duration),
         step_calls: args.step_calls.unwrap_or_default(),
+        ..Default::default()
     };
     let done = answer(client.aliases().start_rollout(request).await)?;
     told(session, done.rollout, &done.lagging_gateways)

@@ -25,7 +25,7 @@ impl<'t> Reader<'t> {
         let table = DeTable::parse(self.text).map_err(|error| {
             self.error(error.span().map_or(0, |span| span.start), error.message()).hint("it must be TOML (toml.io)")
         })?;
-        Ok(Section { reader: self, name: "", at: 0, table: table.into_inner() })
+        Ok(Section { reader: self, name: String::new(), at: 0, table: table.into_inner() })
     }
 
     /// A failure at this byte of the document.
@@ -40,7 +40,8 @@ impl<'t> Reader<'t> {
 /// A table of the document.
 pub(super) struct Section<'t> {
     reader: &'t Reader<'t>,
-    name: &'t str,
+    /// As it stands between brackets; empty at the top.
+    name: String,
     at: usize,
     table: DeTable<'t>,
 }
@@ -62,12 +63,30 @@ impl<'t> Section<'t> {
     }
 
     /// A table in this one; the one with the empty name is nowhere.
-    pub(super) fn section(&self, name: &'t str) -> Result<Option<Section<'t>>, Failure> {
-        self.value(name, "a table", |value| match value {
-            DeValue::Table(table) => Some(table.clone()),
-            _ => None,
-        })
-        .map(|found| found.map(|(table, span)| Section { reader: self.reader, name, at: span.start, table }))
+    pub(super) fn section(&self, name: &str) -> Result<Option<Section<'t>>, Failure> {
+        let found = self.value(name, "a table", |value| value.as_table().cloned())?;
+        Ok(found.map(|(table, span)| self.inner(self.path(name), span.start, table)))
+    }
+
+    /// Tables of one name, as `[[name]]` begins each; none where there is none.
+    pub(super) fn sections(&self, name: &str) -> Result<Vec<Section<'t>>, Failure> {
+        let tables = |value: &DeValue<'t>| {
+            let items = value.as_array()?.iter();
+            items.map(|item| Some((item.span().start, item.get_ref().as_table()?.clone()))).collect::<Option<Vec<_>>>()
+        };
+        let found = self.value(name, &format!("a list of tables, each of which begins with [[{name}]]"), tables)?;
+        let inner = |(at, table)| self.inner(format!("[{}]", self.path(name)), at, table);
+        Ok(found.map_or_else(Vec::new, |(tables, _)| tables.into_iter().map(inner).collect()))
+    }
+
+    fn inner(&self, name: String, at: usize, table: DeTable<'t>) -> Section<'t> {
+        Section { reader: self.reader, name, at, table }
+    }
+
+    /// What a table in this one is called.
+    fn path(&self, name: &str) -> String {
+        let outer = self.name.trim_matches(['[', ']']);
+        if outer.is_empty() { name.to_owned() } else { format!("{outer}.{name}") }
     }
 
     /// A text.
@@ -115,6 +134,24 @@ impl<'t> Section<'t> {
         Ok(self
             .value(name, "a list of texts, such as [\"a\", \"b\"]", texts)?
             .map_or_else(Vec::new, |(value, _)| value))
+    }
+
+    /// One text, or a list of them; empty where there is none.
+    pub(super) fn one_or_more(&self, name: &str) -> Result<Vec<String>, Failure> {
+        match self.table.get(name).map(|value| value.get_ref()) {
+            Some(DeValue::Array(_)) => self.strings(name),
+            _ => Ok(self.text(name)?.into_iter().collect()),
+        }
+    }
+
+    /// A list of texts that `parse` understands.
+    pub(super) fn parsed_list<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Failure> {
+        let wrong = |message| self.wrong(name, &format!("{name}: {message}"));
+        self.strings(name)?.iter().map(|text| parse(text).map_err(wrong)).collect()
     }
 
     /// A failure at the value of this field.

@@ -1,7 +1,16 @@
 //! Tables of manifests, good and bad.
 
+use dunlin_proto::model;
+
 use super::*;
 use crate::{exit::Exit, output::Style};
+
+/// The function of a manifest that is of one, without routes.
+fn one(text: &str) -> Function {
+    let Manifest { app, mut functions, routes } = Manifest::parse("dunlin.toml", text).unwrap();
+    assert_eq!((app, functions.len(), routes.len()), (None, 1, 0));
+    functions.remove(0)
+}
 
 const WHOLE: &str = r#"
 name = "check-out"
@@ -48,7 +57,7 @@ max_idle = "1m"
 
 #[test]
 fn a_whole_manifest_is_read() {
-    let manifest = Manifest::parse("dunlin.toml", WHOLE).unwrap();
+    let manifest = one(WHOLE);
     assert_eq!(manifest.name.as_str(), "check-out");
     assert_eq!(manifest.source, Path::new("dist/check-out.wasm"));
     assert_eq!((manifest.public, manifest.direct), (Some(true), Some(true)));
@@ -74,15 +83,15 @@ fn a_whole_manifest_is_read() {
 fn reuse_is_asked_for_by_a_table_even_an_empty_one() {
     let begin = "name = 'a'\nsource = 'a.wasm'\n";
     for rest in ["reuse = {}", "[reuse]", "reuse = { max_calls = 100, max_idle = '10s' }"] {
-        let spec = Manifest::parse("m", &format!("{begin}{rest}")).unwrap().spec;
+        let spec = one(&format!("{begin}{rest}")).spec;
         assert_eq!(model::VersionSpec::try_from(spec).unwrap().reuse, Some(model::Reuse::default()), "{rest}");
     }
-    assert_eq!(Manifest::parse("m", begin).unwrap().spec.reuse, None);
+    assert_eq!(one(begin).spec.reuse, None);
 }
 
 #[test]
 fn what_is_left_out_stays_open() {
-    let manifest = Manifest::parse("dunlin.toml", "name = 'a'\nsource = 'a.wasm'\n[limits]\n").unwrap();
+    let manifest = one("name = 'a'\nsource = 'a.wasm'\n[limits]\n");
     assert_eq!((manifest.public, manifest.direct), (None, None));
     assert!(manifest.build.is_none());
     assert_eq!(model::VersionSpec::try_from(manifest.spec).unwrap(), model::VersionSpec::default());
@@ -147,5 +156,161 @@ fn names_and_sources_are_required_and_checked() {
     ] {
         let shown = Manifest::parse("m", text).unwrap_err().text(Style::PLAIN);
         assert!(shown.starts_with(expected), "{text:?} gave {shown}");
+    }
+}
+
+const APP: &str = r#"
+app = "shop"
+
+[functions.pay]
+source = "pay.wasm"
+public = true
+
+[functions.pay.limits]
+memory = "64MiB"
+
+[functions.check-mail]
+source = "mail.wasm"
+
+[[routes]]
+name = "pay"
+path = "/pay/{id}"
+host = "api.example.com"
+methods = ["post"]
+function = "pay:beta"
+rewrite = "/v1/{id}"
+auth = "jwt"
+scopes = ["pay"]
+claims = { department = "till", role = ["a", "b"] }
+issuers = ["https://issuer.example"]
+audiences = ["shop"]
+request_headers = { add = ["x-a: 1"], remove = ["cookie"] }
+allow = ["10.0.0.0/8"]
+compress = true
+cache = true
+
+[routes.cors]
+origins = ["https://app.example.com"]
+methods = ["put"]
+max_age = "10m"
+
+[[routes]]
+name = "mail"
+path = "/mail"
+function = "check-mail"
+auth = "function:pay"
+auth_ttl = "5m"
+auth_credential = "header:x-key"
+
+[[routes]]
+name = "home"
+path = "/"
+redirect = "/pay/1"
+status = 307
+
+[[routes]]
+name = "text"
+path = "/text"
+respond = "hello"
+content_type = "text/plain"
+
+[[routes]]
+name = "other"
+path = "/other"
+function = "elsewhere"
+external = true
+"#;
+
+#[test]
+fn an_app_has_functions_and_routes() {
+    let manifest = Manifest::parse("dunlin.toml", APP).unwrap();
+    assert_eq!(manifest.app.unwrap().as_str(), "shop");
+    let functions: Vec<_> = manifest.functions.iter().map(|it| (it.name.as_str(), it.public)).collect();
+    assert_eq!(functions, [("check-mail", None), ("pay", Some(true))]);
+    assert_eq!(manifest.functions[1].spec.limits.as_ref().unwrap().memory_bytes, Some(64 << 20));
+    let names: Vec<_> = manifest.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["pay", "mail", "home", "text", "other"]);
+    let pay = &manifest.routes[0];
+    let target = v1::FunctionTarget { function: "pay".into(), alias: "beta".into(), rewrite: "/v1/{id}".into() };
+    assert_eq!(pay.target, Some(v1::route::Target::Function(target)));
+    assert_eq!(
+        (pay.methods[0].as_str(), pay.auth(), pay.compress, pay.cache),
+        ("POST", v1::RouteAuth::Jwt, true, true)
+    );
+    let token = pay.token.as_ref().unwrap();
+    assert_eq!((token.claims[0].values.len(), token.claims[1].values.len()), (1, 2));
+    assert_eq!(pay.request_headers.as_ref().unwrap().add[0].value, "1");
+    let cors = pay.cors.as_ref().unwrap();
+    assert_eq!((cors.allow_methods[0].as_str(), cors.max_age.as_ref().unwrap().seconds), ("PUT", 600));
+    let authorizer = manifest.routes[1].authorizer.as_ref().unwrap();
+    assert_eq!((authorizer.function.as_str(), authorizer.ttl.as_ref().unwrap().seconds), ("pay", 300));
+}
+
+#[test]
+fn one_function_with_routes_is_an_app_of_its_name() {
+    let begin = "name = 'pay'\nsource = 'a.wasm'\n";
+    let with = Manifest::parse("m", &format!("{begin}[[routes]]\nname = 'a'\npath = '/a'\nfunction = 'pay'")).unwrap();
+    assert_eq!((with.app.unwrap().as_str(), with.routes.len()), ("pay", 1));
+    let none = Manifest::parse("m", &format!("{begin}routes = []")).unwrap();
+    assert_eq!((none.app.unwrap().as_str(), none.routes.len()), ("pay", 0));
+}
+
+#[test]
+fn what_is_wrong_with_an_app_is_named_with_line_and_column() {
+    let begin = "app = 'shop'\n[functions.pay]\nsource = 'a.wasm'\n";
+    let route = "[[routes]]\nname = 'a'\npath = '/a'\n";
+    for (rest, expected) in [
+        ("sorce = 'x'", "m:4:1: unknown field \"sorce\" in [functions.pay]\n  hint: did you mean \"source\"?"),
+        ("name = 'pay'", "m:4:1: unknown field \"name\" in [functions.pay]"),
+        ("[functions.mail]\npublic = true", "m:4:1: the field \"source\" is missing in [functions.mail]"),
+        ("[functions.Mail]\nsource = 'x'", "m:4:1: function \"Mail\" is not valid"),
+        ("[functions.pay.limits]\nmemory = '2GiB'", "m:5:10: limits.memory is 2147483648 but must lie between"),
+        ("[functions.pay.limits]\nmemry = '2GiB'", "m:5:1: unknown field \"memry\" in [functions.pay.limits]"),
+        ("[routes]\nname = 'a'", "m:4:1: routes must be a list of tables, each of which begins with [[routes]]"),
+        ("[[routes]]\npath = '/a'", "m:4:1: the field \"name\" is missing in [[routes]]"),
+        ("[[routes]]\nname = 'a'\npath = '/a'\nfunktion = 'pay'", "m:7:1: unknown field \"funktion\" in [[routes]]"),
+        (route, "m:6:8: a route has one of the fields function, respond and redirect"),
+        (&format!("{route}function = 'pay'\nrespond = 'x'"), "m:6:8: a route has one of the fields"),
+        (
+            &format!("{route}function = 'mail'"),
+            "m:7:12: the manifest declares no function mail\n  hint: declare it, or",
+        ),
+        (&format!("{route}function = 'pay'\nauth = 'function:mail'"), "m:8:8: the manifest declares no function mail"),
+        (&format!("{route}function = 'pay'\nauth = 'all'"), "m:8:8: auth: it must be public, private, jwt, key or"),
+        (&format!("{route}function = 'pay'\nstatus = 200"), "m:8:10: status does not go with what the route does"),
+        (&format!("{route}respond = 'x'\ncache = true"), "m:8:9: only a function's answers are stored"),
+        (&format!("{route}function = 'pay'\nscopes = ['a']"), "m:8:10: the route has a rule for tokens, but"),
+        (&format!("{route}function = 'pay'\nallow = ['x']"), "m:8:9: "),
+        (
+            &format!("{route}function = 'pay'\n[routes.cors]\norigin = ['*']"),
+            "m:9:1: unknown field \"origin\" in [routes.cors]\n  hint: did you mean \"origins\"?",
+        ),
+        (
+            &format!("{route}function = 'pay'\nrequest_headers = {{ add = ['x'] }}"),
+            "m:8:27: add: it must have the form NAME: VALUE",
+        ),
+        (
+            &format!("{route}function = 'pay'\n[[routes]]\nname = 'a'\npath = '/b'\nfunction = 'pay'"),
+            "m:9:8: there are two routes with the name a",
+        ),
+        (
+            &format!("{route}function = 'pay'\n[[routes]]\nname = 'b'\npath = '/a/'\nfunction = 'pay'"),
+            "m:10:8: the route b (/a) conflicts with the route a (/a)",
+        ),
+    ] {
+        let failure = Manifest::parse("m", &format!("{begin}{rest}")).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.text(Style::PLAIN);
+        assert!(text.starts_with(&format!("error: {expected}")), "{rest:?} gave {text}");
+    }
+    for (text, expected) in [
+        ("app = 'shop'", "m:1:7: an app has a table for each of its functions"),
+        ("app = 'shop'\n[functions]", "m:1:7: an app has a table for each of its functions"),
+        ("app = 'Shop'\n[functions.a]\nsource = 'x'", "m:1:7: app: app \"Shop\" is not valid"),
+        ("app = 'shop'\nname = 'a'", "m:2:1: unknown field \"name\""),
+        ("[functions.a]\nsource = 'x'", "m:1:2: [functions] belongs to an app"),
+    ] {
+        let shown = Manifest::parse("m", text).unwrap_err().text(Style::PLAIN);
+        assert!(shown.starts_with(&format!("error: {expected}")), "{text:?} gave {shown}");
     }
 }

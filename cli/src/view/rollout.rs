@@ -25,6 +25,8 @@ pub(crate) struct RolloutView {
     pub(crate) new_tally: Option<TallyView>,
     /// All functions that move together, this one among them.
     pub(crate) functions: Vec<RolloutFunctionView>,
+    /// The app whose routes change once the new versions have all calls.
+    pub(crate) app: String,
     /// Gateways that do not serve a change yet; only after one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lagging_gateways: Option<Vec<String>>,
@@ -71,6 +73,7 @@ impl From<v1::Rollout> for RolloutView {
     fn from(rollout: v1::Rollout) -> Self {
         Self {
             namespace: part(&rollout.function, "namespaces"),
+            app: rollout.app.clone(),
             function: part(&rollout.function, "functions"),
             old_version: rollout.old_version,
             new_version: rollout.new_version,
@@ -162,6 +165,8 @@ impl RolloutView {
             ("Moved", age(self.update_time)),
             ("By", or_dash(&self.creator)),
         ];
+        let routes = format!("those of the app {} change after the last step", self.app);
+        pairs.extend(Some(("Routes", routes)).filter(|_| !self.app.is_empty()));
         let tallies = [("Old version", &self.old_tally), ("New version", &self.new_tally)];
         pairs.extend(tallies.into_iter().filter_map(|(name, tally)| Some((name, tally.as_ref()?.text()))));
         let others = self.functions.iter().filter(|other| other.function != self.function);

@@ -30,6 +30,7 @@ pub(crate) struct RouteView {
     pub(crate) cache: bool,
     pub(crate) validates: bool,
     pub(crate) api: String,
+    pub(crate) app: String,
     pub(crate) creator: String,
     pub(crate) create_time: Option<Time>,
     pub(crate) update_time: Option<Time>,
@@ -109,6 +110,7 @@ impl From<v1::Route> for RouteView {
             cache: route.cache,
             validates: route.validation.is_some(),
             api: route.api,
+            app: route.app,
             creator: route.creator,
             create_time: Time::from_wire(route.create_time),
             update_time: Time::from_wire(route.update_time),
@@ -224,5 +226,6 @@ pub(crate) const ROUTES: &[Column<RouteView>] = &[
     }),
     Column::wide("VALIDATES", |route| if route.validates { "yes".to_owned() } else { "no".to_owned() }),
     Column::wide("API", |route| or_dash(&route.api)),
+    Column::wide("APP", |route| or_dash(&route.app)),
     Column::wide("BY", |route| or_dash(&route.creator)),
 ];

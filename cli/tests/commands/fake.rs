@@ -71,6 +71,11 @@ pub(crate) struct State {
     pub(crate) budget: Option<v1::Budget>,
     pub(crate) webhook: Option<v1::Webhook>,
     pub(crate) imported: Vec<v1::ImportRoutesRequest>,
+    pub(crate) activated: Vec<v1::ActivateAppRequest>,
+    /// What a dry run says of a function, by its name; of others something that is always the same.
+    pub(crate) previews: BTreeMap<String, v1::DeployPreview>,
+    /// What the next activation of an app is refused with.
+    pub(crate) app_refusal: Option<ApiError>,
     /// The audit log.
     pub(crate) audit: audit::Log,
     /// The gateways that know of no change.

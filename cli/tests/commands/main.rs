@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod apps;
 mod audit;
 mod deploy;
 mod fake;

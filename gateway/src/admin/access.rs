@@ -104,6 +104,7 @@ operations! {
     GetRelease "ReleaseService" Need::In(Role::Viewer),
     DiffReleases "ReleaseService" Need::In(Role::Viewer),
     RollbackRelease "ReleaseService" Need::In(Role::Developer),
+    ActivateApp "ReleaseService" Need::In(Role::Developer),
     PutRoute "RouteService" Need::In(Role::Developer),
     GetRoute "RouteService" Need::In(Role::Viewer),
     ListRoutes "RouteService" Need::In(Role::Viewer),

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod apps;
 mod audit;
 mod body;
 mod cluster;
@@ -78,6 +79,7 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(releases::get_release))
             .routes(routes!(releases::diff_releases))
             .routes(routes!(releases::rollback_release))
+            .routes(routes!(apps::activate_app))
             .routes(routes!(routes::list_routes))
             .routes(routes!(routes::get_route, routes::put_route, routes::delete_route))
             .routes(routes!(routes::export_routes))

@@ -38,7 +38,9 @@ pub(crate) use invocation::{Invocation, InvocationList, LogGap, LogLine, LogList
 pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod, QuotaUsage};
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
-pub(crate) use release::{Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease};
+pub(crate) use release::{
+    ActivatedApp, Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease,
+};
 pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};
 pub(crate) use time::Time;

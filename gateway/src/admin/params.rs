@@ -7,12 +7,12 @@ use axum::{
 use dunlin_proto::{
     ApiError,
     ids::{
-        AliasId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId, VersionNumber,
-        WorkerId,
+        AliasId, AppId, DomainName, FunctionName, InvocationId, Namespace, PlanId, ReleaseNumber, RouteId,
+        VersionNumber, WorkerId,
     },
     names::{
-        AliasName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, PlanName, ReleaseName,
-        RouteName, VersionName, WorkerName,
+        AliasName, AppName, DomainRef, FunctionRef, InvocationName, KeyId, KeyName, NamespaceRef, PlanName,
+        ReleaseName, RouteName, VersionName, WorkerName,
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -166,6 +166,17 @@ from_ids! {
         /// The route's bare name.
         #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 63, example = "users")]
         route: RouteId
+    }
+}
+from_ids! {
+    /// The path of an app.
+    AppIds => AppName {
+        /// The namespace's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 22, example = "shop")]
+        namespace: Namespace,
+        /// The app's bare name.
+        #[param(pattern = "^[a-z](-?[a-z0-9])*$", min_length = 1, max_length = 63, example = "till")]
+        app: AppId
     }
 }
 /// The path of a release.

@@ -161,6 +161,16 @@ async fn changes_change_and_secrets_are_in_one_answer_alone() {
         (status, &back["release"]["number"], &back["lagging_gateways"]),
         (200, &json!(3), &json!(["gateway-2"]))
     );
+    let route = json!({ "route": "pay", "spec": { "path": "/pay", "target": { "kind": "response" } } });
+    let app = json!({ "functions": [{ "function": "stock", "version": 2 }, { "function": "pay" }], "routes": [route] });
+    let (status, app) = send("PUT", "/apps/till", app).await;
+    assert_eq!(
+        (status, &app["release"]["number"], &app["differences"][0]["subject"], &app["lagging_gateways"]),
+        (200, &json!(3), &json!("routes/pay"), &json!(["gateway-2"]))
+    );
+    for bad in [json!({ "canary_percent": 100 }), json!({ "functions": [{ "function": "stock", "version": 0 }] })] {
+        assert_eq!(send("PUT", "/apps/till", bad.clone()).await.0, 400, "{bad}");
+    }
     assert_eq!(send("POST", "/releases/9/rollback", json!({})).await.0, 404);
     assert_eq!(send("POST", "/releases/0/rollback", json!({})).await.0, 400);
     assert_eq!(send("GET", "/releases/2/diff?from=0", Value::Null).await.0, 400);

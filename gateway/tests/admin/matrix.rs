@@ -209,6 +209,7 @@ fn rpcs(namespace: &str) -> Vec<(&'static str, Need, Vec<u8>)> {
         ("dunlin.v1.ReleaseService/GetRelease", Need::Viewer, names(&format!("{parent}/releases/9"))),
         ("dunlin.v1.ReleaseService/DiffReleases", Need::Viewer, names(&format!("{parent}/releases/9"))),
         ("dunlin.v1.ReleaseService/RollbackRelease", Need::Developer, names(&format!("{parent}/releases/9"))),
+        ("dunlin.v1.ReleaseService/ActivateApp", Need::Developer, names(&format!("{parent}/apps/till"))),
         ("dunlin.v1.RouteService/PutRoute", Need::Developer, put.encode_to_vec()),
         ("dunlin.v1.RouteService/GetRoute", Need::Viewer, names(&format!("{parent}/routes/none"))),
         ("dunlin.v1.RouteService/ListRoutes", Need::Viewer, names(&parent)),
@@ -311,6 +312,7 @@ fn routes() -> Vec<(&'static str, &'static str, Need, Value)> {
         ("get", "/namespaces/{namespace}/releases/{release}", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/releases/{release}/diff", Need::Viewer, none.clone()),
         ("post", "/namespaces/{namespace}/releases/{release}/rollback", Need::Developer, json!({})),
+        ("put", "/namespaces/{namespace}/apps/{app}", Need::Developer, json!({ "keep_routes": true })),
         ("get", "/namespaces/{namespace}/routes", Need::Viewer, none.clone()),
         ("get", "/namespaces/{namespace}/routes/{route}", Need::Viewer, none.clone()),
         (
@@ -401,6 +403,7 @@ pub(super) fn concrete(path: &str, namespace: &str) -> String {
         .replace("{function}", "none")
         .replace("{route}", "none")
         .replace("{release}", "9")
+        .replace("{app}", "till")
         .replace("{plan}", "none")
         .replace("{alias}", "none")
         .replace("{domain}", "example.org")

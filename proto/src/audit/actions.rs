@@ -26,6 +26,7 @@ pub const ACTIONS: &[(&str, Option<&str>)] = &[
     ("ReleaseService/GetRelease", None),
     ("ReleaseService/DiffReleases", None),
     ("ReleaseService/RollbackRelease", Some("release.rollback")),
+    ("ReleaseService/ActivateApp", Some("app.activate")),
     ("UsageService/ListUsage", None),
     ("UsageService/GetBudget", None),
     ("UsageService/SetBudget", Some("budget.set")),

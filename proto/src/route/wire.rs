@@ -6,7 +6,11 @@ use super::{
     Authorizer, CorsPolicy, HeaderChanges, HostPattern, Network, PathPattern, RouteAuth, RouteSpec, RouteTarget,
     TokenRule, Validation,
 };
-use crate::{error::ApiError, ids::RouteId, v1};
+use crate::{
+    error::ApiError,
+    ids::{AppId, RouteId},
+    v1,
+};
 
 /// The most methods, and the most networks of each list.
 const MOST_METHODS: usize = 20;
@@ -49,6 +53,7 @@ impl TryFrom<v1::Route> for RouteSpec {
             cache: wire.cache,
             validation: validation.filter(|validation| !validation.is_empty()),
             api: api(&wire.api)?,
+            app: app(&wire.app)?,
         })
     }
 }
@@ -88,6 +93,11 @@ fn host(text: &str) -> Result<Option<HostPattern>, ApiError> {
 
 fn api(text: &str) -> Result<Option<RouteId>, ApiError> {
     let read = |text: &str| text.parse::<RouteId>().map_err(|error| ApiError::invalid("route.api", error));
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn app(text: &str) -> Result<Option<AppId>, ApiError> {
+    let read = |text: &str| text.parse::<AppId>().map_err(|error| ApiError::invalid("route.app", error));
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }
 
@@ -150,6 +160,7 @@ impl From<&RouteSpec> for v1::Route {
             authorizer: spec.authorizer().map(v1::Authorizer::from),
             validation: spec.validation.as_ref().map(v1::Validation::from),
             api: spec.api.as_ref().map(ToString::to_string).unwrap_or_default(),
+            app: spec.app.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..Self::default()
         }
     }

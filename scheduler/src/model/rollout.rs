@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use dunlin_proto::{
-    ids::{FunctionUid, Namespace, RolloutId, VersionNumber},
+    ids::{AppId, FunctionUid, Namespace, RolloutId, VersionNumber},
     names::FunctionRef,
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct RolloutRecord {
     pub(crate) reason: String,
     /// The subject of the token that began it; empty where nobody did.
     pub(crate) creator: String,
+    /// The app whose routes change once the new versions have all calls; nothing where none are to change, and once it has ended.
+    pub(crate) app: Option<AppId>,
     /// When it began.
     pub(crate) create_time: Time,
     /// When it moved last.

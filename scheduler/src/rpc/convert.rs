@@ -78,6 +78,7 @@ pub(super) fn rollout(record: &RolloutRecord, of: &FunctionRef, progress: &[(Tal
     let functions: Vec<_> = parts.map(|(part, progress)| rollout_part(record, part, progress)).collect();
     let name = of.to_string();
     let own = functions.iter().find(|part| part.function == name).or(functions.first()).cloned().unwrap_or_default();
+    let app = record.app.as_ref().filter(|_| record.state == RolloutState::Running);
     v1::Rollout {
         function: own.function,
         old_version: own.old_version,
@@ -94,6 +95,7 @@ pub(super) fn rollout(record: &RolloutRecord, of: &FunctionRef, progress: &[(Tal
         old_tally: own.old_tally,
         new_tally: own.new_tally,
         functions,
+        app: app.map(ToString::to_string).unwrap_or_default(),
     }
 }
 

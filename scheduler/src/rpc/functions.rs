@@ -189,6 +189,9 @@ fn change(function: &v1::Function, mask: Option<FieldMask>) -> Result<FunctionCh
 
 fn deploy(request: v1::CreateVersionRequest, author: Author) -> Result<Deploy, ApiError> {
     let canary = canary(request.canary_percent, request.hold_traffic)?;
+    if request.load && !request.hold_traffic {
+        return Err(ApiError::invalid("load", "load belongs to hold_traffic: a version with traffic is loaded anyway"));
+    }
     let description = request.description.map(|description| text("description", description, 1024)).transpose()?;
     Ok(Deploy {
         function: name("parent", &request.parent)?,
@@ -202,13 +205,14 @@ fn deploy(request: v1::CreateVersionRequest, author: Author) -> Result<Deploy, A
         allow_new_capabilities: request.allow_new_capabilities,
         canary,
         dry_run: request.dry_run,
+        load: request.load,
         creator: author.subject.clone(),
         author,
     })
 }
 
 /// How many percent of the traffic a new version gets.
-fn canary(percent: Option<u32>, hold_traffic: bool) -> Result<Option<u32>, ApiError> {
+pub(super) fn canary(percent: Option<u32>, hold_traffic: bool) -> Result<Option<u32>, ApiError> {
     let wrong = |message: String| Err(ApiError::invalid("canary_percent", message));
     match percent {
         Some(_) if hold_traffic => wrong("a version gets a part of the traffic, or none: not both".to_owned()),

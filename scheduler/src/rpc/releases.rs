@@ -8,12 +8,12 @@ use dunlin_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Desk, convert, functions::beyond, name, page, request_id};
+use super::{Desk, apps, convert, functions::beyond, name, page, request_id};
 use crate::{
     error::Error,
     model::newest,
     releases::{Contents, Described, Difference, Division, FunctionState, ReleaseRecord, between, of_version},
-    store::{RequestKey, Scope, Store},
+    store::{Activated, RequestKey, Scope, Store},
 };
 
 #[tonic::async_trait]
@@ -76,6 +76,24 @@ impl ReleaseService for Desk {
         let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, release = target.number.get(), new = newest.number, actor, "rolled back to a release");
         Ok(Response::new(v1::RollbackReleaseResponse { release: Some(head(&newest)), lagging_gateways }))
+    }
+
+    async fn activate_app(
+        &self,
+        request: Request<v1::ActivateAppRequest>,
+    ) -> Result<Response<v1::ActivateAppResponse>, Status> {
+        let (actor, store) = (metadata::actor(&request), self.store(&request)?);
+        let activation = apps::activation(request.into_inner(), &actor)?;
+        let app = self.app()?;
+        let Activated { release, differences } = store.app_activate(&activation).await?;
+        let changed = !activation.validate_only && !differences.is_empty();
+        let lagging_gateways = if changed { app.config_acknowledged().await } else { Vec::new() };
+        if changed {
+            tracing::info!(app = %activation.app, actor, "an app has been made what its manifest says");
+        }
+        let differences = differences.into_iter().map(convert::difference).collect();
+        let release = release.as_ref().map(head);
+        Ok(Response::new(v1::ActivateAppResponse { release, differences, lagging_gateways }))
     }
 }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    ids::{Namespace, VersionNumber},
+    ids::{AppId, Namespace, VersionNumber},
     names::{FunctionRef, NamespaceRef},
     v1,
 };
 use tonic::Status;
 
-use super::{convert, name};
+use super::{convert, name, routes::records};
 use crate::{
     app::App,
     config::RolloutConfig,
     model::{RolloutRecord, RolloutState},
-    store::{MOST_ROLLOUT_FUNCTIONS as MOST_FUNCTIONS, Move, NewRollout, Store, Target},
+    store::{MOST_ROLLOUT_FUNCTIONS as MOST_FUNCTIONS, Move, NewRollout, Owner, Pending, Store, Target},
 };
 
 /// The steps where none are said, in percent.
@@ -95,7 +95,8 @@ pub(super) async fn stop(
 
 fn read(least: &RolloutConfig, creator: String, request: v1::StartRolloutRequest) -> Result<NewRollout, ApiError> {
     let (namespace, targets) = targets(&request)?;
-    let v1::StartRolloutRequest { steps, step_time, step_calls, .. } = request;
+    let v1::StartRolloutRequest { steps, step_time, step_calls, app, routes, .. } = request;
+    let routes = pending(&namespace, &app, routes, &creator)?;
     let time = step_time.map_or(Ok(least.min_step()), Duration::try_from);
     let time = time.ok().filter(|time| (least.min_step()..=MOST_TIME).contains(time)).ok_or_else(|| {
         let (least, most) = (humantime::format_duration(least.min_step()), humantime::format_duration(MOST_TIME));
@@ -106,7 +107,23 @@ fn read(least: &RolloutConfig, creator: String, request: v1::StartRolloutRequest
         let message = format!("a step has {} calls at least: fewer say too little", least.min_step_calls);
         return Err(ApiError::invalid("step_calls", message));
     }
-    Ok(NewRollout { namespace, targets, steps: checked(steps)?, step_time: time, step_calls: calls, creator })
+    Ok(NewRollout { namespace, targets, steps: checked(steps)?, step_time: time, step_calls: calls, creator, routes })
+}
+
+/// The routes that come with a rollout.
+fn pending(
+    namespace: &Namespace,
+    app: &str,
+    routes: Vec<v1::Route>,
+    creator: &str,
+) -> Result<Option<Pending>, ApiError> {
+    if app.is_empty() {
+        let none = routes.is_empty().then_some(None);
+        return none.ok_or_else(|| ApiError::invalid("app", "routes are given, but not whose they are"));
+    }
+    let app: AppId = name("app", app)?;
+    let routes = records(namespace, &Owner::App(app.clone()), routes, creator)?;
+    Ok(Some((app, routes)))
 }
 
 fn version_of(field: &str, version: u32) -> Result<Option<VersionNumber>, ApiError> {
@@ -190,7 +207,15 @@ mod tests {
         let many: Vec<_> = (0..100).map(|n| format!("namespaces/shop/functions/f{n}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         let time = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let target = Some(v1::route::Target::Response(v1::StaticResponse::default()));
+        let route =
+            v1::Route { name: "namespaces/shop/routes/a".into(), path: "/a".into(), target, ..Default::default() };
+        let app = v1::StartRolloutRequest { app: "till".into(), routes: vec![route.clone()], ..good() };
+        let (app, routes) = read(app).unwrap().routes.unwrap();
+        assert_eq!((app.as_str(), routes[0].spec.app.as_ref()), ("till", Some(&app)));
         for (request, field) in [
+            (v1::StartRolloutRequest { routes: vec![route], ..good() }, "app"),
+            (v1::StartRolloutRequest { app: "Till".into(), ..good() }, "app"),
             (v1::StartRolloutRequest { function: "pay".into(), ..good() }, "function"),
             (v1::StartRolloutRequest { steps: vec![5, 5], ..good() }, "steps"),
             (v1::StartRolloutRequest { steps: vec![50, 25], ..good() }, "steps"),

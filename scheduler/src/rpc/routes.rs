@@ -3,7 +3,7 @@
 use dunlin_openapi::Checker;
 use dunlin_proto::{
     ApiError,
-    ids::RouteId,
+    ids::{Namespace, RouteId},
     metadata,
     names::{NamespaceRef, RouteName},
     route::{Purge, Purged, RouteSpec},
@@ -16,7 +16,7 @@ use super::{Desk, convert, functions::beyond, name, page};
 use crate::{
     audit::Change,
     model::{RouteRecord, Time},
-    store::Import,
+    store::{Import, Owner},
 };
 
 #[tonic::async_trait]
@@ -140,11 +140,13 @@ fn check(spec: &RouteSpec) -> Result<(), ApiError> {
     spec.validation.as_ref().map_or(Ok(()), |validation| Checker::new(validation).map(drop))
 }
 
-/// Checks an import as far as it depends on nothing else.
-fn import(request: v1::ImportRoutesRequest, creator: String) -> Result<Import, ApiError> {
-    let v1::ImportRoutesRequest { parent, api, routes, prune, validate_only } = request;
-    let NamespaceRef { namespace } = name("parent", &parent)?;
-    let api: RouteId = name("api", &api)?;
+/// Reads the routes of an owner, and checks them as far as they depend on nothing else.
+pub(super) fn records(
+    namespace: &Namespace,
+    owner: &Owner,
+    routes: Vec<v1::Route>,
+    creator: &str,
+) -> Result<Vec<RouteRecord>, ApiError> {
     if routes.len() > RouteSpec::MOST {
         let message = format!("there are {} routes, but {} at most may be", routes.len(), RouteSpec::MOST);
         return Err(ApiError::invalid("routes", message));
@@ -154,19 +156,23 @@ fn import(request: v1::ImportRoutesRequest, creator: String) -> Result<Import, A
         let route_name: RouteName = name("routes.name", &route.name)?;
         let of_route =
             |error: ApiError| ApiError { message: format!("route {}: {}", route_name.route, error.message), ..error };
-        if route_name.namespace != namespace {
+        if route_name.namespace != *namespace {
             let message = format!("it is of another namespace than {namespace}");
             return Err(of_route(ApiError::invalid("routes.name", message)));
         }
-        let spec = RouteSpec { api: Some(api.clone()), ..RouteSpec::try_from(route).map_err(of_route)? };
+        let spec = owner.mark(RouteSpec::try_from(route).map_err(of_route)?);
         check(&spec).map_err(of_route)?;
-        records.push(RouteRecord {
-            name: route_name,
-            spec,
-            creator: creator.clone(),
-            create_time: now,
-            update_time: now,
-        });
+        let (create_time, update_time, creator) = (now, now, creator.to_owned());
+        records.push(RouteRecord { name: route_name, spec, creator, create_time, update_time });
     }
-    Ok(Import { namespace, api, routes: records, prune, validate_only, creator })
+    Ok(records)
+}
+
+/// Checks an import as far as it depends on nothing else.
+fn import(request: v1::ImportRoutesRequest, creator: String) -> Result<Import, ApiError> {
+    let v1::ImportRoutesRequest { parent, api, routes, prune, validate_only } = request;
+    let NamespaceRef { namespace } = name("parent", &parent)?;
+    let api: RouteId = name("api", &api)?;
+    let routes = records(&namespace, &Owner::Api(api.clone()), routes, &creator)?;
+    Ok(Import { namespace, api, routes, prune, validate_only, creator })
 }

@@ -1,8 +1,9 @@
 //! Rollouts in the database: the last one of each function. Each function has a row, and those of one rollout name the same one;
 //! they move together with the traffic of their functions, or not at all. How rollouts begin is in `rollouts/start.rs`, where they
-//! go in `rollouts/moves.rs`, and how a version is taken out that nobody judged in `rollouts/quarantine.rs`.
+//! go in `rollouts/moves.rs`, which routes come with them in `rollouts/pending.rs`, and how a version is taken out that nobody judged in `rollouts/quarantine.rs`.
 
 mod moves;
+mod pending;
 mod quarantine;
 mod start;
 
@@ -14,12 +15,16 @@ use dunlin_proto::{
 };
 use sqlx::{Any, Transaction, any::AnyRow};
 
+use self::pending::pending_forget_in_tx;
 pub(crate) use self::{
     moves::Move,
+    pending::Pending,
     start::{MOST_FUNCTIONS, NewRollout, Target},
 };
 use super::{
-    Store, config_bump,
+    Store,
+    changes::config_bump_all,
+    config_bump,
     functions::{function_fetch_in_tx, function_write_in_tx},
     releases::Touched,
     row,
@@ -63,6 +68,7 @@ fn read(row: &AnyRow) -> Result<RolloutRecord, Error> {
         state: row::parsed(row, "state")?,
         reason: row::text(row, "reason")?,
         creator: row::text(row, "creator")?,
+        app: row::optional_parsed(row, "app")?,
         create_time: row::time(row, "create_time")?,
         update_time: row::time(row, "update_time")?,
     })
@@ -87,7 +93,9 @@ async fn rollout_find_in_tx(
     namespace: &Namespace,
     id: RolloutId,
 ) -> Result<Option<RolloutRecord>, Error> {
-    let sql = "SELECT rollouts.*, functions.name FROM rollouts JOIN functions ON functions.uid = rollouts.function_uid \
+    let sql = "SELECT rollouts.*, functions.name, rollout_routes.app FROM rollouts \
+               JOIN functions ON functions.uid = rollouts.function_uid \
+               LEFT JOIN rollout_routes ON rollout_routes.rollout = rollouts.rollout \
                WHERE rollouts.namespace = $1 AND rollouts.rollout = $2 ORDER BY functions.name";
     let rows = sqlx::query(sql).bind(namespace.as_str()).bind(id.to_string()).fetch_all(&mut **tx).await?;
     Ok(read_all(&rows)?.pop())
@@ -107,6 +115,7 @@ async fn rollout_of_in_tx(
 }
 
 async fn rollout_put_in_tx(tx: &mut Transaction<'static, Any>, rollout: &RolloutRecord) -> Result<(), Error> {
+    pending_forget_in_tx(tx, rollout).await?;
     for part in &rollout.parts {
         part_put_in_tx(tx, rollout, part).await?;
     }
@@ -157,8 +166,9 @@ impl Store {
 
     /// The rollouts of all namespaces that go on.
     pub(crate) async fn rollout_running(&self) -> Result<Vec<RolloutRecord>, Error> {
-        let sql = "SELECT rollouts.*, functions.name FROM rollouts \
-                   JOIN functions ON functions.uid = rollouts.function_uid WHERE rollouts.state = 'running' \
+        let sql = "SELECT rollouts.*, functions.name, rollout_routes.app FROM rollouts \
+                   JOIN functions ON functions.uid = rollouts.function_uid \
+                   LEFT JOIN rollout_routes ON rollout_routes.rollout = rollouts.rollout WHERE rollouts.state = 'running' \
                    ORDER BY rollouts.rollout, functions.name";
         read_all(&sqlx::query(sql).fetch_all(&self.pool).await?)
     }
@@ -167,7 +177,7 @@ impl Store {
     async fn rollout_write(
         &self,
         mut tx: Transaction<'static, Any>,
-        rollout: RolloutRecord,
+        mut rollout: RolloutRecord,
         moved: &mut [Moved],
     ) -> Result<Option<RolloutRecord>, Error> {
         for (_, function) in &mut *moved {
@@ -175,10 +185,15 @@ impl Store {
                 return Ok(None);
             }
         }
+        let routes = self.pending_apply_in_tx(&mut tx, &mut rollout).await?;
         rollout_put_in_tx(&mut tx, &rollout).await?;
-        config_bump(&mut tx).await?;
+        if routes.is_some() {
+            config_bump_all(&mut tx).await?
+        } else {
+            config_bump(&mut tx).await?
+        }
         let touched = match &*moved {
-            [(_, only)] => Touched::Function(&only.name),
+            [(_, only)] if routes.is_none() => Touched::Function(&only.name),
             _ => Touched::All,
         };
         self.release_record_in_tx(&mut tx, &rollout.namespace, touched, cause(&rollout, moved)).await?;
@@ -188,6 +203,9 @@ impl Store {
         }
         for (part, _) in &*moved {
             let change = Change::new(action(&rollout), &rollout.namespace, &part.function).after(&(&rollout, part));
+            self.audit_in_tx(&mut tx, change).await?;
+        }
+        if let Some(change) = routes {
             self.audit_in_tx(&mut tx, change).await?;
         }
         tx.commit().await?;

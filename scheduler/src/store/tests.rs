@@ -3,6 +3,7 @@
 //! The server is the one of `DUNLIN_TEST_POSTGRES`, where each case makes a database of its own. Without the variable the
 //! PostgreSQL half fails, unless `DUNLIN_TEST_SKIP_POSTGRES=1` says that it shall not run.
 
+mod activations;
 mod aliases;
 mod apps;
 mod audit;

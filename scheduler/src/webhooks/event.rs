@@ -274,6 +274,7 @@ mod tests {
             step_calls: 0,
             state,
             reason: "it fails".to_owned(),
+            app: None,
             creator: "zoe".to_owned(),
             create_time: Time(0),
             update_time: Time(0),

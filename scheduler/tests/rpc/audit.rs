@@ -123,6 +123,10 @@ async fn everything_is_asked_for(cluster: &Cluster) {
     let routes = vec![route("routes/b")];
     let import = v1::ImportRoutesRequest { parent: SHOP.into(), api: "api".into(), routes, ..Default::default() };
     cluster.routes().import_routes(by(import)).await.unwrap();
+    let functions = vec![v1::AppFunction { function: "pay".into(), version: 1 }];
+    let routes = vec![v1::Route { path: "/c".into(), ..route("routes/c") }];
+    let app = v1::ActivateAppRequest { name: named("apps/till"), functions, routes, ..Default::default() };
+    cluster.releases().activate_app(by(app)).await.unwrap();
     let purpose = v1::TokenPurpose::Call.into();
     let token = v1::CreateTokenRequest { subject: "till".into(), purpose, parent: SHOP.into(), ..Default::default() };
     cluster.tokens().create_token(by(token)).await.unwrap();

@@ -5,6 +5,7 @@
 
 mod access;
 mod aliases;
+mod apps;
 mod artifacts;
 mod audit;
 mod database;

@@ -9,7 +9,12 @@ use std::{
 use tokio::process::Command;
 
 use super::Finding;
-use crate::{artifact::Artifact, exit::Exit, project::Project, units};
+use crate::{
+    artifact::Artifact,
+    exit::Exit,
+    project::{Project, Projects},
+    units,
+};
 
 /// Where well-known tools come from.
 const TOOLS: [(&str, &str); 14] = [
@@ -34,10 +39,19 @@ const BUILTINS: [&str; 12] = ["cd", "echo", "exec", "export", "false", "if", "se
 
 /// Looks at the project in a folder.
 pub(super) async fn check(path: &Path) -> Vec<Finding> {
-    let project = match Project::load(path) {
-        Ok(project) => project,
+    let projects = match Projects::load(path) {
+        Ok(projects) => projects.functions,
         Err(failure) => return vec![Finding::of("manifest", &failure)],
     };
+    let mut findings = Vec::new();
+    for project in &projects {
+        findings.extend(check_one(project).await);
+    }
+    findings
+}
+
+/// Looks at one function of it.
+async fn check_one(project: &Project) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("manifest", format!("function {} is described well", project.manifest.name))];
     if let Some(build) = &project.manifest.build {
         let folder = build.workdir.as_ref().map_or_else(|| project.folder.clone(), |dir| project.folder.join(dir));
@@ -48,7 +62,7 @@ pub(super) async fn check(path: &Path) -> Vec<Finding> {
             findings.push(rust_target_finding(target).await);
         }
     }
-    findings.push(source(&project));
+    findings.push(source(project));
     findings
 }
 

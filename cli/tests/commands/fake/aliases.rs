@@ -46,7 +46,7 @@ impl AliasService for Fake {
         let request = request.into_inner();
         let function =
             if request.parent.is_empty() { request.function } else { format!("{}/functions/all", request.parent) };
-        let v1::StartRolloutRequest { version, steps, step_time, step_calls, others, .. } = request;
+        let v1::StartRolloutRequest { version, steps, step_time, step_calls, others, app, .. } = request;
         let mut rollout = v1::Rollout {
             function: function.clone(),
             old_version: 1,
@@ -55,6 +55,7 @@ impl AliasService for Fake {
             step: 1,
             step_time,
             step_calls,
+            app,
             create_time: ago(300),
             ..Default::default()
         };

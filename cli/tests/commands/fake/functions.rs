@@ -163,7 +163,9 @@ impl FunctionService for Fake {
     async fn create_version(&self, request: Request<v1::CreateVersionRequest>) -> Answer<Self::CreateVersionStream> {
         let request = request.into_inner();
         if request.dry_run {
-            let events = stream::iter([Ok(v1::CreateVersionResponse { event: Some(preview()) })]);
+            let known = self.state().previews.get(&request.parent).cloned().map(Event::Preview);
+            let event = Some(known.unwrap_or_else(preview));
+            let events = stream::iter([Ok(v1::CreateVersionResponse { event })]);
             return Ok(Response::new(Box::pin(events)));
         }
         let version = self.create(&request)?;

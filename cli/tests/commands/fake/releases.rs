@@ -77,4 +77,32 @@ impl ReleaseService for Fake {
         let lagging_gateways = self.state().lagging.clone();
         Ok(Response::new(v1::RollbackReleaseResponse { release: Some(back), lagging_gateways }))
     }
+
+    async fn activate_app(&self, request: Request<v1::ActivateAppRequest>) -> Answer<v1::ActivateAppResponse> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.activated.push(request.clone());
+        if let Some(refusal) = state.app_refusal.take() {
+            return Err(refusal.into());
+        }
+        let line = |route: &v1::Route| v1::Difference {
+            subject: format!("routes/{}", route.name.rsplit('/').next().unwrap_or_default()),
+            field: "path".to_owned(),
+            before: String::new(),
+            after: route.path.clone(),
+        };
+        let differences = request.routes.iter().map(line).collect();
+        if request.validate_only {
+            return Ok(Response::new(v1::ActivateAppResponse { differences, ..Default::default() }));
+        }
+        let (namespace, _) = request.name.split_once("/apps/").unwrap_or_default();
+        for target in request.functions.iter().filter(|target| target.version > 0) {
+            if let Some(function) = state.functions.get_mut(&format!("{namespace}/functions/{}", target.function)) {
+                function.traffic = vec![v1::TrafficTarget { version: target.version, percent: 100 }];
+            }
+        }
+        let release = Some(release(3, "ada", "deploy app shop"));
+        let lagging_gateways = state.lagging.clone();
+        Ok(Response::new(v1::ActivateAppResponse { release, differences, lagging_gateways }))
+    }
 }

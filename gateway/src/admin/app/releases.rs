@@ -2,7 +2,7 @@
 
 use dunlin_proto::{
     ApiError,
-    names::{NamespaceRef, ReleaseName},
+    names::{AppName, NamespaceRef, ReleaseName},
     v1,
 };
 
@@ -53,5 +53,15 @@ impl App {
         let ReleaseName { namespace, .. } = name("name", &request.name)?;
         Operation::RollbackRelease.allow_in(who, &namespace)?;
         ask(self.releases().rollback_release(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn app_activate(
+        &self,
+        who: &Principal,
+        request: v1::ActivateAppRequest,
+    ) -> Result<v1::ActivateAppResponse, ApiError> {
+        let AppName { namespace, .. } = name("name", &request.name)?;
+        Operation::ActivateApp.allow_in(who, &namespace)?;
+        ask(self.releases().activate_app(on_behalf(who, request))).await
     }
 }

@@ -34,4 +34,11 @@ impl ReleaseService for Api {
     ) -> Result<Response<v1::RollbackReleaseResponse>, Status> {
         self.unary(request, async |app, who, message| app.release_rollback(&who, message).await).await
     }
+
+    async fn activate_app(
+        &self,
+        request: Request<v1::ActivateAppRequest>,
+    ) -> Result<Response<v1::ActivateAppResponse>, Status> {
+        self.unary(request, async |app, who, message| app.app_activate(&who, message).await).await
+    }
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Answer,
+    apps::AppRoute,
     body::Body,
     doc::{Refused, Unchanged},
     fields::{items, maybe_whole, there},
@@ -130,6 +131,14 @@ pub(super) struct StartRollouts {
     #[serde(default, deserialize_with = "maybe_whole::<_, 1, { u32::MAX }>")]
     #[schema(value_type = u32, minimum = 1, maximum = 4_294_967_295_u32, required = false)]
     step_calls: Option<u32>,
+    /// The app whose routes become `routes` in the step that gives the new versions all calls; left out, no routes change.
+    #[serde(default)]
+    #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false, example = "till")]
+    app: String,
+    /// All routes of the app.
+    #[serde(default, deserialize_with = "items::<_, _, 0, 1000>")]
+    #[schema(max_items = 1000, required = false)]
+    routes: Vec<AppRoute>,
 }
 
 /// Moves the calls of several functions together, step by step to other versions, as long as none of these is worse.
@@ -147,7 +156,9 @@ pub(super) async fn start_rollouts(
     Named(parent): Named<NamespaceRef>,
     Body(body): Body<StartRollouts>,
 ) -> Answer<ChangedRollout> {
-    let request = named(&parent, body.functions, steps(body.steps, body.step_seconds, body.step_calls));
+    let routes = body.routes.into_iter().map(|route| route.into_message(&parent.namespace)).collect();
+    let steps = steps(body.steps, body.step_seconds, body.step_calls);
+    let request = named(&parent, body.functions, v1::StartRolloutRequest { app: body.app, routes, ..steps });
     let v1::StartRolloutResponse { rollout, lagging_gateways } = app.rollout_start(&who, request).await?;
     Ok(Json(ChangedRollout { rollout: rollout.map(Rollout::from), lagging_gateways }))
 }

@@ -165,13 +165,16 @@ pub(crate) struct ReleaseDifference {
     pub(crate) after: String,
 }
 
+impl From<v1::Difference> for ReleaseDifference {
+    fn from(wire: v1::Difference) -> Self {
+        let v1::Difference { subject, field, before, after } = wire;
+        Self { subject, field, before, after }
+    }
+}
+
 impl From<v1::DiffReleasesResponse> for ReleaseDiff {
     fn from(wire: v1::DiffReleasesResponse) -> Self {
-        let one = |it: v1::Difference| {
-            let v1::Difference { subject, field, before, after } = it;
-            ReleaseDifference { subject, field, before, after }
-        };
-        Self { from: wire.from, differences: wire.differences.into_iter().map(one).collect() }
+        Self { from: wire.from, differences: wire.differences.into_iter().map(ReleaseDifference::from).collect() }
     }
 }
 
@@ -188,5 +191,26 @@ impl From<v1::RollbackReleaseResponse> for RestoredRelease {
     fn from(wire: v1::RollbackReleaseResponse) -> Self {
         let release = ReleaseHead::from(&wire.release.unwrap_or_default());
         Self { release, lagging_gateways: wire.lagging_gateways }
+    }
+}
+
+/// What an app is now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ActivatedApp {
+    /// The release that callers get now; null where nothing was to change, and where there is none yet.
+    pub(crate) release: Option<ReleaseHead>,
+    /// What changed of functions and routes, or would change, field by field.
+    pub(crate) differences: Vec<ReleaseDifference>,
+    /// The gateways that have not said that they serve it; they will, once they are reached.
+    pub(crate) lagging_gateways: Vec<String>,
+}
+
+impl From<v1::ActivateAppResponse> for ActivatedApp {
+    fn from(wire: v1::ActivateAppResponse) -> Self {
+        Self {
+            release: wire.release.as_ref().map(ReleaseHead::from),
+            differences: wire.differences.into_iter().map(ReleaseDifference::from).collect(),
+            lagging_gateways: wire.lagging_gateways,
+        }
     }
 }

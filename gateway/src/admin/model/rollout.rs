@@ -41,6 +41,8 @@ pub(crate) struct Rollout {
     pub(crate) new_tally: Option<VersionTally>,
     /// All functions that move together, this one among them, in the order of their names.
     pub(crate) functions: Vec<RolloutFunction>,
+    /// The app whose routes change once the new versions have all calls; empty where none are to change, and once it has ended.
+    pub(crate) app: String,
 }
 
 /// A function of a rollout.
@@ -142,6 +144,7 @@ impl From<v1::Rollout> for Rollout {
             update_time: wire.update_time.map(Time::from),
             old_tally: wire.old_tally.map(VersionTally::from),
             new_tally: wire.new_tally.map(VersionTally::from),
+            app: wire.app.clone(),
             functions: wire.functions.into_iter().map(RolloutFunction::from).collect(),
         }
     }

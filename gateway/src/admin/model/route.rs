@@ -91,6 +91,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false)]
     pub(crate) api: String,
+    /// The app that declares it; empty where none does.
+    #[serde(default)]
+    #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false)]
+    pub(crate) app: String,
 }
 
 /// What becomes of a request.
@@ -267,6 +271,7 @@ impl From<v1::Route> for Route {
                 cache: wire.cache,
                 validation: wire.validation.map(Validation::from),
                 api: wire.api,
+                app: wire.app,
             },
             create_time: wire.create_time.map(Time::from),
             update_time: wire.update_time.map(Time::from),
@@ -304,6 +309,7 @@ impl RouteSpec {
             cache: self.cache,
             validation: self.validation.map(v1::Validation::from),
             api: self.api,
+            app: self.app,
             ..Default::default()
         }
     }

@@ -85,4 +85,23 @@ impl ReleaseService for Scheduler {
             lagging_gateways: vec!["gateway-2".to_owned()],
         }))
     }
+
+    async fn activate_app(
+        &self,
+        request: Request<v1::ActivateAppRequest>,
+    ) -> Result<Response<v1::ActivateAppResponse>, Status> {
+        let v1::ActivateAppRequest { name, routes, .. } = self.open("ActivateApp", request);
+        let made = release(self, name.split("/apps/").next().unwrap_or_default(), 3)?;
+        let line = |route: v1::Route| v1::Difference {
+            subject: format!("routes/{}", route.name.rsplit('/').next().unwrap_or_default()),
+            field: "path".to_owned(),
+            before: String::new(),
+            after: route.path,
+        };
+        Ok(Response::new(v1::ActivateAppResponse {
+            release: Some(made),
+            differences: routes.into_iter().map(line).collect(),
+            lagging_gateways: vec!["gateway-2".to_owned()],
+        }))
+    }
 }

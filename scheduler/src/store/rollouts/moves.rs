@@ -2,7 +2,7 @@
 
 use dunlin_proto::{ApiError, ErrorCode};
 
-use super::{Moved, functions_of_in_tx, rollout_find_in_tx, rollout_put_in_tx};
+use super::{Moved, functions_of_in_tx, pending::pending_lock_in_tx, rollout_find_in_tx, rollout_put_in_tx};
 use crate::{
     error::Error,
     model::{FunctionRecord, RolloutPart, RolloutRecord, RolloutState, Time},
@@ -85,6 +85,7 @@ impl Store {
         whither: &Move,
     ) -> Result<Option<Option<RolloutRecord>>, Error> {
         let mut tx = self.begin().await?;
+        pending_lock_in_tx(&mut tx, known).await?;
         let found = rollout_find_in_tx(&mut tx, &known.namespace, known.id).await?;
         let same = |found: &RolloutRecord| (found.state, found.step) == (RolloutState::Running, known.step);
         let Some(mut rollout) = found.filter(same) else { return Ok(Some(None)) };

@@ -52,6 +52,7 @@ fn record(function: &FunctionRef, parts: Vec<RolloutPart>, reason: &str) -> Roll
         state: RolloutState::Quarantined,
         reason,
         creator: String::new(),
+        app: None,
         create_time: now,
         update_time: now,
     }

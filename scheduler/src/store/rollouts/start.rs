@@ -9,14 +9,17 @@ use dunlin_proto::{
 };
 use sqlx::{Any, Transaction};
 
-use super::Moved;
+use super::{
+    Moved,
+    pending::{Pending, pending_note_in_tx},
+};
 use crate::{
     error::Error,
     model::{FunctionRecord, RolloutPart, RolloutRecord, RolloutState, Time, newest},
     store::{
         ATTEMPTS, Store,
         functions::{self, function_fetch_in_tx, version_exists_in_tx, version_is_there_in_tx},
-        namespaces::namespace_fetch_in_tx,
+        namespaces::{namespace_fetch_in_tx, namespace_lock_in_tx},
         retried,
     },
 };
@@ -38,6 +41,8 @@ pub(crate) struct NewRollout {
     pub(crate) step_time: Duration,
     pub(crate) step_calls: u64,
     pub(crate) creator: String,
+    /// The routes that an app gets once the new versions have all calls; nothing where no routes change.
+    pub(crate) routes: Option<Pending>,
 }
 
 impl NewRollout {
@@ -54,6 +59,7 @@ impl NewRollout {
             state: RolloutState::Running,
             reason: String::new(),
             creator: self.creator.clone(),
+            app: self.routes.as_ref().map(|(app, _)| app.clone()),
             create_time: now,
             update_time: now,
         }
@@ -154,8 +160,14 @@ impl Store {
 
     async fn rollout_start_once(&self, new: &NewRollout) -> Result<Option<RolloutRecord>, Error> {
         let mut tx = self.begin().await?;
+        if new.routes.is_some() {
+            namespace_lock_in_tx(&mut tx, &new.namespace).await?;
+        }
         let mut moved = parts_in_tx(&mut tx, new).await?;
         let rollout = new.record(moved.iter().map(|(part, _)| part.clone()).collect());
+        if let Some(routes) = &new.routes {
+            pending_note_in_tx(&mut tx, &rollout, routes).await?;
+        }
         for (part, function) in &mut moved {
             function.set_traffic(rollout.shares(part));
             function.seed = Some(rollout.id);

@@ -34,6 +34,7 @@ fn new(targets: &[(&str, Option<u32>)]) -> NewRollout {
         targets: targets.iter().map(target).collect(),
         steps: vec![10, 50],
         step_time: Duration::from_secs(60),
+        routes: None,
         step_calls: 500,
         creator: "zoe".to_owned(),
     }

@@ -15,7 +15,9 @@ use crate::{
     audit::Change,
     keys::Rotation,
     model::{DomainRecord, DomainTls, KeyRecord, PlanRecord, ProofKind, RolloutState, RouteRecord, Share, Time},
-    store::{AliasChange, AuditFilter, FunctionChange, Hashed, Import, Move, NamespaceChange, NewRollout, Store},
+    store::{
+        Activation, AliasChange, AuditFilter, FunctionChange, Hashed, Import, Move, NamespaceChange, NewRollout, Store,
+    },
 };
 
 conformance!(
@@ -173,6 +175,7 @@ async fn everything_is_done(store: &Store) {
         targets: vec![(checkout.clone(), Some(number(2)))],
         steps: vec![10],
         step_time: Duration::from_secs(60),
+        routes: None,
         step_calls: 500,
         creator: "zoe".into(),
     };
@@ -238,6 +241,15 @@ async fn everything_is_done(store: &Store) {
     };
     store.routes_import(&Import { validate_only: true, ..import.clone() }).await.unwrap();
     store.routes_import(&import).await.unwrap();
+    let app = Activation {
+        app: "namespaces/shop/apps/till".parse().unwrap(),
+        functions: [(checkout.function.clone(), Some(number(1)))].into(),
+        routes: Some(vec![route("c", "/c")]),
+        canary: None,
+        validate_only: false,
+    };
+    store.app_activate(&Activation { validate_only: true, ..app.clone() }).await.unwrap();
+    store.app_activate(&app).await.unwrap();
     store.worker_set_drained(&"worker-1".parse().unwrap(), true).await.unwrap();
     store.function_delete(&checkout, "").await.unwrap();
     store.namespace_delete(&shop).await.unwrap();

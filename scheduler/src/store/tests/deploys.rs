@@ -129,6 +129,7 @@ async fn what_a_version_says_of_its_function_counts_with_all_calls(bench: &Bench
         targets: vec![(name.clone(), Some(third.number))],
         steps: vec![10],
         step_time: std::time::Duration::from_secs(60),
+        routes: None,
         step_calls: 500,
         creator: "zoe".into(),
     };

@@ -30,6 +30,7 @@ fn new(version: Option<u32>) -> NewRollout {
         targets: vec![(function("shop", "till"), version.map(number))],
         steps: vec![10, 50],
         step_time: Duration::from_secs(60),
+        routes: None,
         step_calls: 500,
         creator: "zoe".to_owned(),
     }
