@@ -204,7 +204,7 @@ async fn shown(
         urls: addresses(&function),
         health: health.map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
-        over: OverTime::of_function(&calls.invocations, now),
+        over: OverTime::of_function(&calls.invocations, calls.invocations.len() < RECORDS.unsigned_abs() as usize, now),
         chart,
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),

@@ -14,8 +14,9 @@ use crate::admin::model::{Invocation, Time};
 
 /// The spans that time is divided into, in seconds.
 const STEPS: [u64; 14] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 10_800, 43_200, 86_400];
-/// The most spans of a picture.
+/// The most spans of a picture, and the fewest of one that goes back as far as there are calls.
 const SPANS: u64 = 40;
+const FEWEST: u64 = 20;
 /// Versions that have a colour of their own; older ones share the last.
 const VERSIONS: [Ink; 4] = [Ink::First, Ink::Second, Ink::Third, Ink::Fourth];
 
@@ -97,7 +98,9 @@ impl Spans {
         let newest = known.iter().map(|(time, _)| *time).max()?.max(seconds(now));
         let oldest = since.map_or_else(|| known.iter().map(|(time, _)| *time).min(), |since| Some(seconds(since)))?;
         let step = step(newest.saturating_sub(oldest));
-        let first = oldest / step;
+        // A few fat bars say less than many thin ones; before a moment that is asked for, nothing is known.
+        let wide = (newest / step).saturating_sub(FEWEST - 1);
+        let first = if since.is_some() { oldest / step } else { (oldest / step).min(wide) };
         let count = usize::try_from((newest / step).saturating_sub(first)).ok()?.min(2 * SPANS as usize) + 1;
         let mut spans = vec![Span::default(); count];
         for (time, call) in known {
@@ -180,9 +183,10 @@ impl Spans {
 }
 
 impl OverTime {
-    /// How a function's calls went, from the oldest on record to now.
-    pub(super) fn of_function(calls: &[Invocation], now: SystemTime) -> Self {
-        let Some(spans) = Spans::of(calls, None, now) else { return Self::default() };
+    /// How a function's calls went, from the oldest of these to now; they may be the newest of more.
+    pub(super) fn of_function(calls: &[Invocation], are_all: bool, now: SystemTime) -> Self {
+        let oldest = calls.iter().filter_map(|call| Some(call.start_time?.at())).min();
+        let Some(spans) = Spans::of(calls, oldest.filter(|_| !are_all), now) else { return Self::default() };
         let plots = vec![calls_plot(&spans), trouble_plot(&spans), latency_plot(&spans), cpu_plot(&spans)];
         Self { plots, step: words(spans.step), rows: spans.rows() }
     }
@@ -271,7 +275,9 @@ fn words(step: u64) -> String {
         60 => "minute".to_owned(),
         3_600 => "hour".to_owned(),
         86_400 => "day".to_owned(),
-        step => humantime::format_duration(Duration::from_secs(step)).to_string(),
+        0..60 => format!("{step} s"),
+        60..3_600 => format!("{} min", step / 60),
+        _ => format!("{} h", step / 3_600),
     }
 }
 
@@ -299,19 +305,26 @@ mod tests {
         assert_eq!((spans.step, spans.spans.len()), (2, 31));
         assert_eq!(
             (spans.sum(|span| span.calls), spans.sum(|span| span.failed), spans.sum(|span| span.cold)),
-            (12, 10, 2)
+            (12, 10, 1)
         );
         let first = &spans.spans[0];
         // Of eleven, the sixth took what the ten took.
         assert_eq!((first.percentile(50).unwrap(), first.percentile(1).unwrap()), (3_000, 2_000));
-        let over = OverTime::of_function(&calls, at(1_060));
-        assert_eq!((over.plots.len(), over.rows.len(), over.step.as_str()), (4, 2, "2s"));
+        let over = OverTime::of_function(&calls, true, at(1_060));
+        assert_eq!((over.plots.len(), over.rows.len(), over.step.as_str()), (4, 2, "2 s"));
         assert_eq!(
             (over.rows[1].versions.as_str(), over.rows[1].time.as_str()),
             ("v2 10, v1 1", "1970-01-01 00:16:40")
         );
         assert_eq!(over.plots[0].summary, "12 calls, by version: v2 11, v1 1");
-        assert!(OverTime::of_function(&[], at(0)).plots.is_empty());
+        assert!(OverTime::of_function(&[], true, at(0)).plots.is_empty());
+    }
+
+    #[test]
+    fn what_lies_before_the_oldest_call_is_nothing_only_where_that_is_known() {
+        let calls = [call(1_000, 1, "ok", 1, 1), call(1_004, 1, "ok", 1, 1)];
+        let spans = |since| Spans::of(&calls, since, at(1_004)).unwrap().spans.len();
+        assert_eq!((spans(None), spans(Some(at(1_000)))), (20, 5));
     }
 
     #[test]
@@ -326,7 +339,7 @@ mod tests {
     fn a_namespace_is_shown_since_a_moment_and_however_long_ago_there_are_few_spans() {
         let calls = [call(10, 1, "ok", 1, 1), call(100_000, 1, "internal", 1, 1)];
         let over = OverTime::of_namespace(&calls, at(97_000), at(100_600));
-        assert_eq!((over.plots[0].summary.as_str(), over.step.as_str()), ("1 call, 1 failed", "2m"));
+        assert_eq!((over.plots[0].summary.as_str(), over.step.as_str()), ("1 call, 1 failed", "2 min"));
         for span in [0, 39, 40, 3_600, 86_400, 86_400 * 30, u64::from(u32::MAX)] {
             assert!(span / step(span) < SPANS + 1, "{span}");
         }

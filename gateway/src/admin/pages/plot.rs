@@ -249,7 +249,7 @@ impl Picture<'_> {
             for line in points.split(Option::is_none) {
                 context.draw_series(LineSeries::new(line.iter().flatten().copied(), style))?;
             }
-            let dots = points.into_iter().flatten().map(|point| Circle::new(point, 2, series.ink.stand_in().filled()));
+            let dots = points.into_iter().flatten().map(|point| Circle::new(point, 3, series.ink.stand_in().filled()));
             context.draw_series(dots)?;
         }
         Ok(())
