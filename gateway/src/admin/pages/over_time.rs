@@ -275,8 +275,8 @@ fn words(step: u64) -> String {
         60 => "minute".to_owned(),
         3_600 => "hour".to_owned(),
         86_400 => "day".to_owned(),
-        0..60 => format!("{step} s"),
-        60..3_600 => format!("{} min", step / 60),
+        0 | 2..60 => format!("{step} s"),
+        61..3_600 => format!("{} min", step / 60),
         _ => format!("{} h", step / 3_600),
     }
 }
