@@ -67,6 +67,14 @@
   };
   setInterval(tick, 5000);
 
+  // A word of a shell, and the line for curl that has another body from now on: ASCII, as on the server.
+  const quoted = (text) => (/^[\w/.@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const rebody = (line, body) => {
+    if (!line) return;
+    const text = JSON.stringify(body).replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    line.textContent = line.textContent.slice(0, line.textContent.indexOf(" --data ")) + ` --data ${quoted(text)}`;
+  };
+
   // The slider of traffic moves with its number, and the command says the same.
   const divide = document.querySelector("form[data-divide]");
   if (divide) {
@@ -78,6 +86,7 @@
       range.value = String(share);
       const shares = [[from.value, 100 - share], [to.value, share]].filter((pair) => pair[1] > 0);
       command.textContent = divide.dataset.divide.replace("SHARES", shares.map(([version, part]) => `v${version}=${part}`).join(","));
+      rebody(document.getElementById("divide-cli-curl"), { traffic: shares.map(([version, part]) => ({ version: Number(version), percent: part })) });
     };
     range.hidden = false;
     range.addEventListener("input", () => { percent.value = range.value; show(); });
@@ -89,10 +98,10 @@
   if (purge) {
     const { what, value } = purge.elements;
     const command = document.getElementById("purge-cli");
-    const quoted = (text) => (/^[\w/.@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
     const show = () => {
       const which = what.value === "all" ? "--all" : `--${what.value} ${quoted(value.value || value.placeholder)}`;
       command.textContent = `dunlin cache purge ${which} --namespace ${purge.dataset.purge}`;
+      rebody(document.getElementById("purge-cli-curl"), { [what.value]: what.value === "all" || value.value || value.placeholder });
       value.disabled = what.value === "all";
     };
     for (const field of [what, value]) field.addEventListener("input", show);

@@ -31,6 +31,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::Context;
 
+pub use pages::{Least, PLACES, Place};
+
 pub(crate) use session::{remove_session, remove_session_setting};
 
 /// The largest body of a JSON request or form, in bytes.

@@ -46,6 +46,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+pub use admin::{Least, PLACES, Place};
 pub use config::{
     CacheConfig, CertificateConfig, Config, DispatchConfig, ForwardedHeader, GatewayArgs, LimitsConfig, OidcAlgorithm,
     OidcConfig, OidcPurpose, ProxiesConfig, RecordsConfig, SignInConfig, TlsConfig, TracingConfig, TracingProtocol,

@@ -335,6 +335,30 @@ def test_while_the_authority_is_away_the_owner_is_told_and_it_is_asked_again(wor
     assert eventually(lambda: (state := world.state("fourth.example"))["failures"] == 0 and state, what="the success")["error"] == ""
 
 
+def test_a_certificate_that_ends_without_a_new_one_is_told_once(world, issued):
+    receiver = Receiver()
+    receiver.secrets.append(world.cli.ok("webhook", "set", receiver.url).out.strip())
+    ends = lambda: [event["data"]["expire_time"] for event in receiver.events() if event["type"] == "dev.dunlin.certificate.expiring" and event["data"]["domain"] == issued]  # noqa: E731
+    try:
+        world.pebble.stop()
+        eventually(ends, seconds=3 * LIFE, what="the end being told of")
+        failures = world.state(issued)["failures"]
+        world.cluster.kill("scheduler")
+        world.cluster.restart("scheduler")
+        eventually(lambda: world.cli("domain", "list").code == 0, seconds=30, what="the scheduler again")
+        eventually(lambda: world.state(issued)["failures"] >= failures + 2, seconds=60, what="renewals that fail")
+        # A webhook that is set again knows.
+        world.cli.ok("webhook", "set", receiver.url)
+        world.cli.ok("webhook", "test")
+        told = ends()
+        assert len(told) == 1 and told[0][:19] == world.shown(issued).not_valid_after_utc.isoformat()[:19], told
+    finally:
+        world.cli("webhook", "delete", "-y")
+        receiver.close()
+        world.pebble.start(world.http.port, world.tls.port)
+    eventually(lambda: world.state(issued)["failures"] == 0, seconds=90, what="the renewal")
+
+
 def test_a_domain_that_is_given_back_is_not_served_any_more(world, issued):
     world.cluster.api().call("RouteService.DeleteRoute", name=f"namespaces/default/routes/{issued.replace('.', '-')}")
     world.cli.ok("domain", "remove", issued, "-y")

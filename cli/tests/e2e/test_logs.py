@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from conftest import deployed, new_namespace
@@ -348,3 +349,28 @@ def test_a_namespace_keeps_as_much_as_it_has_of_its_own_and_no_more_than_it_may(
     # Two workers keep 64 KiB each, and a line of 60 characters takes a few hundred bytes there.
     assert "first" not in lines and len(lines) < 2_000, len(lines)
     assert cli.ok("--namespace", namespace, "invocations", "print").out
+
+
+def test_who_follows_a_function_hears_that_it_is_deleted(cluster, api, cli, namespace, call_when_ready):
+    api.deploy(namespace, "print", PRINT)
+    call_when_ready(f"/{namespace}/print/", "POST", content=b"here\n")
+    path = f"/api/v1/namespaces/{namespace}/functions/print/logs/stream"
+    with cluster.rest() as client, client.stream("GET", path, timeout=30) as stream:
+        lines = stream.iter_lines()
+        assert any("here" in line for line in lines)
+        cli.ok("--namespace", namespace, "delete", "print", "-y")
+        rest = list(lines)
+    assert "event: failed" in rest and any("was deleted" in line for line in rest), rest
+
+
+@pytest.mark.parametrize(("path", "said"), [("/api/v1/namespaces/{}/logs/stream", "expired"), ("/namespaces/{}/live", "session has ended")])
+def test_a_live_page_hears_when_its_session_ends(cluster, api, namespace, call_when_ready, path, said):
+    api.deploy(namespace, "print", PRINT)
+    call_when_ready(f"/{namespace}/print/", "POST", content=b"here\n")
+    made = api.call("TokenService.CreateToken", subject="short", purpose="TOKEN_PURPOSE_ADMINISTRATION",
+                    grants=[{"namespace": namespace, "role": "ROLE_VIEWER"}], lifetime="4s")
+    headers = {"Cookie": f"dunlin-session={made['token']}", "Origin": cluster.admin, "Sec-Fetch-Site": "same-origin"}
+    with httpx.Client(base_url=cluster.admin, trust_env=False, headers=headers, timeout=30) as client, client.stream("GET", path.format(namespace)) as stream:
+        assert stream.status_code == 200, stream.status_code
+        lines = list(stream.iter_lines())
+    assert "event: failed" in lines and any(said in line for line in lines), lines

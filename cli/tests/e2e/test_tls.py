@@ -26,6 +26,23 @@ def test_what_it_prints_can_be_pasted(up):
     assert re.search("^strict-transport-security: max-age=31536000$", headers, re.M | re.I), headers
 
 
+def test_the_session_is_kept_by_https_and_this_host_alone(up):
+    token = up.cli.ok("token", "create", "--role", "operator").out.strip().splitlines()[-1]
+    url = f"https://localhost:{up.admin}"
+    with httpx.Client(base_url=url, verify=up.context(), trust_env=False, headers={"Origin": url, "Sec-Fetch-Site": "same-origin"}) as browser:
+        cookie = browser.post("/sign-in", data={"token": token}).headers["set-cookie"]
+        name, *attributes = (part.strip() for part in cookie.split(";"))
+        assert name == f"__Host-dunlin-session={token}", cookie
+        # A cookie with the prefix is taken by browsers only so (RFC 6265bis 4.1.3.2): no Domain, Path=/, Secure.
+        assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= set(attributes) and not any(it.lower().startswith("domain") for it in attributes), cookie
+        assert browser.get("/session").status_code == 200
+        # One that a page of plain HTTP, or of another host, could have set is none.
+        stranger = {"Cookie": f"dunlin-session={token}"}
+        assert httpx.get(f"{url}/session", headers=stranger, verify=up.context(), trust_env=False).status_code == 303
+        ended = browser.post("/sign-out").headers.get_list("set-cookie")
+        assert any(each.startswith("__Host-dunlin-session=;") and "Secure" in each for each in ended), ended
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_1_2_and_1_3_are_spoken(up, version):
     with up.connect(version=version) as stream:

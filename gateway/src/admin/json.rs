@@ -42,7 +42,7 @@ pub(super) use logs::collect as collect_logs;
 type Answer<T> = Result<Json<T>, Fault>;
 
 /// Where all of this lies.
-const BASE: &str = "/api/v1";
+pub(super) const BASE: &str = "/api/v1";
 
 /// The endpoints that the document describes.
 fn described() -> OpenApiRouter<App> {

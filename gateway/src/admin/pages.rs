@@ -6,9 +6,9 @@
 mod actions;
 mod assets;
 mod audit;
-mod bars;
 mod certificates;
 mod chart;
+mod curl;
 mod domains;
 mod early;
 mod format;
@@ -19,7 +19,10 @@ mod issuer;
 mod keys;
 mod live;
 mod logs;
+mod over_time;
 mod overview;
+mod places;
+mod plot;
 mod releases;
 mod rollout;
 mod routes;
@@ -37,58 +40,22 @@ mod worker;
 
 use askama::Template;
 use axum::{
-    Router,
     body::Body,
     response::{Html, IntoResponse, Redirect, Response},
-    routing::{get, post},
 };
 use dunlin_proto::ApiError;
 use http::{HeaderValue, Method, StatusCode, header};
 
-pub(super) use format::{bytes, micros};
+pub use places::{Least, PLACES, Place};
 
-use super::{app::App, fault::Fault};
+pub(super) use format::{bytes, micros};
+pub(super) use places::router;
+
+use super::fault::Fault;
 use crate::error;
 
 /// What a handler of a page answers.
 type Page = Result<Response, Fault>;
-
-/// The pages.
-pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/", get(overview::root))
-        .route("/sign-in", get(sign_in::form).post(sign_in::begin))
-        .route("/sign-in/issuer", get(issuer::begin))
-        .route("/sign-in/callback", get(issuer::finish))
-        .route("/sign-out", post(sign_in::end))
-        .route("/session", get(session::page))
-        .route("/namespaces/{namespace}", get(overview::page))
-        .route("/namespaces/{namespace}/live", get(live::stream))
-        .route("/namespaces/{namespace}/invocations", get(invocation::of_namespace))
-        .route("/namespaces/{namespace}/invocations/{id}", get(why::page))
-        .route("/namespaces/{namespace}/logs", get(logs::of_namespace))
-        .route("/namespaces/{namespace}/keys", get(keys::page).post(keys::create))
-        .route("/namespaces/{namespace}/keys/{key}/revoke", post(keys::revoke))
-        .route("/namespaces/{namespace}/releases", get(releases::list))
-        .route("/namespaces/{namespace}/releases/{release}", get(releases::page))
-        .route("/namespaces/{namespace}/releases/{release}/rollback", post(releases::rollback))
-        .route("/namespaces/{namespace}/usage", get(usage::page))
-        .route("/namespaces/{namespace}/routes", get(routes::page))
-        .route("/namespaces/{namespace}/cache/purge", post(routes::purge))
-        .route("/namespaces/{namespace}/functions/{function}", get(function::page))
-        .route("/namespaces/{namespace}/functions/{function}/traffic", post(traffic::set))
-        .route("/namespaces/{namespace}/functions/{function}/test", get(testing::form).post(testing::run))
-        .route("/namespaces/{namespace}/functions/{function}/invocations", get(invocation::of_function))
-        .route("/namespaces/{namespace}/functions/{function}/invocations/{id}", get(invocation::page))
-        .route("/namespaces/{namespace}/functions/{function}/logs", get(logs::of_function))
-        .route("/namespaces/{namespace}/functions/{function}/rollback", post(actions::rollback))
-        .route("/namespaces/{namespace}/functions/{function}/delete", post(actions::delete))
-        .route("/namespaces/{namespace}/audit", get(audit::of_namespace))
-        .route("/audit", get(audit::of_cluster))
-        .route("/workers/{worker}", get(worker::page))
-        .route("/workers/{worker}/drain", post(actions::drain))
-        .route("/assets/{file}", get(assets::file))
-}
 
 /// A template as an answer. Pages hold what only their reader may see, so nobody keeps them.
 fn render(template: &impl Template) -> Page {

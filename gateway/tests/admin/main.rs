@@ -10,6 +10,7 @@
 
 mod audit;
 mod browser;
+mod commands;
 mod grpc;
 mod idempotency;
 mod json;

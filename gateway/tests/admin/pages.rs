@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::world::{EVIL, World};
 
 /// Pages with text from outside in them.
-async fn paths(world: &World) -> Vec<String> {
+pub(super) async fn paths(world: &World) -> Vec<String> {
     let token = world.tokens.operator();
     let list = world.get("/api/v1/namespaces/shop/invocations?failed_only=true").bearer_auth(token).send().await;
     let list: Value = list.unwrap().json().await.unwrap();
@@ -280,7 +280,7 @@ async fn usage_is_shown_with_its_budget() {
         assert!(text.contains(part), "{part}");
     }
     let month = world.page("/namespaces/shop/usage?days=30", &token).await.text().await.unwrap();
-    assert!(month.contains("Calls by day of UTC") && month.contains("--since 30d"));
+    assert!(month.contains("Calls by day of UTC") && month.contains("usage --since 20"));
     assert_eq!(world.page("/namespaces/bank/usage", &token).await.status(), 404);
 }
 

@@ -2,9 +2,11 @@
 //! worker is asked, and whoever does not answer is named.
 //!
 //! The order is kept by `logs/merge.rs`, the place where to go on by `logs/cursor.rs`; reading one worker is `logs/reader.rs`. Which
-//! calls wrote lines with a text is found by `logs/search.rs`. Lines of calls that end with a status are followed by `logs/followed.rs`.
+//! calls wrote lines with a text is found by `logs/search.rs`. Lines of calls that end with a status are followed by `logs/followed.rs`;
+//! that a function is deleted meanwhile is noticed by `logs/deleted.rs`.
 
 mod cursor;
+mod deleted;
 mod followed;
 mod held;
 mod merge;
@@ -52,9 +54,15 @@ const MAX_SEARCH: usize = 1_024;
 impl App {
     /// Reads the log of a namespace or function.
     pub(crate) async fn log_read(&self, who: &Principal, request: v1::ReadLogsRequest) -> Result<LogEvents, ApiError> {
-        let Scope { namespace, .. } = name("parent", &request.parent)?;
-        Operation::ReadLogs.allow_in(who, &namespace)?;
+        let scope: Scope = name("parent", &request.parent)?;
+        Operation::ReadLogs.allow_in(who, &scope.namespace)?;
         let request = checked(request)?;
+        let follows = request.follow;
+        let events = self.log_events(who, request).await?;
+        Ok(if follows { self.log_until_deleted(&scope, events) } else { events })
+    }
+
+    async fn log_events(&self, who: &Principal, request: v1::ReadLogsRequest) -> Result<LogEvents, ApiError> {
         let begin = Begin::of(&request, SystemTime::now())?;
         if request.follow && !request.status.is_empty() {
             return self.log_followed_by_status(who, request, begin).await;

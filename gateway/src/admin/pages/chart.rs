@@ -1,4 +1,5 @@
-//! Pictures drawn as SVG: a bar a call, its height by the logarithm of its time. Pure; no style but classes.
+//! The last calls as SVG: a bar a call, its height by the logarithm of its time, each a link to its call. Pure; no style but classes.
+//! Links are why it is drawn here: `plotters`, which draws what goes over time (`plot.rs`), has none.
 
 use super::format;
 use crate::admin::model::Invocation;

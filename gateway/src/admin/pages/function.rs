@@ -21,6 +21,7 @@ use super::{
     early,
     format::{self, When},
     health::HealthNote,
+    over_time::OverTime,
     rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
@@ -42,7 +43,7 @@ use crate::{
 };
 
 /// Records that the numbers are made of, and invocations and lines that the page shows.
-const RECORDS: i32 = 60;
+const RECORDS: i32 = 500;
 const SHOWN: usize = 10;
 const LINES: u32 = 20;
 const VERSIONS: i32 = 20;
@@ -63,6 +64,7 @@ struct FunctionPage {
     urls: Vec<Address>,
     health: Option<HealthNote>,
     stats: Stats,
+    over: OverTime,
     chart: Chart,
     traffic: Vec<Share>,
     sides: Vec<Side>,
@@ -202,6 +204,7 @@ async fn shown(
         urls: addresses(&function),
         health: health.map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
+        over: OverTime::of_function(&calls.invocations, calls.invocations.len() < RECORDS.unsigned_abs() as usize, now),
         chart,
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),

@@ -63,6 +63,8 @@ impl std::fmt::Debug for Fresh {
 #[derive(Debug)]
 struct KeyRow {
     id: String,
+    /// The id of the element with the command that revokes it.
+    revoke_id: String,
     title: String,
     prefix: String,
     state: Badge,
@@ -94,6 +96,7 @@ impl KeyRow {
             creator: visible(&key.creator),
             plan: key.plan,
             prefix: key.prefix,
+            revoke_id: format!("revoke-{}", key.key),
             id: key.key,
         }
     }

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::{
     Page, early,
     format::{self, When},
+    over_time::OverTime,
     render, sentence,
     shell::{Section, Shell, namespaces},
     stats::Stats,
@@ -39,6 +40,8 @@ use crate::{
 
 /// Records that the numbers are made of.
 const RECORDS: i32 = 500;
+/// For how long the pictures go back, where the records do.
+const PICTURED: Duration = Duration::from_secs(3_600);
 /// Functions that the page shows, unless all are asked for: those that are called most.
 const FUNCTIONS: usize = 20;
 /// Invocations that the page shows.
@@ -91,6 +94,7 @@ pub(super) struct Live {
     budget: Vec<usage::Bound>,
     cluster: Option<ClusterView>,
     window: String,
+    over: OverTime,
     functions: Vec<FunctionRow>,
     /// Functions that are not shown.
     more: usize,
@@ -208,6 +212,7 @@ pub(super) async fn live(
         budget: budget.unwrap_or_default().into_iter().filter(usage::Bound::worries).collect(),
         cluster,
         window: window(calls.invocations.len()),
+        over: OverTime::of_namespace(&calls.invocations, pictured(&calls.invocations, now), now),
         more,
         functions: shown.into_iter().map(row).collect(),
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),
@@ -252,6 +257,13 @@ fn kept(namespace: &Namespace) -> Option<String> {
     let size = namespace.log_bytes.map(|most| format!("{} of logs on each worker", format::bytes(most)));
     let both: Vec<_> = age.into_iter().chain(size).collect();
     (!both.is_empty()).then(|| format!("Keeps {}", both.join(", and ")))
+}
+
+/// From when on the records that were read say all: an hour ago, or later where there are more than were read.
+fn pictured(calls: &[Invocation], now: SystemTime) -> SystemTime {
+    let since = now.checked_sub(PICTURED).unwrap_or(now);
+    let oldest = calls.last().filter(|_| calls.len() >= RECORDS.unsigned_abs() as usize);
+    oldest.and_then(|call| call.start_time).map_or(since, |oldest| oldest.at().max(since))
 }
 
 /// What the numbers are made of, in words.

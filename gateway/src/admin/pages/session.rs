@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use askama::Template;
 use axum::extract::State;
 use dunlin_proto::v1;
+use http::{HeaderMap, header};
 
 use super::{
     Page, escaped,
@@ -41,6 +42,8 @@ struct SessionPage {
     grants: Vec<GrantRow>,
     /// Where the audit log shows the sign-ins of the same subject, for who may see that.
     sign_ins: Option<String>,
+    /// What sets the variables of commands and of `curl`.
+    variables: String,
 }
 
 /// A role.
@@ -60,7 +63,7 @@ impl GrantRow {
 }
 
 /// Shows the session.
-pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor) -> Page {
+pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, headers: HeaderMap) -> Page {
     let session = Identity::from(app.identity_get(&who)?);
     let (shell, now) = (Shell::new(&app, &who, None, Section::Overview).await, SystemTime::now());
     let sign_ins = format!("/audit?subject={}&action=session.begin", escaped(&session.subject));
@@ -68,6 +71,7 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor) -> Page 
         sign_ins: shell.operator.then_some(sign_ins),
         shell,
         subject: visible(&session.subject),
+        variables: variables(&headers, app.context().config.admin_tls()),
         way: way(&session.issuer, app.context().sign_ins.offers()),
         begun: session.issue_time.map(|time| When::new(time, now)),
         end: session.expire_time.map(|time| When::new(time, now)),
@@ -75,6 +79,13 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor) -> Page 
         token_id: visible(&session.token_id.unwrap_or_default()),
         grants: session.grants.into_iter().map(GrantRow::new).collect(),
     })
+}
+
+/// The address at which the browser has these pages, and a token, as variables of a shell.
+fn variables(headers: &HeaderMap, tls: bool) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let address = format!("{}://{host}", if tls { "https" } else { "http" });
+    format!("export DUNLIN_URL={} DUNLIN_TOKEN=…", shlex::try_quote(&address).unwrap_or_default())
 }
 
 /// How somebody signed in whose token is of this issuer.
@@ -101,6 +112,19 @@ mod tests {
             ("https://other.example", "With a token of https://other.example"),
         ] {
             assert_eq!(way(issuer, offers()), told);
+        }
+    }
+
+    #[test]
+    fn the_address_is_one_word_of_a_shell() {
+        let host = |text: &str| HeaderMap::from_iter([(header::HOST, text.parse().unwrap())]);
+        for (host, tls, told) in [
+            (host("127.0.0.1:8081"), false, "export DUNLIN_URL=http://127.0.0.1:8081 DUNLIN_TOKEN=…"),
+            (host("faas.example"), true, "export DUNLIN_URL=https://faas.example DUNLIN_TOKEN=…"),
+            (host("x;id"), true, "export DUNLIN_URL='https://x;id' DUNLIN_TOKEN=…"),
+            (HeaderMap::new(), false, "export DUNLIN_URL=http://localhost DUNLIN_TOKEN=…"),
+        ] {
+            assert_eq!(variables(&host, tls), told);
         }
     }
 

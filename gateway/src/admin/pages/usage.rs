@@ -16,9 +16,9 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page,
-    bars::{Bars, Point},
-    format, render,
+    Page, format,
+    plot::{self, Ink, Marks, Picture, Plot, Series},
+    render,
     shell::{Section, Shell},
 };
 use crate::{
@@ -48,12 +48,19 @@ struct UsagePage {
     namespace: String,
     /// Whether the last 30 days are shown; otherwise, the last 24 hours.
     month: bool,
-    chart: Bars,
+    chart: Chart,
     rows: Vec<Row>,
     total: Row,
     budget: Vec<Bound>,
     command: String,
     csv: String,
+}
+
+/// Calls over time, as a picture and as a table.
+#[derive(Debug)]
+struct Chart {
+    plot: Plot,
+    rows: Vec<(String, u64)>,
 }
 
 /// What a function used.
@@ -107,7 +114,7 @@ pub(super) async fn page(
     );
     let functions: Vec<Usage> = functions?.into_iter().map(Usage::from).collect();
     let hours: Vec<Usage> = hours?.into_iter().map(Usage::from).collect();
-    let since = if month { "30d" } else { "24h" };
+    let since = if month { Time::from(from).rfc3339() } else { "24h".to_owned() };
     render(&UsagePage {
         shell,
         month,
@@ -166,7 +173,7 @@ fn row<'a>(function: &str, lines: impl IntoIterator<Item = &'a Usage>) -> Row {
 }
 
 /// Calls in each hour or day from one moment to another, those without any among them.
-fn chart(hours: &[Usage], from: SystemTime, to: SystemTime, step: Duration) -> Bars {
+fn chart(hours: &[Usage], from: SystemTime, to: SystemTime, step: Duration) -> Chart {
     let place = |time: SystemTime| {
         let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         seconds.checked_div(step.as_secs()).unwrap_or_default()
@@ -177,17 +184,26 @@ fn chart(hours: &[Usage], from: SystemTime, to: SystemTime, step: Duration) -> B
             *sum = sum.saturating_add(usage.invocations);
         }
     }
-    let (daily, total) = (step == DAY, calls.values().sum::<u64>());
-    let point = |(place, amount): (u64, u64)| {
-        let time = Time::from(SystemTime::UNIX_EPOCH + Duration::from_secs(place.saturating_mul(step.as_secs())));
-        let text = time.for_people();
-        let words = |from: usize, count: usize| text.chars().skip(from).take(count).collect::<String>();
-        let (label, when) = if daily { (words(5, 5), words(0, 10)) } else { (words(11, 5), words(0, 16)) };
-        Point { label, title: format!("{when}: {amount} calls"), amount }
-    };
-    let points: Vec<_> = calls.into_iter().map(point).collect();
-    let each = if daily { "day" } else { "hour" };
-    Bars::new(&points, format!("Calls by {each} of UTC, {total} in all"))
+    let (times, rows): (Vec<_>, Vec<_>) = calls.into_iter().map(|(place, calls)| named(place, step, calls)).unzip();
+    let values = rows.iter().map(|(_, calls)| Some(*calls)).collect();
+    let series = [Series { ink: Ink::First, name: "calls".to_owned(), values }];
+    let picture = Picture { marks: Marks::Stacked, series: &series, times: &times, label: plot::short };
+    let each = if step == DAY { "day" } else { "hour" };
+    let total = rows.iter().map(|(_, calls)| calls).sum::<u64>();
+    let summary = format!("Calls by {each} of UTC, {total} in all");
+    let plot = Plot { id: "usage", title: "Calls", summary, legend: Vec::new(), drawing: picture.drawing() };
+    Chart { plot, rows }
+}
+
+/// A time as a picture has it, and as a table has it with the calls in it.
+fn named(place: u64, step: Duration, calls: u64) -> (String, (String, u64)) {
+    let time = Time::from(SystemTime::UNIX_EPOCH + Duration::from_secs(place.saturating_mul(step.as_secs())));
+    let text = time.for_people();
+    let words = |from: usize, count: usize| text.chars().skip(from).take(count).collect::<String>();
+    match step == DAY {
+        true => (words(5, 5), (words(0, 10), calls)),
+        false => (words(11, 5), (words(0, 16), calls)),
+    }
 }
 
 #[cfg(test)]
@@ -204,10 +220,11 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let hours = [used(86_400, 3), used(90_000, 4), used(172_800, 5), used(0, 100)];
         let chart = chart(&hours, at(86_400 + 10), at(172_800 + 10), HOUR);
-        assert_eq!((chart.bars.len(), chart.summary.as_str()), (25, "Calls by hour of UTC, 12 in all"));
-        assert_eq!(chart.bars[1].title, "1970-01-02 01:00: 4 calls");
+        assert_eq!((chart.rows.len(), chart.plot.summary.as_str()), (25, "Calls by hour of UTC, 12 in all"));
+        assert_eq!(chart.rows[1], ("1970-01-02 01:00".to_owned(), 4));
+        assert_eq!((chart.plot.drawing.matches("<rect").count(), chart.plot.drawing.contains("\n00:00\n")), (3, true));
         let daily = super::chart(&hours, at(86_400 + 10), at(172_800 + 10), DAY);
-        assert_eq!((daily.bars.len(), daily.bars[0].title.as_str()), (2, "1970-01-02: 7 calls"));
-        assert_eq!(daily.bars[0].label.as_deref(), Some("01-02"));
+        assert_eq!((daily.rows.len(), &daily.rows[0]), (2, &("1970-01-02".to_owned(), 7)));
+        assert!(daily.plot.drawing.contains("\n01-02\n"), "{}", daily.plot.drawing);
     }
 }
