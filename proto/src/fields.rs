@@ -46,8 +46,7 @@ mod tests {
         }
         let back: HeaderMap = to_wire(&fields).into_iter().map(|header| from_wire(header).unwrap()).collect();
         assert_eq!(back["x-b"], "two words");
-        assert_eq!((back.get_all("x-a").iter().count(), back.len()), (1, 3), "collecting keeps the last of a name");
-        assert_eq!(to_wire(&fields).len(), 4);
+        assert_eq!(back, fields);
         assert!(to_wire(&HeaderMap::new()).is_empty());
     }
 
