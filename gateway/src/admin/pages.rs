@@ -78,9 +78,14 @@ pub(super) fn to_sign_in(method: &Method, path: &str) -> Response {
     }
 }
 
-/// Text as a value in a query (RFC 3986 2.1).
+/// Text as a value in a query.
 fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    encoded(text, b"-._~/")
+}
+
+/// Text as a part of a URL (RFC 3986 2.1), in which letters, digits and these bytes stand for themselves.
+fn encoded(text: &str, themselves: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || themselves.contains(&byte);
     text.bytes().fold(String::new(), |mut out, byte| {
         match plain(byte) {
             true => out.push(byte.into()),

@@ -117,20 +117,9 @@ fn path(pattern: &str, words: &Words) -> String {
 /// A part of a path or query: as it is, or what its name stands for.
 fn filled(part: &str, words: &Words) -> Option<String> {
     match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-        Some(name) => words.maybe(name).map(encoded),
+        Some(name) => words.maybe(name).map(|word| super::encoded(word, b"-._")),
         None => Some(part.to_owned()),
     }
-}
-
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    text.bytes().fold(String::new(), |mut out, byte| {
-        match plain(byte) {
-            true => out.push(byte.into()),
-            false => out.push_str(&format!("%{byte:02X}")),
-        }
-        out
-    })
 }
 
 /// A body as one word of a shell. It is ASCII, so that nothing in it hides, or turns what follows around (T51).
