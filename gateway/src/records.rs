@@ -161,6 +161,9 @@ pub(crate) struct Receipt {
     /// Requests that the guest sent over HTTP.
     #[serde(default)]
     pub(crate) outbound_requests: u32,
+    /// How often the guest called the host.
+    #[serde(default)]
+    pub(crate) host_calls: u64,
 }
 
 /// A function's name as text, in files.

@@ -73,6 +73,7 @@ pub(crate) struct ReceiptView {
     pub(crate) fetch_ms: Millis,
     pub(crate) load_ms: Millis,
     pub(crate) outbound_requests: u32,
+    pub(crate) host_calls: u64,
 }
 
 impl From<v1::Invocation> for InvocationView {
@@ -128,6 +129,7 @@ impl From<v1::Receipt> for ReceiptView {
             fetch_ms: Millis::from_wire(receipt.fetch),
             load_ms: Millis::from_wire(receipt.load),
             outbound_requests: receipt.outbound_requests,
+            host_calls: receipt.host_calls,
         }
     }
 }
@@ -137,7 +139,7 @@ impl ReceiptView {
     pub(crate) fn text(&self) -> String {
         let sandbox = if self.reused { ", used sandbox" } else { "" };
         format!(
-            "queue {}, start {}, run {}, CPU {}, memory {}, in {}, out {}{sandbox}",
+            "queue {}, start {}, run {}, CPU {}, memory {}, in {}, out {}, host calls {}{sandbox}",
             self.queue_ms.text(),
             self.start_ms.text(),
             self.run_ms.text(),
@@ -145,6 +147,7 @@ impl ReceiptView {
             units::size(self.peak_memory_bytes),
             units::size(self.bytes_in),
             units::size(self.bytes_out),
+            self.host_calls,
         )
     }
 }
@@ -166,6 +169,7 @@ pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
     Column::wide("QUEUE", |call| call.receipt.queue_ms.text()),
     Column::wide("START", |call| call.receipt.start_ms.text()),
     Column::wide("REUSED", |call| if call.receipt.reused { "yes" } else { "-" }.to_owned()),
+    Column::wide("HOST CALLS", |call| call.receipt.host_calls.to_string()),
     Column::wide("ROUTE", |call| or_dash(&call.route)),
     Column::wide("WORKER", |call| or_dash(&call.worker)),
     Column::wide("GATEWAY", |call| or_dash(&call.gateway)),

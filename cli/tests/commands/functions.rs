@@ -170,7 +170,7 @@ async fn a_call_sends_what_was_asked_and_prints_the_body_as_data() {
         shown.err,
         "status: 200\ncontent-type: text/plain\n\
          invocation: 0198c5b2-7a43-7000-8000-3f1f6d1c1a2b on v2, ok\n\
-         receipt: queue 12 us, start 0, run 1.24 ms, CPU 900 us, memory 1.1 MiB, in 3 B, out 2 KiB\n"
+         receipt: queue 12 us, start 0, run 1.24 ms, CPU 900 us, memory 1.1 MiB, in 3 B, out 2 KiB, host calls 0\n"
     );
     user.run("invoke shop/hello").await.ok();
     let invoked = std::mem::take(&mut user.fake.state().invoked);

@@ -51,6 +51,7 @@ pub(super) fn receipt(wire: Option<&SessionReceipt>) -> Receipt {
         fetch: Duration::from_nanos(wire.fetch_nanos),
         load: Duration::from_nanos(wire.load_nanos),
         outbound_requests: wire.outbound_requests,
+        host_calls: wire.host_calls,
     }
 }
 

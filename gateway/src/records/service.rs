@@ -127,6 +127,7 @@ impl From<Receipt> for v1::Receipt {
             fetch: Some(to_wire_duration(receipt.fetch)),
             load: Some(to_wire_duration(receipt.load)),
             outbound_requests: receipt.outbound_requests,
+            host_calls: receipt.host_calls,
         }
     }
 }

@@ -224,6 +224,7 @@ fn used(record: &Record) -> Vec<(&'static str, Value)> {
     vec![
         ("dunlin.cpu_time_ns", Value::Number(cpu)),
         ("dunlin.peak_memory_bytes", Value::Number(receipt.peak_memory_bytes)),
+        ("dunlin.host_calls", Value::Number(receipt.host_calls)),
         ("dunlin.outbound_requests", Value::Number(receipt.outbound_requests.into())),
         ("dunlin.sandbox_reused", Value::Truth(receipt.reused)),
     ]

@@ -33,6 +33,8 @@ pub(super) struct Meter {
     pub(super) log_dropped: AtomicU64,
     /// Requests that were sent over HTTP.
     pub(super) outbound: AtomicU32,
+    /// How often the guest called the host.
+    host_calls: AtomicU64,
     memory_denied: AtomicBool,
     table_denied: AtomicBool,
     /// Why host code wants this guest stopped; the first reason wins.
@@ -55,6 +57,7 @@ impl Meter {
             bytes_out: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             outbound: AtomicU32::new(0),
+            host_calls: AtomicU64::new(0),
             memory_denied: AtomicBool::new(false),
             table_denied: AtomicBool::new(false),
             halt: OnceLock::new(),
@@ -126,6 +129,11 @@ impl Meter {
         self.memory_peak.fetch_max(bytes, Relaxed);
     }
 
+    /// The guest called the host once more. Only the thread that polls the guest comes here: a load and a store do.
+    pub(super) fn host_called(&self) {
+        self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
+    }
+
     pub(super) fn deny_memory(&self) {
         self.memory_denied.store(true, Relaxed);
     }
@@ -153,6 +161,7 @@ impl Meter {
             bytes_out: self.bytes_out.load(Relaxed),
             log_bytes_dropped: self.log_dropped.load(Relaxed),
             outbound_requests: self.outbound.load(Relaxed),
+            host_calls: self.host_calls.load(Relaxed),
             reused: self.reused,
         }
     }

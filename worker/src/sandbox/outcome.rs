@@ -165,6 +165,8 @@ pub struct Usage {
     pub log_bytes_dropped: u64,
     /// Requests that the guest sent over HTTP, refused ones included.
     pub outbound_requests: u32,
+    /// How often the guest called the host: functions of WASI and of the runtime, such as those that grow a memory.
+    pub host_calls: u64,
     /// Whether the sandbox had served a call before.
     pub reused: bool,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{CallHook, Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -103,6 +103,12 @@ pub(super) fn store(engine: &Engine, state: State) -> Store<State> {
     let limits = state.meter.limits.clone();
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
+    store.call_hook(|store, change| {
+        if matches!(change, CallHook::CallingHost) {
+            store.data().meter.host_called();
+        }
+        Ok(())
+    });
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
     if let Some(table) = store.concurrent_resource_table() {

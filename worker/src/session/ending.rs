@@ -181,6 +181,7 @@ fn receipt(usage: &Usage, waited: Waited) -> SessionReceipt {
         fetch_nanos: nanos(waited.code.fetch),
         load_nanos: nanos(waited.code.load),
         outbound_requests: usage.outbound_requests,
+        host_calls: usage.host_calls,
     }
 }
 

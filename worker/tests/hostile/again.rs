@@ -113,6 +113,21 @@ async fn a_command_serves_one_call() {
 }
 
 #[tokio::test]
+async fn each_call_counts_its_own_calls_of_the_host() {
+    let mut sandbox = hostile(policy(short())).prepare().await.unwrap();
+    let mut counts = vec![];
+    for _ in 0..4 {
+        let (answer, left) = visit(sandbox, "/count").await;
+        counts.push(answer.completion.usage.host_calls);
+        sandbox = left.unwrap();
+    }
+    // It is the same work each time, but for what is made once.
+    assert!(counts.iter().all(|count| (counts[3]..counts[3] + 5).contains(count)) && counts[3] > 0, "{counts:?}");
+    let (answer, _) = visit(sandbox, "/keep?10000000").await;
+    assert!(answer.completion.usage.host_calls > 0, "{:?}", answer.completion.usage);
+}
+
+#[tokio::test]
 async fn t04_the_memory_limit_holds_over_all_calls_together() {
     let mut sandbox = hostile(policy(Limits { memory_bytes: 32 << 20, ..short() })).prepare().await.unwrap();
     let mut peak = 0;

@@ -20,6 +20,7 @@ async fn a_good_command_answers() {
     let usage = answer.completion.usage;
     assert!(usage.cpu > Duration::ZERO && usage.run > Duration::ZERO && usage.peak_memory_bytes >= 65536, "{usage:?}");
     assert_eq!((usage.bytes_in, usage.bytes_out), (0, 7));
+    assert!(usage.host_calls > 0 && usage.host_calls < 50, "{usage:?}");
 }
 
 #[tokio::test]

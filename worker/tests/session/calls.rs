@@ -24,6 +24,7 @@ async fn a_small_call_takes_three_messages_and_has_a_receipt() {
         fewest = fewest.min(answer.messages);
         let receipt = answer.end.receipt.unwrap();
         assert!(receipt.run_nanos > 0 && receipt.cpu_nanos > 0 && receipt.peak_memory_bytes >= 65_536, "{receipt:?}");
+        assert!(receipt.host_calls > 0, "{receipt:?}");
         assert_eq!((receipt.bytes_in, receipt.bytes_out), (0, 5));
     }
     // A guest that loses its processor between its last byte and its end needs one message more for that end.

@@ -142,14 +142,20 @@ fn ran(record: &v1::Invocation) -> Vec<v1::ExplanationStep> {
         let text = if receipt.reused { "one that had served a call before" } else { "one stood ready" };
         steps.push(step("sandbox", at, None, text.to_owned()));
     }
-    let outbound = match receipt.outbound_requests {
-        0 => String::new(),
-        1 => ", 1 outbound request".to_owned(),
-        sent => format!(", {sent} outbound requests"),
-    };
+    let host_calls = some_of(receipt.host_calls, "host call");
+    let outbound = some_of(receipt.outbound_requests.into(), "outbound request");
     let used = format!("{}, CPU {}, memory {}", words(run), words(cpu), bytes(receipt.peak_memory_bytes));
-    steps.push(step("run", at, Some(run), format!("{used}{outbound}")));
+    steps.push(step("run", at, Some(run), format!("{used}{host_calls}{outbound}")));
     steps
+}
+
+/// So many of them, behind a comma; nothing where there were none.
+fn some_of(count: u64, what: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!(", 1 {what}"),
+        count => format!(", {count} {what}s"),
+    }
 }
 
 /// What the guest wrote.

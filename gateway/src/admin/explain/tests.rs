@@ -99,7 +99,8 @@ fn a_cold_call_says_what_its_waiting_was_for() {
         fetch: nanos(30_000),
         load: nanos(20_000),
         start: nanos(2_000),
-        outbound_requests: 2,
+        host_calls: 31,
+        outbound_requests: 1,
         ..cold.receipt.unwrap()
     });
     let expected = "GET /x of pay v3 answered 200 after 62.9 ms
@@ -113,7 +114,7 @@ fn a_cold_call_says_what_its_waiting_was_for() {
 35000 load 20 ms to load it
 55000 queue 5 ms on the worker for its turn
 60000 sandbox 2 ms to make a sandbox
-62000 run 900 µs, CPU 700 µs, memory 1 MiB, 2 outbound requests
+62000 run 900 µs, CPU 700 µs, memory 1 MiB, 31 host calls, 1 outbound request
 62900 answer 200, 5 B
 ";
     assert_eq!(text(cold, &[]), expected);

@@ -175,6 +175,8 @@ pub(crate) struct Receipt {
     pub(crate) load_us: u64,
     /// Requests that the guest sent over HTTP.
     pub(crate) outbound_requests: u32,
+    /// How often the guest called the host: functions of WASI and of the runtime.
+    pub(crate) host_calls: u64,
 }
 
 impl Receipt {
@@ -199,6 +201,7 @@ impl From<v1::Receipt> for Receipt {
             fetch_us: micros(wire.fetch),
             load_us: micros(wire.load),
             outbound_requests: wire.outbound_requests,
+            host_calls: wire.host_calls,
         }
     }
 }

@@ -280,6 +280,7 @@ fn facts(call: &Invocation) -> Vec<(&'static str, String)> {
         ("Bytes in", format::bytes(receipt.bytes_in)),
         ("Bytes out", format::bytes(receipt.bytes_out)),
         ("Sandbox used before", if receipt.reused { "yes" } else { "no" }.to_owned()),
+        ("Calls of the host", receipt.host_calls.to_string()),
         ("Outbound requests", receipt.outbound_requests.to_string()),
         ("Caller's address", call.remote_address.clone()),
         ("Trace", call.trace_id.clone()),
