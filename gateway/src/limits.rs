@@ -31,7 +31,7 @@ pub(crate) use self::{
     bucket::Share,
     caller::CallerSlots,
     part::{Loan, Part, Want},
-    quota::{PeriodQuota, QuotaLoan},
+    quota::{PeriodQuota, QuotaLoan, Report},
     slots::{AGAIN, Bounded, Running, Slots},
 };
 use bucket::Asked;

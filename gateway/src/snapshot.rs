@@ -8,8 +8,10 @@ mod age;
 mod certificates;
 mod configuration;
 mod convert;
+mod demand;
 mod disk;
 mod encoded;
+mod lefts;
 mod limits;
 mod rates;
 
@@ -27,7 +29,7 @@ use dunlin_proto::{
     ids::{GatewayId, VersionKey},
     internal::v1::{
         CachePurges, Certificates, CertificatesPosition, GatewayHello, GatewayLoad, HeldRates, Placements,
-        PurgePosition, SyncGatewayRequest, SyncGatewayResponse, VersionDemand, VersionOutcomes, WatchedVersions,
+        PurgePosition, SyncGatewayRequest, SyncGatewayResponse, VersionOutcomes, WatchedVersions,
         sync_gateway_request::Report, sync_gateway_response::Update,
     },
     limit::LimitId,
@@ -40,6 +42,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use configuration::Configuration;
+use lefts::Lefts;
 use rates::Look;
 
 use crate::{
@@ -129,6 +132,8 @@ pub(crate) struct Sync {
     counted_by: u64,
     /// The last report, which is not repeated.
     reported: Option<GatewayLoad>,
+    /// What has been said of quotas.
+    lefts: Lefts,
 }
 
 impl Sync {
@@ -165,6 +170,7 @@ impl Sync {
             watched: HashSet::new(),
             counted_by: rand::random(),
             reported: None,
+            lefts: Lefts::new(Instant::now()),
         };
         sync.config.time().into_iter().for_each(|time| sync.sinks.routes.heard().set(time));
         age::look(&sync.sinks.routes, max_staleness);
@@ -265,7 +271,12 @@ impl Sync {
                     // Whoever made a change waits for it to be served.
                     self.acknowledge(&reports)?;
                 }
-                _ = measure.tick() => self.tell(&reports, Look::Measure)?,
+                _ = measure.tick() => {
+                    self.tell(&reports, Look::Measure)?;
+                    if self.lefts.is_due(Instant::now()) {
+                        self.report(&reports)?;
+                    }
+                }
                 () = borrowing.woken() => self.tell(&reports, Look::Loans)?,
                 () = slots.notified() => self.tell(&reports, Look::Slots)?,
                 _ = tick.tick() => {
@@ -289,7 +300,7 @@ impl Sync {
         }
     }
 
-    /// Says what there is to say of limits and quotas.
+    /// Says what there is to say of limits.
     fn tell(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>, look: Look) -> anyhow::Result<()> {
         if rates::report(&self.sinks.routes.load(), reports, look, &mut self.unknown)? {
             self.sinks.borrowing.count();
@@ -316,6 +327,7 @@ impl Sync {
         let kept = self.config.value().filter(|config| config.core.domains.is_some() && config.core.aliases);
         // What is held is said below, and all the rest is not.
         self.unknown.clear();
+        self.lefts.begin(&self.sinks.routes.load());
         let known = kept.map_or(0, |config| config.version);
         let hello = GatewayHello {
             gateway: self.identity.name.to_string(),
@@ -327,23 +339,30 @@ impl Sync {
             purged: Some(self.purged),
             certificates: Some(self.certified),
             budgets: true,
+            boot: self.sinks.borrowing.boot(),
         };
         SyncGatewayRequest { report: Some(Report::Hello(hello)) }
     }
 
-    /// Says what callers want, where that has changed.
+    /// Says what callers want, where that has changed, and what is left of quotas.
     fn report(&mut self, reports: &mpsc::Sender<SyncGatewayRequest>) -> anyhow::Result<()> {
         let counts = GatewayLoad { outcomes: self.outcomes(), counted_by: self.counted_by, ..GatewayLoad::default() };
-        let load = load(&self.sinks.routes, self.purged, self.certified, counts);
-        if self.reported.as_ref() == Some(&load) {
+        let load = demand::load(&self.sinks.routes, self.purged, self.certified, counts);
+        let (changed, now) = (self.reported.as_ref() != Some(&load), Instant::now());
+        if !changed && !self.lefts.is_due(now) {
             return Ok(());
         }
-        let report = SyncGatewayRequest { report: Some(Report::Load(load.clone())) };
-        match reports.try_send(report) {
-            Ok(()) => self.reported = Some(load),
+        let place = match reports.try_reserve() {
+            Ok(place) => place,
             // The scheduler is slow; the next tick says it again.
-            Err(mpsc::error::TrySendError::Full(_)) => {}
-            Err(error @ mpsc::error::TrySendError::Closed(_)) => return Err(error).context("send report"),
+            Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
+            Err(error @ mpsc::error::TrySendError::Closed(())) => return Err(error).context("send report"),
+        };
+        let (lefts, lefts_sequence) = self.lefts.look(&self.sinks.routes.load(), now);
+        if changed || !lefts.is_empty() {
+            self.reported = Some(load.clone());
+            let load = GatewayLoad { lefts, lefts_sequence, ..load };
+            place.send(SyncGatewayRequest { report: Some(Report::Load(load)) });
         }
         Ok(())
     }
@@ -373,6 +392,7 @@ impl Sync {
                 self.placements.set(placements);
                 self.publish_placements();
             }
+            Update::LeftsNoted(noted) => self.lefts.noted(noted.sequence),
             Update::RateLoans(loans) => rates::apply(&self.sinks.routes.load(), loans, &mut self.unknown),
             Update::CachePurges(purges) => self.purge(purges),
             Update::Watched(watched) => self.watch(&watched),
@@ -461,28 +481,4 @@ fn looks(update: &Update) -> Option<Look> {
 async fn next(updates: &mut Streaming<SyncGatewayResponse>) -> anyhow::Result<Update> {
     let message = updates.message().await.context("read update")?.context("the scheduler ended the stream")?;
     message.update.context("the scheduler sent an empty update")
-}
-
-/// What callers want now.
-fn load(
-    routes: &RouteTable,
-    purged: PurgePosition,
-    certified: CertificatesPosition,
-    counts: GatewayLoad,
-) -> GatewayLoad {
-    let table = routes.load();
-    let demand = table.versions().filter_map(|version| {
-        let (in_flight, queued) = version.demand.now();
-        let wanted = in_flight > 0 || queued > 0;
-        wanted.then(|| VersionDemand { version: Some(wire::version_ref(version.key)), in_flight, queued })
-    });
-    let mut demand: Vec<_> = demand.collect();
-    demand.sort_by(|a, b| demand_order(a).cmp(&demand_order(b)));
-    let (purged, certificates) = (Some(purged), Some(certified));
-    GatewayLoad { config_version: table.version, demand, purged, certificates, ..counts }
-}
-
-/// Tables have no order, and equal reports must look equal.
-fn demand_order(demand: &VersionDemand) -> Option<(&str, u32)> {
-    demand.version.as_ref().map(|version| (version.function_uid.as_str(), version.number))
 }

@@ -18,7 +18,7 @@ use crate::{
     deploy::Deploys,
     error::Error,
     garbage::{Freed, Sweep},
-    lending::{Lending, gone},
+    lending::{Buried, Lending, gone},
     members::Members,
     metrics::Probe,
     model::Time,
@@ -35,6 +35,9 @@ const TIDY: Duration = Duration::from_secs(60);
 
 /// How often it is looked for artifacts that nothing needs.
 const SWEEP: Duration = Duration::from_secs(15 * 60);
+
+/// Of so many quotas what goes back is written in one transaction.
+const QUOTAS_AT_ONCE: usize = 200;
 
 /// How long a request id makes repetition harmless.
 const REQUEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -69,6 +72,8 @@ pub(crate) struct App {
     pub(crate) webhooks: Arc<Webhooks>,
     trials: Trials,
     keeping: Keeping,
+    /// This start of the scheduler, as the database counts them.
+    epoch: u64,
     /// How long entries of the audit log are kept.
     audit_age: Duration,
     shutdown: Shutdown,
@@ -125,6 +130,7 @@ impl App {
             webhooks,
             trials,
             keeping,
+            epoch,
             audit_age,
             shutdown,
         });
@@ -185,9 +191,39 @@ impl App {
     }
 
     async fn bury(&self, gateway: &GatewayId) {
-        if self.lending.bury(gateway, &self.catalog.current(), Instant::now()) {
+        if let Some(buried) = self.lending.bury(gateway, &self.catalog.current(), Instant::now()) {
             tracing::info!(%gateway, "a gateway's process is gone; its parts of limits are lent again");
+            self.take_back(buried).await;
             self.forget_holder(gateway).await;
+        }
+    }
+
+    /// Gives back to quotas what processes cannot have used that are gone. Where that fails, it counts as used: whether it has been
+    /// written is not known then, and must not be tried again.
+    async fn take_back(&self, buried: Vec<Buried>) {
+        for Buried { process, unused } in buried {
+            for unused in unused.chunks(QUOTAS_AT_ONCE) {
+                match self.store.quota_take_back(self.epoch, unused).await {
+                    Ok(true) => {
+                        let admissions: u64 = unused.iter().map(|unused| unused.admissions).sum();
+                        tracing::info!(gateway = %process.0, admissions, "quotas have back what a gateway had not used that is gone");
+                    }
+                    Ok(false) => tracing::warn!("another scheduler has begun; nothing goes back to quotas"),
+                    Err(error) => {
+                        let cause = format!("{:#}", anyhow::Error::new(error));
+                        tracing::warn!(gateway = %process.0, cause, "what a gateway had left of quotas that is gone counts as used");
+                    }
+                }
+            }
+            self.lending.forget_process(&process);
+        }
+    }
+
+    /// The same, while others go on.
+    pub(crate) fn take_back_later(self: &Arc<Self>, buried: Vec<Buried>) {
+        if !buried.is_empty() {
+            let app = self.clone();
+            self.shutdown.spawn(async move { app.take_back(buried).await });
         }
     }
 

@@ -9,6 +9,7 @@ mod allowance;
 mod gone;
 mod lender;
 mod quota;
+mod quotas;
 mod share;
 mod slots;
 
@@ -25,7 +26,7 @@ pub(crate) use self::{
     allowance::Allowance,
     gone::gone,
     lender::{Loan, Part, Want},
-    quota::loan,
+    quota::{Buried, Left, Process, Question, Unused, loan},
     share::Share,
 };
 use self::{lender::Lender, quota::Lefts};
@@ -38,6 +39,10 @@ const MOST: usize = 200_000;
 #[derive(Debug)]
 struct Connection {
     session: Session,
+    /// Which of the gateway's processes it is; 0 where its software does not say, and before it has said so.
+    boot: u64,
+    /// What it has said of quotas up to here is known, and it is to be told.
+    noted: Option<u64>,
     /// Limits of which it must be told.
     news: BTreeSet<LimitId>,
     /// Wakes its stream.
@@ -124,9 +129,8 @@ impl Lending {
     ) -> Arc<Notify> {
         let mut state = self.state();
         let told = Arc::new(Notify::new());
-        let connection = Connection { session, news: BTreeSet::new(), told: told.clone() };
+        let connection = Connection { session, boot: 0, noted: None, news: BTreeSet::new(), told: told.clone() };
         state.gateways.insert(gateway.clone(), connection);
-        state.lefts.forget(gateway);
         state.awaited.remove(gateway);
         let held: BTreeMap<_, _> = held.iter().take(MOST).map(|(limit, held)| (limit, *held)).collect();
         state
@@ -178,18 +182,21 @@ impl Lending {
             return;
         }
         state.gateways.remove(gateway);
-        state.lefts.forget(gateway);
         state.remembered.entry(gateway.clone()).and_modify(|since| *since = now);
+        if !state.remembered.contains_key(gateway) {
+            // Nobody would notice that its time is over.
+            state.lefts.forget_gateway(gateway);
+        }
         let State { lenders, .. } = &mut *state;
         lenders.values_mut().for_each(|lender| lender.leave(gateway, now));
     }
 
     /// The process of a gateway that is not heard is gone, and with it all that it ran: its parts can be lent again. Returns
-    /// whether that is so; not where it has come back meanwhile.
-    pub(crate) fn bury(&self, gateway: &GatewayId, catalog: &Catalog, now: Instant) -> bool {
+    /// what goes back to quotas; nothing at all where it has come back meanwhile.
+    pub(crate) fn bury(&self, gateway: &GatewayId, catalog: &Catalog, now: Instant) -> Option<Vec<Buried>> {
         let mut state = self.state();
         if state.gateways.contains_key(gateway) {
-            return false;
+            return None;
         }
         state.awaited.remove(gateway);
         state.remembered.remove(gateway);
@@ -197,7 +204,7 @@ impl Lending {
             state.on(&limit, catalog, now, |lender| lender.bury(gateway, now));
             state.settle(&limit, now);
         }
-        true
+        Some(state.lefts.bury(gateway))
     }
 
     /// A gateway says what its callers want, or that it has nothing of a limit that it knows no more.
@@ -222,31 +229,6 @@ impl Lending {
             // Whoever asks is told, be it only that there is nothing.
             state.tell(gateway, &limit);
         }
-    }
-
-    /// A gateway says what it has left of quotas.
-    pub(crate) fn report_left(&self, gateway: &GatewayId, session: Session, lefts: Vec<(LimitId, i64, u64)>) {
-        let mut state = self.state();
-        if state.gateways.get(gateway).is_none_or(|connection| connection.session != session) {
-            return;
-        }
-        for (owner, period_start, left) in lefts.into_iter().take(MOST) {
-            state.lefts.note(gateway, owner, period_start, left);
-        }
-    }
-
-    /// A gateway has been lent a part of a quota, in place of what it had.
-    pub(crate) fn lent(&self, gateway: &GatewayId, owner: &LimitId, period_start: i64, granted: u64) {
-        let mut state = self.state();
-        // One that is not heard would never say that it has used it.
-        if state.gateways.contains_key(gateway) {
-            state.lefts.note(gateway, owner.clone(), period_start, granted);
-        }
-    }
-
-    /// What gateways have left of a quota.
-    pub(crate) fn left(&self, owner: &LimitId, period_start: i64) -> u64 {
-        self.state().lefts.of(owner, period_start)
     }
 
     /// How many gateways there are.
@@ -303,7 +285,10 @@ impl Lending {
             !gateways.contains_key(gateway) && now.saturating_duration_since(*since) >= patience
         };
         let over = remembered.extract_if(.., |gateway, since| gone((gateway, since)));
-        over.map(|(gateway, _)| gateway).inspect(|_| lost.gateways += 1).collect()
+        let over: Vec<_> = over.map(|(gateway, _)| gateway).inspect(|_| lost.gateways += 1).collect();
+        // It may be cut off and use them: they count as used.
+        over.iter().for_each(|gateway| state.lefts.forget_gateway(gateway));
+        over
     }
 }
 

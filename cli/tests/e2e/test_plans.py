@@ -162,7 +162,7 @@ def test_a_gateway_that_leaves_gives_back_what_it_was_lent(broken, tmp_path):
     key, header = made(cli, "till", "--plan", "daily")
     with cluster.http(1) as caller:
         eventually(lambda: caller.get("/default/pay/", headers=header).status_code == 200, seconds=30, what="the function")
-    # What a gateway has used it says every quarter of a second.
+    # What a gateway has used it says within a second.
     used = eventually(lambda: (now := usage(cli, key))["lent"] > 50 and now["used"], seconds=10, what="a loan and its use")
     cluster.signal("gateway-2", signal.SIGTERM)
     after = eventually(lambda: (now := usage(cli, key))["lent"] == 0 and now, seconds=20, what="it is given back")
@@ -209,6 +209,45 @@ def test_a_killed_gateway_costs_a_quota_no_more_than_a_second_of_its_calls(broke
     # A call whose answer the kill cut off was admitted, and is none that anybody counted.
     assert admitted <= 3000, admitted
     assert admitted >= 3000 - max(200, 1.5 * pace) - 20, (admitted, pace, made_by)
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(broken, tmp_path):
+    """It has borrowed for longer than that: what it had left of that is there for the other one, once it is certain that it is dead."""
+    cluster = broken()
+    api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
+    api.deploy("default", "pay", guests.answer("paid"), public=False)
+    cli.ok("plan", "set", "daily", "--quota", "600/day")
+    free, (key, header) = made(cli, "free")[1], made(cli, "till", "--plan", "daily")
+    for gateway in (0, 1):
+        with cluster.http(gateway) as caller:
+            eventually(lambda: caller.get("/default/pay/", headers=free).status_code == 200, seconds=30, what="the function")
+    admitted, due = 0, time.monotonic()
+    with cluster.http(1) as caller:
+        for _ in range(90):
+            status = caller.get("/default/pay/", headers=header).status_code
+            # The key may not be known yet.
+            assert status in (200, 401), status
+            admitted += status == 200
+            due += 1 / 20
+            time.sleep(max(0, due - time.monotonic()))
+    cluster.kill("gateway-2")
+    by_dead, until, refused = admitted, time.monotonic() + 25, []
+    with cluster.http(0) as caller:
+        while time.monotonic() < until:
+            answer = caller.get("/default/pay/", headers=header)
+            if answer.status_code == 200:
+                admitted += 1
+                continue
+            refused.append(int(answer.headers["retry-after"]))
+            if answer.status_code != 429 or refused[-1] > 60:
+                break
+            time.sleep(0.5)
+    print(f"\n{by_dead} at the killed gateway, {admitted} in all, refused for {refused} s")
+    assert refused[0] == 1, "it is not known yet whether there is some again"
+    assert refused[-1] > 60 and by_dead > 50, (refused, by_dead)
+    assert 600 - 20 - 30 <= admitted <= 600, admitted
+    assert usage(cli, key)["used"] == 600
 
 
 @pytest.mark.timeout(180)

@@ -41,6 +41,8 @@ pub(crate) struct Borrowing(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     gateway: GatewayId,
+    /// By what the scheduler tells this process from another one of the same name.
+    boot: u64,
     directory: Directory,
     scheduler: Scheduler,
     link: Mutex<Link>,
@@ -66,7 +68,13 @@ impl Borrowing {
     pub(crate) fn new(gateway: GatewayId, directory: Directory, scheduler: Scheduler) -> Self {
         let (link, tried, wake) = (Mutex::default(), watch::Sender::default(), Notify::new());
         let (slots, asked) = (Arc::default(), AtomicU64::new(0));
-        Self(Arc::new(Inner { gateway, directory, scheduler, link, tried, wake, slots, asked }))
+        let boot = rand::random_range(1..=u64::MAX);
+        Self(Arc::new(Inner { gateway, boot, directory, scheduler, link, tried, wake, slots, asked }))
+    }
+
+    /// By what the scheduler tells this process from another one of the same name.
+    pub(crate) fn boot(&self) -> u64 {
+        self.0.boot
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -222,7 +230,7 @@ impl Borrowing {
     /// # Errors
     /// The scheduler did not answer in time, or its answer is an error.
     pub(crate) async fn quota(&self, request: BorrowQuotaRequest) -> Result<BorrowQuotaResponse, tonic::Status> {
-        let request = BorrowQuotaRequest { gateway: self.0.gateway.to_string(), ..request };
+        let request = BorrowQuotaRequest { gateway: self.0.gateway.to_string(), boot: self.0.boot, ..request };
         let mut client = self.0.scheduler.sync();
         self.count();
         let late = |_| tonic::Status::deadline_exceeded("the scheduler does not answer");

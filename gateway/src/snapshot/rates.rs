@@ -1,4 +1,4 @@
-//! What the stream to the scheduler says of limits and quotas: loans down, what callers want and have used up; and which parts an
+//! What the stream to the scheduler says of limits of calls: loans down, what callers want and have used up; and which parts an
 //! earlier process was lent. What a part is, is told in `limits/part.rs` and `limits/slots.rs`.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use dunlin_proto::{
     internal::v1::{
-        HeldRate, HeldRates, QuotaLeft, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest,
+        HeldRate, HeldRates, RateDemand, RateLoan, RateLoans, RateReport, SyncGatewayRequest,
         sync_gateway_request::Report,
     },
     limit::LimitId,
@@ -18,7 +18,7 @@ use dunlin_proto::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    limits::{Bounded, Limit, Loan, PeriodQuota, QuotaLoan, Share, Want},
+    limits::{Bounded, Limit, Loan, Share, Want},
     routes::Table,
 };
 
@@ -40,7 +40,6 @@ pub(super) enum Look {
 
 /// What is held as a stream begins.
 pub(super) fn held(table: &Table) -> Vec<HeldRate> {
-    table.quotas().filter_map(|quota| quota.loan.seen()).for_each(QuotaLoan::begin);
     let rates = table.limits.values().filter_map(|limit| Some(wire(&limit.id, limit.part.seen()?.begin()?)));
     let slots = table.bounded().filter_map(|bounded| Some(wire(&bounded.id, bounded.slots.begin()?)));
     rates.chain(slots).collect()
@@ -97,17 +96,6 @@ pub(super) fn apply(table: &Table, loans: RateLoans, unknown: &mut BTreeSet<Limi
     }
 }
 
-/// What has changed of what is left of quotas. Where it does not arrive, a later one does: people look at it, nothing else.
-fn lefts(table: &Table) -> Vec<QuotaLeft> {
-    let now = Instant::now();
-    let left = |quota: &Arc<PeriodQuota>| {
-        let (period_start, left) = quota.loan.seen()?.news(now)?;
-        let (key, limit) = quota.named();
-        Some(QuotaLeft { key, limit, period_start, left })
-    };
-    table.quotas().filter_map(left).take(MOST).collect()
-}
-
 /// What there is to tell of limits of calls in a time.
 fn of_rates(table: &Table, measures: bool) -> Vec<(&Arc<Limit>, Want)> {
     let now = Instant::now();
@@ -145,13 +133,15 @@ pub(super) fn report(
 ) -> anyhow::Result<bool> {
     let measures = look == Look::Measure;
     let rates = if look == Look::Slots { Vec::new() } else { of_rates(table, measures) };
-    let (slots, lefts) = (of_slots(table, measures), if measures { lefts(table) } else { Vec::new() });
-    if rates.is_empty() && slots.is_empty() && lefts.is_empty() && unknown.is_empty() {
+    let slots = of_slots(table, measures);
+    if rates.is_empty() && slots.is_empty() && unknown.is_empty() {
         return Ok(false);
     }
     let demands = unknown.iter().map(gone).chain(rates.iter().map(|(limit, want)| demand(&limit.id, *want)));
     let demands = demands.chain(slots.iter().map(|(bounded, want)| demand(&bounded.id, *want))).collect();
-    match reports.try_send(SyncGatewayRequest { report: Some(Report::Rates(RateReport { demands, lefts })) }) {
+    match reports
+        .try_send(SyncGatewayRequest { report: Some(Report::Rates(RateReport { demands, ..RateReport::default() })) })
+    {
         Ok(()) => {
             unknown.clear();
             rates.iter().for_each(|(limit, want)| limit.part.get().sent(*want));

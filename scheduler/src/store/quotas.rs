@@ -4,8 +4,8 @@
 use dunlin_proto::limit::LimitId;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Store, row};
-use crate::error::Error;
+use super::{Store, retried, row};
+use crate::{error::Error, lending::Unused};
 
 /// What a gateway gives back, or has taken without a loan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +49,30 @@ impl Store {
         }
         tx.commit().await?;
         Ok((gone, granted))
+    }
+
+    /// Gives back what was lent and cannot have been used, of several quotas: all of it or nothing. Says whether it has: only the
+    /// newest start of the scheduler knows who may use what.
+    pub(crate) async fn quota_take_back(&self, epoch: u64, unused: &[Unused]) -> Result<bool, Error> {
+        retried!(self.quota_take_back_once(epoch, unused))
+    }
+
+    async fn quota_take_back_once(&self, epoch: u64, unused: &[Unused]) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        // Writing the row keeps the next start waiting until this has ended.
+        let sql = "UPDATE counters SET value = value WHERE name = 'epoch' RETURNING value";
+        let newest = sqlx::query(sql).fetch_one(&mut *tx).await?;
+        if row::unsigned(newest.try_get("value")?) != epoch {
+            return Ok(false);
+        }
+        for Unused { owner, period_start, admissions } in unused {
+            let sql = "UPDATE period_quotas SET gone = CASE WHEN gone < $1 THEN 0 ELSE gone - $1 END \
+                       WHERE owner = $2 AND period_start = $3";
+            let query = sqlx::query(sql).bind(row::signed(*admissions)).bind(owner.to_string());
+            query.bind(*period_start).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// What is used or lent of a quota in a period.

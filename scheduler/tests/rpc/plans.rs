@@ -2,7 +2,9 @@
 
 use dunlin_proto::{
     ErrorCode,
-    internal::v1::{BorrowQuotaRequest, QuotaLeft, RateReport, SyncGatewayRequest, sync_gateway_request::Report},
+    internal::v1::{
+        BorrowQuotaRequest, GatewayLoad, QuotaLeft, RateReport, SyncGatewayRequest, sync_gateway_request::Report,
+    },
     v1::{self, OnUnknown, QuotaLimit, QuotaPeriod},
 };
 
@@ -39,14 +41,15 @@ async fn a_quota_is_lent_in_parts_and_its_use_is_told() {
     let told = |g: &SimGateway| g.received().config.keys.first().and_then(|key| key.quota).map(|quota| quota.requests);
     gateway.eventually(&cluster, "the quota", |g| told(g) == Some(1_000)).await;
     let borrow = async |wanted, left| {
-        let request = BorrowQuotaRequest { key: id.clone(), wanted, left, gateway: "g1".into(), ..Default::default() };
+        let by = BorrowQuotaRequest { gateway: "g1".into(), boot: 7, ..Default::default() };
+        let request = BorrowQuotaRequest { key: id.clone(), wanted, left, ..by };
         cluster.sync().borrow_quota(request).await
     };
     let loan = borrow(100, 0).await.unwrap().into_inner();
     let valid = loan.valid_for.unwrap().seconds;
     assert!(loan.granted == 100 && loan.period_start % 86_400 == 0 && (0..=86_400).contains(&valid), "{loan:?}");
     assert_eq!(usage(&cluster, &key).await, (0, 100));
-    let left = QuotaLeft { key: id.clone(), period_start: loan.period_start, left: 58, limit: String::new() };
+    let left = QuotaLeft { key: id.clone(), period_start: loan.period_start, left: 58, ..Default::default() };
     let report = Report::Rates(RateReport { lefts: vec![left], ..Default::default() });
     gateway.reports.send(SyncGatewayRequest { report: Some(report) }).await.unwrap();
     cluster.eventually("42 are used", async |cluster| usage(cluster, &key).await == (42, 58)).await;
@@ -57,6 +60,56 @@ async fn a_quota_is_lent_in_parts_and_its_use_is_told() {
     gateway.eventually(&cluster, "the change", |g| told(g) == Some(10)).await;
     let refusal = borrow(100, 0).await.unwrap().into_inner();
     assert!(refusal.granted == 0 && refusal.gone == 42 && refusal.retry_after.unwrap().seconds > 0, "{refusal:?}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_promised_not_to_use_goes_back_once_its_process_is_gone() {
+    let cluster = Cluster::start().await;
+    let (dead, other) = (SimGateway::connect(&cluster, "g1").await, SimGateway::connect(&cluster, "g22").await);
+    cluster.plans().put_plan(plan(1_000)).await.unwrap();
+    let key = key(&cluster, "basic").await;
+    let id = key.name.rsplit('/').next().unwrap().to_owned();
+    let told = |g: &SimGateway| g.received().config.keys.first().and_then(|key| key.quota).is_some();
+    other.eventually(&cluster, "the quota", told).await;
+    let borrow = async |gateway: &str, loan, left| {
+        let (key, gateway) = (id.clone(), gateway.to_owned());
+        let sizes = BorrowQuotaRequest { wanted: 100, window: 20, ..Default::default() };
+        let request = BorrowQuotaRequest { key, gateway, boot: 7, loan, left, ..sizes };
+        cluster.sync().borrow_quota(request).await.unwrap().into_inner()
+    };
+    let loan = borrow("g1", 1, 0).await;
+    assert_eq!((loan.granted, loan.floor), (100, 80));
+    let left = QuotaLeft {
+        key: id.clone(),
+        period_start: loan.period_start,
+        left: 90,
+        loan: 1,
+        floor: 70,
+        ..Default::default()
+    };
+    let load = GatewayLoad { lefts: vec![left], lefts_sequence: 3, ..Default::default() };
+    dead.reports.send(SyncGatewayRequest { report: Some(Report::Load(load)) }).await.unwrap();
+    dead.eventually(&cluster, "it is known", |g| g.received().noted == 3).await;
+    assert_eq!(usage(&cluster, &key).await, (10, 90));
+    let mut number = 0;
+    let refusal = loop {
+        number += 1;
+        let loan = borrow("g22", number, 0).await;
+        if loan.granted == 0 {
+            break loan;
+        }
+    };
+    assert_eq!((refusal.gone, refusal.retry_after.unwrap().seconds), (1_000, 1), "there may be some again");
+    drop(dead);
+    let again = async || {
+        let loan = borrow("g22", u64::from(u32::MAX), 0).await;
+        (loan.granted == 0).then(|| loan.retry_after.unwrap().seconds)
+    };
+    assert_eq!(again().await, Some(1), "it may be alive");
+    cluster.eventually("it is back", async |cluster| usage(cluster, &key).await == (930, 0)).await;
+    // What it says now has gone back already.
+    assert_eq!(borrow("g1", 2, 90).await.floor, 0);
+    assert!(usage(&cluster, &key).await.0 > 930, "it is lent, and nothing else");
 }
 
 #[tokio::test]
@@ -77,8 +130,8 @@ async fn a_namespaces_quota_is_lent_by_its_name_and_its_use_is_told() {
     };
     gateway.eventually(&cluster, "the quota", |g| told(g) == [("default".to_owned(), quota)]).await;
     let borrow = async |limit: &str| {
-        let request =
-            BorrowQuotaRequest { limit: limit.into(), wanted: 100, gateway: "g1".into(), ..Default::default() };
+        let by = BorrowQuotaRequest { gateway: "g1".into(), boot: 7, ..Default::default() };
+        let request = BorrowQuotaRequest { limit: limit.into(), wanted: 100, ..by };
         cluster.sync().borrow_quota(request).await
     };
     assert_eq!(borrow("namespace/default").await.unwrap().into_inner().granted, 100);

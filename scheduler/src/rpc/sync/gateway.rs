@@ -44,7 +44,7 @@ pub(super) async fn open(
     let held = report::held_rates(&hello.held_rates);
     let purged = hello.purged.as_ref().map(position);
     let certified = hello.certificates.as_ref().map(certified_position);
-    let refuses = hello.budgets;
+    let (refuses, boot) = (hello.budgets, hello.boot);
     let hello = report::gateway_hello(&hello)?;
     caller.check_name(hello.gateway.as_str())?;
     app.members.check(caller)?;
@@ -55,6 +55,7 @@ pub(super) async fn open(
     tracing::info!(%gateway, config_version = has, "a gateway has connected");
     app.remember_holder(&gateway).await;
     let told = app.lending.join(&gateway, session, &held, &app.catalog.current(), Instant::now());
+    app.take_back_later(app.lending.recognise(&gateway, session, boot));
     // Other gateways learn of it.
     app.board.hint();
     let ended = CancellationToken::new();
@@ -95,6 +96,12 @@ impl Lent {
         let loans: Vec<_> = loans.into_iter().map(loan).collect();
         (!loans.is_empty()).then_some(Update::RateLoans(wire::RateLoans { loans }))
     }
+
+    /// Up to where it is known what the gateway has said of quotas, where it has not been told so.
+    fn noted(&self) -> Option<Update> {
+        let sequence = self.app.lending.noted(&self.gateway, self.session)?;
+        Some(Update::LeftsNoted(wire::QuotaLeftsNoted { sequence }))
+    }
 }
 
 fn position(wire: &wire::PurgePosition) -> Position {
@@ -111,7 +118,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
         let load = match message.report {
             Some(Report::Load(load)) => load,
             Some(Report::Rates(rates)) => {
-                app.lending.report_left(&gateway, session, report::quota_lefts(rates.lefts));
+                app.lending.report_left(&gateway, session, report::quota_lefts(rates.lefts), 0);
                 let wants = report::rate_wants(rates.demands);
                 app.lending.report(&gateway, session, wants, &app.catalog.current(), Instant::now());
                 continue;
@@ -127,6 +134,7 @@ async fn follow(app: Arc<App>, gateway: GatewayId, session: Session, mut reports
             return;
         }
         app.rollouts.report(&(gateway.clone(), load.counted_by), counts);
+        app.lending.report_left(&gateway, session, report::quota_lefts(load.lefts), load.lefts_sequence);
         app.board.cluster().gateway_purged(&gateway, session, load.purged.as_ref().map(position));
         let certified = load.certificates.as_ref().map(certified_position);
         app.board.cluster().gateway_certified(&gateway, session, certified);
@@ -166,7 +174,7 @@ fn updates(
             if let Some(update) = newest(&mut placements, &mut placed) {
                 yield say(Update::Placements(update));
             }
-            if let Some(update) = lent.news() {
+            for update in lent.news().into_iter().chain(lent.noted()) {
                 yield say(update);
             }
             if let Some(update) = missed(&mut purges, &mut purged) {

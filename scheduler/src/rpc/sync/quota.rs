@@ -16,7 +16,12 @@ use super::{
     super::{name, plans::seconds_now},
     report,
 };
-use crate::{app::App, error::Error, lending, store::Settlement};
+use crate::{
+    app::App,
+    error::Error,
+    lending::{self, Left},
+    store::Settlement,
+};
 
 /// When a gateway may ask again where others have something left that they may give back.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -33,18 +38,26 @@ pub(super) async fn borrow(
     let (now, gateways) = (seconds_now(), app.lending.gateways());
     let (begins, ends) = quota.period.around(now).ok_or_else(ApiError::internal)?;
     let of = if request.period_start == 0 { begins } else { request.period_start };
-    let settled = Settlement { period_start: of, left: request.left, owed: request.owed };
-    let grant = |gone| lending::loan(quota.requests, gone, request.wanted, gateways);
+    let process = (gateway, request.boot);
+    let question = app.lending.asked(&process, &owner, request.loan);
+    let left = if question.is_buried { 0 } else { request.left };
+    let settled = Settlement { period_start: of, left, owed: request.owed };
+    let wanted = if question.is_late { 0 } else { request.wanted };
+    let grant = |gone| lending::loan(quota.requests, gone, wanted, gateways);
+    // Looked at before and after: what another one has left may be on its way back meanwhile.
+    let others = app.lending.is_left_elsewhere(&owner, begins, &process);
     let (gone, granted) = app.store.quota_lend(&owner, begins, settled, grant).await?;
-    app.lending.lent(&gateway, &owner, begins, granted);
+    let lent = Left { loan: request.loan, period_start: begins, left: granted, floor: 0 };
+    let floor = app.lending.lent(&process, &owner, lent, request.window);
     let rest = Duration::from_secs(u64::try_from(ends.saturating_sub(now)).unwrap_or_default());
-    let others = app.lending.left(&owner, begins) > 0;
+    let others = others || app.lending.is_left_elsewhere(&owner, begins, &process);
     Ok(wire::BorrowQuotaResponse {
         granted,
         period_start: begins,
         valid_for: Some(to_wire_duration(rest)),
         retry_after: (granted == 0).then(|| to_wire_duration(if others { AGAIN } else { rest })),
         gone,
+        floor,
     })
 }
 

@@ -16,7 +16,7 @@ use super::{super::name, check_protocol};
 use crate::{
     catalog::Catalog,
     cluster::{Demand, EndpointSpec, GatewayHello, Held, HeldState, WorkerHello, WorkerReport},
-    lending::{Part, Share, Want},
+    lending::{Left, Part, Share, Want},
     rollout::{Counts, Tally},
 };
 
@@ -169,8 +169,11 @@ pub(super) fn held_rates(wire: &[wire::HeldRate]) -> Vec<(LimitId, Part)> {
 }
 
 /// What a gateway has left of quotas.
-pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(LimitId, i64, u64)> {
-    let left = |left: wire::QuotaLeft| Some((quota_owner(&left.key, &left.limit).ok()?, left.period_start, left.left));
+pub(super) fn quota_lefts(wire: Vec<wire::QuotaLeft>) -> Vec<(LimitId, Left)> {
+    let left = |wire: wire::QuotaLeft| {
+        let wire::QuotaLeft { loan, period_start, left, floor, .. } = wire;
+        Some((quota_owner(&wire.key, &wire.limit).ok()?, Left { loan, period_start, left, floor }))
+    };
     wire.into_iter().filter_map(left).collect()
 }
 

@@ -10,7 +10,7 @@ use dunlin_proto::{
 use super::{Bench, config_version, conformance, deploy, function, namespace, refused};
 use crate::{
     catalog::Catalog,
-    lending::Allowance,
+    lending::{Allowance, Unused},
     model::{KeyRecord, PlanRecord, Time},
     store::{NamespaceChange, Settlement},
 };
@@ -21,6 +21,7 @@ conformance!(
     a_plan_that_keys_are_under_stays,
     quotas_are_lent_to_their_end_and_no_further,
     loans_at_once_never_exceed_a_quota,
+    what_goes_back_goes_back_to_its_period_and_by_the_newest_scheduler,
     quotas_of_functions_and_namespaces_are_their_own,
 );
 
@@ -145,6 +146,28 @@ async fn loans_at_once_never_exceed_a_quota(bench: &Bench) {
     let loans = futures::future::join_all((0..20).map(|_| lend())).await;
     let lent: u64 = loans.into_iter().map(|loan| loan.unwrap().1).sum();
     assert_eq!((lent, store.quota_gone(&key, 0).await.unwrap()), (50, 50));
+}
+
+async fn what_goes_back_goes_back_to_its_period_and_by_the_newest_scheduler(bench: &Bench) {
+    let (store, key) = (&bench.store, ready(bench).await);
+    let epoch = store.epoch_begin().await.unwrap();
+    let shop = LimitId::Namespace("shop".parse().unwrap());
+    for (owner, period, amount) in [(&key, 100, 50), (&key, 200, 50), (&shop, 200, 10)] {
+        store.quota_lend(owner, period, Settlement::default(), |_| amount).await.unwrap();
+    }
+    let unused = |owner: &LimitId, period_start, admissions| Unused { owner: owner.clone(), period_start, admissions };
+    let back = [unused(&key, 200, 20), unused(&shop, 200, 4), unused(&shop, 300, 4)];
+    assert!(store.quota_take_back(epoch, &back).await.unwrap());
+    let gone = async |owner, period| store.quota_gone(owner, period).await.unwrap();
+    assert_eq!((gone(&key, 100).await, gone(&key, 200).await), (50, 30));
+    assert_eq!((gone(&shop, 200).await, gone(&shop, 300).await), (6, 0));
+    assert!(store.quota_take_back(epoch, &[unused(&shop, 200, 7)]).await.unwrap());
+    assert_eq!(gone(&shop, 200).await, 0);
+    let newest = store.epoch_begin().await.unwrap();
+    assert!(!store.quota_take_back(epoch, &back).await.unwrap());
+    assert_eq!(gone(&key, 200).await, 30, "what an earlier start knew counts no more");
+    assert!(store.quota_take_back(newest, &back).await.unwrap());
+    assert_eq!(gone(&key, 200).await, 10);
 }
 
 async fn quotas_of_functions_and_namespaces_are_their_own(bench: &Bench) {

@@ -33,6 +33,8 @@ pub(crate) struct Received {
     pub(crate) watched: Vec<WatchedVersions>,
     /// The budgets that it was told are used up, the newest last.
     pub(crate) spent: Vec<SpentBudgets>,
+    /// Up to where it is known what it has said of quotas.
+    pub(crate) noted: u64,
     pub(crate) ended: bool,
     /// What it has said last that its callers want.
     demand: Vec<VersionDemand>,
@@ -68,6 +70,8 @@ pub(crate) fn hello(name: &str, config_version: u64) -> SyncGatewayRequest {
         purged: Some(PurgePosition::default()),
         certificates: Some(CertificatesPosition::default()),
         budgets: true,
+        // Two streams of one name are one process's.
+        boot: 7,
     };
     SyncGatewayRequest { report: Some(Report::Hello(hello)) }
 }
@@ -157,6 +161,7 @@ fn apply(received: &mut Received, update: SyncGatewayResponse) {
         Update::Certificates(certificates) => received.certificates.push(certificates),
         Update::Watched(watched) => received.watched.push(watched),
         Update::SpentBudgets(spent) => received.spent.push(spent),
+        Update::LeftsNoted(noted) => received.noted = noted.sequence,
     }
 }
 
