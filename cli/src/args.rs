@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        alias, api, audit, budget, build, cache, completion, context, delete, deploy, describe, doctor, domain,
+        alias, api, app, audit, budget, build, cache, completion, context, delete, deploy, describe, doctor, domain,
         function, invocations, invoke, join_token, key, list, login, logs, namespace, new, plan, preview, promote,
         release, role, rollback, rollout, route, token, traffic, usage, versions, webhook, why, worker,
     },
@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// List, compare and go back to releases: what callers of the namespace got
     #[command(subcommand)]
     Release(release::ReleaseCommand),
+    /// List and show apps: functions and routes that one manifest declares
+    #[command(subcommand)]
+    App(app::AppCommand),
     /// Delete a function with all its versions
     Delete(delete::DeleteArgs),
     /// Take a function out of service, and back into it

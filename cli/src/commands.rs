@@ -2,6 +2,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod api;
+pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod budget;
 pub(crate) mod build;
@@ -118,6 +119,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Key(command) => key::run(command, session).await,
         Command::Function(command) => function::run(command, session).await,
         Command::Route(command) => route::run(command, session).await,
+        Command::App(command) => app::run(command, session).await,
         Command::Api(command) => api::run(command, session).await,
         Command::Audit(command) => audit::run(command, session).await,
         Command::Cache(command) => cache::run(command, session).await,

@@ -55,7 +55,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     aliases::AliasChange,
-    apps::{Activated, Activation},
+    apps::{Activated, Activation, AppRecord},
     audit::{AuditFilter, Hashed},
     catalog::{CatalogChanges, CatalogNews, CatalogRows, CoreRows},
     functions::FunctionChange,

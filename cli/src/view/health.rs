@@ -227,7 +227,8 @@ impl HealthView {
         facts.extend(self.last_deploy.as_ref().map(|deploy| ("Last deploy", deploy.text())));
         facts.extend(self.last_release.as_ref().map(|release| ("Last change", release.title())));
         facts.push(("Webhook", self.webhook_text()));
-        facts.push(("Lost", format!("{} records, {} log lines", self.lost_records, self.lost_log_lines)));
+        let lines = format!("{} log lines among its last 1,000", self.lost_log_lines);
+        facts.push(("Lost", format!("{} records, {lines}", self.lost_records)));
         pairs(&facts)
     }
 
@@ -352,7 +353,8 @@ mod tests {
         assert!(evidence.starts_with("Last 5m:"), "{evidence}");
         assert!(evidence.contains("namespace: 7 of 90/day used until"), "{evidence}");
         assert!(
-            evidence.contains("At once:  function 2\n") && evidence.contains("0 records, 0 log lines"),
+            evidence.contains("At once:  function 2\n")
+                && evidence.contains("0 records, 0 log lines among its last 1,000"),
             "{evidence}"
         );
     }

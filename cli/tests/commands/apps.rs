@@ -163,3 +163,26 @@ async fn a_function_with_routes_is_an_app_of_its_name() {
     assert_eq!(state.activated[1].name, "namespaces/default/apps/mail");
     assert!(!state.activated[1].keep_routes && state.activated[1].routes.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_are_listed_and_shown() {
+    let user = User::signed_in().await;
+    assert_eq!(
+        user.run("app ls").await.ok().out,
+        "NAME  FUNCTIONS  ROUTES  RELEASE  WHAT             AGE\n\
+         shop  mail,pay   1       2        deploy app shop  5m\n"
+    );
+    assert_eq!(
+        user.run("app get shop").await.ok().out,
+        "App:           shop\n\
+         Namespace:     default\n\
+         Functions:     mail, pay\n\
+         Routes:        users\n\
+         Last changed:  release 2 of default, 5m ago by ada: deploy app shop\n"
+    );
+    let json = user.run("app show shop -o json").await.ok().json();
+    assert_eq!((&json["functions"], &json["release"]["number"]), (&json!(["mail", "pay"]), &json!(2)));
+    assert_eq!(user.run("app list -o json").await.ok().json()[0]["routes"], json!(["users"]));
+    assert_eq!(user.run("app show other").await.code, 3);
+    assert_eq!(user.run("app show Shop").await.code, 2);
+}

@@ -72,6 +72,8 @@ def places(cluster):
     api.call("KeyService.CreateKey", parent=f"namespaces/{shop}", display_name="the till at the front door", plan="basic")
     for name, more in (("hello", {"function": {"function": "greeter"}, "cache": True, "compress": True}), ("old", {"redirect": {"location": "/hello"}})):
         api.call("RouteService.PutRoute", route={"name": f"namespaces/{shop}/routes/{name}", "path": f"/{name}/{{id}}", "methods": ["GET"], **more})
+    declared = {"name": f"namespaces/{shop}/routes/front", "path": "/", "function": {"function": "greeter"}}
+    api.call("ReleaseService.ActivateApp", name=f"namespaces/{shop}/apps/front", routes=[declared])
     api.call("DomainService.CreateDomain", parent=f"namespaces/{shop}", domain=f"api.{shop}.example")
     # A webhook whose receiver is nowhere, with an event that waits.
     api.call("NamespaceService.SetWebhook", name=f"namespaces/{shop}/webhook", url="https://localhost:1/dunlin")

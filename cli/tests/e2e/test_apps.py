@@ -83,6 +83,8 @@ def test_an_app_is_deployed_changed_and_comes_back(cluster, namespace, project, 
     assert releases(dunlin) == ["deploy app shop"], "all of it is one release"
     routes = dunlin("route", "list", "-o", "json").json
     assert [(route["name"], route["app"]) for route in routes] == [("mail", "shop"), ("pay", "shop")]
+    [app] = dunlin("app", "list", "-o", "json").json
+    assert (app["name"], app["functions"], app["routes"], app["release"]["cause"]) == ("shop", ["mail", "pay"], ["mail", "pay"], "deploy app shop")
 
     again = project.ok("-o", "json").json
     assert [function["is_new"] for function in again["functions"]] == [False, False]

@@ -105,6 +105,8 @@ operations! {
     DiffReleases "ReleaseService" Need::In(Role::Viewer),
     RollbackRelease "ReleaseService" Need::In(Role::Developer),
     ActivateApp "ReleaseService" Need::In(Role::Developer),
+    ListApps "ReleaseService" Need::In(Role::Viewer),
+    GetApp "ReleaseService" Need::In(Role::Viewer),
     PutRoute "RouteService" Need::In(Role::Developer),
     GetRoute "RouteService" Need::In(Role::Viewer),
     ListRoutes "RouteService" Need::In(Role::Viewer),

@@ -39,7 +39,7 @@ pub(crate) use plan::{KeyUsage, Plan, PlanList, QuotaLimit, QuotaPeriod, QuotaUs
 pub(crate) use purge::{PurgeCache, PurgedCache};
 pub(crate) use rate::Rate;
 pub(crate) use release::{
-    ActivatedApp, Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease,
+    ActivatedApp, App, AppList, Release, ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, RestoredRelease,
 };
 pub(crate) use rollout::{ChangedRollout, Rollout, RolloutState, VersionTally};
 pub(crate) use route::{Route, RouteAuth, RouteList, RouteSpec, RouteTarget};

@@ -4,6 +4,7 @@
 //! that come from this very origin (`session.rs`). Whatever came from outside reaches a page as escaped text only.
 
 mod actions;
+mod apps;
 mod assets;
 mod audit;
 mod certificates;

@@ -2,7 +2,7 @@
 //!
 //! Which route is the most specific is `routes/router`'s to find out. Automatic addresses are not known here.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use dunlin_openapi::Checker;
@@ -22,7 +22,7 @@ use crate::{
         Table,
         host::{self, HostTarget},
         path,
-        router::{Lookup, Matched, Parameters, Rule, Site, cors},
+        router::{Lookup, Matched, Parameters, Rule, Site, cors, methods},
     },
 };
 
@@ -30,8 +30,8 @@ use crate::{
 pub(super) enum Outcome {
     /// A route takes it.
     Target(Target),
-    /// Routes have its path, but for these methods only; an automatic address may have it as well.
-    NotAllowed(BTreeSet<String>),
+    /// These routes have its path, but for other methods; an automatic address may have it as well.
+    NotAllowed(Vec<Arc<Rule>>),
     /// Only an automatic address may have it.
     Automatic,
 }
@@ -53,7 +53,8 @@ pub(super) struct Routed {
 pub(super) struct Answer {
     rule: Option<Arc<Rule>>,
     response: Result<Response<Bytes>, ApiError>,
-    allow: Option<String>,
+    /// The routes that have its path for other methods, where none takes it.
+    others: Vec<Arc<Rule>>,
 }
 
 /// A request in the eyes of a namespace's routes.
@@ -90,7 +91,7 @@ fn is_automatic(host: &str, config: &Config) -> bool {
 fn on_domain(asked: &Asked<'_>, table: &Table) -> Result<Target, ApiError> {
     match routed(asked, table) {
         Outcome::Target(target) => Ok(target),
-        Outcome::NotAllowed(methods) => Ok(Target::Answer(Box::new(Answer::not_allowed(&methods)))),
+        Outcome::NotAllowed(others) => Ok(Target::Answer(Box::new(Answer::not_allowed(others)))),
         Outcome::Automatic => {
             let error = ApiError::new(ErrorCode::NotFound, "no route has this path");
             Err(error.hint("the namespace's routes: dunlin route list"))
@@ -116,7 +117,7 @@ fn routed(asked: &Asked<'_>, table: &Table) -> Outcome {
     }
     match site.find(asked.host, asked.path, asked.parts.method.as_str()) {
         Lookup::Found(matched) => Outcome::Target(target(asked, matched, table, site)),
-        Lookup::NotAllowed(methods) => Outcome::NotAllowed(methods),
+        Lookup::NotAllowed(others) => Outcome::NotAllowed(others),
         Lookup::Nothing => Outcome::Automatic,
     }
 }
@@ -126,7 +127,7 @@ fn preflight(asked: &Asked<'_>, site: &Site) -> Option<Answer> {
     let method = cors::asked(&asked.parts.method, &asked.parts.headers)?;
     let Lookup::Found(Matched { rule, .. }) = site.find(asked.host, asked.path, method) else { return None };
     let response = cors::preflight(&rule, rule.spec.cors.as_ref()?, method, &asked.parts.headers);
-    Some(Answer { rule: Some(rule), response, allow: None })
+    Some(Answer { rule: Some(rule), response, others: Vec::new() })
 }
 
 /// What becomes of a request. Where its function can't be called, the route still has its say about the answer.
@@ -139,7 +140,7 @@ fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table, site: &Site) -
         RouteTarget::Response(response) => Ok(written(response)),
         RouteTarget::Redirect(redirect) => elsewhere(redirect, &matched, asked.parts.uri.query()),
     };
-    Target::Answer(Box::new(Answer { rule: Some(matched.rule), response, allow: None }))
+    Target::Answer(Box::new(Answer { rule: Some(matched.rule), response, others: Vec::new() }))
 }
 
 fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table, site: &Site) -> Result<Called, ApiError> {
@@ -202,11 +203,10 @@ fn check_address(rule: &Rule, remote: IpAddr) -> Result<(), ApiError> {
 
 impl Answer {
     /// The answer to a method that no route at a path takes.
-    pub(super) fn not_allowed(methods: &BTreeSet<String>) -> Self {
-        let allow = methods.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let message = format!("the routes at this path take {allow}");
+    pub(super) fn not_allowed(others: Vec<Arc<Rule>>) -> Self {
+        let message = format!("the routes at this path take {}", listed(&others));
         let response = Err(ApiError::new(ErrorCode::MethodNotAllowed, message));
-        Self { rule: None, response, allow: Some(allow) }
+        Self { rule: None, response, others }
     }
 
     /// Why it is a refusal, if it is one, and the route that refuses.
@@ -224,15 +224,13 @@ impl Answer {
 
     /// What the caller gets.
     pub(super) fn into_response(self, request: &Parts, remote: IpAddr, id: InvocationId) -> Response<Bytes> {
-        let Self { rule, response, allow } = self;
+        let Self { rule, response, others } = self;
         let id = id.to_string();
         let admitted = rule.as_deref().map_or(Ok(()), |rule| check_address(rule, remote));
         let mut response = admitted.and(response).unwrap_or_else(|failure| error::response(&failure, &id));
         let headers = response.headers_mut();
-        let own = allow
-            .map(|text| (header::ALLOW, text))
-            .into_iter()
-            .chain([(HeaderName::from_static(error::REQUEST_ID), id)]);
+        let allow = Some((header::ALLOW, listed(&others))).filter(|_| !others.is_empty());
+        let own = allow.into_iter().chain([(HeaderName::from_static(error::REQUEST_ID), id)]);
         for (name, text) in own {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(name, value);
@@ -241,8 +239,17 @@ impl Answer {
         if let Some(rule) = &rule {
             finish(rule, &request.headers, headers);
         }
+        if let Some(policy) = cors::speaker(&others, &request.headers) {
+            // A page that may call these routes may read why it could not.
+            cors::apply(policy, &request.headers, headers);
+        }
         if request.method == Method::HEAD { without_body(response) } else { response }
     }
+}
+
+/// The methods that routes take, as the field `Allow` has them.
+fn listed(rules: &[Arc<Rule>]) -> String {
+    methods(rules).into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The answer to HEAD: the head alone, with the length that the body would have had (RFC 9110 9.3.2).

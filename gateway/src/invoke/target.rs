@@ -65,9 +65,9 @@ pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Tabl
         routed::Outcome::Target(target) => Ok(target),
         routed::Outcome::Automatic => automatic(parts, &host, config, table).map(Target::Function),
         // Only where nobody else takes it is the method what is wrong.
-        routed::Outcome::NotAllowed(methods) => match automatic(parts, &host, config, table) {
+        routed::Outcome::NotAllowed(others) => match automatic(parts, &host, config, table) {
             Err(error) if error.code == ErrorCode::NotFound => {
-                Ok(Target::Answer(Box::new(Answer::not_allowed(&methods))))
+                Ok(Target::Answer(Box::new(Answer::not_allowed(others))))
             }
             found => found.map(Target::Function),
         },

@@ -50,8 +50,8 @@ pub(crate) struct Site {
 pub(crate) enum Lookup<'p> {
     /// A route takes it.
     Found(Matched<'p>),
-    /// Routes have its path, but for these methods only.
-    NotAllowed(BTreeSet<String>),
+    /// These routes have its path, but for other methods.
+    NotAllowed(Vec<Arc<Rule>>),
     /// No route has its path.
     Nothing,
 }
@@ -139,9 +139,9 @@ impl Site {
         if let Some(matched) = self.tiers(host).find_map(|paths| paths.find(path, method)) {
             return Lookup::Found(matched);
         }
-        let mut methods = BTreeSet::new();
-        self.tiers(host).for_each(|paths| paths.methods(path, &mut methods));
-        if methods.is_empty() { Lookup::Nothing } else { Lookup::NotAllowed(methods) }
+        let mut others = Vec::new();
+        self.tiers(host).for_each(|paths| paths.having(path, &mut others));
+        if others.is_empty() { Lookup::Nothing } else { Lookup::NotAllowed(others) }
     }
 
     /// The routes that may be for a host, the most specific first.
@@ -150,6 +150,15 @@ impl Site {
         let below = host.into_iter().flat_map(above).filter_map(|name| self.below.get(name));
         exact.into_iter().chain(below).chain(std::iter::once(&self.any))
     }
+}
+
+/// The methods that some of the routes at a path take.
+pub(crate) fn methods(rules: &[Arc<Rule>]) -> BTreeSet<&str> {
+    let mut methods: BTreeSet<_> = rules.iter().flat_map(|rule| &rule.spec.methods).map(String::as_str).collect();
+    if methods.contains("GET") {
+        methods.insert("HEAD");
+    }
+    methods
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ async fn lists_and_details_are_snake_case_with_times_and_names() {
         (&release["release"]["cause"], &release["functions"][0]["function"]),
         (&json!("deploy checkout@3"), &json!("checkout"))
     );
+    let apps = get("/api/v1/namespaces/shop/apps").await;
+    assert_eq!((&apps["apps"][0]["app"], &apps["apps"][0]["release"]["number"]), (&json!("till"), &json!(2)));
+    assert_eq!(get("/api/v1/namespaces/shop/apps/till").await["routes"], json!(["pay", "refund"]));
     let diff = get("/api/v1/namespaces/shop/releases/2/diff?from=1").await;
     assert_eq!((&diff["from"], &diff["differences"][0]["after"]), (&json!(1), &json!("/pay")));
     let usage = get("/api/v1/namespaces/shop/usage?by=hour,function").await;

@@ -265,6 +265,35 @@ async fn routes_are_shown_and_stored_answers_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_shown_and_so_is_what_belongs_to_it() {
+    let world = World::new().await;
+    let token = world.tokens.with(&[("shop", "viewer")]);
+    let name = "namespaces/shop/routes/pay".to_owned();
+    let route = v1::Route { name: name.clone(), path: "/pay".into(), app: "till".into(), ..Default::default() };
+    world.scheduler.state().routes.insert(name, route);
+    let text = world.page("/namespaces/shop/routes", &token).await.text().await.unwrap();
+    for part in [
+        "id=\"app-till\"",
+        "pay, refund",
+        "of the app <a href=\"#app-till\">",
+        "/namespaces/shop/releases/2\"",
+        "dunlin app show NAME --namespace shop",
+        "/api/v1/namespaces/shop/apps/NAME",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains("dunlin deploy"), "a viewer may not");
+    let developer = world.tokens.with(&[("shop", "developer")]);
+    let text = world.page("/namespaces/shop/routes", &developer).await.text().await.unwrap();
+    assert!(text.contains("dunlin deploy --namespace shop"));
+    let link = "/namespaces/shop/routes#app-till";
+    for (function, is_its) in [("checkout", true), ("stock", false)] {
+        let text = world.page(&format!("/namespaces/shop/functions/{function}"), &token).await.text().await.unwrap();
+        assert_eq!(text.contains(link), is_its, "{function}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn usage_is_shown_with_its_budget() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);

@@ -1,7 +1,7 @@
 //! Explicit routes from outside: what the function is given, what is answered without one, who is let in.
 
 use dunlin_proto::{
-    internal::v1::{ConfigDelta, FunctionConfig, OwnedDomain, OwnedDomains},
+    internal::v1::{ConfigDelta, FunctionConfig, NamespaceLimit, NamespaceLimits, OwnedDomain, OwnedDomains},
     v1::{self, route::Target},
 };
 use http::Request;
@@ -266,6 +266,59 @@ async fn headers_and_cors_are_the_routes_to_decide() {
     // Without a policy, the question is the function's.
     assert_eq!(ask(&cluster, "OPTIONS", "/plain", &preflight).await.json()["method"], "OPTIONS");
     assert_eq!(ask(&cluster, "OPTIONS", "/api", &[]).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_page_that_may_call_a_route_may_read_every_refusal() {
+    let plan = Plan { timeout: std::time::Duration::from_millis(300), ..Plan::default() };
+    let cluster = Cluster::with(plan).await;
+    let allowing = |origin: &str| Some(v1::CorsPolicy { allow_origins: vec![origin.into()], ..Default::default() });
+    let of_app = |name: &str, path: &str, target| v1::Route {
+        cors: allowing("https://app.example"),
+        methods: vec!["POST".into()],
+        ..route(name, path, target)
+    };
+    let mut denied = of_app("denied", "/denied", calling(PUBLIC, ""));
+    denied.deny = vec!["127.0.0.1".into()];
+    let mut read = route("read", "/open/{path*}", calling(PUBLIC, "/{path}"));
+    (read.cors, read.methods) = (allowing("https://reader.example"), vec!["GET".into()]);
+    let routes = vec![
+        of_app("open", "/open/{path*}", calling(PUBLIC, "/{path}")),
+        of_app("private", "/private", calling(PRIVATE, "")),
+        denied,
+        read,
+    ];
+    let domain = OwnedDomain { domain: "shop.example".into(), namespace: "shop".into() };
+    let domains = Some(OwnedDomains { domains: vec![domain] });
+    apply(&cluster, ConfigDelta { base_version: 7, version: 8, routes, domains, ..Default::default() }).await;
+    let large = "x".repeat((1 << 20) + 1);
+    let check = async |method: &str, path: &str, body: &str, status: u16, origins: &[(&str, &str)]| {
+        for (origin, allowed) in origins {
+            let headers = [("host", "shop.example"), ("origin", origin)];
+            let answer = send(cluster.functions(), method, path, &headers, body).await;
+            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), *allowed, "{method} {path} {origin}");
+            assert_eq!(answer.header("vary"), "origin", "{method} {path} {origin}");
+        }
+    };
+    let (app, evil) = ("https://app.example", ("https://evil.example", ""));
+    for (path, body, status) in [
+        ("/private", "", 401),
+        ("/denied", "", 403),
+        ("/open/", large.as_str(), 413),
+        ("/open/trap", "", 502),
+        ("/open/hang", "", 504),
+    ] {
+        check("POST", path, body, status, &[(app, app), evil]).await;
+    }
+    // Of the routes that have the path, whichever knows the page speaks; it is not told which others there are.
+    let reader = "https://reader.example";
+    check("DELETE", "/open/", "", 405, &[(app, app), (reader, reader), evil]).await;
+    check("GET", "/private", "", 405, &[(app, app), (reader, ""), evil]).await;
+    let limit = NamespaceLimit { namespace: "shop".into(), max_concurrency: 0 };
+    let limits = Some(NamespaceLimits { limits: vec![limit], ..Default::default() });
+    apply(&cluster, ConfigDelta { base_version: 8, version: 9, limits, ..Default::default() }).await;
+    check("POST", "/open/", "", 429, &[(app, app), evil]).await;
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub const ACTIONS: &[(&str, Option<&str>)] = &[
     ("ReleaseService/DiffReleases", None),
     ("ReleaseService/RollbackRelease", Some("release.rollback")),
     ("ReleaseService/ActivateApp", Some("app.activate")),
+    ("ReleaseService/ListApps", None),
+    ("ReleaseService/GetApp", None),
     ("UsageService/ListUsage", None),
     ("UsageService/GetBudget", None),
     ("UsageService/SetBudget", Some("budget.set")),

@@ -3,7 +3,7 @@
 use dunlin_proto::{
     ids::{AliasId, Digest, FunctionName, ReleaseNumber},
     metadata,
-    names::{FunctionRef, NamespaceRef, ReleaseName, RouteName},
+    names::{AppName, FunctionRef, NamespaceRef, ReleaseName, RouteName},
     v1::{self, release_service_server::ReleaseService},
 };
 use tonic::{Request, Response, Status};
@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     model::newest,
     releases::{Contents, Described, Difference, Division, FunctionState, ReleaseRecord, between, of_version},
-    store::{Activated, RequestKey, Scope, Store},
+    store::{Activated, AppRecord, RequestKey, Scope, Store},
 };
 
 #[tonic::async_trait]
@@ -95,6 +95,18 @@ impl ReleaseService for Desk {
         let release = release.as_ref().map(head);
         Ok(Response::new(v1::ActivateAppResponse { release, differences, lagging_gateways }))
     }
+
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {
+        let namespace = name::<NamespaceRef>("parent", &request.get_ref().parent)?.namespace;
+        let apps = self.app()?.store.app_list(&namespace).await?.iter().map(app).collect();
+        Ok(Response::new(v1::ListAppsResponse { apps }))
+    }
+
+    async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Result<Response<v1::GetAppResponse>, Status> {
+        let target: AppName = name("name", &request.get_ref().name)?;
+        let app = Some(app(&self.app()?.store.app_fetch(&target).await?));
+        Ok(Response::new(v1::GetAppResponse { app }))
+    }
 }
 
 /// How the versions differ that have taken the places of others; those that are gone are left out.
@@ -136,6 +148,15 @@ fn head(release: &ReleaseRecord) -> v1::Release {
         creator: release.actor.clone(),
         cause: release.cause.clone(),
         ..Default::default()
+    }
+}
+
+fn app(app: &AppRecord) -> v1::App {
+    v1::App {
+        name: app.name.to_string(),
+        functions: app.functions.iter().map(ToString::to_string).collect(),
+        routes: app.routes.iter().map(ToString::to_string).collect(),
+        release: app.release.as_ref().map(head),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Apps in the database. An app is what its routes name; what its manifest says of functions and routes becomes true in one transaction,
 //! which is one release, or nothing changes.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_proto::{
@@ -26,6 +28,8 @@ use crate::{
     model::{FunctionRecord, RouteRecord, Share, with_canary},
     releases::{Difference, ReleaseRecord, between},
 };
+
+pub(crate) use shown::AppRecord;
 
 /// What an app shall be.
 #[derive(Debug, Clone)]

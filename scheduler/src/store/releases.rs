@@ -80,6 +80,16 @@ pub(super) async fn release_newest_in_tx(
     query.bind(namespace.as_str()).fetch_optional(&mut **tx).await?.as_ref().map(read).transpose()
 }
 
+/// All releases of a namespace that are kept, by their numbers.
+pub(super) async fn release_all_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    namespace: &Namespace,
+) -> Result<BTreeMap<u32, ReleaseRecord>, Error> {
+    let query = sqlx::query("SELECT * FROM releases WHERE namespace = $1").bind(namespace.as_str());
+    let found = query.fetch_all(&mut **tx).await?;
+    found.iter().map(|row| read(row).map(|release| (release.number, release))).collect()
+}
+
 /// What callers get now.
 pub(super) async fn contents_now_in_tx(
     tx: &mut Transaction<'static, Any>,

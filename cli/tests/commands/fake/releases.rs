@@ -29,6 +29,15 @@ fn named(name: &str) -> Result<v1::Release, Status> {
     known().into_iter().find(|release| release.name == name).ok_or_else(|| ApiError::not_found(name).into())
 }
 
+fn shop() -> v1::App {
+    v1::App {
+        name: "namespaces/default/apps/shop".to_owned(),
+        functions: vec!["mail".to_owned(), "pay".to_owned()],
+        routes: vec!["users".to_owned()],
+        release: Some(release(2, "ada", "deploy app shop")),
+    }
+}
+
 #[tonic::async_trait]
 impl ReleaseService for Fake {
     async fn list_releases(&self, _: Request<v1::ListReleasesRequest>) -> Answer<v1::ListReleasesResponse> {
@@ -104,5 +113,15 @@ impl ReleaseService for Fake {
         let release = Some(release(3, "ada", "deploy app shop"));
         let lagging_gateways = state.lagging.clone();
         Ok(Response::new(v1::ActivateAppResponse { release, differences, lagging_gateways }))
+    }
+
+    async fn list_apps(&self, _: Request<v1::ListAppsRequest>) -> Answer<v1::ListAppsResponse> {
+        Ok(Response::new(v1::ListAppsResponse { apps: vec![shop()] }))
+    }
+
+    async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Answer<v1::GetAppResponse> {
+        let name = request.into_inner().name;
+        let app = Some(shop()).filter(|app| app.name == name).ok_or_else(|| ApiError::not_found(name))?;
+        Ok(Response::new(v1::GetAppResponse { app: Some(app) }))
     }
 }

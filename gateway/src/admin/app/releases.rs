@@ -64,4 +64,24 @@ impl App {
         Operation::ActivateApp.allow_in(who, &namespace)?;
         ask(self.releases().activate_app(on_behalf(who, request))).await
     }
+
+    pub(crate) async fn app_list(
+        &self,
+        who: &Principal,
+        request: v1::ListAppsRequest,
+    ) -> Result<v1::ListAppsResponse, ApiError> {
+        let NamespaceRef { namespace } = name("parent", &request.parent)?;
+        Operation::ListApps.allow_in(who, &namespace)?;
+        ask(self.releases().list_apps(on_behalf(who, request))).await
+    }
+
+    pub(crate) async fn app_get(
+        &self,
+        who: &Principal,
+        request: v1::GetAppRequest,
+    ) -> Result<v1::GetAppResponse, ApiError> {
+        let AppName { namespace, .. } = name("name", &request.name)?;
+        Operation::GetApp.allow_in(who, &namespace)?;
+        ask(self.releases().get_app(on_behalf(who, request))).await
+    }
 }

@@ -41,4 +41,12 @@ impl ReleaseService for Api {
     ) -> Result<Response<v1::ActivateAppResponse>, Status> {
         self.unary(request, async |app, who, message| app.app_activate(&who, message).await).await
     }
+
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {
+        self.unary(request, async |app, who, message| app.app_list(&who, message).await).await
+    }
+
+    async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Result<Response<v1::GetAppResponse>, Status> {
+        self.unary(request, async |app, who, message| app.app_get(&who, message).await).await
+    }
 }

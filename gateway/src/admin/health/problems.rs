@@ -263,7 +263,9 @@ fn lost(health: &v1::FunctionHealth, facts: &Facts<'_>, name: &Name<'_>) -> Vec<
         note(format!("{records} of invocations were lost: the numbers are too low"), "dunlin doctor".to_owned())
     });
     let lines = (health.lost_log_lines > 0).then(|| {
-        note(format!("{} of the namespace were lost", count(health.lost_log_lines, "log line")), name.command("logs"))
+        let lines = count(health.lost_log_lines, "log line");
+        let text = format!("{lines} of the namespace were lost among the last 1,000 of {}", name.function);
+        note(text, name.command("logs"))
     });
     let silent = (!facts.unreachable.is_empty()).then(|| {
         let text = format!("without what these know, who did not answer: {}", facts.unreachable.join(", "));

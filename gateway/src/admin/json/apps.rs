@@ -1,7 +1,11 @@
 //! Apps as JSON: what one manifest says of functions and routes, in one step.
 
 use axum::{Json, extract::State};
-use dunlin_proto::{ids::Namespace, names::AppName, v1};
+use dunlin_proto::{
+    ids::Namespace,
+    names::{AppName, NamespaceRef},
+    v1,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -13,8 +17,8 @@ use super::{
 };
 use crate::admin::{
     app::App,
-    model::{ActivatedApp, RouteSpec},
-    params::{AppIds, Named},
+    model::{ActivatedApp, App as Shown, AppList, RouteSpec},
+    params::{AppIds, Named, NamespaceIds},
     session::Caller,
 };
 
@@ -88,6 +92,35 @@ impl ActivateApp {
             validate_only: self.validate_only,
         }
     }
+}
+
+/// Lists all apps of a namespace: functions and routes that one manifest declares. An app is known by its routes alone.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/apps",
+    tag = "releases",
+    params(NamespaceIds),
+    responses((status = 200, body = AppList, description = "All apps"), Refused),
+)]
+pub(super) async fn list_apps(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Named(parent): Named<NamespaceRef>,
+) -> Answer<AppList> {
+    Ok(Json(app.app_list(&who, v1::ListAppsRequest { parent: parent.to_string() }).await?.into()))
+}
+
+/// Returns one app.
+#[utoipa::path(
+    get,
+    path = "/namespaces/{namespace}/apps/{app}",
+    tag = "releases",
+    params(AppIds),
+    responses((status = 200, body = Shown, description = "The app"), Refused),
+)]
+pub(super) async fn get_app(State(app): State<App>, Caller(who): Caller, Named(name): Named<AppName>) -> Answer<Shown> {
+    let found = app.app_get(&who, v1::GetAppRequest { name: name.to_string() }).await?;
+    Ok(Json(found.app.unwrap_or_default().into()))
 }
 
 /// Makes of an app what is said here, all of it or nothing: versions get their functions' calls, and its routes become these. Answers

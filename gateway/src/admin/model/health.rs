@@ -40,7 +40,8 @@ pub(crate) struct Health {
     pub(crate) failures: Vec<Invocation>,
     /// Records of invocations, of any function, that gateways lost within the window.
     pub(crate) lost_records: u64,
-    /// Log lines of the namespace that are missing within the window, as far as that is known.
+    /// Log lines of the namespace that are missing within the window, as far as that is known: looked for among the function's newest
+    /// 1,000 lines.
     pub(crate) lost_log_lines: u64,
     /// How the namespace's webhook does; null where it has none.
     pub(crate) webhook: Option<WebhookHealth>,

@@ -214,3 +214,46 @@ impl From<v1::ActivateAppResponse> for ActivatedApp {
         }
     }
 }
+
+/// Functions and routes that one manifest declares.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct App {
+    /// `namespaces/{namespace}/apps/{app}`.
+    pub(crate) name: String,
+    /// The namespace's bare name.
+    pub(crate) namespace: String,
+    /// The app's bare name.
+    pub(crate) app: String,
+    /// The functions that its routes call, or ask who may call.
+    pub(crate) functions: Vec<String>,
+    /// Its routes.
+    pub(crate) routes: Vec<String>,
+    /// The newest release that changed one of these; null where that is no longer kept.
+    pub(crate) release: Option<ReleaseHead>,
+}
+
+impl From<v1::App> for App {
+    fn from(wire: v1::App) -> Self {
+        Self {
+            namespace: id_in(&wire.name, "namespaces").to_owned(),
+            app: id_in(&wire.name, "apps").to_owned(),
+            functions: wire.functions,
+            routes: wire.routes,
+            release: wire.release.as_ref().map(ReleaseHead::from),
+            name: wire.name,
+        }
+    }
+}
+
+/// All apps of a namespace.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct AppList {
+    /// In the order of their names.
+    pub(crate) apps: Vec<App>,
+}
+
+impl From<v1::ListAppsResponse> for AppList {
+    fn from(wire: v1::ListAppsResponse) -> Self {
+        Self { apps: wire.apps.into_iter().map(App::from).collect() }
+    }
+}

@@ -16,7 +16,7 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page,
+    Page, apps,
     chart::Chart,
     early,
     format::{self, When},
@@ -55,6 +55,8 @@ struct FunctionPage {
     namespace: String,
     name: String,
     description: String,
+    /// Those whose routes name it.
+    apps: Vec<String>,
     access: Badge,
     access_note: &'static str,
     done: Option<String>,
@@ -174,10 +176,12 @@ async fn shown(
     let calls = v1::ListInvocationsRequest { parent: parent.clone(), page_size: RECORDS, ..Default::default() };
     let lines = v1::ReadLogsRequest { parent: parent.clone(), lines: LINES, ..Default::default() };
     let caller = Caller(who.clone());
-    let (health, aliases, versions, calls, lines, shell) = tokio::join!(
+    let in_namespace = v1::ListAppsRequest { parent: format!("namespaces/{}", name.namespace) };
+    let (health, aliases, apps, versions, calls, lines, shell) = tokio::join!(
         // The page shows the verdict alone, which is about no more than this.
         app.function_health(&who, name.clone(), SystemTime::now().checked_sub(MOST_SUMMARY)),
         app.alias_list(&who, v1::ListAliasesRequest { parent }),
+        app.app_list(&who, in_namespace),
         app.version_list(&who, versions),
         app.invocation_list(&who, calls),
         collect_logs(&app, &caller, lines),
@@ -196,6 +200,7 @@ async fn shown(
         shell,
         namespace: name.namespace.to_string(),
         name: name.function.to_string(),
+        apps: apps.map(|found| apps::of_function(found, name.function.as_str())).unwrap_or_default(),
         access: Badge::access(&function),
         access_note: access_note(&function),
         done: done.sentence(),

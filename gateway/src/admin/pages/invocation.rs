@@ -238,12 +238,15 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         app.invocation_explained(&who, &name),
         Shell::new(&app, &who, Some(&name.namespace), Section::Invocations),
     );
-    let (found, lines) = match found {
-        Err(error) if error.code == ErrorCode::NotFound => return why::unkept(&app, &who, &name.namespace, id).await,
-        found => found?,
+    let (found, lines) = found?;
+    let mut explanation = Explanation::from(found);
+    let call = match explanation.invocation.take() {
+        Some(call) if call.name == name.to_string() => call,
+        other => {
+            let explanation = Explanation { invocation: other, ..explanation };
+            return why::shown(shell, &name.namespace, &id, explanation);
+        }
     };
-    let explanation = Explanation::from(found);
-    let Some(call) = explanation.invocation else { return Err(Fault(ApiError::internal())) };
     let lines = lines.into_iter().map(LogLine::from).collect();
     render(&InvocationPage {
         shell,

@@ -1,4 +1,4 @@
-//! A namespace's routes and domains: which requests become what, and forgetting stored answers.
+//! A namespace's routes, apps and domains: which requests become what, and forgetting stored answers.
 
 use askama::Template;
 use axum::{
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Page,
+    apps::AppRow,
     certificates::CertificateRow,
     domains::DomainRow,
     escaped,
@@ -47,6 +48,7 @@ struct RoutesPage {
     more: bool,
     stores: bool,
     purge_command: String,
+    apps: Vec<AppRow>,
     domains: Vec<DomainRow>,
     certificates: Vec<CertificateRow>,
 }
@@ -64,6 +66,8 @@ struct RouteRow {
     also: String,
     changed: Option<When>,
     creator: String,
+    /// The app that declares it.
+    app: String,
 }
 
 /// What was done just before.
@@ -87,7 +91,7 @@ impl Done {
     }
 }
 
-/// Shows routes and domains.
+/// Shows routes, apps and domains.
 pub(super) async fn page(
     State(app): State<App>,
     Visitor(who): Visitor,
@@ -97,8 +101,9 @@ pub(super) async fn page(
     let parent = format!("namespaces/{namespace}");
     let routes = v1::ListRoutesRequest { parent: parent.clone(), page_size: SHOWN, ..Default::default() };
     let domains = v1::ListDomainsRequest { parent, page_size: SHOWN, ..Default::default() };
-    let (routes, domains, shell) = tokio::join!(
+    let (routes, apps, domains, shell) = tokio::join!(
         app.route_list(&who, routes),
+        app.app_list(&who, v1::ListAppsRequest { parent: format!("namespaces/{namespace}") }),
         app.domain_list(&who, domains),
         Shell::new(&app, &who, Some(&namespace), Section::Routes),
     );
@@ -115,6 +120,8 @@ pub(super) async fn page(
         more: !routes.next_page_token.is_empty(),
         stores: routes.routes.iter().any(|route| route.spec.cache),
         routes: routes.routes.into_iter().map(|route| RouteRow::new(route, when)).collect(),
+        // A part of the page only.
+        apps: apps.map(|found| AppRow::all(found, now)).unwrap_or_default(),
         domains: domains.domains.into_iter().map(|found| DomainRow::new(found, now)).collect(),
         certificates: files.iter().map(|file| CertificateRow::new(file, now)).collect(),
     })
@@ -132,6 +139,7 @@ impl RouteRow {
             changed: route.update_time.map(when),
             creator: visible(&route.creator),
             name: route.route,
+            app: route.spec.app,
             host: route.spec.host,
             path: route.spec.path,
         }

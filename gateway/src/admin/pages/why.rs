@@ -18,14 +18,11 @@ use super::{
     shell::{Section, Shell},
     view::{InvocationRow, visible},
 };
-use crate::{
-    admin::{
-        app::App,
-        fault::{Fault, Written},
-        model::{Explanation, OutcomeCount},
-        session::Visitor,
-    },
-    auth::Principal,
+use crate::admin::{
+    app::App,
+    fault::Written,
+    model::{Explanation, OutcomeCount},
+    session::Visitor,
 };
 
 #[derive(Debug, Template)]
@@ -50,32 +47,26 @@ pub(super) async fn page(
     Visitor(who): Visitor,
     Path((namespace, id)): Path<(String, String)>,
 ) -> Page {
-    let namespace = namespace.parse().map_err(|error| ApiError::invalid("namespace", error))?;
-    let found = explained(&app, &who, &namespace, &id).await?;
+    let namespace: Namespace = namespace.parse().map_err(|error| ApiError::invalid("namespace", error))?;
+    let parent = NamespaceRef { namespace: namespace.clone() }.to_string();
+    let request = v1::ExplainInvocationRequest { parent, request_id: id.clone() };
+    let found = Explanation::from(app.explain(&who, request).await?);
     match found.invocation.as_ref().filter(|call| !call.function.is_empty()) {
         Some(call) => Ok(Redirect::to(&format!("/{}", call.name)).into_response()),
-        None => shown(&app, &who, &namespace, id, found).await,
+        None => {
+            let shell = Shell::new(&app, &who, Some(&namespace), Section::Invocations).await;
+            shown(shell, &namespace, &id, found)
+        }
     }
 }
 
-/// Says that no record is kept, and what became of others.
-pub(super) async fn unkept(app: &App, who: &Principal, namespace: &Namespace, id: String) -> Page {
-    let found = explained(app, who, namespace, &id).await?;
-    shown(app, who, namespace, id, found).await
-}
-
-async fn explained(app: &App, who: &Principal, namespace: &Namespace, id: &str) -> Result<Explanation, Fault> {
-    let parent = NamespaceRef { namespace: namespace.clone() }.to_string();
-    let request = v1::ExplainInvocationRequest { parent, request_id: id.to_owned() };
-    Ok(app.explain(who, request).await?.into())
-}
-
-async fn shown(app: &App, who: &Principal, namespace: &Namespace, id: String, found: Explanation) -> Page {
+/// The page of a request that has none of its own, or that no record is kept of: then it says what became of others.
+pub(super) fn shown(shell: Shell, namespace: &Namespace, id: &str, found: Explanation) -> Page {
     let (is_kept, now) = (found.invocation.is_some(), SystemTime::now());
     let mut response = render(&WhyPage {
-        shell: Shell::new(app, who, Some(namespace), Section::Invocations).await,
+        shell,
         namespace: namespace.to_string(),
-        id: visible(&id),
+        id: visible(id),
         summary: sentence(&found.summary),
         advice: if found.advice.is_empty() { String::new() } else { sentence(&found.advice) },
         call: found.invocation.map(|call| InvocationRow::new(&call, now)),

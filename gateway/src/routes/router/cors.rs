@@ -1,5 +1,7 @@
 //! What a route's policy says to browsers (Fetch, 3.2): answers to preflights, and the headers of all other answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dunlin_proto::{
     ApiError, ErrorCode,
@@ -65,6 +67,14 @@ pub(crate) fn preflight(
         out.insert(header::ACCESS_CONTROL_MAX_AGE, age.as_secs().into());
     }
     Ok(response)
+}
+
+/// Of routes that have a path, the one whose policy speaks where none of them takes the request: the first that admits its origin, or else
+/// the first that has a policy.
+pub(crate) fn speaker<'r>(rules: &'r [Arc<Rule>], request: &HeaderMap) -> Option<&'r CorsPolicy> {
+    let policies = || rules.iter().filter_map(|rule| rule.spec.cors.as_ref());
+    let admits = |policy: &&CorsPolicy| for_all(policy) || allowed(policy, request).is_some();
+    policies().find(admits).or_else(|| policies().next())
 }
 
 /// Sets on an answer what the policy says of a request, in the place of what a function says.
@@ -148,6 +158,28 @@ mod tests {
         assert_eq!(answered(&full, "https://evil.example").unwrap_err().code, ErrorCode::PermissionDenied);
         let any = rule(|cors| cors.allow_origins = vec!["*".into()]);
         assert_eq!(answered(&any, "https://evil.example").unwrap()["access-control-allow-origin"], "*");
+    }
+
+    #[test]
+    fn where_no_route_takes_a_request_one_that_knows_its_origin_speaks() {
+        let of = |origin: &str| Arc::new(rule(|cors| cors.allow_origins = vec![origin.to_owned()]));
+        let silent = Arc::new(rule(|_| {}));
+        let mut without = Rule::new(silent.name.clone(), silent.spec.clone()).unwrap();
+        without.spec.cors = None;
+        let rules = [Arc::new(without), of("https://a.example"), of("https://b.example")];
+        let speaks = |rules: &[Arc<Rule>], origin: &str| {
+            speaker(rules, &map(&[("origin", origin)])).map(|policy| policy.allow_origins[0].to_string())
+        };
+        for (origin, expected) in [
+            ("https://b.example", "https://b.example"),
+            ("https://a.example", "https://a.example"),
+            ("https://evil.example", "https://a.example"),
+        ] {
+            assert_eq!(speaks(&rules, origin).as_deref(), Some(expected), "{origin}");
+        }
+        assert_eq!(speaks(&rules[..1], "https://a.example"), None);
+        let any = [of("https://a.example"), of("*")];
+        assert_eq!(speaks(&any, "https://evil.example").as_deref(), Some("*"));
     }
 
     #[test]

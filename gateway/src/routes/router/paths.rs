@@ -3,11 +3,7 @@
 //! Not `matchit`, which serves the JSON endpoints: there a parameter and the rest of a path can't stand in the same place, and
 //! a method that a route does not take can't lead on to a less specific one.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use dunlin_proto::route::Segment;
 use smallvec::SmallVec;
@@ -82,17 +78,12 @@ impl Paths {
         })
     }
 
-    /// Adds the methods that routes take at a path.
-    pub(super) fn methods(&self, path: &str, methods: &mut BTreeSet<String>) {
+    /// Adds the routes that have a path, whatever methods they take, the most specific first.
+    pub(super) fn having(&self, path: &str, found: &mut Vec<Arc<Rule>>) {
         walk(&self.0, divide(path).0, &mut Captured::new(), &mut |place| {
-            for rule in place.rules {
-                methods.extend(rule.spec.methods.iter().cloned());
-            }
+            found.extend(place.rules.iter().cloned());
             None::<()>
         });
-        if methods.contains("GET") {
-            methods.insert("HEAD".to_owned());
-        }
     }
 }
 

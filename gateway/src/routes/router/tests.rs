@@ -30,7 +30,7 @@ fn found(router: &Router, host: Option<&str>, path: &str, method: &str) -> Strin
         Lookup::Found(Matched { rule, values }) => {
             values.iter().fold(rule.spec.to_string(), |text, value| format!("{text} {value:?}"))
         }
-        Lookup::NotAllowed(methods) => methods.into_iter().collect::<Vec<_>>().join(" "),
+        Lookup::NotAllowed(rules) => methods(&rules).into_iter().collect::<Vec<_>>().join(" "),
         Lookup::Nothing => "nothing".to_owned(),
     }
 }

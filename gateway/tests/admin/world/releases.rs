@@ -28,6 +28,16 @@ fn named(scheduler: &Scheduler, name: &str) -> Result<v1::Release, Status> {
     }
 }
 
+/// The one app that a namespace has.
+fn app(scheduler: &Scheduler, namespace: &str) -> Result<v1::App, Status> {
+    Ok(v1::App {
+        name: format!("{namespace}/apps/till"),
+        functions: vec!["checkout".to_owned()],
+        routes: vec!["pay".to_owned(), "refund".to_owned()],
+        release: Some(release(scheduler, namespace, 2)?),
+    })
+}
+
 #[tonic::async_trait]
 impl ReleaseService for Scheduler {
     async fn list_releases(
@@ -103,5 +113,18 @@ impl ReleaseService for Scheduler {
             differences: routes.into_iter().map(line).collect(),
             lagging_gateways: vec!["gateway-2".to_owned()],
         }))
+    }
+
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {
+        let v1::ListAppsRequest { parent } = self.open("ListApps", request);
+        let apps = vec![app(self, &parent)?];
+        Ok(Response::new(v1::ListAppsResponse { apps }))
+    }
+
+    async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Result<Response<v1::GetAppResponse>, Status> {
+        let v1::GetAppRequest { name } = self.open("GetApp", request);
+        let app = app(self, name.split("/apps/").next().unwrap_or_default())?;
+        let app = Some(app).filter(|app| app.name == name).ok_or_else(|| missing(&name))?;
+        Ok(Response::new(v1::GetAppResponse { app: Some(app) }))
     }
 }

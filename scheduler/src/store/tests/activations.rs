@@ -12,6 +12,7 @@ use crate::{
 
 conformance!(
     an_app_is_activated_in_one_release_and_comes_back_with_it,
+    an_app_is_shown_with_what_it_has_and_the_release_that_changed_it,
     the_same_again_changes_nothing,
     an_app_changes_its_own_routes_alone,
     what_is_refused_leaves_everything_as_it_was,
@@ -114,6 +115,31 @@ async fn an_app_is_activated_in_one_release_and_comes_back_with_it(bench: &Bench
     );
     let found = bench.store.route_fetch(&"namespaces/shop/routes/a".parse().unwrap()).await.unwrap();
     assert_eq!(found.spec.app.unwrap().as_str(), "till", "it is the app's again");
+}
+
+async fn an_app_is_shown_with_what_it_has_and_the_release_that_changed_it(bench: &Bench) {
+    two_functions(bench).await;
+    let (shop, till) = ("shop".parse().unwrap(), "namespaces/shop/apps/till".parse().unwrap());
+    assert!(bench.store.app_list(&shop).await.unwrap().is_empty());
+    refused(bench.store.app_list(&"bank".parse().unwrap()).await, ErrorCode::NotFound);
+    bench.store.app_activate(&app(&[("pay", 2)], &[("b", "/b", "pay"), ("a", "/a", "pay")])).await.unwrap();
+    let shown = async || {
+        let app = bench.store.app_fetch(&till).await.unwrap();
+        assert_eq!(bench.store.app_list(&shop).await.unwrap(), std::slice::from_ref(&app));
+        let functions: Vec<_> = app.functions.iter().map(ToString::to_string).collect();
+        let routes: Vec<_> = app.routes.iter().map(ToString::to_string).collect();
+        (functions.join(" "), routes.join(" "), app.release.map(|release| (release.number, release.cause)))
+    };
+    let first = newest(bench).await;
+    assert_eq!(shown().await, ("pay".to_owned(), "a b".to_owned(), Some(first.clone())));
+    // What its routes do not name is not its own, and changes nothing of it.
+    bench.store.app_activate(&Activation { routes: None, ..app(&[("mail", 2)], &[]) }).await.unwrap();
+    assert_eq!((newest(bench).await.0, shown().await.2), (first.0 + 1, Some(first)));
+    bench.store.function_roll_back(&function("shop", "pay"), Some(number(1)), None, "").await.unwrap();
+    assert_eq!(shown().await.2, Some((newest(bench).await.0, "roll back pay@1".to_owned())));
+    bench.store.app_activate(&app(&[], &[])).await.unwrap();
+    assert!(bench.store.app_list(&shop).await.unwrap().is_empty());
+    refused(bench.store.app_fetch(&till).await, ErrorCode::NotFound);
 }
 
 async fn the_same_again_changes_nothing(bench: &Bench) {

@@ -94,6 +94,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/namespaces/{namespace}/releases/{release}/rollback",
         |_| json!({}),
     ),
+    get("app list --namespace {namespace}", "/namespaces/{namespace}/apps"),
+    get("app show {app} --namespace {namespace}", "/namespaces/{namespace}/apps/{app}"),
     get("route list --namespace {namespace}", "/namespaces/{namespace}/routes"),
     send(
         "PUT",
