@@ -21,7 +21,7 @@ use super::{
 use crate::{
     audit::Change,
     error::Error,
-    model::{FunctionRecord, Policy, Share, Time},
+    model::{FunctionRecord, Policy, Share, Time, full},
     webhooks::Event,
 };
 
@@ -100,16 +100,42 @@ pub(super) async fn function_fetch_in_tx(
     found.as_ref().map(read).transpose()?.ok_or_else(|| missing(name))
 }
 
-/// Lets what a version's deploy said of the function count once the version has all calls. It counts once: what somebody says of the
-/// function later stays, also where the version comes back.
+/// Keeps for the version that has all calls until this change what counts with it, so that it brings that back where it comes back.
+async fn policy_keep_in_tx(tx: &mut Transaction<'static, Any>, function: &FunctionRecord) -> Result<(), Error> {
+    let sql = "SELECT traffic, public, direct FROM functions WHERE namespace = $1 AND uid = $2";
+    let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
+    let Some(found) = query.fetch_optional(&mut **tx).await? else { return Ok(()) };
+    let traffic: Vec<Share> = row::json(&found, "traffic")?;
+    let Some(before) = full(&traffic).filter(|before| function.full() != Some(*before)) else { return Ok(()) };
+    let Policy { public, direct } = versions::policy(&found)?;
+    let sql = "UPDATE versions SET kept_public = $1, kept_direct = $2 \
+               WHERE namespace = $3 AND function_uid = $4 AND number = $5";
+    let query = sqlx::query(sql).bind(public.map(i64::from)).bind(direct.map(i64::from));
+    let query = query.bind(function.namespace.as_str()).bind(function.uid.to_string());
+    query.bind(i64::from(before.get())).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Lets what a version's deploy said of the function count once the version has all calls, or what counted when it last had them. What
+/// somebody says of the function itself later stays, also where the version comes back.
 async fn policy_take_in_tx(tx: &mut Transaction<'static, Any>, function: &mut FunctionRecord) -> Result<(), Error> {
     let Some(version) = function.full() else { return Ok(()) };
-    let sql = "SELECT public, direct FROM versions WHERE namespace = $1 AND function_uid = $2 AND number = $3 \
-               AND (public IS NOT NULL OR direct IS NOT NULL)";
+    let sql = "SELECT COALESCE(public, kept_public) AS public, COALESCE(direct, kept_direct) AS direct FROM versions \
+               WHERE namespace = $1 AND function_uid = $2 AND number = $3 \
+               AND COALESCE(public, direct, kept_public, kept_direct) IS NOT NULL";
     let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
     let Some(found) = query.bind(i64::from(version.get())).fetch_optional(&mut **tx).await? else { return Ok(()) };
     versions::policy(&found)?.apply(function);
-    let sql = "UPDATE versions SET public = NULL, direct = NULL \
+    policy_forget_in_tx(tx, function).await
+}
+
+/// Lets nothing count with the version that has all calls but what is said of the function already.
+pub(super) async fn policy_forget_in_tx(
+    tx: &mut Transaction<'static, Any>,
+    function: &FunctionRecord,
+) -> Result<(), Error> {
+    let Some(version) = function.full() else { return Ok(()) };
+    let sql = "UPDATE versions SET public = NULL, direct = NULL, kept_public = NULL, kept_direct = NULL \
                WHERE namespace = $1 AND function_uid = $2 AND number = $3";
     let query = sqlx::query(sql).bind(function.namespace.as_str()).bind(function.uid.to_string());
     query.bind(i64::from(version.get())).execute(&mut **tx).await?;
@@ -126,15 +152,18 @@ async fn policy_override_in_tx(
         return Ok(());
     }
     let sql = "UPDATE versions SET public = CASE WHEN $1 = 1 THEN NULL ELSE public END, \
-               direct = CASE WHEN $2 = 1 THEN NULL ELSE direct END \
-               WHERE namespace = $3 AND function_uid = $4 AND (public IS NOT NULL OR direct IS NOT NULL)";
+               direct = CASE WHEN $2 = 1 THEN NULL ELSE direct END, \
+               kept_public = CASE WHEN $1 = 1 THEN NULL ELSE kept_public END, \
+               kept_direct = CASE WHEN $2 = 1 THEN NULL ELSE kept_direct END \
+               WHERE namespace = $3 AND function_uid = $4 \
+               AND COALESCE(public, direct, kept_public, kept_direct) IS NOT NULL";
     let query = sqlx::query(sql).bind(i64::from(change.public.is_some())).bind(i64::from(change.direct.is_some()));
     query.bind(function.namespace.as_str()).bind(function.uid.to_string()).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Writes a changed function where it still is at the revision that was read; says whether it was. A version that has all calls now
-/// brings along what its deploy said of the function.
+/// brings along what its deploy said of the function, or what counted when it last had them.
 pub(super) async fn function_write_in_tx(
     tx: &mut Transaction<'static, Any>,
     function: &mut FunctionRecord,
@@ -142,6 +171,7 @@ pub(super) async fn function_write_in_tx(
     let sql = "UPDATE functions SET description = $1, public = $2, traffic = $3, history = $4, revision = $5, \
                update_time = $6, direct = $7, disabled = $8, sticky = $9, division = $10, seed = $11 \
                WHERE namespace = $12 AND uid = $13 AND revision = $14";
+    policy_keep_in_tx(tx, function).await?;
     policy_take_in_tx(tx, function).await?;
     let (read, now) = (function.revision, Time::now());
     let query = sqlx::query(sql).bind(&*function.description).bind(i64::from(function.public));
@@ -250,6 +280,8 @@ impl Store {
         if !function_write_in_tx(&mut tx, &mut function).await? {
             return Ok(None);
         }
+        // Also before what counted with the version that had all calls.
+        policy_override_in_tx(&mut tx, &function, change).await?;
         config_bump(&mut tx).await?;
         self.release_record_in_tx(&mut tx, &name.namespace, Touched::Function(&name.function), change.said(name))
             .await?;

@@ -14,7 +14,7 @@ use super::{
     ATTEMPTS, RequestKey, Store,
     aliases::{alias_forget_in_tx, alias_put_in_tx},
     changes::config_bump_all,
-    functions::{function_fetch_in_tx, function_write_in_tx, version_exists_in_tx},
+    functions::{function_fetch_in_tx, function_write_in_tx, policy_forget_in_tx, version_exists_in_tx},
     namespaces::namespace_lock_in_tx,
     releases::{Touched, contents_now_in_tx, release_contents_in_tx, release_fetch_in_tx, release_newest_in_tx},
     requests::{request_find_in_tx, request_note_in_tx},
@@ -154,6 +154,8 @@ async fn function_restore_in_tx(
     }
     (function.public, function.direct, function.disabled) = (state.public, state.direct, state.disabled);
     divide(&mut function, &state.live);
+    // What the release says counts, and not what counted when its version last had all calls.
+    policy_forget_in_tx(tx, &function).await?;
     function_write_in_tx(tx, &mut function).await
 }
 

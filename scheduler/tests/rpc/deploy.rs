@@ -130,6 +130,9 @@ async fn held_traffic_stays_where_it_is() {
     let promoted = v1::PromoteAliasRequest { name: format!("{TILL}/aliases/live"), version: 2, ..Default::default() };
     cluster.aliases().promote_alias(promoted).await.unwrap();
     assert!(cluster.function(TILL).await.public, "it counts with the calls");
+    let back = v1::RollbackFunctionRequest { name: TILL.into(), ..Default::default() };
+    cluster.functions().rollback_function(back).await.unwrap();
+    assert!(!cluster.function(TILL).await.public, "what counted before comes back with the calls");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ conformance!(
     what_is_said_of_a_function_counts_before_what_versions_said,
     a_version_that_gets_no_calls_changes_nothing_of_its_function,
     going_back_to_a_release_brings_its_policies_back,
+    a_version_that_comes_back_brings_back_what_counted_with_it,
     an_update_changes_what_it_names,
     a_lost_update_is_refused,
     updates_at_once_all_happen,
@@ -192,9 +193,52 @@ async fn going_back_to_a_release_brings_its_policies_back(bench: &Bench) {
         store.release_restore(&release, None).await.unwrap();
         assert_eq!(policy(bench).await, expected);
     }
-    // What has counted once is the function's: going back in traffic alone leaves it.
+    // A version that comes back brings its own, whatever took the calls from it.
     promote(bench, &open).await;
+    assert_eq!(policy(bench).await, (true, true));
+    // A release says more than what counted when its version last had the calls.
+    store.function_update(&name, "", &FunctionChange { public: Some(false), ..Default::default() }).await.unwrap();
+    let closed = newest().await;
+    store.function_update(&name, "", &FunctionChange { public: Some(true), ..Default::default() }).await.unwrap();
+    deploy(bench, &name).await;
+    let closed = format!("namespaces/shop/releases/{}", closed.number).parse().unwrap();
+    store.release_restore(&closed, None).await.unwrap();
+    assert_eq!(policy(bench).await, (false, true));
+}
+
+async fn a_version_that_comes_back_brings_back_what_counted_with_it(bench: &Bench) {
+    let (store, name) = (&bench.store, function("shop", "checkout"));
+    store.namespace_create(&namespace("shop"), None).await.unwrap();
+    let first = held(bench, Some(true), None).await;
+    promote(bench, &first).await;
+    let second = held(bench, None, None).await;
+    promote(bench, &second).await;
+    let third = held(bench, Some(false), Some(true)).await;
+    promote(bench, &third).await;
+    assert_eq!(policy(bench).await, (false, true));
+    // Past one that said nothing of it, in the release of the rollback.
+    store.function_roll_back(&name, Some(first.number), None, "").await.unwrap();
+    let newest = store.release_list(&name.namespace, i64::MAX, 1).await.unwrap().remove(0);
+    assert_eq!((newest.cause.as_str(), policy(bench).await), ("roll back checkout@1", (true, false)));
+    promote(bench, &third).await;
+    assert_eq!(policy(bench).await, (false, true));
+    // A part of the calls is not all of them, and takes nothing along.
+    let live = name.alias("live".parse().unwrap());
+    let shares = vec![Share(second.number, 90), Share(third.number, 10)];
+    store.alias_set(&live, "", &AliasChange { shares, sticky: None }).await.unwrap();
+    assert_eq!(policy(bench).await, (false, true));
+    promote(bench, &second).await;
+    assert_eq!(policy(bench).await, (true, false));
+    // What somebody says of the function itself counts before that, also beside the calls.
+    let private = FunctionChange { public: Some(false), ..FunctionChange::default() };
+    store.function_update(&name, "", &private).await.unwrap();
+    store.function_roll_back(&name, Some(first.number), None, "").await.unwrap();
     assert_eq!(policy(bench).await, (false, false));
+    let both = FunctionChange { traffic: Some(vec![Share(third.number, 100)]), public: Some(true), ..private };
+    store.function_update(&name, "", &both).await.unwrap();
+    assert_eq!(policy(bench).await, (true, true));
+    store.function_roll_back(&name, Some(first.number), None, "").await.unwrap();
+    assert_eq!(policy(bench).await, (true, false));
 }
 
 async fn an_update_changes_what_it_names(bench: &Bench) {
