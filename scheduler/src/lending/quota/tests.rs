@@ -209,11 +209,11 @@ impl World {
         self.stray.extend(before.questions.into_iter().map(|question| (old.clone(), question)));
         let name = self.name(number);
         let buried = self.lefts.join(&name);
-        self.take_back(buried);
+        self.take_back(&buried);
     }
 
-    fn take_back(&mut self, buried: Vec<Buried>) {
-        self.gone -= back(&buried);
+    fn take_back(&mut self, buried: &[Buried]) {
+        self.gone -= back(buried);
         buried.iter().for_each(|buried| self.lefts.forget(&buried.process));
     }
 
@@ -267,7 +267,7 @@ impl World {
             6..=8 if alive => self.gateways[number].say(8 + calls),
             9 if alive => self.gateways[number].ask(8 + calls),
             10..=12 => self.take_in(number),
-            13 => self.write(number, calls % 4 == 0, calls % 7 == 0),
+            13 => self.write(number, calls.is_multiple_of(4), calls.is_multiple_of(7)),
             14 => self.answer(),
             15..=17 if alive => self.gateways[number].hear(),
             18 if calls < 8 => self.gateways[number].dead = true,
@@ -275,7 +275,7 @@ impl World {
                 // Its process is gone or believed to be, and its questions may arrive all the same.
                 let name = self.name(number).0;
                 let buried = self.lefts.bury(&name);
-                self.take_back(buried);
+                self.take_back(&buried);
             }
             20 if calls < 8 => self.start(number),
             21 => {
