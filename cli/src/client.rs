@@ -5,7 +5,7 @@
 
 mod tls;
 
-use std::{error::Error, future::Future, io, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use dunlin_proto::{
     ApiError,
@@ -185,11 +185,6 @@ pub(crate) fn answer<T>(called: Result<Response<T>, Status>) -> Result<T, Failur
 
 /// A status as a failure.
 pub(crate) fn failure(status: Status) -> Failure {
-    if has_cause::<tonic::transport::Error>(&status) || has_cause::<io::Error>(&status) {
-        return Failure::new(Exit::Unreachable, "the connection to the cluster broke")
-            .because(innermost(&status))
-            .hint("try again; whether the cluster is there says: dunlin doctor");
-    }
     // How tonic says that an answer is not gRPC: by its missing status, or by a body that it took for messages.
     if ["grpc-status header missing", "while receiving response with status"]
         .iter()
@@ -198,6 +193,12 @@ pub(crate) fn failure(status: Status) -> Failure {
         return Failure::new(Exit::Unreachable, "what answers at this address is not a cluster's administration")
             .because(status.message())
             .hint("--url names the administration address (port 8081), not the one of functions (port 8080)");
+    }
+    // What the cluster says has no cause here; what has one is what became of the connection.
+    if status.source().is_some() {
+        return Failure::new(Exit::Unreachable, "the connection to the cluster broke")
+            .because(innermost(&status))
+            .hint("try again; whether the cluster is there says: dunlin doctor");
     }
     ApiError::from(status).into()
 }
@@ -220,17 +221,6 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
         last = cause;
     }
     last.to_string()
-}
-
-fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if cause.is::<T>() {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 /// Tries a step again, with longer and longer waits, while the cluster can't take it. The step must be harmless to repeat.
@@ -318,6 +308,13 @@ mod tests {
             assert_eq!(failed.exit, Exit::Unreachable);
             assert!(failed.text(crate::output::Style::PLAIN).contains("port 8081"), "{failed:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_told_from_an_answer() {
+        let broken = Status::from_error(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
+        assert_eq!(failure(broken).exit, Exit::Unreachable);
+        assert_ne!(failure(Status::internal("h2 protocol error")).exit, Exit::Unreachable);
     }
 
     #[test]

@@ -136,13 +136,13 @@ impl Output {
     /// Prints a JSON document.
     pub(crate) fn json(self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
-        self.text(&(text + "\n"))
+        self.text(&(harmless(&text).into_owned() + "\n"))
     }
 
     /// Prints one JSON object on a line of its own.
     pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(anyhow::Error::from)?;
-        self.text(&(text + "\n"))
+        self.text(&(harmless(&text).into_owned() + "\n"))
     }
 
     /// Prints items as a table or a JSON array; `nothing` is said where there are none.
@@ -206,15 +206,26 @@ fn aligned(head: Option<Vec<String>>, rows: Vec<Vec<String>>) -> String {
 
 /// Text that can be shown on a terminal: control characters, and those that turn the direction of text, are escaped.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let hostile = |c: char| {
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'..='\u{2029}')
-    };
-    if !text.contains(hostile) {
+    escaped(text, |c| is_hostile(c).then(|| c.escape_default().to_string()))
+}
+
+/// JSON in which what would steer a terminal is escaped (RFC 8259, section 7): serde_json leaves DEL, the C1 controls and the
+/// marks of direction as they are, and whatever is beyond ASCII stands in a string.
+fn harmless(json: &str) -> Cow<'_, str> {
+    let beyond = |c: char| c >= '\x7f' && is_hostile(c);
+    escaped(json, |c| beyond(c).then(|| format!("\\u{:04x}", u32::from(c))))
+}
+
+fn is_hostile(c: char) -> bool {
+    (c.is_control() && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'..='\u{2029}')
+}
+
+fn escaped(text: &str, escape: impl Fn(char) -> Option<String>) -> Cow<'_, str> {
+    if !text.contains(|c| escape(c).is_some()) {
         return Cow::Borrowed(text);
     }
-    let escape = |c: char| if hostile(c) { c.escape_default().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(escape).collect())
+    Cow::Owned(text.chars().map(|c| escape(c).unwrap_or_else(|| c.to_string())).collect())
 }
 
 #[cfg(test)]
@@ -258,6 +269,17 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
+    }
+
+    #[test]
+    fn json_steers_no_terminal_and_stays_the_same_json() {
+        let value = serde_json::json!({"text": "a\u{9b}2J\u{7f}\u{202e}ü\x1b\t\n"});
+        let text = serde_json::to_string(&value).unwrap();
+        let shown = harmless(&text);
+        assert_eq!(shown, r#"{"text":"a\u009b2J\u007f\u202eü\u001b\t\n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&harmless(&pretty)).unwrap(), value);
     }
 
     #[test]

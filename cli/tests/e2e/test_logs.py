@@ -160,6 +160,24 @@ def test_a_worker_killed_while_its_log_is_followed_leaves_a_gap_and_nothing_twic
         assert len(missing) <= 50, missing
 
 
+def test_a_follower_outlives_the_gateway_that_it_follows_through(broken, following):
+    cluster = broken()
+    path = deployed(cluster, PRINT)
+    command = following(cluster, "--namespace", path.strip("/").split("/")[0], gateway=0)
+    with Printing(cluster, path) as printing:
+        eventually(lambda: len(command.texts()) > 20, seconds=20, what="lines at the follower")
+        cluster.kill("gateway-1")
+        began = len(printing.answered)
+        eventually(lambda: len(printing.answered) > began + 20, seconds=20, what="calls through the other gateway")
+        cluster.restart("gateway-1")
+    last = f"number {printing.answered[-1]}"
+    eventually(lambda: last in command.texts(), seconds=30, what="the last line at the follower")
+    assert command.process.poll() is None
+    texts, gaps = checked(command.told())
+    first = int(texts[0].split()[1])
+    assert not gaps and not [n for n in printing.answered if n > first + 8 and f"number {n}" not in set(texts)]
+
+
 def test_a_follower_that_was_killed_goes_on_by_its_cursor(cluster, api, cli, namespace, call_when_ready, following):
     api.deploy(namespace, "print", PRINT)
     path = f"/{namespace}/print/"
