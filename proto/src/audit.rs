@@ -25,6 +25,8 @@ pub enum Outcome {
     Done,
     /// The token's role did not suffice.
     Refused,
+    /// What is in the log was never written to it.
+    Unknown,
 }
 
 impl Outcome {
@@ -34,6 +36,7 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Refused => "refused",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -32,6 +32,7 @@ impl Entry {
         let outcome = match self.outcome {
             Outcome::Done => v1::AuditOutcome::Done,
             Outcome::Refused => v1::AuditOutcome::Refused,
+            Outcome::Unknown => v1::AuditOutcome::Unspecified,
         };
         v1::AuditEntry {
             sequence: self.sequence,
@@ -61,9 +62,7 @@ impl Entry {
         let outcome = match wire.outcome() {
             v1::AuditOutcome::Done => Outcome::Done,
             v1::AuditOutcome::Refused => Outcome::Refused,
-            v1::AuditOutcome::Unspecified => {
-                return Err(ApiError::invalid("entry.outcome", "the entry has an outcome that is not known here"));
-            }
+            v1::AuditOutcome::Unspecified => Outcome::Unknown,
         };
         let hash = digest("entry.hash", &wire.hash)?;
         let entry = Self {

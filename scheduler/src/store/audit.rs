@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_proto::{
     ApiError, ErrorCode,
-    audit::{AuditSigner, Author, DISTRUST, Entry, Head, HeadKind},
+    audit::{AuditSigner, Author, DISTRUST, Entry, Head, HeadKind, Outcome},
     ids::Digest,
 };
 use sqlx::{Any, Transaction, any::AnyRow};
@@ -30,7 +30,8 @@ pub(crate) type Hashed = (Entry, Digest);
 /// Entries that are deleted at once; more wait for the next time.
 const PRUNED: i64 = 10_000;
 
-/// The columns of an entry, in the order of [`entry_insert_in_tx`].
+/// The columns of an entry, in the order of [`entry_insert_in_tx`]. What somebody has put there that this log never writes is
+/// read as something that fits no hash: whoever checks the log is told of this entry, and everybody can read the others.
 fn read(row: &AnyRow) -> Result<Hashed, Error> {
     let entry = Entry {
         sequence: row::count(row, "sequence")?,
@@ -44,21 +45,26 @@ fn read(row: &AnyRow) -> Result<Hashed, Error> {
         action: row::text(row, "action")?,
         namespace: row::text(row, "namespace")?,
         resource: row::text(row, "resource")?,
-        outcome: row::parsed(row, "outcome")?,
+        outcome: row::text(row, "outcome")?.parse().unwrap_or(Outcome::Unknown),
         before: row::text(row, "state_before")?,
         after: row::text(row, "state_after")?,
         request_id: row::text(row, "request_id")?,
     };
-    Ok((entry, row::parsed(row, "hash")?))
+    Ok((entry, hash(row)?))
 }
 
+/// What is no hash is one of nothing that there is.
+fn hash(row: &AnyRow) -> Result<Digest, Error> {
+    Ok(row::text(row, "hash")?.parse().unwrap_or(Digest::ZERO))
+}
+
+/// An end; one whose signature is none is not signed.
 fn read_end(row: &AnyRow) -> Result<Head, Error> {
-    let signature = row::text(row, "signature")?;
     Ok(Head {
         sequence: row::count(row, "sequence")?,
-        hash: row::parsed(row, "hash")?,
+        hash: hash(row)?,
         time: row::number(row, "time")?,
-        signature: hex::decode(&signature).map_err(|_| Error::Damaged { what: "signature", value: signature })?,
+        signature: hex::decode(row::text(row, "signature")?).unwrap_or_default(),
     })
 }
 
@@ -242,7 +248,7 @@ impl Store {
         let Some(found) = query.fetch_optional(&mut *tx).await? else { return Ok(0) };
         let end = Head {
             sequence: row::count(&found, "sequence")?,
-            hash: row::parsed(&found, "hash")?,
+            hash: hash(&found)?,
             time: row::number(&found, "time")?,
             signature: Vec::new(),
         };

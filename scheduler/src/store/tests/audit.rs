@@ -336,6 +336,24 @@ async fn what_was_changed_by_hand_is_found(bench: &Bench) {
     assert_eq!(checked(&store).await, Err(Break { sequence: 3, why: Why::Hash }));
     by_hand(&store, "UPDATE audit_entries SET subject = '' WHERE sequence = 3").await;
     assert_eq!(checked(&store).await, Ok(6));
+    for (spoil, mend) in [
+        (
+            "UPDATE audit_entries SET outcome = 'donex' WHERE sequence = 4",
+            "UPDATE audit_entries SET outcome = 'done' WHERE sequence = 4",
+        ),
+        (
+            "UPDATE audit_entries SET hash = 'x' || hash WHERE sequence = 4",
+            "UPDATE audit_entries SET hash = substr(hash, 2) WHERE sequence = 4",
+        ),
+    ] {
+        by_hand(&store, spoil).await;
+        assert_eq!(checked(&store).await, Err(Break { sequence: 4, why: Why::Hash }), "{spoil}");
+        by_hand(&store, mend).await;
+        assert_eq!(checked(&store).await, Ok(6));
+    }
+    by_hand(&store, "UPDATE audit_ends SET signature = 'x' || signature WHERE kind = 'head'").await;
+    assert_eq!(checked(&store).await.unwrap_err().why, Why::Signature);
+    by_hand(&store, "UPDATE audit_ends SET signature = substr(signature, 2) WHERE kind = 'head'").await;
     by_hand(&store, "DELETE FROM audit_entries WHERE sequence >= 5").await;
     assert_eq!(checked(&store).await, Err(Break { sequence: 5, why: Why::Missing }));
     by_hand(&store, "DELETE FROM audit_entries WHERE sequence = 2").await;
