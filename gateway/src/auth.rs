@@ -14,6 +14,7 @@ mod metrics;
 mod origin;
 mod requirements;
 mod sign_in;
+mod takes;
 mod token;
 
 use std::{
@@ -33,6 +34,7 @@ pub(crate) use cache::Verified;
 pub(crate) use introduction::Introduction;
 pub(crate) use origin::Origin;
 pub(crate) use sign_in::{Answer, Begun, Finished, Offer, PENDING_LIFETIME, SignIns, SignedIn};
+pub(crate) use takes::Takes;
 
 use crate::{
     config::OidcConfig,
@@ -212,10 +214,10 @@ impl Verifier {
     pub(crate) async fn caller(
         &self,
         headers: &HeaderMap,
-        namespace: &Namespace,
-        function: &FunctionName,
+        called: (&Namespace, &FunctionName),
+        takes: &Takes,
     ) -> Result<Caller, ApiError> {
-        self.0.caller(headers, namespace, function, SystemTime::now()).await
+        self.0.caller(headers, called, takes, SystemTime::now()).await
     }
 
     /// Checks the token of a developer who calls a version by its own address.

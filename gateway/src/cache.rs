@@ -29,10 +29,10 @@ use moka::{ops::compute::Op, policy::EvictionPolicy};
 use tokio::time::Instant;
 
 pub(crate) use change::Change;
-pub(crate) use conditional::ask;
+pub(crate) use conditional::{ask, names};
 pub(crate) use recorder::Recorder;
 pub(crate) use status::{CacheStatus, Fwd};
-pub(crate) use stored::{Owner, Stored, is_known, not_modified};
+pub(crate) use stored::{Owner, Stored, Unsaid, is_known, not_modified};
 
 use journey::{Journey, Journeys};
 use rules::{Terms, Wishes};

@@ -43,7 +43,7 @@ use tower::ServiceExt;
 
 use crate::{
     Context,
-    auth::Caller,
+    auth::{Caller, Takes},
     cache::Recorder,
     dispatch::{
         CalledBy, Invocation, RequestBody, ResponseBody,
@@ -99,7 +99,7 @@ impl Functions {
             Err(failure) => {
                 self.0.counted.failed(&failure);
                 self.note(&sight, &failure);
-                let mut response = own(error::response(&failure, &id.to_string()));
+                let mut response = own(sight.refused(&failure));
                 // Who can't be understood may mean something else by what follows.
                 if failure.code == ErrorCode::InvalidArgument && failure.violations.is_empty() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -150,7 +150,7 @@ impl Functions {
                         rule.into_iter().for_each(|rule| sight.answered_by(rule));
                         self.note(sight, &failure);
                     }
-                    let encodings = answer.compresses().then(|| compress::accepted(&parts.headers));
+                    let encodings = answer.compresses().then(|| compress::Wanted::of(&parts.method, &parts.headers));
                     let response = own(answer.into_response(&parts, origin.address, id));
                     return compressed(response, encodings).await;
                 }
@@ -163,14 +163,14 @@ impl Functions {
             return self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         };
         // What a route says about answers.
-        let encodings = route.compresses().then(|| compress::accepted(&parts.headers));
+        let encodings = route.compresses().then(|| compress::Wanted::of(&parts.method, &parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
         let answered = self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
         let mut response = match answered {
             Err(failure) if route.has_policy() => {
                 context.counted.failed(&failure);
                 self.note(sight, &failure);
-                own(error::response(&failure, &id.to_string()))
+                own(sight.refused(&failure))
             }
             answered => answered?,
         };
@@ -218,7 +218,9 @@ impl Functions {
             context.dispatcher.has_room(&called.function).inspect_err(|_| sight.doing = Phase::Admit)?;
         }
         // Authenticate.
-        let caller = self.caller(&called, &parts, (origin, &authority, id)).await?;
+        let takes = || called.route.as_ref().map_or(Takes::Function, |route| route.takes());
+        let caller = self.caller(&called, &parts, (origin, &authority, id)).await;
+        let caller = caller.inspect_err(|_| sight.takes = (!called.choice.is_preview()).then(takes))?;
         if caller.is_some() {
             sight.done(Phase::Authenticate);
         }
@@ -353,7 +355,7 @@ impl Functions {
         let FunctionRef { namespace, function: name } = &function.name;
         if let Some(number) = called.choice.previewed() {
             if let Some(token) = link::token(parts) {
-                return context.verifier.link(token, &function.name.version(number)).map(Some);
+                return context.verifier.link(&token, &function.name.version(number)).map(Some);
             }
             return context.verifier.developer(&parts.headers, namespace).await.map(Some);
         }
@@ -364,7 +366,8 @@ impl Functions {
         if route.map_or(function.public, |route| route.is_public(function.public)) {
             return Ok(None);
         }
-        let caller = context.verifier.caller(&parts.headers, namespace, name).await?;
+        let takes = route.map_or(Takes::Function, |route| route.takes());
+        let caller = context.verifier.caller(&parts.headers, (namespace, name), &takes).await?;
         route.map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
         Ok(Some(caller))
     }
@@ -392,13 +395,13 @@ fn with_cookie(mut response: Response<AnswerBody>, cookie: Option<HeaderValue>) 
     response
 }
 
-/// Compresses an answer for a caller that accepts this much, where its route asks for it.
+/// Compresses an answer for a caller that wants it so, where its route asks for it.
 async fn compressed(
     response: Response<AnswerBody>,
-    accepted: Option<HeaderMap>,
+    wanted: Option<compress::Wanted>,
 ) -> Result<Response<AnswerBody>, ApiError> {
-    match accepted {
-        Some(accepted) => Box::pin(compress::compress(response, accepted)).await,
+    match wanted {
+        Some(wanted) => Box::pin(compress::compress(response, wanted)).await,
         None => Ok(response),
     }
 }

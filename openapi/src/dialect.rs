@@ -71,6 +71,13 @@ pub(crate) enum Dialect {
     New,
 }
 
+/// Refuses a dialect of JSON Schema, named here, that is not read.
+pub(crate) fn check(named: &At<'_>) -> Result<(), Malformed> {
+    let text = named.text()?;
+    let read = text.contains("/2020-12/") || text.contains("/oas/3.1/");
+    if read { Ok(()) } else { Err(named.wrong("schemas are of draft 2020-12")) }
+}
+
 /// A schema of a document as text that stands alone.
 pub(crate) fn schema(at: &At<'_>, dialect: Dialect) -> Result<String, Malformed> {
     let mut gathering = Gathering { dialect, names: BTreeMap::new(), pending: Vec::new() };
@@ -123,6 +130,10 @@ impl<'d> Gathering<'d> {
 
     fn keyword(&mut self, key: &str, at: &At<'d>, depth: usize) -> Result<Option<Value>, Malformed> {
         if PLAIN.contains(&key) {
+            if key == "type" && self.dialect == Dialect::Old && at.value.as_str().is_none_or(|kind| kind == "null") {
+                let error = at.wrong("a type of OpenAPI 3.0 is one name, and not null");
+                return Err(error.hint("write nullable: true for what may be null, or anyOf for several types"));
+            }
             return Ok(Some(at.value.clone()));
         }
         if ONE.contains(&key) {
@@ -139,8 +150,10 @@ impl<'d> Gathering<'d> {
         if REFUSED.contains(&key) {
             return Err(at.wrong(format!("{key} is not taken")).hint("refer with $ref and a JSON pointer"));
         }
-        let other_draft = key == "$schema" && !at.text()?.contains("/2020-12/") && !at.text()?.contains("/oas/3.1/");
-        if other_draft { Err(at.wrong("schemas are of draft 2020-12")) } else { Ok(None) }
+        if key == "$schema" {
+            check(at)?;
+        }
+        Ok(None)
     }
 
     /// A reference to what will lie under `$defs`.
@@ -263,5 +276,9 @@ mod tests {
             assert_eq!(error.place, place, "{schema}: {error}");
         }
         assert_eq!(translated(&json!({ "exclusiveMinimum": true }), Dialect::Old).unwrap_err().place, "/s");
+        for kind in [json!(["string"]), json!("null"), json!(7)] {
+            assert_eq!(translated(&json!({ "type": kind }), Dialect::Old).unwrap_err().place, "/s/type");
+        }
+        assert!(translated(&json!({ "type": ["string", "null"] }), Dialect::New).is_ok());
     }
 }

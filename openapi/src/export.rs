@@ -4,7 +4,7 @@
 
 mod components;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_proto::{
     ids::Namespace,
@@ -12,7 +12,10 @@ use dunlin_proto::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::settings::{ANY_METHOD, FUNCTION, ROUTE, ROUTES, Settings};
+use crate::{
+    settings::{ANY_METHOD, FUNCTION, ROUTE, ROUTES, Settings},
+    template::{parameters as parameters_of, plain, shape},
+};
 use components::Components;
 
 /// The methods that a path may have, but for `trace`, which is not served.
@@ -21,7 +24,8 @@ const METHODS: [&str; 7] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "
 /// The document of a namespace.
 #[must_use]
 pub fn document(namespace: &Namespace, routes: &[v1::Route]) -> Value {
-    let mut export = Export::default();
+    let names = routes.iter().map(|route| bare(route).to_owned()).collect();
+    let mut export = Export { names, ..Export::default() };
     routes.iter().for_each(|route| export.add(route));
     let mut document = json!({
         "openapi": "3.1.0",
@@ -49,6 +53,10 @@ struct Export {
     shapes: BTreeMap<String, String>,
     others: Vec<Value>,
     components: Components,
+    /// The routes' own names.
+    names: BTreeSet<String>,
+    /// The ids that operations have.
+    ids: BTreeSet<String>,
 }
 
 impl Export {
@@ -74,15 +82,12 @@ impl Export {
 
     /// An operation at a path and method, or one that says both itself.
     fn operation(&mut self, route: &v1::Route, place: Option<(&str, &str, bool)>) -> Value {
-        let name = route.name.rsplit('/').next().unwrap_or_default();
+        let name = bare(route);
         let mut settings = Settings { name: Some(name.to_owned()), ..Settings::of(route) };
         settings.path = Some(route.path.clone()).filter(|path| place.is_none_or(|(known, ..)| known != path.as_str()));
         let said = place.is_some_and(|(_, method, _)| said(method) == route.methods);
         settings.methods = Some(route.methods.clone()).filter(|_| !said);
-        let id = match place {
-            Some((_, method, true)) => format!("{name}-{method}"),
-            _ => name.to_owned(),
-        };
+        let id = self.id(route, place.and_then(|(_, method, several)| several.then_some(method)));
         let mut out = Map::from_iter([
             ("operationId".to_owned(), id.into()),
             (ROUTE.to_owned(), serde_json::to_value(settings).unwrap_or_default()),
@@ -97,6 +102,18 @@ impl Export {
         }
         self.checked(route, name, &mut out);
         Value::Object(out)
+    }
+
+    /// An id that no other operation has: the one that the route was imported with, or else its name.
+    fn id(&mut self, route: &v1::Route, method: Option<&str>) -> String {
+        let own = Some(&*route.operation_id).filter(|id| !id.is_empty() && !self.names.contains(*id));
+        let with = |id: &str| method.map_or_else(|| id.to_owned(), |method| format!("{id}-{method}"));
+        let name = with(bare(route));
+        let others = (2..).map(|number| format!("{name}-{number}"));
+        let mut wanted = own.map(with).into_iter().chain([name.clone()]).chain(others);
+        let id = wanted.find(|id| !self.ids.contains(id)).unwrap_or_default();
+        self.ids.insert(id.clone());
+        id
     }
 
     /// What requests must be like.
@@ -125,6 +142,11 @@ impl Export {
     }
 }
 
+/// A route's name without its namespace.
+fn bare(route: &v1::Route) -> &str {
+    route.name.rsplit('/').next().unwrap_or_default()
+}
+
 /// The keys of a route's methods under its path.
 fn methods(route: &v1::Route) -> Vec<String> {
     let known = !route.methods.is_empty() && route.methods.iter().all(|method| METHODS.contains(&&**method));
@@ -138,22 +160,6 @@ fn methods(route: &v1::Route) -> Vec<String> {
 /// What a key says of the methods.
 fn said(key: &str) -> Vec<String> {
     if key == ANY_METHOD { Vec::new() } else { vec![key.to_ascii_uppercase()] }
-}
-
-/// A path without what OpenAPI has no word for: that a parameter takes several segments.
-fn plain(path: &str) -> String {
-    path.replace("+}", "}").replace("*}", "}")
-}
-
-/// The names in braces.
-fn parameters_of(path: &str) -> impl Iterator<Item = &str> {
-    let inner = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-    inner.map(|name| name.trim_end_matches(['+', '*']))
-}
-
-fn shape(path: &str) -> String {
-    let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };
-    path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
 fn responses(route: &v1::Route) -> Value {

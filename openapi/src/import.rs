@@ -1,11 +1,14 @@
 //! A document as routes: one for each operation, or nothing and the place of what can't be one.
 //!
-//! Parameters and bodies are `import/validation.rs`'s, credentials `import/security.rs`'s, base paths `import/servers.rs`'s.
+//! Parameters and bodies are `import/validation.rs`'s, whether parameters fit their operation `import/parameters.rs`'s,
+//! credentials `import/security.rs`'s, base paths `import/servers.rs`'s.
 
+mod parameters;
 mod security;
 mod servers;
 mod validation;
 
+use parameters::Paths;
 use security::Access;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +23,10 @@ use serde_json::Value;
 
 use crate::{
     at::{At, Malformed},
-    dialect::Dialect,
+    dialect::{self, Dialect},
     names,
     settings::{ANY_METHOD, FUNCTION, ROUTE, ROUTES, Settings},
+    template,
 };
 
 /// The methods that a path may have.
@@ -47,13 +51,15 @@ pub struct Options {
 pub fn routes(document: &Value, namespace: &Namespace, options: &Options) -> Result<Vec<v1::Route>, Malformed> {
     let root = At::root(document);
     let mut import = Import {
-        dialect: dialect(&root)?,
+        dialect: version(&root)?,
         base: servers::base(&root)?.unwrap_or_default(),
         root: &root,
         namespace,
         options,
         used: BTreeSet::new(),
         taken: BTreeSet::new(),
+        shapes: BTreeMap::new(),
+        ids: BTreeMap::new(),
         routes: Vec::new(),
     };
     root.need("info")?.fields()?;
@@ -74,7 +80,7 @@ pub fn api(document: &Value) -> Option<RouteId> {
     slug.trim_end_matches('-').parse().ok()
 }
 
-fn dialect(root: &At<'_>) -> Result<Dialect, Malformed> {
+fn version(root: &At<'_>) -> Result<Dialect, Malformed> {
     const HINT: &str = "documents of OpenAPI 3.0 and 3.1 are read";
     if root.get("swagger").is_some() {
         return Err(root.wrong("this is a document of Swagger 2.0").hint(HINT));
@@ -82,7 +88,10 @@ fn dialect(root: &At<'_>) -> Result<Dialect, Malformed> {
     let version = root.need("openapi").map_err(|error| error.hint(HINT))?;
     match version.text()? {
         text if text.starts_with("3.0.") => Ok(Dialect::Old),
-        text if text.starts_with("3.1.") => Ok(Dialect::New),
+        text if text.starts_with("3.1.") => {
+            root.get("jsonSchemaDialect").map_or(Ok(()), |named| dialect::check(&named))?;
+            Ok(Dialect::New)
+        }
         text => Err(version
             .wrong(format!("the version {:?} is not read", text.chars().take(20).collect::<String>()))
             .hint(HINT)),
@@ -118,6 +127,10 @@ struct Import<'a, 'd> {
     /// The entries of the mapping that have been used.
     used: BTreeSet<String>,
     taken: BTreeSet<RouteId>,
+    /// Where paths stand, without the names of their parameters.
+    shapes: BTreeMap<String, String>,
+    /// Where operationIds stand.
+    ids: BTreeMap<String, String>,
     routes: Vec<v1::Route>,
 }
 
@@ -128,6 +141,11 @@ impl<'d> Import<'_, 'd> {
         }
         if !path.starts_with('/') {
             return Err(item.wrong("a path begins with a slash"));
+        }
+        if let Some(other) = self.shapes.insert(template::shape(path), item.place.clone()) {
+            let error =
+                item.wrong(format!("the path differs from that at {other} in the names of its parameters alone"));
+            return Err(error.hint("write the operations of both under one path"));
         }
         let item = item.clone().resolved()?;
         for (key, at) in item.fields()? {
@@ -143,7 +161,7 @@ impl<'d> Import<'_, 'd> {
         let at = operation.at;
         at.fields()?;
         let settings = settings(at)?;
-        let id = at.get("operationId").map(|id| id.text()).transpose()?;
+        let id = self.id(at)?;
         let Access { auth, scopes } = security::access(at, self.root)?;
         let mut route = v1::Route {
             methods: settings
@@ -156,6 +174,8 @@ impl<'d> Import<'_, 'd> {
             target: Some(self.target(operation, id, &settings)?),
             ..v1::Route::default()
         };
+        let paths = Paths { written: operation.path, whole: &route.path };
+        parameters::check(at, operation.item, &paths)?;
         let called = matches!(route.target, Some(Target::Function(_)));
         route.validation = if called { validation::of(at, operation.item, self.dialect)? } else { None };
         let wanted = settings.name.clone();
@@ -164,6 +184,15 @@ impl<'d> Import<'_, 'd> {
             route.host = self.options.host.clone().unwrap_or_default();
         }
         self.add(route, operation, wanted.as_deref(), id)
+    }
+
+    /// The id of an operation, which no other one may have. One that stands at several paths by reference is still one.
+    fn id(&mut self, operation: &At<'d>) -> Result<Option<&'d str>, Malformed> {
+        let Some(at) = operation.get("operationId") else { return Ok(None) };
+        let id = at.text()?;
+        let other = self.ids.insert(id.to_owned(), at.place.clone()).filter(|other| *other != at.place);
+        let taken = |other: String| at.wrong(format!("another operation has the operationId {id:?}, at {other}"));
+        other.map_or(Ok(Some(id)), |other| Err(taken(other)))
     }
 
     /// Gives a route its name. What stands at several methods with one name is one route.
@@ -185,13 +214,18 @@ impl<'d> Import<'_, 'd> {
                     .ok_or_else(|| at.wrong("no route can be named after it").hint(format!("name it in {ROUTE}")))?
             }
         };
+        route.operation_id = kept(id, operation, &route, &route_id);
         route.name = RouteName { namespace: self.namespace.clone(), route: route_id.clone() }.to_string();
         RouteSpec::try_from(route.clone()).map_err(|error| said(at, error))?;
         if self.taken.insert(route_id.clone()) {
             self.routes.push(route);
             return Ok(());
         }
-        if self.routes.contains(&route) {
+        let same = |known: &v1::Route| {
+            let operation_id = route.operation_id.clone();
+            v1::Route { operation_id, ..known.clone() } == route
+        };
+        if self.routes.iter().any(same) {
             return Ok(());
         }
         Err(at.wrong(format!("another operation has the route's name {route_id}")))
@@ -260,6 +294,15 @@ impl<'d> Import<'_, 'd> {
         }
         Ok(self.routes)
     }
+}
+
+/// What is kept of an operation's id: nothing where an export would say the same without it.
+fn kept(id: Option<&str>, operation: &Operation<'_, '_>, route: &v1::Route, name: &RouteId) -> String {
+    let id = id.unwrap_or_default();
+    // A route at several methods is exported as several operations.
+    let several = operation.method.filter(|_| route.methods.len() > 1);
+    let id = several.and_then(|method| id.strip_suffix(&format!("-{method}"))).unwrap_or(id);
+    if id == name.as_str() { String::new() } else { id.to_owned() }
 }
 
 fn settings(at: &At<'_>) -> Result<Settings, Malformed> {

@@ -12,6 +12,7 @@ mod names;
 mod request;
 mod schema;
 mod settings;
+mod template;
 
 pub use document::{Malformed, read, to_yaml};
 pub use export::document;

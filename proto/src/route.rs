@@ -75,6 +75,9 @@ pub struct RouteSpec {
     /// The app that declares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppId>,
+    /// The `operationId` that it was imported with, where its name does not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation_id: String,
 }
 
 /// Who may call through a route.

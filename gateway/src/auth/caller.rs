@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use smallvec::SmallVec;
 
 use super::{
-    Caller, CallerIdentity, Inner, Introduction, Principal, Role,
+    Caller, CallerIdentity, Inner, Introduction, Principal, Role, Takes,
     cache::{self, Verified},
     claims::{self, ClaimError, Standard},
     introduction,
@@ -49,11 +49,11 @@ impl Inner {
     pub(super) async fn caller(
         &self,
         headers: &HeaderMap,
-        namespace: &Namespace,
-        function: &FunctionName,
+        (namespace, function): (&Namespace, &FunctionName),
+        takes: &Takes,
         now: SystemTime,
     ) -> Result<Caller, ApiError> {
-        let (credential, consumed) = credential(headers)?;
+        let (credential, consumed) = credential(headers, takes)?;
         let mut caller = match credential {
             Credential::Key(text) => self.by_key(text, namespace, function, now)?,
             Credential::Token(text) => self.by_token(text, namespace, now).await?,
@@ -283,11 +283,8 @@ type Consumed = SmallVec<[HeaderName; 2]>;
 
 /// Finds the one credential of a request, and what holds credentials. `X-Api-Key` goes first, so that a function can have
 /// `Authorization` for itself.
-fn credential(headers: &HeaderMap) -> Result<(Credential<'_>, Consumed), ApiError> {
-    let missing = || {
-        refuse("this function is private, and the request has no credential")
-            .hint("send Authorization: Bearer with a key or token, or X-Api-Key with a key")
-    };
+fn credential<'h>(headers: &'h HeaderMap, takes: &Takes) -> Result<(Credential<'h>, Consumed), ApiError> {
+    let missing = || takes.missing();
     if let Some(key) = only(headers, &API_KEY)? {
         return Ok((Credential::Key(text(key)?), consumed(headers)));
     }

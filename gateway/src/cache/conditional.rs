@@ -1,7 +1,7 @@
 //! Requests that want an answer only if it has changed (RFC 9110 13): from callers, answered with what is stored, and to
 //! functions, of which a stored answer is confirmed.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::rules::date;
 
@@ -20,14 +20,26 @@ pub(super) fn is_known(request: &HeaderMap, stored: &HeaderMap) -> bool {
     time(request, header::IF_MODIFIED_SINCE).is_some_and(|since| changed().is_some_and(|changed| changed <= since))
 }
 
+/// Whether a caller has an answer with this very tag, weak or not.
+pub(crate) fn names(request: &HeaderMap, own: &HeaderValue) -> bool {
+    let Ok(own) = own.to_str() else { return false };
+    let values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(written).any(|tag| tag == own.trim())
+}
+
 /// What tells two answers apart: weak tags are as good as strong ones here (RFC 9110 8.8.3.2).
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag)
 }
 
-/// The tags of a list, which may have commas in them.
+/// The tags of a list, without what makes them weak.
 fn tags(text: &str) -> impl Iterator<Item = &str> {
+    written(text).map(opaque)
+}
+
+/// The tags of a list, which may have commas in them.
+fn written(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches([' ', '\t', ',']);
@@ -37,8 +49,9 @@ fn tags(text: &str) -> impl Iterator<Item = &str> {
             None => start.find(',').unwrap_or(start.len()),
         };
         let (tag, after) = start.split_at_checked(end).filter(|(tag, _)| !tag.is_empty())?;
+        let whole = rest.get(..rest.len() - after.len()).unwrap_or(tag);
         rest = after;
-        Some(tag.trim())
+        Some(whole.trim())
     })
 }
 

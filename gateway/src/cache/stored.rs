@@ -172,6 +172,7 @@ impl Stored {
         let mut headers = self.headers.clone();
         headers.insert(header::AGE, self.terms.age(self.here(now)).as_secs().into());
         if self.status == StatusCode::OK && conditional::is_known(request, &self.headers) {
+            headers.insert(header::CONTENT_LENGTH, self.body.len().into());
             return not_modified(headers);
         }
         if *method == Method::HEAD {
@@ -196,14 +197,22 @@ pub(crate) fn is_known(request: &HeaderMap, answer: &HeaderMap) -> bool {
     conditional::is_known(request, answer)
 }
 
-/// Tells a caller that what it has is the answer.
+/// What a 304 does not say of the answer that its caller has: with this, whoever changes answers knows what the whole would be like.
+#[derive(Debug, Clone)]
+pub(crate) struct Unsaid(pub(crate) HeaderMap);
+
+/// Tells a caller that what it has is the answer with these headers.
 pub(crate) fn not_modified(mut headers: HeaderMap) -> Response<Bytes> {
+    let mut unsaid = HeaderMap::new();
     for name in NOT_WITHOUT_BODY {
-        headers.remove(name);
+        if let Some(value) = headers.remove(&name) {
+            unsaid.insert(name, value);
+        }
     }
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(Unsaid(unsaid));
     response
 }
 

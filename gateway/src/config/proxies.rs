@@ -15,7 +15,8 @@ pub struct ProxiesConfig {
     /// The header in which they say for whom they ask; the other one is never believed, since a proxy that sets one of them
     /// passes on whatever its callers write into the other. Default `x-forwarded-for`.
     pub header: ForwardedHeader,
-    /// Whether each connection for functions begins with a header of the PROXY protocol, version 2. Default false.
+    /// Whether each connection for functions, and each that is sent on to HTTPS, begins with a header of the PROXY protocol,
+    /// version 2. Default false.
     pub protocol: bool,
 }
 

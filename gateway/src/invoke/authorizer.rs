@@ -113,7 +113,7 @@ impl Asking<'_> {
         let digest = Digest::of(credential.as_bytes());
         let version = self.version(&function, &digest)?;
         // Apart, so that calls which ask nobody carry no room for it.
-        let ask = || Box::pin(self.ask(&function, &version, credential));
+        let ask = || Box::pin(self.ask(&function, &version, &credential));
         let ruling = if self.authorizer.ttl.is_zero() {
             ask().await?
         } else {

@@ -190,7 +190,7 @@ impl Asked<'_> {
             namespace: self.routed.namespace().clone(),
             scheme: self.scheme.to_owned(),
             authority: self.authority.to_owned(),
-            base: self.routed.base_of(path).to_owned(),
+            base: self.routed.base(),
             path: self.routed.path_of(path).to_owned(),
             query: query.map(str::to_owned),
         }

@@ -3,7 +3,7 @@
 //!
 //! Whether the token is good is `crate::auth`'s to find out. The function sees neither parameter nor cookie.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, route::CredentialSource};
@@ -24,7 +24,7 @@ fn cookie() -> CredentialSource {
 }
 
 /// The token of a link: that of the query, or else of the cookie. Whoever sends a token of their own means that.
-pub(super) fn token(parts: &Parts) -> Option<&str> {
+pub(super) fn token(parts: &Parts) -> Option<Cow<'_, str>> {
     if parts.headers.contains_key(header::AUTHORIZATION) {
         return None;
     }
@@ -95,7 +95,7 @@ mod tests {
             ("/?dunlin-preview=q&dunlin-preview=r", &[], None),
             ("/?dunlin-preview=q", &[("authorization", "Bearer x")], None),
         ] {
-            assert_eq!(token(&parts("GET", uri, fields)), expected, "{uri} {fields:?}");
+            assert_eq!(token(&parts("GET", uri, fields)).as_deref(), expected, "{uri} {fields:?}");
         }
         let mut seen = parts("GET", "/x?a=b&dunlin-preview=q&c", &[cookie]);
         let uri = consume(&mut seen.headers, seen.uri.clone()).unwrap();

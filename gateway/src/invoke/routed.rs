@@ -2,7 +2,7 @@
 //!
 //! Which route is the most specific is `routes/router`'s to find out. Automatic addresses are not known here.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use dunlin_openapi::Checker;
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::target::{Called, Target, called, not_found, seen};
 use crate::{
-    auth::CallerIdentity,
+    auth::{CallerIdentity, Takes},
     config::Config,
     error,
     routes::{
@@ -77,8 +77,9 @@ pub(super) fn find(parts: &Parts, host: &str, config: &Config, table: &Table) ->
         let asked = Asked { parts, namespace, host: Some(host), base: "", path: parts.uri.path() };
         return on_domain(&asked, table).map(Outcome::Target);
     }
-    let asked = shared(parts).filter(|_| config.paths() && !is_automatic(host, config));
-    Ok(asked.map_or(Outcome::Automatic, |asked| routed(&asked, table)))
+    let shared = shared(parts.uri.path()).filter(|_| config.paths() && !is_automatic(host, config));
+    let Some((namespace, base, path)) = shared else { return Ok(Outcome::Automatic) };
+    Ok(routed(&Asked { parts, namespace: &namespace, host: None, base, path }, table))
 }
 
 /// Whether a host is the automatic address of some function.
@@ -99,12 +100,11 @@ fn on_domain(asked: &Asked<'_>, table: &Table) -> Result<Target, ApiError> {
     }
 }
 
-/// The path of a request on a shared host, as `/{namespace}/...`.
-fn shared(parts: &Parts) -> Option<Asked<'_>> {
-    let whole = parts.uri.path();
+/// The path of a request on a shared host, `/{namespace}/...`: the namespace, its part of the path, and the path that routes match.
+fn shared(whole: &str) -> Option<(Cow<'_, str>, &str, &str)> {
     let namespace = whole.strip_prefix('/')?.split('/').next()?;
     let (base, path) = whole.split_at_checked(1 + namespace.len())?;
-    Some(Asked { parts, namespace, host: None, base, path: if path.is_empty() { "/" } else { path } })
+    Some((path::name(namespace), base, if path.is_empty() { "/" } else { path }))
 }
 
 /// What the routes of a namespace say about a request.
@@ -159,7 +159,8 @@ fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table, site: &Site
             (String::new(), seen(&rewritten, query)?)
         }
         None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
-        None => (asked.base.to_owned(), seen(asked.path, query)?),
+        // As the namespace is written, not as the caller did: what is stored of the answer is for everybody.
+        None => (format!("/{}", asked.namespace), seen(asked.path, query)?),
     };
     let (parameters, among_stored) = (rule.headers(values), site.stores());
     let route = Some(Arc::new(Routed { rule: rule.clone(), parameters, base: asked.base.len(), among_stored }));
@@ -294,6 +295,17 @@ impl Routed {
         }
     }
 
+    /// Which credentials it takes.
+    pub(super) fn takes(&self) -> Takes {
+        match &self.rule.spec.auth {
+            RouteAuth::Function | RouteAuth::Public => Takes::Function,
+            RouteAuth::Private => Takes::Either,
+            RouteAuth::Jwt => Takes::Token,
+            RouteAuth::Key => Takes::Key,
+            RouteAuth::Authorizer(authorizer) => Takes::Other(authorizer.credential.clone()),
+        }
+    }
+
     /// Who says who may call, where that is a function, and the rule that says so.
     pub(super) fn authorizer(&self) -> Option<(&Rule, &Authorizer)> {
         Some((&self.rule, self.rule.spec.authorizer()?))
@@ -302,14 +314,8 @@ impl Routed {
     /// Refuses a key where only tokens are taken, a token where only keys are, and one that lacks what the route demands.
     pub(super) fn check_caller(&self, caller: &CallerIdentity) -> Result<(), ApiError> {
         match (&self.rule.spec.auth, caller) {
-            (RouteAuth::Jwt, CallerIdentity::Key(_)) => {
-                let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes tokens, and no keys");
-                Err(error.hint("send Authorization: Bearer with a token of the namespace"))
-            }
-            (RouteAuth::Key, CallerIdentity::Token(_)) => {
-                let error = ApiError::new(ErrorCode::Unauthenticated, "this route takes keys, and no tokens");
-                Err(error.hint("send X-Api-Key with a key of the namespace"))
-            }
+            (RouteAuth::Jwt, CallerIdentity::Key(_)) => Err(Takes::no_keys()),
+            (RouteAuth::Key, CallerIdentity::Token(_)) => Err(Takes::no_tokens()),
             (_, CallerIdentity::Token(token)) => {
                 self.rule.spec.token.as_ref().map_or(Ok(()), |demanded| token.require(demanded))
             }
@@ -359,9 +365,9 @@ impl Routed {
         path.get(self.base..).filter(|path| !path.is_empty()).unwrap_or("/")
     }
 
-    /// The part before it.
-    pub(super) fn base_of<'p>(&self, path: &'p str) -> &'p str {
-        path.get(..self.base).unwrap_or(path)
+    /// What stands before it, as the namespace is written.
+    pub(super) fn base(&self) -> String {
+        if self.base == 0 { String::new() } else { format!("/{}", self.namespace()) }
     }
 
     /// Whether answers are stored.

@@ -7,20 +7,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use dunlin_proto::{
-    ApiError,
+    ApiError, ErrorCode,
     ids::{GatewayId, InvocationId, Namespace},
 };
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use tokio::time::Instant;
 
 use super::{cached::Cached, routed::Routed, trace};
 use crate::{
-    auth::CallerIdentity,
+    auth::{CallerIdentity, Takes},
+    error,
     records::{Caller, Phase, Phases, Refusal, Traced},
     routes::{
         Function, Table,
         host::{self, HostTarget},
+        path,
         router::Rule,
     },
     traces::{Traces, protocol_of},
@@ -41,6 +44,8 @@ pub(super) struct Sight {
     function: Option<Arc<Function>>,
     route: Option<Arc<str>>,
     caller: Caller,
+    /// Which credentials would do, where it is refused for having none of them.
+    pub(super) takes: Option<Takes>,
     /// Whatever goes wrong from here on is noted elsewhere.
     pub(super) passed_on: bool,
     /// What was done with it so far, where traces are taken.
@@ -70,6 +75,7 @@ impl Sight {
             function: None,
             route: None,
             caller: Caller::Anybody,
+            takes: None,
             passed_on: false,
             phases: None,
             doing: Phase::Route,
@@ -125,6 +131,15 @@ impl Sight {
     /// Somebody calls who is refused for what it has already used.
     pub(super) fn known(&mut self, identity: Option<&CallerIdentity>) {
         self.caller = Caller::of(identity);
+    }
+
+    /// What its caller is told of a failure.
+    pub(super) fn refused(&self, failure: &ApiError) -> Response<Bytes> {
+        let mut response = error::response(failure, &self.id.to_string());
+        if let Some(takes) = self.takes.as_ref().filter(|_| failure.code == ErrorCode::Unauthenticated) {
+            takes.challenge(response.headers_mut());
+        }
+        response
     }
 
     /// The refusal that it comes to.
@@ -185,8 +200,8 @@ fn tenant(path: &str, authority: &str, domain: Option<&str>, table: &Table) -> O
     }
     let by_host = domain.map(|domain| host::target(&host, domain));
     let name = match by_host {
-        Some(HostTarget::Function { namespace, .. }) => namespace,
-        _ => path.strip_prefix('/')?.split('/').next()?,
+        Some(HostTarget::Function { namespace, .. }) => namespace.into(),
+        _ => path::name(path.strip_prefix('/')?.split('/').next()?),
     };
     name.parse().ok().filter(|namespace| table.namespaces.contains(namespace))
 }
@@ -202,6 +217,7 @@ mod tests {
         for (authority, path, expected) in [
             ("h", "/shop/nothing", Some("shop")),
             ("h", "/shop", Some("shop")),
+            ("h", "/sho%70/nothing", Some("shop")),
             ("h", "/bank/pay", None),
             ("h", "/", None),
             ("h", "/..", None),

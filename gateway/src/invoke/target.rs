@@ -94,10 +94,10 @@ fn automatic(parts: &Parts, host: &str, config: &Config, table: &Table) -> Resul
     let found = path::split(path).ok_or_else(nothing)?;
     let (function, version) = match found.function.split_once('@') {
         Some((function, version)) => (function, Some(version.parse().map_err(|_| nothing())?)),
-        None => (found.function, None),
+        None => (&*found.function, None),
     };
     let seen = seen(found.rest, parts.uri.query())?;
-    addressed(table, (found.namespace, function), version, found.base.to_owned(), seen)
+    addressed(table, (&found.namespace, function), version, found.base.to_owned(), seen)
 }
 
 /// A call by an automatic address. That of a version leads to it whether it has traffic or not, and whether routes name the
@@ -266,9 +266,7 @@ mod tests {
         assert_eq!(find("/shop/pay/x//y%2fz?a=/shop"), Ok("v1 /shop/pay /x//y%2fz?a=/shop".to_owned()));
         assert_eq!(find("/shop/pay@2/x?a"), Ok("preview of v2 /shop/pay@2 /x?a".to_owned()));
         assert_eq!(find("/shop/pay@9"), Ok("preview of v9 /shop/pay@9 /".to_owned()), "told to developers alone");
-        for path in
-            ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay", "/sho%70/pay"]
-        {
+        for path in ["/", "/shop", "/shop/", "/shop/cart", "/bank/pay", "//shop/pay", "/shop//pay", "/Shop/pay"] {
             assert_eq!(find(path), Err(404), "{path}");
         }
         for path in [
@@ -279,8 +277,19 @@ mod tests {
             "/shop/pay@2@2",
             "/shop/cart@2",
             "/shop/@2",
-            "/shop/pay%402",
+            "/shop/pay%40",
         ] {
+            assert_eq!(find(path), Err(404), "{path}");
+        }
+    }
+
+    #[test]
+    fn t36_names_are_decoded_once() {
+        let find = |path| found(None, None, "anything:1", path);
+        assert_eq!(find("/sho%70/p%61y/%78?%61"), Ok("v1 /sho%70/p%61y /%78?%61".to_owned()));
+        assert_eq!(find("/shop/pay%402/x"), Ok("preview of v2 /shop/pay%402 /x".to_owned()));
+        for path in ["/shop%2Fpay", "/shop%2Fpay/", "/shop/pay%2Fx", "/sho%2570/pay", "/shop/pay%25402", "/shop/pa%FF"]
+        {
             assert_eq!(find(path), Err(404), "{path}");
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! The rules. Refused: segments that are `.` or `..` once `%2e` is read, NUL and backslash in any spelling, `%` without
 //! two hexadecimal digits. Kept as the caller wrote them: `//`, `%2f`, everything else; the function decides what they
-//! mean. Namespace and function are matched to the letter, so no encoding of them reaches anything.
+//! mean. What a path is matched by, names and the literals of routes, are its segments, each decoded once: an encoded slash
+//! is a part of its segment, and no name has one.
+
+use std::borrow::Cow;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,14 +72,40 @@ fn is_dots(segment: &[Decoded]) -> bool {
     })
 }
 
+/// The bytes of a segment; every `%` has been found to have its digits.
+pub(crate) fn segment(written: &str) -> Cow<'_, [u8]> {
+    if !written.contains('%') {
+        return Cow::Borrowed(written.as_bytes());
+    }
+    let mut parts = written.as_bytes().split(|byte| *byte == b'%');
+    let mut out = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, &[]));
+        let mut byte = [0];
+        if hex::decode_to_slice(digits, &mut byte).is_ok() {
+            out.extend(byte);
+        }
+        out.extend(rest);
+    }
+    Cow::Owned(out)
+}
+
+/// A segment that names something. One that is no text stays as it was written, and names nothing.
+pub(crate) fn name(written: &str) -> Cow<'_, str> {
+    match segment(written) {
+        Cow::Borrowed(_) => Cow::Borrowed(written),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map_or(Cow::Borrowed(written), Cow::Owned),
+    }
+}
+
 /// A path that leads to a function.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Addressed<'a> {
     /// The tenant.
-    pub(crate) namespace: &'a str,
+    pub(crate) namespace: Cow<'a, str>,
     /// The function's name.
-    pub(crate) function: &'a str,
-    /// `/{namespace}/{function}`.
+    pub(crate) function: Cow<'a, str>,
+    /// `/{namespace}/{function}`, as the caller wrote it.
     pub(crate) base: &'a str,
     /// What the function sees; empty means `/`.
     pub(crate) rest: &'a str,
@@ -90,7 +119,7 @@ pub(crate) fn split(path: &str) -> Option<Addressed<'_>> {
         return None;
     }
     let (base, rest) = path.split_at_checked(2 + namespace.len() + function.len())?;
-    Some(Addressed { namespace, function, base, rest })
+    Some(Addressed { namespace: name(namespace), function: name(function), base, rest })
 }
 
 #[cfg(test)]
@@ -130,10 +159,19 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_a_function() {
-        let parts = |path| split(path).map(|a| (a.namespace, a.function, a.base, a.rest));
-        assert_eq!(parts("/shop/pay"), Some(("shop", "pay", "/shop/pay", "")));
-        assert_eq!(parts("/shop/pay/"), Some(("shop", "pay", "/shop/pay", "/")));
-        assert_eq!(parts("/shop/pay//a/b"), Some(("shop", "pay", "/shop/pay", "//a/b")));
+        for (path, namespace, function, base, rest) in [
+            ("/shop/pay", "shop", "pay", "/shop/pay", ""),
+            ("/shop/pay/", "shop", "pay", "/shop/pay", "/"),
+            ("/shop/pay//a/b", "shop", "pay", "/shop/pay", "//a/b"),
+            ("/sh%6fp/p%61y%402/%61", "shop", "pay@2", "/sh%6fp/p%61y%402", "/%61"),
+            ("/shop%2fpay/x", "shop/pay", "x", "/shop%2fpay/x", ""),
+            ("/sh%256fp/pay", "sh%6fp", "pay", "/sh%256fp/pay", ""),
+            ("/sh%ff/pay", "sh%ff", "pay", "/sh%ff/pay", ""),
+        ] {
+            let (namespace, function) = (namespace.into(), function.into());
+            assert_eq!(split(path), Some(Addressed { namespace, function, base, rest }), "{path}");
+        }
+        assert!(matches!(split("/shop/pay").unwrap().namespace, Cow::Borrowed(_)), "what needs no room takes none");
         for bad in ["", "/", "/shop", "/shop/", "//pay", "shop/pay"] {
             assert_eq!(split(bad), None, "{bad:?}");
         }

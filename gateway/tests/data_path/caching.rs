@@ -180,6 +180,24 @@ async fn requests_say_what_they_take() {
 }
 
 #[tokio::test]
+async fn what_a_caller_has_compressed_has_the_tag_and_the_vary_of_the_whole_answer() {
+    let cors = Some(v1::CorsPolicy { allow_origins: vec!["https://a.example".into()], ..Default::default() });
+    let cluster = with(vec![v1::Route { compress: true, cors, ..route("all", "/{path*}", PUBLIC) }]).await;
+    let say = [("x-say", "cache-control: max-age=60|etag: \"a\""), ("accept-encoding", "gzip"), ("x-fill", "300")];
+    let told = |answer: &Answer| {
+        let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();
+        (answer.header("etag"), vary.join(", "))
+    };
+    let whole = ask(&cluster, "GET", "/say/z", &say).await;
+    assert_eq!((whole.status, whole.header("content-encoding").as_str()), (200, "gzip"), "{whole:?}");
+    assert_eq!(told(&whole), ("W/\"a\"".to_owned(), "origin, accept-encoding".to_owned()));
+    let known = ask(&cluster, "GET", "/say/z", &[say[0], say[1], say[2], ("if-none-match", "W/\"a\"")]).await;
+    assert_eq!((known.status, told(&known)), (304, told(&whole)));
+    let head = ask(&cluster, "HEAD", "/say/z", &say).await;
+    assert_eq!((head.status, told(&head)), (200, told(&whole)));
+}
+
+#[tokio::test]
 async fn a_stale_answer_is_confirmed_or_replaced() {
     let cluster = all().await;
     let say = ("x-say", "cache-control: no-cache|etag: \"a\"|x-a: 1");

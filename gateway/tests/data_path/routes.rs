@@ -73,6 +73,9 @@ async fn a_route_leads_to_a_function_on_a_domain_and_below_the_namespace_on_shar
     assert_eq!(given(&answer, "dunlin-path-user-id").as_deref(), Some("7%2F8"));
     let answer = get(cluster.functions(), "/shop/a/7?x=1").await;
     assert_eq!((&answer.json()["path"], &answer.json()["base"]), (&"/a/7?x=1".into(), &"/shop".into()));
+    // The namespace is a segment as any other; what the function is told of it does not depend on how it was written.
+    let answer = get(cluster.functions(), "/sh%6Fp/a/%37").await;
+    assert_eq!((&answer.json()["path"], &answer.json()["base"]), (&"/a/%37".into(), &"/shop".into()));
     let answer = ask(&cluster, "GET", "/b/1/x/y?q", &[]).await;
     assert_eq!(answer.json()["path"], "/v1/x/y/of/1?q");
     assert_eq!(ask(&cluster, "GET", "/b/1", &[]).await.json()["path"], "/v1/of/1");
@@ -226,6 +229,19 @@ async fn a_route_says_who_may_call() {
         let answer = ask(&cluster, "GET", path, header.as_slice()).await;
         assert_eq!(answer.status, status, "{path} {header:?}: {answer:?}");
     }
+    for (path, credential, says) in [
+        ("/jwt", key, "Bearer realm"),
+        ("/key", token, "ApiKey realm"),
+        ("/private", ("accept", "*/*"), "Bearer realm"),
+    ] {
+        for header in [("accept", "*/*"), credential] {
+            let challenge = ask(&cluster, "GET", path, &[header]).await.header("www-authenticate");
+            assert!(challenge.starts_with(says), "{path} {challenge}");
+        }
+    }
+    let error = ask(&cluster, "GET", "/jwt", &[]).await.json()["error"].clone();
+    assert!(error["message"] == "this route takes tokens, and the request has none", "{error}");
+    assert!(!error["hint"].as_str().unwrap().contains("key"), "{error}");
     let challenge = ask(&cluster, "GET", "/scope", &[token]).await.header("www-authenticate");
     assert_eq!(challenge, r#"Bearer realm="dunlin", error="insufficient_scope", scope="read write""#);
     let answer = ask(&cluster, "GET", "/jwt", &[token]).await;

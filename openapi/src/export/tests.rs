@@ -49,6 +49,10 @@ fn what_goes_out_comes_in_again() {
     let claim = v1::ClaimRule { name: "department".into(), values: vec!["sales".into()] };
     let scopes = vec!["pets:read".to_owned()];
     hosted.token = Some(v1::TokenRule { scopes, claims: vec![claim], ..v1::TokenRule::default() });
+    let mut named = route("named", "/named/{id}", &["GET"]);
+    named.operation_id = "getNamed".into();
+    let mut several = route("several", "/several", &["GET", "PUT"]);
+    several.operation_id = "doSeveral".into();
     let mut private = with(route("private", "/files/{path+}", &["GET", "PUT"]), other);
     private.auth = v1::RouteAuth::Private.into();
     private.cache = true;
@@ -74,6 +78,8 @@ fn what_goes_out_comes_in_again() {
         route("one", "/pets/{id}", &["GET"]),
         route("other", "/pets/{name}", &["POST"]),
         route("all", "/all", &[]),
+        named,
+        several,
         route("find", "/find", &["PROPFIND"]),
         elsewhere,
         text,
@@ -86,7 +92,28 @@ fn what_goes_out_comes_in_again() {
     };
     assert_eq!(specs(&again), specs(&routes), "{document:#}");
     assert_eq!(document["paths"]["/pets"]["get"]["operationId"], "list");
+    assert_eq!(document["paths"]["/named/{id}"]["get"]["operationId"], "getNamed");
+    assert_eq!(document["paths"]["/several"]["put"]["operationId"], "doSeveral-put");
     assert_eq!(document["components"]["schemas"]["Tree"]["items"]["$ref"], "#/components/schemas/Tree");
+}
+
+#[test]
+fn no_two_operations_have_one_id() {
+    let with = |name: &str, path: &str, id: &str| v1::Route { operation_id: id.into(), ..route(name, path, &["GET"]) };
+    let mut both = route("both", "/e", &["GET", "PUT"]);
+    both.host = "api.example.com".into();
+    let routes = [
+        with("a", "/a", "list"),
+        with("b", "/b", "list"),
+        with("c", "/c", "a"),
+        both,
+        route("both-get", "/d", &["GET"]),
+    ];
+    let document = document(&namespace(), &routes);
+    let id = |path: &str, method: &str| document["paths"][path][method]["operationId"].as_str().unwrap().to_owned();
+    let ids = [id("/a", "get"), id("/b", "get"), id("/c", "get"), id("/e", "get"), id("/d", "get")];
+    assert_eq!(ids, ["list", "b", "c", "both-get", "both-get-2"]);
+    assert!(import::routes(&document, &namespace(), &Options::default()).is_ok());
 }
 
 #[test]

@@ -68,6 +68,7 @@ put-pets-pet-id | PUT/v1/pets/{petId} | Private | path.petId | {"$defs":{"Pet":{
         Target::Function(target) => format!("{}:{}", target.function, target.alias),
         other => format!("{other:?}"),
     };
+    assert_eq!([0, 1, 2].map(|at| routes[at].operation_id.as_str()), ["", "getPet", ""]);
     assert_eq!((function(1), function(2)), ("pets:".to_owned(), "keeper:beta".to_owned()));
     let mapped = read(PETS, &[("getPet", "cats"), ("PUT /pets/{petId}", "dogs")]).unwrap();
     assert!(format!("{mapped:?}").contains("cats") && !format!("{mapped:?}").contains("keeper"));
@@ -101,6 +102,43 @@ fn what_can_not_be_a_route_is_refused_with_its_place() {
     for (path, value, place, why) in [
         ("/openapi", json!("2.0"), "/openapi", "is not read"),
         ("/openapi", json!("3.2.0"), "/openapi", "is not read"),
+        (
+            "/paths/~1health/get/operationId",
+            json!("getPet"),
+            "/paths/~1pets~1{petId}/get/operationId",
+            "at /paths/~1health/get/operationId",
+        ),
+        (
+            "/paths/~1pets~1{name}",
+            json!({ "post": {} }),
+            "/paths/~1pets~1{petId}",
+            "that at /paths/~1pets~1{name} in the names",
+        ),
+        (
+            "/paths/~1health/parameters",
+            json!([{ "name": "id", "in": "path", "required": true, "schema": {} }]),
+            "/paths/~1health/parameters/0",
+            "has no parameter \"id\"",
+        ),
+        (
+            "/paths/~1pets~1{petId}/get/parameters",
+            json!([{ "name": "petId", "in": "path", "schema": {} }]),
+            "/paths/~1pets~1{petId}/get/parameters/0",
+            "must say required: true",
+        ),
+        (
+            "/paths/~1pets~1{petId}/get/parameters",
+            json!([{ "$ref": "#/components/parameters/Fields" }, { "name": "fields", "in": "query", "schema": {} }]),
+            "/paths/~1pets~1{petId}/get/parameters/1",
+            "already, at /paths/~1pets~1{petId}/get/parameters/0",
+        ),
+        (
+            "/paths/~1pets~1{petId}/get/parameters",
+            json!([{ "name": "X-A", "in": "header", "schema": {} }, { "name": "x-a", "in": "header", "schema": {} }]),
+            "/paths/~1pets~1{petId}/get/parameters/1",
+            "already",
+        ),
+        ("/components/schemas/Pet/type", json!(["object"]), "/components/schemas/Pet/type", "one name"),
         ("/swagger", json!("2.0"), "", "Swagger 2.0"),
         ("/paths", json!([]), "/paths", "must be an object"),
         ("/paths/pets", json!({ "get": {} }), "/paths/pets", "begins with a slash"),
@@ -149,6 +187,12 @@ fn what_can_not_be_a_route_is_refused_with_its_place() {
         let error = bad(path, value);
         assert!(error.place == place && error.message.contains(why), "{path}: {error:?}");
     }
+    let newer =
+        PETS.replace("openapi: 3.0.3", "openapi: 3.1.0\njsonSchemaDialect: http://json-schema.org/draft-07/schema#");
+    assert_eq!(read(&newer, &[]).unwrap_err().place, "/jsonSchemaDialect");
+    let base =
+        newer.replace("http://json-schema.org/draft-07/schema#", "https://spec.openapis.org/oas/3.1/dialect/base");
+    assert!(read(&base, &[]).is_ok());
     let nobody = read(&PETS.replace("x-dunlin-function: pets\n", ""), &[]).unwrap_err();
     assert!(nobody.place == "/paths/~1pets~1{petId}/get" && nobody.hint.unwrap().contains("x-dunlin-function"));
     assert!(read(PETS, &[("getPets", "x")]).unwrap_err().message.contains("getPets"));

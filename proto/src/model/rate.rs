@@ -81,7 +81,8 @@ impl Rate {
             }
         };
         let usual = Self::new(within(field, wire.requests, 1, Self::MOST)?, period);
-        Ok(Self { burst: within(field, wire.burst.unwrap_or(usual.burst), 1, Self::MOST)?, ..usual })
+        let burst = wire.burst.unwrap_or(usual.burst);
+        Ok(Self { burst: within(&burst_of(field), burst, 1, Self::MOST)?, ..usual })
     }
 
     /// Admissions a second.
@@ -95,6 +96,11 @@ impl Rate {
     pub fn is_lent(self) -> bool {
         self.per_second() >= LENT_FROM.0 && self.burst >= LENT_FROM.1
     }
+}
+
+/// The field of a rate's burst, as people set it: beside the rate.
+fn burst_of(field: &str) -> String {
+    field.strip_suffix("rate").map_or_else(|| format!("{field}.burst"), |before| format!("{before}burst"))
 }
 
 impl fmt::Display for Rate {
@@ -152,10 +158,13 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_named() {
         let wire = |requests, period, burst| v1::RateLimit { requests, period, burst };
-        for wrong in
-            [wire(0, 1, None), wire(2_000_000, 1, None), wire(1, 0, None), wire(1, 9, None), wire(1, 1, Some(0))]
-        {
+        for wrong in [wire(0, 1, None), wire(2_000_000, 1, None), wire(1, 0, None), wire(1, 9, None)] {
             assert_eq!(Rate::from_wire("spec.limits.rate", wrong).unwrap_err().field.unwrap(), "spec.limits.rate");
+        }
+        for (field, named) in [("plan.rate", "plan.burst"), ("rate", "burst"), ("x", "x.burst")] {
+            let error = Rate::from_wire(field, wire(1, 1, Some(0))).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some(named));
+            assert_eq!(error.message, format!("{named} is 0 but must lie between 1 and 1000000"));
         }
         assert_eq!(Rate::from_wire("x", wire(100, 1, None)).unwrap().burst, 50);
     }

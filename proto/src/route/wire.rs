@@ -15,6 +15,8 @@ use crate::{
 /// The most methods, and the most networks of each list.
 const MOST_METHODS: usize = 20;
 const MOST_NETWORKS: usize = 200;
+/// The longest id of an operation, in bytes.
+const MOST_ID: usize = 255;
 
 impl TryFrom<v1::Route> for RouteSpec {
     type Error = ApiError;
@@ -54,6 +56,7 @@ impl TryFrom<v1::Route> for RouteSpec {
             validation: validation.filter(|validation| !validation.is_empty()),
             api: api(&wire.api)?,
             app: app(&wire.app)?,
+            operation_id: operation_id(wire.operation_id)?,
         })
     }
 }
@@ -99,6 +102,14 @@ fn api(text: &str) -> Result<Option<RouteId>, ApiError> {
 fn app(text: &str) -> Result<Option<AppId>, ApiError> {
     let read = |text: &str| text.parse::<AppId>().map_err(|error| ApiError::invalid("route.app", error));
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn operation_id(text: String) -> Result<String, ApiError> {
+    if text.len() <= MOST_ID && !text.chars().any(char::is_control) {
+        return Ok(text);
+    }
+    let message = format!("an operationId has {MOST_ID} bytes at most, and no control characters");
+    Err(ApiError::invalid("route.operation_id", message))
 }
 
 fn changes(field: &str, wire: Option<v1::HeaderChanges>) -> Result<HeaderChanges, ApiError> {
@@ -161,6 +172,7 @@ impl From<&RouteSpec> for v1::Route {
             validation: spec.validation.as_ref().map(v1::Validation::from),
             api: spec.api.as_ref().map(ToString::to_string).unwrap_or_default(),
             app: spec.app.as_ref().map(ToString::to_string).unwrap_or_default(),
+            operation_id: spec.operation_id.clone(),
             ..Self::default()
         }
     }

@@ -95,6 +95,10 @@ pub(crate) struct RouteSpec {
     #[serde(default)]
     #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false)]
     pub(crate) app: String,
+    /// The `operationId` that it was imported with, where its name does not say it; exported again.
+    #[serde(default)]
+    #[schema(max_length = 255, required = false)]
+    pub(crate) operation_id: String,
 }
 
 /// What becomes of a request.
@@ -272,6 +276,7 @@ impl From<v1::Route> for Route {
                 validation: wire.validation.map(Validation::from),
                 api: wire.api,
                 app: wire.app,
+                operation_id: wire.operation_id,
             },
             create_time: wire.create_time.map(Time::from),
             update_time: wire.update_time.map(Time::from),
@@ -310,6 +315,7 @@ impl RouteSpec {
             validation: self.validation.map(v1::Validation::from),
             api: self.api,
             app: self.app,
+            operation_id: self.operation_id,
             ..Default::default()
         }
     }

@@ -81,7 +81,7 @@ impl Cluster {
             map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let (namespace, function) = (namespace.parse().unwrap(), "pay".parse().unwrap());
-        self.verifier.caller(&map, &namespace, &function).await.map_err(|error| error.code)
+        self.verifier.caller(&map, (&namespace, &function), &Takes::Function).await.map_err(|error| error.code)
     }
 }
 

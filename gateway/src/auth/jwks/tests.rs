@@ -14,7 +14,11 @@ use dunlin_process::shutdown::Shutdown;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{auth::Verifier, config::OidcPurpose, routes::RouteTable};
+use crate::{
+    auth::{Takes, Verifier},
+    config::OidcPurpose,
+    routes::RouteTable,
+};
 
 /// A local issuer that can be told what to answer.
 #[derive(Clone)]
@@ -174,7 +178,10 @@ async fn tokens_of_an_issuer_are_good_for_their_purpose() {
         async move {
             let headers =
                 [(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
-            verifier.caller(&headers, &namespace.parse().unwrap(), &"pay".parse().unwrap()).await.is_ok()
+            verifier
+                .caller(&headers, (&namespace.parse().unwrap(), &"pay".parse().unwrap()), &Takes::Function)
+                .await
+                .is_ok()
         }
     };
     assert!(call(sign("calls", &server.url), "shop").await && call(sign("calls", &server.url), "open").await);

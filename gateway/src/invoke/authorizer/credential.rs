@@ -1,25 +1,31 @@
 //! The credential that an authorizer is asked about: where a request has it, and how it is taken away again. A request with more
 //! than one is refused, since the function behind might look at another one than the authorizer.
 
+use std::borrow::Cow;
+
 use dunlin_proto::{ApiError, ErrorCode, route::CredentialSource};
 use http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
+use url::form_urlencoded;
 
 use super::super::target;
 
-/// The one credential of a request.
-pub(in crate::invoke) fn find<'p>(source: &CredentialSource, parts: &'p Parts) -> Result<&'p str, ApiError> {
+/// The one credential of a request. That of a query is what whoever wrote the query meant (`application/x-www-form-urlencoded`).
+pub(in crate::invoke) fn find<'p>(source: &CredentialSource, parts: &'p Parts) -> Result<Cow<'p, str>, ApiError> {
     let found = match source {
-        CredentialSource::Header(name) => only(texts(&parts.headers, name)?.into_iter()),
+        CredentialSource::Header(name) => only(texts(&parts.headers, name)?.into_iter().map(Cow::Borrowed)),
         CredentialSource::Cookie(name) => {
             let lines = texts(&parts.headers, header::COOKIE.as_str())?;
-            only(lines.into_iter().flat_map(pairs).filter_map(|pair| value(pair, name)))
+            only(lines.into_iter().flat_map(pairs).filter_map(|pair| value(pair, name)).map(Cow::Borrowed))
         }
         CredentialSource::Query(name) => {
-            only(parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| value(pair, name)))
+            only(parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| parameter(pair, name)))
         }
     };
     let error = |what: &str| ApiError::new(ErrorCode::Unauthenticated, format!("the request has {what}"));
     match found {
+        Found::One(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+            Err(ApiError::new(ErrorCode::Unauthenticated, "the credential is not UTF-8 text"))
+        }
         Found::One(text) => Ok(text),
         Found::None => Err(error("no credential").hint(format!("send it in {}", place(source)))),
         Found::Several => Err(error("more than one credential").hint(format!("send one in {}", place(source)))),
@@ -28,13 +34,14 @@ pub(in crate::invoke) fn find<'p>(source: &CredentialSource, parts: &'p Parts) -
 
 enum Found<'a> {
     None,
-    One(&'a str),
+    One(Cow<'a, str>),
     Several,
 }
 
-fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Found<'a> {
+fn only<'a>(mut values: impl Iterator<Item = Cow<'a, str>>) -> Found<'a> {
     match (values.next(), values.next()) {
-        (None, _) | (Some(""), None) => Found::None,
+        (None, _) => Found::None,
+        (Some(empty), None) if empty.is_empty() => Found::None,
         (Some(one), None) => Found::One(one),
         _ => Found::Several,
     }
@@ -57,6 +64,11 @@ fn pairs(line: &str) -> impl Iterator<Item = &str> {
 fn value<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
     let (known, value) = pair.split_once('=').unwrap_or((pair, ""));
     (known.trim() == name).then(|| value.trim())
+}
+
+/// The value of a query's pair with this name.
+fn parameter<'a>(pair: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    form_urlencoded::parse(pair.as_bytes()).next().filter(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 fn place(source: &CredentialSource) -> String {
@@ -90,7 +102,7 @@ fn remove_cookie(name: &str, headers: &mut HeaderMap) {
 /// Takes it out of the query.
 pub(in crate::invoke) fn without(source: &CredentialSource, uri: Uri) -> Result<Uri, ApiError> {
     let (CredentialSource::Query(name), Some(query)) = (source, uri.query()) else { return Ok(uri) };
-    let others: Vec<_> = query.split('&').filter(|pair| value(pair, name).is_none()).collect();
+    let others: Vec<_> = query.split('&').filter(|pair| parameter(pair, name).is_none()).collect();
     let others = others.join("&");
     target::seen(uri.path(), Some(others.as_str()).filter(|others| !others.is_empty()))
 }
@@ -108,7 +120,7 @@ mod tests {
     }
 
     fn found(source: &str, uri: &str, fields: &[(&str, &str)]) -> Result<String, String> {
-        let found = find(&source.parse().unwrap(), &parts(uri, fields)).map(str::to_owned);
+        let found = find(&source.parse().unwrap(), &parts(uri, fields)).map(Cow::into_owned);
         found.map_err(|error| {
             assert_eq!(error.code, ErrorCode::Unauthenticated);
             error.message
@@ -132,10 +144,15 @@ mod tests {
             ("cookie:s", "/", &[("cookie", "a=b"), ("cookie", "s=1")], one("1")),
             ("cookie:s", "/", &[("cookie", "s=1; s=2")], several.clone()),
             ("cookie:s", "/", &[("cookie", "S=1; ss=2")], none.clone()),
-            ("query:t", "/x?a=b&t=c%3D", &[], one("c%3D")),
+            ("query:t", "/x?a=b&t=c%3D", &[], one("c=")),
+            ("query:t", "/x?t=g%6fod", &[], one("good")),
+            ("query:t", "/x?%74=a%2Bb+%2F=&T=x", &[], one("a+b /=")),
+            ("query:t", "/x?t=%2541%zz", &[], one("%41%zz")),
+            ("query:t", "/x?t=%FF", &[], Err("the credential is not UTF-8 text".to_owned())),
             ("query:t", "/x?t", &[], none.clone()),
-            ("query:t", "/x?t=1&t=2", &[], several),
-            ("query:t", "/x?%74=1", &[], none),
+            ("query:t", "/x?t=1&t=2", &[], several.clone()),
+            ("query:t", "/x?t=1&%74=1", &[], several),
+            ("query:t", "/x?%2574=1", &[], none),
         ] {
             assert_eq!(found(source, uri, fields), expected, "{source} {uri} {fields:?}");
         }
@@ -156,5 +173,6 @@ mod tests {
         assert_eq!(left("cookie:s", "/", &[("cookie", "s=1")]), pair("/", ""));
         assert_eq!(left("query:t", "/x%20y?a=b&t=1&c", &[]), pair("/x%20y?a=b&c", ""));
         assert_eq!(left("query:t", "/?t=1", &[]), pair("/", ""));
+        assert_eq!(left("query:t", "/?%74=1&a=%74+b", &[]), pair("/?a=%74+b", ""));
     }
 }

@@ -19,7 +19,7 @@ const ROUTE: HeaderName = HeaderName::from_static("dunlin-authorizer-route");
 /// A request, as its authorizer sees it.
 #[derive(Serialize)]
 struct Question<'a> {
-    /// The credential, as the caller wrote it.
+    /// The credential; that of a query is decoded.
     credential: &'a str,
     /// The route's bare name.
     route: &'a str,

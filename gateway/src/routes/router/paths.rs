@@ -9,6 +9,7 @@ use dunlin_proto::route::Segment;
 use smallvec::SmallVec;
 
 use super::rule::{Rule, safe};
+use crate::routes::path;
 
 /// The routes of some hosts by their paths.
 #[derive(Debug, Default)]
@@ -131,25 +132,7 @@ fn walk<'r, 'p, T>(
 }
 
 fn literal<'n>(node: &'n Node, segment: &str) -> Option<&'n Node> {
-    if node.literals.is_empty() { None } else { node.literals.get(&*decode(segment)) }
-}
-
-/// The bytes of a segment; every `%` has been found to have its digits.
-fn decode(segment: &str) -> Cow<'_, [u8]> {
-    if !segment.contains('%') {
-        return Cow::Borrowed(segment.as_bytes());
-    }
-    let mut parts = segment.as_bytes().split(|byte| *byte == b'%');
-    let mut out = parts.next().unwrap_or_default().to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, &[]));
-        let mut byte = [0];
-        if hex::decode_to_slice(digits, &mut byte).is_ok() {
-            out.extend(byte);
-        }
-        out.extend(rest);
-    }
-    Cow::Owned(out)
+    if node.literals.is_empty() { None } else { node.literals.get(&*path::segment(segment)) }
 }
 
 /// The route of a place for a method: one that names it, for HEAD then one that names GET, then one for all.

@@ -28,7 +28,8 @@ impl Call {
         if value("x-wait-body").is_some() {
             self.go().await;
         }
-        self.send(Out::Body(text(&format!("call {calls}")))).await;
+        let filled = value("x-fill").map_or_else(String::new, |length| " ".repeat(length.parse().unwrap()));
+        self.send(Out::Body(text(&format!("call {calls}{filled}")))).await;
         self.end("ok", "").await;
     }
 }
