@@ -145,6 +145,12 @@ impl Output {
         self.text(&(harmless(&text).into_owned() + "\n"))
     }
 
+    /// Says what was deleted: an object that names it for a program, a note for a person.
+    pub(crate) fn deleted(self, name: &str, said: &str) -> Result<(), Failure> {
+        self.note(printable(said));
+        if self.is_json() { self.json(&serde_json::json!({ "name": name, "deleted": true })) } else { Ok(()) }
+    }
+
     /// Prints items as a table or a JSON array; `nothing` is said where there are none.
     pub(crate) fn list<T: Serialize>(self, items: &[T], columns: &[Column<T>], nothing: &str) -> Result<(), Failure> {
         if self.is_json() {

@@ -7,7 +7,6 @@ use super::traffic::{self, DivisionArgs, warn_of};
 use crate::{
     client::{Client, answer},
     exit::Failure,
-    output::printable,
     session::{FunctionArg, Session},
     view::alias::{ALIASES, AliasView},
 };
@@ -74,7 +73,7 @@ async fn delete(
     session.confirm(yes, &format!("delete the alias {alias} of {}/{}", function.namespace, function.function))?;
     let name = function.alias(alias).to_string();
     let deleted = answer(client.aliases().delete_alias(v1::DeleteAliasRequest { name: name.clone() }).await)?;
-    session.output.note(format!("deleted {}", printable(&name)));
+    session.output.deleted(&name, &format!("deleted {name}"))?;
     warn_of(&deleted.lagging_gateways, session.output);
     Ok(())
 }

@@ -6,7 +6,6 @@ use dunlin_proto::{model::BudgetLimit, names::BudgetName, v1};
 use crate::{
     client::{Client, answer},
     exit::Failure,
-    output::printable,
     session::Session,
     view::usage::BudgetView,
 };
@@ -72,8 +71,7 @@ pub(crate) async fn run(command: BudgetCommand, session: &Session) -> Result<(),
         BudgetCommand::Delete { yes } => {
             session.confirm(yes, &format!("delete {name}"))?;
             answer(client.usage().delete_budget(v1::DeleteBudgetRequest { name: name.clone() }).await)?;
-            session.output.note(format!("deleted {}", printable(&name)));
-            Ok(())
+            session.output.deleted(&name, &format!("deleted {name}"))
         }
     }
 }

@@ -26,6 +26,6 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session) -> Result<(), Failu
     session.confirm(args.yes, &format!("delete {}/{} with all its versions", function.namespace, function.function))?;
     let request = v1::DeleteFunctionRequest { name: function.to_string(), etag: String::new() };
     answer(client.functions().delete_function(request).await)?;
-    session.output.note(format!("deleted {}/{}", function.namespace, function.function));
-    Ok(())
+    let said = format!("deleted {}/{}", function.namespace, function.function);
+    session.output.deleted(&function.to_string(), &said)
 }

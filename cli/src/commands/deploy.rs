@@ -12,7 +12,7 @@ use dunlin_proto::{
 };
 use serde_json::json;
 
-use super::versions::function;
+use super::{rollout::check_steps, versions::function};
 use crate::{
     artifact::Artifact,
     deploy::{self, Deployed},
@@ -96,6 +96,7 @@ struct Plan {
 
 /// Runs it.
 pub(crate) async fn run(args: DeployArgs, session: &Session) -> Result<(), Failure> {
+    check_steps(&args.steps)?;
     let output = session.output;
     let plan = if is_artifact(&args.path) {
         bare(&args)?

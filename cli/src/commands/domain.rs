@@ -147,7 +147,6 @@ async fn page(client: &Client, parent: &str, page_token: String) -> Result<(Vec<
 async fn remove(client: &Client, session: &Session, domain: DomainName, yes: bool) -> Result<(), Failure> {
     session.confirm(yes, &format!("give {domain} back"))?;
     let name = DomainRef { namespace: client.target().namespace.clone(), domain: domain.clone() }.to_string();
-    answer(client.domains().delete_domain(v1::DeleteDomainRequest { name }).await)?;
-    session.output.note(format!("{domain} is nobody's now"));
-    Ok(())
+    answer(client.domains().delete_domain(v1::DeleteDomainRequest { name: name.clone() }).await)?;
+    session.output.deleted(&name, &format!("{domain} is nobody's now"))
 }

@@ -91,7 +91,19 @@ pub(crate) async fn run(args: InvocationsArgs, session: &Session) -> Result<(), 
             .output
             .warn(format!("warning: calls that began before {from} were not looked for; ask with --until {from}"));
     }
+    if calls.is_empty() {
+        must_exist(&client, args.name.as_ref()).await?;
+    }
     session.output.list(&calls, COLUMNS, "no calls yet")
+}
+
+/// Where nothing is there to show, what was named must at least exist.
+pub(super) async fn must_exist(client: &Client, function: Option<&FunctionArg>) -> Result<(), Failure> {
+    let name = scope_name(function, client.target());
+    if function.is_some() {
+        return answer(client.functions().get_function(v1::GetFunctionRequest { name }).await).map(drop);
+    }
+    answer(client.namespaces().get_namespace(v1::GetNamespaceRequest { name }).await).map(drop)
 }
 
 /// The newest calls of a function or namespace.

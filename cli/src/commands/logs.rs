@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use dunlin_proto::v1::{self, read_logs_response::Event};
 
+use super::invocations::must_exist;
 use crate::{
     client::{Client, answer, failure},
     exit::{Exit, Failure},
@@ -83,6 +84,7 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
                 session.output.note("the connection broke; following again");
             }
             Ok(()) if args.follow => {}
+            Ok(()) if seen.is_empty() => return must_exist(&client, args.name.as_ref()).await,
             ended => return ended,
         }
         tokio::time::sleep(RETRY).await;
@@ -126,6 +128,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whether no worker told anything.
+    fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// Whether what a worker tells is new; a worker that does not number its lines tells nothing old.
     fn is_new(&mut self, worker: &str, place: (u64, u64)) -> bool {
         let last = self.last.entry(worker.to_owned()).or_default();

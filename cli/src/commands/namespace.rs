@@ -306,6 +306,5 @@ async fn delete(client: &Client, session: &Session, namespace: Namespace, yes: b
     session.confirm(yes, &format!("delete namespace {namespace}"))?;
     let name = NamespaceRef { namespace }.to_string();
     answer(client.namespaces().delete_namespace(v1::DeleteNamespaceRequest { name: name.clone() }).await)?;
-    session.output.note(format!("deleted {name}"));
-    Ok(())
+    session.output.deleted(&name, &format!("deleted {name}"))
 }

@@ -113,6 +113,5 @@ async fn delete(client: &Client, session: &Session, plan: PlanId, yes: bool) -> 
     session.confirm(yes, &format!("delete plan {plan}"))?;
     let name = PlanName { namespace: client.target().namespace.clone(), plan }.to_string();
     answer(client.plans().delete_plan(v1::DeletePlanRequest { name: name.clone() }).await)?;
-    session.output.note(format!("deleted {}", printable(&name)));
-    Ok(())
+    session.output.deleted(&name, &format!("deleted {name}"))
 }

@@ -15,6 +15,9 @@ use crate::{
     view::rollout::RolloutView,
 };
 
+/// How many steps a rollout can have.
+const MAX_STEPS: usize = 20;
+
 /// What to do with rollouts.
 #[derive(Subcommand)]
 pub(crate) enum RolloutCommand {
@@ -56,8 +59,25 @@ pub(crate) struct StartArgs {
     step_calls: Option<u64>,
 }
 
+/// Refuses steps that no rollout can take, before anything is made for one.
+pub(crate) fn check_steps(steps: &[u32]) -> Result<(), Failure> {
+    if steps.len() > MAX_STEPS {
+        return Err(Failure::usage(format!("--steps takes {MAX_STEPS} percentages at most")));
+    }
+    match steps.windows(2).find(|pair| pair.first() >= pair.last()) {
+        Some(pair) => {
+            let message = "--steps must rise: each percentage is higher than the one before";
+            Err(Failure::usage(message).because(format!("{pair:?}")).hint("such as --steps 5,25,50"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Runs it.
 pub(crate) async fn run(command: RolloutCommand, session: &Session) -> Result<(), Failure> {
+    if let RolloutCommand::Start(args) = &command {
+        check_steps(&args.steps)?;
+    }
     let client = session.connect().await?;
     match command {
         RolloutCommand::Start(args) => start(&client, session, args).await,

@@ -8,7 +8,6 @@ use dunlin_proto::{ids::RouteId, names::RouteName, v1};
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
-    output::printable,
     session::{Session, namespace_name},
     view::route::{ROUTES, RouteView},
 };
@@ -65,6 +64,5 @@ async fn remove(client: &Client, session: &Session, route: RouteId, yes: bool) -
     session.confirm(yes, &format!("remove route {route}"))?;
     let name = route_name(client, route).to_string();
     answer(client.routes().delete_route(v1::DeleteRouteRequest { name: name.clone() }).await)?;
-    session.output.note(format!("removed {}", printable(&name)));
-    Ok(())
+    session.output.deleted(&name, &format!("removed {name}"))
 }

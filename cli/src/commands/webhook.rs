@@ -63,8 +63,7 @@ pub(crate) async fn run(command: WebhookCommand, session: &Session) -> Result<()
         WebhookCommand::Delete { yes } => {
             session.confirm(yes, &format!("delete {name}"))?;
             answer(client.namespaces().delete_webhook(v1::DeleteWebhookRequest { name: name.clone() }).await)?;
-            session.output.note(format!("deleted {}", printable(&name)));
-            Ok(())
+            session.output.deleted(&name, &format!("deleted {name}"))
         }
     }
 }

@@ -186,3 +186,15 @@ async fn apps_are_listed_and_shown() {
     assert_eq!(user.run("app show other").await.code, 3);
     assert_eq!(user.run("app show Shop").await.code, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_no_rollout_can_take_are_refused_before_anything_is_made() {
+    let user = user().await;
+    for steps in ["5,3", "5,5", "0", "100"] {
+        for command in ["deploy --steps", "rollout start pay --steps"] {
+            let ran = user.run(&format!("{command} {steps}")).await;
+            assert!(ran.code == 2 && ran.err.contains("--steps"), "{command} {steps}: {ran:?}");
+        }
+    }
+    assert!(user.fake.state().created.is_empty() && user.fake.state().artifacts.is_empty());
+}

@@ -136,6 +136,15 @@ async fn a_function_is_deleted_only_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_is_named_for_programs() {
+    let user = with_functions().await;
+    let deleted = |name: &str| json!({ "name": name, "deleted": true });
+    assert_eq!(user.run("delete hello -y -o json").await.ok().json(), deleted(HELLO));
+    let namespace = user.run("namespace delete shop -y -o json").await.ok();
+    assert_eq!(namespace.json(), deleted("namespaces/shop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_sends_what_was_asked_and_prints_the_body_as_data() {
     let user = User::signed_in().await;
     let header = v1::HttpHeader { name: "content-type".into(), value: Bytes::from_static(b"text/plain") };

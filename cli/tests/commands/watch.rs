@@ -62,6 +62,18 @@ async fn logs_are_lines_of_text_or_of_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_has_no_empty_log_and_no_empty_list_of_calls() {
+    let user = User::signed_in().await;
+    for command in ["logs nope", "invocations nope"] {
+        let ran = user.run(command).await;
+        assert!(ran.code == 3 && ran.err.contains("nope was not found"), "{command}: {ran:?}");
+        assert!(ran.out.is_empty(), "{command}: {ran:?}");
+    }
+    user.fake.state().logs = vec![line(2, "one")];
+    assert!(user.run("logs nope").await.ok().out.contains("one"), "it was deleted, and its lines are still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn following_survives_a_broken_connection_without_repeating_lines() {
     let user = User::signed_in().await;
     user.fake.state().logs = vec![line(1, "one"), line(2, "two")];

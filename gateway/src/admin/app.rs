@@ -18,6 +18,7 @@ mod namespaces;
 mod plans;
 mod releases;
 mod routes;
+mod single;
 mod tokens;
 mod upload;
 mod usage;
@@ -86,11 +87,23 @@ fn on_behalf<T>(who: &Principal, message: T) -> Request<T> {
     request
 }
 
-/// Asks the scheduler and waits a bounded time.
-async fn ask<A>(call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, ApiError> {
+/// Asks the scheduler for a change and waits a bounded time.
+fn ask<A>(call: impl Future<Output = Result<Response<A>, Status>>) -> impl Future<Output = Result<A, ApiError>> {
+    waited(call, from_scheduler)
+}
+
+/// The same for what only reads: where the answer is lost, nothing else is.
+fn look<A>(call: impl Future<Output = Result<Response<A>, Status>>) -> impl Future<Output = Result<A, ApiError>> {
+    waited(call, |status| if is_lost(status) { away(status) } else { from_scheduler(status) })
+}
+
+async fn waited<A>(
+    call: impl Future<Output = Result<Response<A>, Status>>,
+    refusal: impl FnOnce(&Status) -> ApiError,
+) -> Result<A, ApiError> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(from_scheduler(&status)),
+        Ok(Err(status)) => Err(refusal(&status)),
         Err(_) => {
             let message = format!("the scheduler did not answer within {} s", PATIENCE.as_secs());
             Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(Duration::from_secs(2)))
@@ -103,19 +116,27 @@ fn is_cut(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
 
+/// Whether the connection broke between the question and its answer.
+fn is_lost(status: &Status) -> bool {
+    let own = status.get_details_error_info().is_some();
+    !own && is_cut(status) && ApiError::from(status.clone()).code == ErrorCode::Internal
+}
+
+fn away(status: &Status) -> ApiError {
+    tracing::warn!(error = %status, "the scheduler can't be reached");
+    ApiError::new(ErrorCode::Unavailable, "the scheduler can't be reached")
+        .hint("functions go on serving; administration works again once it is back")
+        .retry_after(Duration::from_secs(2))
+}
+
 /// What a client is told when the scheduler refuses or can't be reached. What is the platform's own business, such as
 /// the cluster secret, is logged and not told.
 fn from_scheduler(status: &Status) -> ApiError {
     let error = ApiError::from(status.clone());
     let said_so = status.get_details_error_info().is_some();
     match error.code {
-        ErrorCode::Unavailable | ErrorCode::Cancelled if !said_so => {
-            tracing::warn!(error = %status, "the scheduler can't be reached");
-            ApiError::new(ErrorCode::Unavailable, "the scheduler can't be reached")
-                .hint("functions go on serving; administration works again once it is back")
-                .retry_after(Duration::from_secs(2))
-        }
-        ErrorCode::Internal if !said_so && is_cut(status) => {
+        ErrorCode::Unavailable | ErrorCode::Cancelled if !said_so => away(status),
+        _ if is_lost(status) => {
             tracing::warn!(error = %status, "the connection to the scheduler was lost before its answer came");
             ApiError::new(
                 ErrorCode::Unavailable,
@@ -161,6 +182,17 @@ mod tests {
         assert!(cut.is_unavailable() && cut.message.contains("may have been made"), "{cut}");
         let refusal = ApiError::not_found("namespaces/shop").hint("make it");
         assert_eq!(from_scheduler(&Status::from(refusal.clone())), refusal);
+    }
+
+    #[tokio::test]
+    async fn what_only_reads_says_nothing_of_changes() {
+        let broken = || Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        let lost = look::<()>(async { Err(broken()) }).await.unwrap_err();
+        assert!(lost.is_unavailable() && lost.retry_after.is_some() && !lost.message.contains("change"), "{lost}");
+        assert!(!lost.hint.unwrap_or_default().contains("look whether"));
+        assert!(ask::<()>(async { Err(broken()) }).await.unwrap_err().message.contains("may have been made"));
+        let refusal = ApiError::not_found("namespaces/shop");
+        assert_eq!(look::<()>(async { Err(refusal.clone().into()) }).await, Err(refusal.clone()));
     }
 
     #[tokio::test(start_paused = true)]

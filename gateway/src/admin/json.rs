@@ -22,6 +22,7 @@ mod plans;
 mod releases;
 mod rollouts;
 mod routes;
+mod single;
 mod testing;
 mod usage;
 mod versions;
@@ -63,12 +64,12 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(namespaces::list_namespaces, namespaces::create_namespace))
             .routes(routes!(namespaces::get_namespace, namespaces::update_namespace, namespaces::delete_namespace))
             .routes(routes!(access::list_keys, access::create_key))
-            .routes(routes!(access::revoke_key, plans::update_key))
+            .routes(routes!(single::get_key, access::revoke_key, plans::update_key))
             .routes(routes!(access::rotate_key))
             .routes(routes!(access::end_old_secret))
             .routes(routes!(plans::get_key_usage))
             .routes(routes!(plans::list_plans))
-            .routes(routes!(plans::put_plan, plans::delete_plan))
+            .routes(routes!(single::get_plan, plans::put_plan, plans::delete_plan))
             .routes(routes!(usage::list_usage))
             .routes(routes!(usage::export_usage))
             .routes(routes!(usage::get_budget, usage::set_budget, usage::delete_budget))
@@ -86,13 +87,13 @@ fn described() -> OpenApiRouter<App> {
             .routes(routes!(routes::export_routes))
             .routes(routes!(routes::purge_cache))
             .routes(routes!(routes::list_domains, routes::create_domain))
-            .routes(routes!(routes::delete_domain))
+            .routes(routes!(single::get_domain, routes::delete_domain))
             .routes(routes!(functions::list_functions))
             .routes(routes!(functions::get_function, functions::update_function, functions::delete_function))
             .routes(routes!(functions::rollback_function))
-            .routes(routes!(functions::set_traffic))
+            .routes(routes!(single::get_traffic, functions::set_traffic))
             .routes(routes!(aliases::list_aliases))
-            .routes(routes!(aliases::set_alias, aliases::delete_alias))
+            .routes(routes!(single::get_alias, aliases::set_alias, aliases::delete_alias))
             .routes(routes!(aliases::promote_alias))
             .routes(routes!(rollouts::get_rollout, rollouts::start_rollout))
             .routes(routes!(rollouts::start_rollouts))

@@ -25,7 +25,7 @@ mod validation;
 mod webhook;
 
 pub(crate) use access::{Grant, Identity, Key, KeyList, NewKey, NewToken};
-pub(crate) use alias::{AliasList, ChangedAlias, DeletedAlias, Sticky};
+pub(crate) use alias::{Alias, AliasList, ChangedAlias, DeletedAlias, Sticky};
 pub(crate) use audit::{AuditEntry, AuditHead, AuditList, AuditOutcome};
 pub(crate) use cluster::{Cluster, HeldVersion, Namespace, NamespaceList, Worker, WorkerList, WorkerState};
 pub(crate) use domain::{

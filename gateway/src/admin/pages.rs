@@ -44,7 +44,7 @@ use axum::{
     body::Body,
     response::{Html, IntoResponse, Redirect, Response},
 };
-use dunlin_proto::ApiError;
+use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, v1};
 use http::{HeaderValue, Method, StatusCode, header};
 
 pub use places::{Least, PLACES, Place};
@@ -52,11 +52,20 @@ pub use places::{Least, PLACES, Place};
 pub(super) use format::{bytes, micros};
 pub(super) use places::router;
 
-use super::fault::Fault;
-use crate::error;
+use super::{app::App, fault::Fault};
+use crate::{auth::Principal, error};
 
 /// What a handler of a page answers.
 type Page = Result<Response, Fault>;
+
+/// There is no page about what happened in a namespace that is not there. Where nobody can say so now, it is shown what there is.
+async fn must_exist(app: &App, who: &Principal, namespace: &Namespace) -> Result<(), ApiError> {
+    let request = v1::GetNamespaceRequest { name: format!("namespaces/{namespace}") };
+    match app.namespace_get(who, request).await {
+        Err(error) if error.code == ErrorCode::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// A template as an answer. Pages hold what only their reader may see, so nobody keeps them.
 fn render(template: &impl Template) -> Page {

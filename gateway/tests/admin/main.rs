@@ -11,6 +11,7 @@
 mod audit;
 mod browser;
 mod commands;
+mod conditional;
 mod grpc;
 mod idempotency;
 mod json;

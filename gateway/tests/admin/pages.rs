@@ -446,3 +446,13 @@ async fn the_overview_goes_on_while_it_is_looked_at() {
     let refused = world.page("/namespaces/shop/live", &world.tokens.with(&[("bank", "viewer")])).await;
     assert_eq!(refused.status(), 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_not_there_has_no_pages() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    for page in ["invocations", "logs", "usage"] {
+        assert_eq!(world.page(&format!("/namespaces/nons/{page}"), &token).await.status(), 404, "{page}");
+        assert_eq!(world.page(&format!("/namespaces/shop/{page}"), &token).await.status(), 200, "{page}");
+    }
+}

@@ -8,7 +8,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
 
 /// The one namespace that a rollout concerns.
@@ -55,7 +55,7 @@ impl App {
     ) -> Result<v1::ListAliasesResponse, ApiError> {
         let FunctionRef { namespace, .. } = name("parent", &request.parent)?;
         Operation::ListAliases.allow_in(who, &namespace)?;
-        ask(self.aliases().list_aliases(on_behalf(who, request))).await
+        look(self.aliases().list_aliases(on_behalf(who, request))).await
     }
 
     pub(crate) async fn alias_promote(
@@ -95,7 +95,7 @@ impl App {
     ) -> Result<v1::GetRolloutResponse, ApiError> {
         let FunctionRef { namespace, .. } = name("function", &request.function)?;
         Operation::GetRollout.allow_in(who, &namespace)?;
-        ask(self.aliases().get_rollout(on_behalf(who, request))).await
+        look(self.aliases().get_rollout(on_behalf(who, request))).await
     }
 
     pub(crate) async fn rollout_stop(

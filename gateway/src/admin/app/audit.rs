@@ -2,7 +2,7 @@
 
 use dunlin_proto::{ApiError, names::NamespaceRef, v1};
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, look, name, on_behalf, page_size};
 use crate::{admin::access::Operation, auth::Principal};
 
 impl App {
@@ -23,7 +23,7 @@ impl App {
             Operation::ListAuditEntries.allow_in(who, &namespace)?;
         }
         page_size(request.page_size)?;
-        ask(self.audit().list_audit_entries(on_behalf(who, request))).await
+        look(self.audit().list_audit_entries(on_behalf(who, request))).await
     }
 
     pub(crate) async fn audit_head(
@@ -33,12 +33,12 @@ impl App {
     ) -> Result<v1::GetAuditHeadResponse, ApiError> {
         let hint = "the chain goes through the entries of all namespaces, so that only an operator can verify it";
         Operation::GetAuditHead.allow(who).map_err(|error| error.hint(hint))?;
-        ask(self.audit().get_audit_head(on_behalf(who, request))).await
+        look(self.audit().get_audit_head(on_behalf(who, request))).await
     }
 
     /// How far the log is, for the gateway's own use: it grows with every change.
     pub(crate) async fn audit_sequence(&self, who: &Principal) -> Result<u64, ApiError> {
-        let head = ask(self.audit().get_audit_head(on_behalf(who, v1::GetAuditHeadRequest {}))).await?.head;
+        let head = look(self.audit().get_audit_head(on_behalf(who, v1::GetAuditHeadRequest {}))).await?.head;
         Ok(head.map_or(0, |head| head.sequence))
     }
 }

@@ -3,7 +3,7 @@
 use dunlin_process::metrics::Format;
 use dunlin_proto::{ApiError, names::WorkerName, v1};
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
 
 impl App {
@@ -17,7 +17,7 @@ impl App {
         request: v1::GetClusterRequest,
     ) -> Result<v1::GetClusterResponse, ApiError> {
         Operation::GetCluster.allow(who)?;
-        ask(self.cluster().get_cluster(on_behalf(who, request))).await
+        look(self.cluster().get_cluster(on_behalf(who, request))).await
     }
 
     /// What this gateway's process measures. It names every tenant's functions, as the cluster's state does.
@@ -33,14 +33,14 @@ impl App {
     ) -> Result<v1::ListWorkersResponse, ApiError> {
         Operation::ListWorkers.allow(who)?;
         super::page_size(request.page_size)?;
-        ask(self.cluster().list_workers(on_behalf(who, request))).await
+        look(self.cluster().list_workers(on_behalf(who, request))).await
     }
 
     /// One worker, found in the cluster's state.
     pub(crate) async fn worker_get(&self, who: &Principal, wanted: &str) -> Result<v1::Worker, ApiError> {
         Operation::ListWorkers.allow(who)?;
         let WorkerName { worker } = name("name", wanted)?;
-        let cluster = ask(self.cluster().get_cluster(on_behalf(who, v1::GetClusterRequest {}))).await?;
+        let cluster = look(self.cluster().get_cluster(on_behalf(who, v1::GetClusterRequest {}))).await?;
         let found = cluster.workers.into_iter().find(|found| found.name == wanted);
         found.ok_or_else(|| ApiError::not_found(WorkerName { worker }))
     }

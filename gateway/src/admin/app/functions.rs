@@ -10,7 +10,7 @@ use dunlin_proto::{
 };
 use futures::{Stream, StreamExt};
 
-use super::{App, MAX_ANSWER_BYTES, ask, from_scheduler, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, ask, from_scheduler, look, name, on_behalf, page_size};
 use crate::{
     admin::access::Operation,
     auth::{Principal, Role},
@@ -60,7 +60,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListFunctions.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        ask(self.functions().list_functions(on_behalf(who, request))).await
+        look(self.functions().list_functions(on_behalf(who, request))).await
     }
 
     pub(crate) async fn function_get(
@@ -70,7 +70,7 @@ impl App {
     ) -> Result<v1::GetFunctionResponse, ApiError> {
         let FunctionRef { namespace, .. } = name("name", &request.name)?;
         Operation::GetFunction.allow_in(who, &namespace)?;
-        let mut response = ask(self.functions().get_function(on_behalf(who, request))).await?;
+        let mut response = look(self.functions().get_function(on_behalf(who, request))).await?;
         response.function.iter_mut().for_each(|function| self.with_urls(function));
         Ok(response)
     }
@@ -137,7 +137,7 @@ impl App {
     ) -> Result<v1::GetVersionResponse, ApiError> {
         let VersionName { namespace, .. } = name("name", &request.name)?;
         Operation::GetVersion.allow_in(who, &namespace)?;
-        let mut response = ask(self.functions().get_version(on_behalf(who, request))).await?;
+        let mut response = look(self.functions().get_version(on_behalf(who, request))).await?;
         hide_values(who, &namespace, response.version.iter_mut());
         response.version.iter_mut().for_each(|version| self.with_previews(version));
         Ok(response)
@@ -151,7 +151,7 @@ impl App {
         let FunctionRef { namespace, .. } = name("parent", &request.parent)?;
         Operation::ListVersions.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        let mut response = ask(self.functions().list_versions(on_behalf(who, request))).await?;
+        let mut response = look(self.functions().list_versions(on_behalf(who, request))).await?;
         hide_values(who, &namespace, response.versions.iter_mut());
         response.versions.iter_mut().for_each(|version| self.with_previews(version));
         Ok(response)

@@ -6,7 +6,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf, page_size};
 use crate::{admin::access::Operation, auth::Principal};
 
 impl App {
@@ -32,7 +32,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListKeys.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        ask(self.keys().list_keys(on_behalf(who, request))).await
+        look(self.keys().list_keys(on_behalf(who, request))).await
     }
 
     pub(crate) async fn key_revoke(
@@ -72,6 +72,6 @@ impl App {
     ) -> Result<v1::GetKeyUsageResponse, ApiError> {
         let KeyName { namespace, .. } = name("name", &request.name)?;
         Operation::GetKeyUsage.allow_in(who, &namespace)?;
-        ask(self.keys().get_key_usage(on_behalf(who, request))).await
+        look(self.keys().get_key_usage(on_behalf(who, request))).await
     }
 }

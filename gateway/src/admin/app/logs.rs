@@ -34,7 +34,7 @@ use self::{
     merge::{Keep, Merge},
     reader::{Event, Reader},
 };
-use super::{App, ask, name, on_behalf};
+use super::{App, look, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
 
 /// The stream of a log, as every transport gets it.
@@ -84,7 +84,7 @@ impl App {
             let placements = self.context.dispatcher.directory().load();
             placements.endpoints().map(|endpoint| (endpoint.worker.to_string(), endpoint.address.clone())).collect()
         };
-        match ask(client.get_cluster(request)).await {
+        match look(client.get_cluster(request)).await {
             Ok(cluster) => {
                 let of = |worker: v1::Worker| {
                     let id = worker.name.strip_prefix("workers/").unwrap_or(&worker.name).to_owned();

@@ -3,7 +3,7 @@
 use dunlin_proto::{ApiError, ErrorCode, ids::Namespace, names::NamespaceRef, v1};
 use futures::{StreamExt, TryStreamExt};
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf, page_size};
 use crate::{admin::access::Operation, auth::Principal};
 
 /// Questions to the scheduler that run at once for one list.
@@ -31,7 +31,7 @@ impl App {
     ) -> Result<v1::GetNamespaceResponse, ApiError> {
         let NamespaceRef { namespace } = name("name", &request.name)?;
         Operation::GetNamespace.allow_in(who, &namespace)?;
-        ask(self.namespaces().get_namespace(on_behalf(who, request))).await
+        look(self.namespaces().get_namespace(on_behalf(who, request))).await
     }
 
     pub(crate) async fn namespace_update(
@@ -63,7 +63,7 @@ impl App {
         Operation::ListNamespaces.allow(who)?;
         let size = page_size(request.page_size)?;
         if who.is_operator() {
-            return ask(self.namespaces().list_namespaces(on_behalf(who, request))).await;
+            return look(self.namespaces().list_namespaces(on_behalf(who, request))).await;
         }
         let (page, next_page_token) = own_page(who, size, &request.page_token)?;
         let found = futures::stream::iter(page).map(|namespace| self.namespace_find(who, namespace));
@@ -74,7 +74,7 @@ impl App {
     /// A namespace that a token grants a role in; it need not be there any more.
     async fn namespace_find(&self, who: &Principal, namespace: Namespace) -> Result<Option<v1::Namespace>, ApiError> {
         let request = v1::GetNamespaceRequest { name: NamespaceRef { namespace }.to_string() };
-        match ask(self.namespaces().get_namespace(on_behalf(who, request))).await {
+        match look(self.namespaces().get_namespace(on_behalf(who, request))).await {
             Ok(response) => Ok(response.namespace),
             Err(error) if error.code == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -6,7 +6,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
 
 impl App {
@@ -32,7 +32,7 @@ impl App {
     ) -> Result<v1::ListPlansResponse, ApiError> {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListPlans.allow_in(who, &namespace)?;
-        ask(self.plans().list_plans(on_behalf(who, request))).await
+        look(self.plans().list_plans(on_behalf(who, request))).await
     }
 
     pub(crate) async fn plan_delete(

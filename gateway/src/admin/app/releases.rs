@@ -6,7 +6,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf, page_size};
 use crate::{admin::access::Operation, auth::Principal};
 
 impl App {
@@ -22,7 +22,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListReleases.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        ask(self.releases().list_releases(on_behalf(who, request))).await
+        look(self.releases().list_releases(on_behalf(who, request))).await
     }
 
     pub(crate) async fn release_get(
@@ -32,7 +32,7 @@ impl App {
     ) -> Result<v1::GetReleaseResponse, ApiError> {
         let ReleaseName { namespace, .. } = name("name", &request.name)?;
         Operation::GetRelease.allow_in(who, &namespace)?;
-        ask(self.releases().get_release(on_behalf(who, request))).await
+        look(self.releases().get_release(on_behalf(who, request))).await
     }
 
     pub(crate) async fn release_diff(
@@ -42,7 +42,7 @@ impl App {
     ) -> Result<v1::DiffReleasesResponse, ApiError> {
         let ReleaseName { namespace, .. } = name("name", &request.name)?;
         Operation::DiffReleases.allow_in(who, &namespace)?;
-        ask(self.releases().diff_releases(on_behalf(who, request))).await
+        look(self.releases().diff_releases(on_behalf(who, request))).await
     }
 
     pub(crate) async fn release_rollback(
@@ -72,7 +72,7 @@ impl App {
     ) -> Result<v1::ListAppsResponse, ApiError> {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListApps.allow_in(who, &namespace)?;
-        ask(self.releases().list_apps(on_behalf(who, request))).await
+        look(self.releases().list_apps(on_behalf(who, request))).await
     }
 
     pub(crate) async fn app_get(
@@ -82,6 +82,6 @@ impl App {
     ) -> Result<v1::GetAppResponse, ApiError> {
         let AppName { namespace, .. } = name("name", &request.name)?;
         Operation::GetApp.allow_in(who, &namespace)?;
-        ask(self.releases().get_app(on_behalf(who, request))).await
+        look(self.releases().get_app(on_behalf(who, request))).await
     }
 }

@@ -8,7 +8,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf, page_size};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf, page_size};
 use crate::{
     admin::{
         access::Operation,
@@ -48,7 +48,7 @@ impl App {
     ) -> Result<v1::GetRouteResponse, ApiError> {
         let RouteName { namespace, .. } = name("name", &request.name)?;
         Operation::GetRoute.allow_in(who, &namespace)?;
-        ask(self.routes().get_route(on_behalf(who, request))).await
+        look(self.routes().get_route(on_behalf(who, request))).await
     }
 
     pub(crate) async fn route_list(
@@ -59,7 +59,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListRoutes.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        ask(self.routes().list_routes(on_behalf(who, request))).await
+        look(self.routes().list_routes(on_behalf(who, request))).await
     }
 
     pub(crate) async fn route_delete(
@@ -89,7 +89,7 @@ impl App {
     ) -> Result<v1::ExportRoutesResponse, ApiError> {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ExportRoutes.allow_in(who, &namespace)?;
-        ask(self.routes().export_routes(on_behalf(who, request))).await
+        look(self.routes().export_routes(on_behalf(who, request))).await
     }
 
     pub(crate) async fn cache_purge(
@@ -134,7 +134,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListDomains.allow_in(who, &namespace)?;
         page_size(request.page_size)?;
-        let mut found = ask(self.domains().list_domains(on_behalf(who, request))).await?;
+        let mut found = look(self.domains().list_domains(on_behalf(who, request))).await?;
         found.domains.iter_mut().for_each(|domain| self.add_file(domain));
         Ok(found)
     }

@@ -6,7 +6,7 @@ use dunlin_proto::{
     v1,
 };
 
-use super::{App, MAX_ANSWER_BYTES, ask, name, on_behalf};
+use super::{App, MAX_ANSWER_BYTES, ask, look, name, on_behalf};
 use crate::{admin::access::Operation, auth::Principal};
 
 /// Lines of an export.
@@ -27,7 +27,7 @@ impl App {
         let NamespaceRef { namespace } = name("parent", &request.parent)?;
         Operation::ListUsage.allow_in(who, &namespace)?;
         super::page_size(request.page_size)?;
-        ask(self.usage().list_usage(on_behalf(who, request))).await
+        look(self.usage().list_usage(on_behalf(who, request))).await
     }
 
     /// All pages.
@@ -71,7 +71,7 @@ impl App {
     ) -> Result<v1::GetBudgetResponse, ApiError> {
         let BudgetName { namespace } = name("name", &request.name)?;
         Operation::GetBudget.allow_in(who, &namespace)?;
-        ask(self.usage().get_budget(on_behalf(who, request))).await
+        look(self.usage().get_budget(on_behalf(who, request))).await
     }
 
     pub(crate) async fn budget_delete(

@@ -2,7 +2,7 @@
 
 use dunlin_proto::{ApiError, ids::Namespace, names::WebhookName, v1};
 
-use super::{App, ask, name, on_behalf};
+use super::{App, ask, look, name, on_behalf};
 use crate::{
     admin::access::Operation,
     auth::{Principal, Role},
@@ -26,7 +26,7 @@ impl App {
     ) -> Result<v1::GetWebhookResponse, ApiError> {
         let WebhookName { namespace } = name("name", &request.name)?;
         Operation::GetWebhook.allow_in(who, &namespace)?;
-        ask(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await
+        look(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await
     }
 
     /// How the webhook of a namespace does, for whoever may see that namespace: without its URL, and for those who may not see that
@@ -38,7 +38,7 @@ impl App {
     ) -> Result<v1::WebhookHealth, ApiError> {
         let name = WebhookName { namespace: namespace.clone() }.to_string();
         let request = v1::GetWebhookRequest { name };
-        let found = ask(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await?;
+        let found = look(self.context.scheduler.namespaces().get_webhook(on_behalf(who, request))).await?;
         let v1::GetWebhookResponse { webhook, pending, last_failure, .. } = found;
         let v1::Webhook { gone_time, dropped, .. } = webhook.unwrap_or_default();
         let sees = who.role_in(namespace).is_some_and(|role| role >= Role::Developer);

@@ -12,7 +12,7 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{items, maybe_uuid, maybe_whole, text, there},
+    fields::{maybe_uuid, maybe_whole, objects, text, there_object},
 };
 use crate::admin::{
     app::App,
@@ -43,11 +43,11 @@ pub(super) async fn list_aliases(
 #[serde(deny_unknown_fields)]
 pub(super) struct SetAlias {
     /// The shares; their percentages sum to 100.
-    #[serde(deserialize_with = "items::<_, _, 1, 20>")]
+    #[serde(deserialize_with = "objects::<_, _, 1, 20>")]
     #[schema(min_items = 1, max_items = 20)]
     traffic: Vec<TrafficTarget>,
     /// How callers are told apart; left out, it stays.
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "there_object")]
     #[schema(value_type = Sticky, required = false)]
     sticky: Option<Sticky>,
     /// Guards against lost updates: the function is changed only in this state.

@@ -1,12 +1,12 @@
 //! Requests that depend on what a client has seen (RFC 9110 13): every answer to GET has an ETag, a client that has it already gets
 //! 304, and a change with `If-Match` is made only if what GET answers at its address is still that.
 //!
-//! The tag is a digest of the answer. Between the look and the change others may change something, so that the scheduler is told
+//! The tag is a digest of the answer, without what says nothing of the thing itself ([`Tagged`]). Between the look and the change others may change something, so that the scheduler is told
 //! how far its audit log was before the look, and refuses if it has grown: then everything is done again.
 
 use axum::{
-    Router,
-    body::{Body, to_bytes},
+    Json, Router,
+    body::{Body, HttpBody, to_bytes},
     extract::{FromRequestParts, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
@@ -37,6 +38,35 @@ pub(in crate::admin) struct Endpoints {
     pub(in crate::admin) plain: Router,
 }
 
+/// An answer, and what its tag is a digest of: the answer without the addresses of the gateway that gives it, or where it was read.
+#[derive(Debug)]
+pub(super) struct Tagged<T> {
+    answer: T,
+    of: T,
+}
+
+impl<T: Clone> Tagged<T> {
+    /// An answer whose tag does not depend on what is cleared here.
+    pub(super) fn without(answer: T, clear: impl FnOnce(&mut T)) -> Self {
+        let mut of = answer.clone();
+        clear(&mut of);
+        Self { answer, of }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let Ok(of) = serde_json::to_vec(&self.of) else { return Fault(ApiError::internal()).into_response() };
+        let mut response = Json(self.answer).into_response();
+        response.extensions_mut().insert(Tag(tag(&of)));
+        response
+    }
+}
+
+/// The tag that an answer has already.
+#[derive(Debug, Clone)]
+struct Tag(HeaderValue);
+
 /// Answers a request with what it depends on in mind. Pages have no tags, and what is endless has none either.
 pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -46,7 +76,7 @@ pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request:
     let conditional = [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| request.headers().contains_key(name));
     match *request.method() {
         Method::GET => read(request, next).await,
-        Method::HEAD => next.run(request).await,
+        Method::HEAD => head(request, next).await,
         _ if conditional => endpoints.change(request).await.unwrap_or_else(IntoResponse::into_response),
         _ => next.run(request).await,
     }
@@ -57,6 +87,16 @@ pub(super) fn is_endless(path: &str) -> bool {
     path.ends_with("/logs/stream")
 }
 
+/// What GET answers, without the body, but with its tag and length (RFC 9110 9.3.2).
+async fn head(mut request: Request, next: Next) -> Response {
+    *request.method_mut() = Method::GET;
+    let (mut head, body) = read(request, next).await.into_parts();
+    if let (Some(length), StatusCode::OK) = (body.size_hint().exact(), head.status) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Body::empty())
+}
+
 async fn read(request: Request, next: Next) -> Response {
     let asked = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let response = next.run(request).await;
@@ -65,7 +105,7 @@ async fn read(request: Request, next: Next) -> Response {
     }
     let (mut head, body) = response.into_parts();
     let Ok(body) = to_bytes(body, MOST).await else { return Fault(ApiError::internal()).into_response() };
-    let tag = tag(&body);
+    let tag = tag_of(&head, &body);
     let known = asked.iter().any(|value| names(value, Some(&tag)));
     head.headers.insert(header::ETAG, tag);
     if known {
@@ -79,7 +119,11 @@ async fn read(request: Request, next: Next) -> Response {
 }
 
 /// The tag of an answer.
-fn tag(body: &Bytes) -> HeaderValue {
+fn tag_of(head: &http::response::Parts, body: &Bytes) -> HeaderValue {
+    head.extensions.get::<Tag>().map_or_else(|| tag(body), |Tag(tag)| tag.clone())
+}
+
+fn tag(body: &[u8]) -> HeaderValue {
     let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(body));
     let text = format!("\"{}\"", digest.get(..22).unwrap_or_default());
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"\""))
@@ -131,9 +175,11 @@ impl Endpoints {
         let answer = self.call(Request::from_parts(look, Body::empty())).await;
         match answer.status() {
             StatusCode::OK => {
-                let body = to_bytes(answer.into_body(), MOST).await;
-                body.map(|body| Some(tag(&body))).map_err(|_| Fault(ApiError::internal()).into_response())
+                let (head, body) = answer.into_parts();
+                let body = to_bytes(body, MOST).await;
+                body.map(|body| Some(tag_of(&head, &body))).map_err(|_| Fault(ApiError::internal()).into_response())
             }
+            StatusCode::METHOD_NOT_ALLOWED if parts.headers.contains_key(header::IF_MATCH) => Err(unreadable()),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
             _ => Err(answer),
         }
@@ -150,6 +196,11 @@ impl Endpoints {
 pub(super) fn too_large() -> Fault {
     let message = format!("the request's body is over the limit of {MAX_BODY_BYTES} bytes, or did not arrive");
     Fault(ApiError::new(ErrorCode::PayloadTooLarge, message))
+}
+
+fn unreadable() -> Response {
+    let message = "there is no GET at this address, so that nothing there has an ETag that If-Match could name";
+    Fault(ApiError::new(ErrorCode::Changed, message)).into_response()
 }
 
 fn refused(current: Option<HeaderValue>) -> Response {
@@ -170,6 +221,22 @@ fn refused(current: Option<HeaderValue>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::model::Function;
+
+    #[test]
+    fn a_tag_does_not_depend_on_the_gateway_that_answers() {
+        let of = |url: &str, description: &str| {
+            let wire = dunlin_proto::v1::Function {
+                urls: vec![url.to_owned()],
+                description: description.to_owned(),
+                ..Default::default()
+            };
+            let answer = Tagged::without(Function::from(wire), Function::forget_gateway).into_response();
+            answer.extensions().get::<Tag>().unwrap().0.clone()
+        };
+        assert_eq!(of("http://127.0.0.1:8080/shop/pay/", "a"), of("http://127.0.0.1:9080/shop/pay/", "a"));
+        assert_ne!(of("http://127.0.0.1:8080/shop/pay/", "a"), of("http://127.0.0.1:8080/shop/pay/", "b"));
+    }
 
     #[test]
     fn a_change_is_made_where_what_it_depends_on_holds() {

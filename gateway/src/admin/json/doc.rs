@@ -72,6 +72,10 @@ pub(super) fn conditional(document: &mut openapi::OpenApi) {
                 found.headers.insert("ETag".to_owned(), Header::new(text()));
             }
         }
+        // What can't be read has no ETag that a change could depend on.
+        if path.get.is_none() {
+            continue;
+        }
         for change in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten() {
             depends_on(change, &["If-Match", "If-None-Match"]);
             let mut changed = Response::new("It is not as the request wants it to be");

@@ -6,6 +6,8 @@ use utoipa::openapi::{
     schema::{Schema, Type},
 };
 
+use super::body::Object;
+
 /// Text of so many characters at most.
 pub(super) fn text<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -32,6 +34,13 @@ pub(super) fn maybe_text<'de, D: Deserializer<'de>, const MAX: usize>(
 /// A value that is there: null is none.
 pub(super) fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// An object that is there.
+pub(super) fn there_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| Some(value))
 }
 
 /// A UUID, where it is there.
@@ -79,6 +88,14 @@ pub(super) fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MIN: u
         true => Ok(items),
         false => Err(D::Error::custom(format_args!("a list must have {MIN} to {MAX} entries"))),
     }
+}
+
+/// A list of so many objects.
+pub(super) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MIN: usize, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects = items::<D, Object<T>, MIN, MAX>(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
 }
 
 /// The schema of a list of texts with a pattern.

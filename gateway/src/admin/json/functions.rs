@@ -12,8 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Answer,
     body::Body,
+    conditional::Tagged,
     doc::{Refused, Unchanged},
-    fields::{items, maybe_text, maybe_uuid, maybe_whole, text, there},
+    fields::{maybe_text, maybe_uuid, maybe_whole, objects, text, there},
 };
 use crate::admin::{
     access::Operation,
@@ -37,10 +38,11 @@ pub(super) async fn list_functions(
     Caller(who): Caller,
     Named(parent): Named<NamespaceRef>,
     Query(page): Query<Page>,
-) -> Answer<FunctionList> {
+) -> Result<Tagged<FunctionList>, Fault> {
     let (page_size, page_token) = page.checked()?;
     let request = v1::ListFunctionsRequest { parent: parent.to_string(), page_size, page_token };
-    Ok(Json(listed(app.function_list(&who, request).await)?.into()))
+    let list: FunctionList = listed(app.function_list(&who, request).await)?.into();
+    Ok(Tagged::without(list, |list| list.functions.iter_mut().for_each(Function::forget_gateway)))
 }
 
 /// Returns one function.
@@ -55,9 +57,9 @@ pub(super) async fn get_function(
     State(app): State<App>,
     Caller(who): Caller,
     Named(name): Named<FunctionRef>,
-) -> Answer<Function> {
+) -> Result<Tagged<Function>, Fault> {
     let response = app.function_get(&who, v1::GetFunctionRequest { name: name.to_string() }).await?;
-    Ok(Json(response.function.unwrap_or_default().into()))
+    Ok(Tagged::without(response.function.unwrap_or_default().into(), Function::forget_gateway))
 }
 
 /// Changes the fields that are there.
@@ -214,7 +216,7 @@ pub(super) async fn rollback_function(
 #[serde(deny_unknown_fields)]
 pub(super) struct SetTraffic {
     /// The shares; their percentages sum to 100.
-    #[serde(deserialize_with = "items::<_, _, 1, 20>")]
+    #[serde(deserialize_with = "objects::<_, _, 1, 20>")]
     #[schema(min_items = 1, max_items = 20)]
     traffic: Vec<TrafficTarget>,
     /// Guards against lost updates: the function is changed only in this state.

@@ -6,7 +6,6 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -20,7 +19,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, doc::Refused, invocations::version};
+use super::{conditional::Tagged, doc::Refused, invocations::version};
 use crate::admin::{
     app::App,
     fault::Fault,
@@ -124,8 +123,9 @@ pub(super) async fn read_namespace_logs(
     who: Caller,
     Named(parent): Named<NamespaceRef>,
     Query(filter): Query<Filter>,
-) -> Answer<LogList> {
-    Ok(Json(collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?))
+) -> Result<Tagged<LogList>, Fault> {
+    let list = collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?;
+    Ok(Tagged::without(list, |list| list.cursor.clear()))
 }
 
 /// Reads the last log lines of a function, the oldest first.
@@ -141,8 +141,9 @@ pub(super) async fn read_function_logs(
     who: Caller,
     Named(parent): Named<FunctionRef>,
     Query(filter): Query<Filter>,
-) -> Answer<LogList> {
-    Ok(Json(collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?))
+) -> Result<Tagged<LogList>, Fault> {
+    let list = collect(&app, &who, filter.into_message(parent.to_string(), false)?).await?;
+    Ok(Tagged::without(list, |list| list.cursor.clear()))
 }
 
 type Events = Sse<axum::response::sse::KeepAliveStream<futures::stream::BoxStream<'static, Result<Event, Infallible>>>>;

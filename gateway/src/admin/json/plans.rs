@@ -12,7 +12,7 @@ use super::{
     Answer,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{maybe_whole, text, there},
+    fields::{maybe_whole, text, there_object},
 };
 use crate::admin::{
     app::App,
@@ -43,11 +43,11 @@ pub(super) async fn list_plans(
 #[serde(deny_unknown_fields)]
 pub(super) struct PutPlan {
     /// Calls in a time, in the whole cluster; without it, any number.
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "there_object")]
     #[schema(value_type = Rate, required = false)]
     rate: Option<Rate>,
     /// Calls in a day or month, in the whole cluster; without it, any number.
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "there_object")]
     #[schema(value_type = QuotaLimit, required = false)]
     quota: Option<QuotaLimit>,
     /// Invocations of each key that may run or wait at once, in the whole cluster; without it, any number.

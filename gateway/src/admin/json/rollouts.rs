@@ -14,7 +14,7 @@ use super::{
     apps::AppRoute,
     body::Body,
     doc::{Refused, Unchanged},
-    fields::{items, maybe_whole, there},
+    fields::{maybe_whole, objects, there},
 };
 use crate::admin::{
     app::App,
@@ -116,7 +116,7 @@ pub(super) struct RolloutTarget {
 #[serde(deny_unknown_fields)]
 pub(super) struct StartRollouts {
     /// The functions, each once; left out or empty, all whose newest version is newer than the one that has their calls.
-    #[serde(default, deserialize_with = "items::<_, _, 0, 100>")]
+    #[serde(default, deserialize_with = "objects::<_, _, 0, 100>")]
     #[schema(max_items = 100, required = false)]
     functions: Vec<RolloutTarget>,
     /// The percentages that the new versions get, one after another, each higher than the one before; left out, 5, 25, 50.
@@ -136,7 +136,7 @@ pub(super) struct StartRollouts {
     #[schema(pattern = "^([a-z](-?[a-z0-9])*)?$", max_length = 63, required = false, example = "till")]
     app: String,
     /// All routes of the app.
-    #[serde(default, deserialize_with = "items::<_, _, 0, 1000>")]
+    #[serde(default, deserialize_with = "objects::<_, _, 0, 1000>")]
     #[schema(max_items = 1000, required = false)]
     routes: Vec<AppRoute>,
 }

@@ -1,14 +1,15 @@
 //! Versions as JSON.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use dunlin_proto::{
     names::{FunctionRef, VersionName},
     v1,
 };
 
-use super::{Answer, doc::Refused};
+use super::{conditional::Tagged, doc::Refused};
 use crate::admin::{
     app::{App, sees_values},
+    fault::Fault,
     model::{Version, VersionList},
     params::{FunctionIds, Named, Page, Query, VersionIds, listed},
     session::Caller,
@@ -27,11 +28,12 @@ pub(super) async fn list_versions(
     Caller(who): Caller,
     Named(parent): Named<FunctionRef>,
     Query(page): Query<Page>,
-) -> Answer<VersionList> {
+) -> Result<Tagged<VersionList>, Fault> {
     let (page_size, page_token) = page.checked()?;
     let request = v1::ListVersionsRequest { parent: parent.to_string(), page_size, page_token };
     let values = sees_values(&who, &parent.namespace);
-    Ok(Json(VersionList::new(listed(app.version_list(&who, request).await)?, values)))
+    let list = VersionList::new(listed(app.version_list(&who, request).await)?, values);
+    Ok(Tagged::without(list, |list| list.versions.iter_mut().for_each(Version::forget_gateway)))
 }
 
 /// Returns one version.
@@ -46,8 +48,8 @@ pub(super) async fn get_version(
     State(app): State<App>,
     Caller(who): Caller,
     Named(name): Named<VersionName>,
-) -> Answer<Version> {
+) -> Result<Tagged<Version>, Fault> {
     let response = app.version_get(&who, v1::GetVersionRequest { name: name.to_string() }).await?;
     let values = sees_values(&who, &name.namespace);
-    Ok(Json(Version::new(response.version.unwrap_or_default(), values)))
+    Ok(Tagged::without(Version::new(response.version.unwrap_or_default(), values), Version::forget_gateway))
 }

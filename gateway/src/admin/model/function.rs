@@ -48,6 +48,13 @@ pub(crate) struct Function {
     pub(crate) quota_usage: Option<QuotaUsage>,
 }
 
+impl Function {
+    /// Leaves out what is the answering gateway's own: its addresses.
+    pub(crate) fn forget_gateway(&mut self) {
+        self.urls.clear();
+    }
+}
+
 impl From<v1::Function> for Function {
     fn from(wire: v1::Function) -> Self {
         Self {
@@ -212,6 +219,11 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// Leaves out what is the answering gateway's own: its addresses.
+    pub(crate) fn forget_gateway(&mut self) {
+        self.preview_urls.clear();
+    }
+
     /// A version as a reader may see it: without `values`, the environment shows its names alone.
     pub(crate) fn new(wire: v1::Version, values: bool) -> Self {
         let kind = wire.kind().into();

@@ -18,7 +18,7 @@ use super::{
     chart::{Part, timeline},
     escaped,
     format::{self, When},
-    render,
+    must_exist, render,
     shell::{Section, Shell},
     view::{Badge, InvocationRow, LineRow, visible},
     why,
@@ -151,6 +151,7 @@ async fn list(
     function: Option<FunctionName>,
     filter: Filter,
 ) -> Page {
+    must_exist(app, &who, &namespace).await?;
     let parent = match &function {
         None => format!("namespaces/{namespace}"),
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),

@@ -11,7 +11,7 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page, escaped, render,
+    Page, escaped, must_exist, render,
     shell::{Section, Shell},
     view::LineRow,
 };
@@ -83,6 +83,7 @@ async fn page(
     function: Option<FunctionName>,
     mut filter: Filter,
 ) -> Page {
+    must_exist(app, &who, &namespace).await?;
     let parent = match &function {
         None => format!("namespaces/{namespace}"),
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),

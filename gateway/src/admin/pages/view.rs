@@ -42,9 +42,10 @@ impl Badge {
         }
     }
 
-    /// How an invocation ended.
+    /// How an invocation ended. An answer of 500 or above counts as failed everywhere.
     pub(super) fn outcome(call: &Invocation) -> Self {
         match call.outcome.as_str() {
+            "ok" if call.status >= 500 => Self::bad("failed"),
             "ok" => Self::ok("ok"),
             "cancelled" => Self::warn("caller left"),
             other => Self::bad(other),
@@ -188,6 +189,21 @@ pub(super) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_of_500_is_shown_as_failed() {
+        for (outcome, status, text, class) in [
+            ("ok", 200, "ok", "ok"),
+            ("ok", 404, "ok", "ok"),
+            ("ok", 500, "failed", "bad"),
+            ("ok", 503, "failed", "bad"),
+            ("cancelled", 0, "caller left", "warn"),
+        ] {
+            let wire = dunlin_proto::v1::Invocation { outcome: outcome.to_owned(), status, ..Default::default() };
+            let badge = Badge::outcome(&Invocation::from(wire));
+            assert_eq!((badge.text.as_str(), badge.class), (text, class), "{outcome} {status}");
+        }
+    }
 
     #[test]
     fn t51_what_hides_or_turns_text_is_made_visible() {
