@@ -451,7 +451,7 @@ async fn the_overview_goes_on_while_it_is_looked_at() {
 async fn a_namespace_that_is_not_there_has_no_pages() {
     let world = World::new().await;
     let token = world.tokens.operator();
-    for page in ["invocations", "logs", "usage"] {
+    for page in ["invocations", "logs"] {
         assert_eq!(world.page(&format!("/namespaces/nons/{page}"), &token).await.status(), 404, "{page}");
         assert_eq!(world.page(&format!("/namespaces/shop/{page}"), &token).await.status(), 200, "{page}");
     }

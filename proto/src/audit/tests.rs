@@ -197,6 +197,8 @@ fn entries_and_ends_travel_whole() {
     let (one, hash) = &log[0];
     assert_eq!(Entry::from_wire(one.to_wire(hash)).unwrap(), (one.clone(), *hash));
     assert_eq!(Head::from_wire(&heads[1].to_wire()).unwrap(), heads[1]);
+    let odd = Entry { outcome: Outcome::Unknown, ..one.clone() };
+    assert_eq!(Entry::from_wire(odd.to_wire(hash)).unwrap().0, odd);
     let wire = one.to_wire(hash);
     let finer = prost_types::Timestamp { nanos: 1, ..Default::default() };
     for bad in [

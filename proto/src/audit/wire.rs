@@ -59,10 +59,13 @@ impl Entry {
     /// # Errors
     /// It is none; the error names the field.
     pub fn from_wire(wire: v1::AuditEntry) -> Result<(Self, Digest), ApiError> {
-        let outcome = match wire.outcome() {
-            v1::AuditOutcome::Done => Outcome::Done,
-            v1::AuditOutcome::Refused => Outcome::Refused,
-            v1::AuditOutcome::Unspecified => Outcome::Unknown,
+        let outcome = match v1::AuditOutcome::try_from(wire.outcome) {
+            Ok(v1::AuditOutcome::Done) => Outcome::Done,
+            Ok(v1::AuditOutcome::Refused) => Outcome::Refused,
+            Ok(v1::AuditOutcome::Unspecified) => Outcome::Unknown,
+            Err(_) => {
+                return Err(ApiError::invalid("entry.outcome", "the entry has an outcome that is not known here"));
+            }
         };
         let hash = digest("entry.hash", &wire.hash)?;
         let entry = Self {
