@@ -13,6 +13,7 @@ mod caller;
 mod part;
 mod place;
 mod quota;
+mod recent;
 mod slots;
 
 use std::sync::Arc;
@@ -181,7 +182,7 @@ impl Limit {
         let (rate, whose, burst) = (self.rate, &self.whose, self.rate.burst);
         let message = format!("{whose} has reached its rate of {rate} with a burst of {burst}");
         let kind = LimitKind::Rate { period: rate.period.length() };
-        let current = current(self.part.get().pace() * rate.period.length().as_secs_f64());
+        let current = self.part.get().recent(rate.period.length(), Instant::now());
         let exceeded = Exceeded { whose: whose.clone(), kind, current, allowed: rate.requests.into() };
         ApiError::new(ErrorCode::TooManyRequests, message)
             .hint(
@@ -190,9 +191,4 @@ impl Limit {
             .retry_after(wait)
             .exceeded(exceeded)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pace is a small number")]
-fn current(calls: f64) -> u64 {
-    calls.clamp(0.0, 1e15).round() as u64
 }

@@ -16,6 +16,7 @@ use super::{
     account::Account,
     begun::Begins,
     bucket::{self, Asked, Bucket, Moment, Share, units},
+    recent::Recent,
 };
 
 /// In so much time the pace of callers is forgotten by half.
@@ -72,12 +73,14 @@ struct Books {
     granted: f64,
     counted: u64,
     measured: Instant,
+    recent: Recent,
 }
 
 impl Begins for Part {
     /// Nothing is lent yet.
     fn begin_at(now: Instant) -> Self {
-        let books = Books { account: Account::anew(), granted: 0.0, counted: 0, measured: now };
+        let books =
+            Books { account: Account::anew(), granted: 0.0, counted: 0, measured: now, recent: Recent::default() };
         Self {
             base: now,
             bucket: ArcSwap::from_pointee(Bucket::new(Share::default(), 0.0, 0)),
@@ -136,9 +139,14 @@ impl Part {
         self.books().account.ask();
     }
 
-    /// Calls a second, of late.
-    pub(super) fn pace(&self) -> f64 {
-        self.books().account.wanted
+    /// Takes down how many have called so far.
+    pub(crate) fn note(&self, period: Duration, now: Instant) {
+        self.books().recent.note(self.calls.load(Ordering::Relaxed), period, now);
+    }
+
+    /// Calls here in the period that ends now, refused ones included.
+    pub(super) fn recent(&self, period: Duration, now: Instant) -> u64 {
+        self.books().recent.within(self.calls.load(Ordering::Relaxed), period, now)
     }
 
     /// Keeps to what the scheduler lends.

@@ -101,6 +101,9 @@ fn of_rates(table: &Table, measures: bool) -> Vec<(&Arc<Limit>, Want)> {
     let now = Instant::now();
     let news = table.limits.values().filter_map(|limit| {
         let part = limit.part.seen()?;
+        if measures {
+            part.note(limit.rate.period.length(), now);
+        }
         let lent = if limit.rate.is_lent() { limit.rate.per_second() } else { f64::INFINITY };
         Some((limit, part.news(lent, now, measures)?))
     });
