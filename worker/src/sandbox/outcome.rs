@@ -32,10 +32,12 @@ pub enum Failure {
         message: String,
     },
     /// Recursion used up the stack.
-    #[error("the function overflowed its stack of {limit_bytes} bytes")]
+    #[error("the function overflowed its stack of {limit_bytes} bytes{frames}")]
     StackOverflow {
         /// Bytes of WebAssembly stack.
         limit_bytes: u64,
+        /// The guest's frames where it ended, innermost first, each on a line of its own; or nothing.
+        frames: String,
     },
     /// Linear memory or tables could not grow, and the guest gave up.
     #[error("the function needs more than its memory limit of {limit_bytes} bytes")]

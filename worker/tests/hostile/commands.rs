@@ -115,6 +115,15 @@ async fn t05_stack_overflow_traps_a_thousand_times() {
 }
 
 #[tokio::test]
+async fn t05_a_stack_overflow_says_where() {
+    let answer = call(&wat("stack.wat", policy(short())), get("/")).await;
+    let Failure::StackOverflow { frames, .. } = answer.failure() else { panic!("{:?}", answer.failure()) };
+    let count = frames.matches("\n  at ").count();
+    assert!((2..=20).contains(&count), "the innermost of very many: {frames}");
+    assert!(answer.failure().to_string().contains(" bytes\n  at "), "{}", answer.failure());
+}
+
+#[tokio::test]
 async fn t05_recursion_through_the_host_traps_too() {
     let program = wat("realloc.wat", policy(short()));
     for _ in 0..200 {

@@ -23,7 +23,10 @@ pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter, code: &
         return failure;
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::StackOverflow) => Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64 },
+        Some(Trap::StackOverflow) => {
+            let frames = truncate(frames(error, code));
+            Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64, frames }
+        }
         // A guest that was refused memory gives up by some trap; one whose first memory is refused fails without one.
         Some(_) | None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error, code) }),
     }
@@ -41,18 +44,22 @@ fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
 
 /// The engine's words and the guest's frames, in at most [`MAX_MESSAGE`] bytes.
 fn describe(error: &wasmtime::Error, code: &Path) -> String {
-    let mut message = error.root_cause().to_string();
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        // Read here, a few pages that the system has at hand or soon will: who never traps pays nothing for it.
-        let (lines, absent) =
-            LineTable::open(code).transpose().map_or_else(|why| (None, Some(why)), |lines| (lines, None));
-        let frames = backtrace.frames().iter().map(|frame| named(frame, lines.as_ref()));
-        for frame in frames.chain(absent.map(|why| format!("({})", why.reason()))) {
-            message.push_str("\n  at ");
-            message.push_str(&frame);
-        }
+    truncate(error.root_cause().to_string() + &frames(error, code))
+}
+
+/// The guest's frames, innermost first, each on a line of its own. The engine hands over the innermost only, however deep the
+/// stack is.
+fn frames(error: &wasmtime::Error, code: &Path) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    // Read here, a few pages that the system has at hand or soon will: who never traps pays nothing for it.
+    let (lines, absent) = LineTable::open(code).transpose().map_or_else(|why| (None, Some(why)), |lines| (lines, None));
+    let frames = backtrace.frames().iter().map(|frame| named(frame, lines.as_ref()));
+    let mut text = String::new();
+    for frame in frames.chain(absent.map(|why| format!("({})", why.reason()))) {
+        text.push_str("\n  at ");
+        text.push_str(&frame);
     }
-    truncate(message)
+    text
 }
 
 /// A frame's function, and its line where that is known.
