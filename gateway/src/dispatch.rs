@@ -21,6 +21,7 @@ mod run;
 mod session;
 pub(crate) mod throttle;
 mod unanswered;
+mod waiting;
 pub(crate) mod wire;
 
 use std::{net::IpAddr, sync::Arc};

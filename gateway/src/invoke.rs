@@ -130,7 +130,9 @@ impl Functions {
         let (context, id) = (&*self.0, sight.id);
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
-        let authority = head::check(&parts, peer, &context.config.limits)?;
+        let authority = head::check(&parts, peer, &context.config.limits).inspect_err(|_| {
+            sight.lost(head::named(&parts), context.config.domain.as_deref(), &context.routes.load());
+        })?;
         if let Some(answer) = challenge::answer(&parts, &authority, &context.issued) {
             return Ok(own(answer));
         }
@@ -191,7 +193,7 @@ impl Functions {
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let calls = self.0.dispatcher.series().of(&called.function).clone();
-        let counting = Counting::begin(calls, sight.accepted, trace::sampled(request.headers()));
+        let counting = Counting::begin(calls, sight.accepted);
         let answered = self.call(request, called, authority, origin, sight).await;
         counting.answered(match &answered {
             Ok(response) => response.status().as_u16(),

@@ -79,9 +79,9 @@ impl Counted {
         let failed = || ErrorCode::ALL.iter().position(|code| code.as_str() == record.outcome);
         let outcome = if record.has_error() { failed().map_or(CODES, |index| index + 1) } else { 0 };
         self.0.outcomes.add(outcome, 1);
-        self.0.queue.observe(record.receipt.queue, None);
+        self.0.queue.observe(record.receipt.queue);
         if !record.receipt.start.is_zero() {
-            self.0.start.observe(record.receipt.start, None);
+            self.0.start.observe(record.receipt.start);
         }
         self.0.reused.add(0, record.receipt.reused.into());
     }

@@ -35,6 +35,8 @@ use tokio::sync::mpsc;
 
 use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
+#[cfg(test)]
+pub(crate) use file::tests::record as a_record;
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
 #[cfg(test)]

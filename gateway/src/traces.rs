@@ -198,6 +198,7 @@ impl Traces {
         if watcher.is_none() && backlog.is_none() {
             record.came.traced.phases = None;
         }
+        record.came.traced.exported = backlog.is_some();
         let record = Arc::new(record);
         if let Some(watcher) = watcher {
             // Who does not keep up misses some.

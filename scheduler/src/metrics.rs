@@ -53,7 +53,7 @@ impl DeployCounts {
             Err(_) => 2,
         };
         self.outcomes.add(index, 1);
-        self.took.observe(took, None);
+        self.took.observe(took);
     }
 }
 
@@ -78,7 +78,7 @@ impl Probe {
         loop {
             let began = Instant::now();
             let answered = store.probe().await;
-            self.took.observe(began.elapsed(), None);
+            self.took.observe(began.elapsed());
             self.answers.add(usize::from(answered.is_err()), 1);
             self.up.store(answered.is_ok(), Ordering::Relaxed);
             tokio::time::sleep(PROBE).await;

@@ -148,7 +148,7 @@ pub(crate) async fn run(board: Arc<Board>, catalog: Arc<CatalogKeeper>, shutdown
         }
         let began = Instant::now();
         decide(&board, &catalog, &mut memory, began);
-        board.decisions.observe(began.elapsed(), None);
+        board.decisions.observe(began.elapsed());
         // With many versions a decision takes a while, and hints come all the time: those who have news for the view, on which
         // the next decision rests, have their turn before it.
         tokio::time::sleep(began.elapsed().min(PERIOD)).await;

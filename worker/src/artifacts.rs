@@ -232,7 +232,7 @@ impl Artifacts {
     async fn fetch(&self, path: &Path, version: &VersionKey, code: &CompiledCode) -> Result<Trusted, ArtifactError> {
         let began = Instant::now();
         let fetched = self.fetch_anywhere(path, version, code).await?;
-        self.fetches.observe(began.elapsed(), None);
+        self.fetches.observe(began.elapsed());
         Ok(fetched)
     }
 

@@ -69,10 +69,10 @@ impl Counted {
         } else {
             all.failures.add(failure(reason), 1);
         }
-        all.queue.observe(Duration::from_nanos(receipt.queue_nanos), None);
-        all.run.observe(Duration::from_nanos(receipt.run_nanos), None);
+        all.queue.observe(Duration::from_nanos(receipt.queue_nanos));
+        all.run.observe(Duration::from_nanos(receipt.run_nanos));
         if receipt.start_nanos > 0 {
-            all.start.observe(Duration::from_nanos(receipt.start_nanos), None);
+            all.start.observe(Duration::from_nanos(receipt.start_nanos));
         }
         all.cpu_nanos.add(receipt.cpu_nanos);
         all.bytes.add(0, receipt.bytes_in);

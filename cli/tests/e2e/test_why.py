@@ -150,6 +150,12 @@ def test_who_has_no_credential_learns_what_to_send_asked_at_the_other_gateway(cl
         missing = other.get(f"/{namespace}/no-such-function/")
     assert missing.status_code == 404
     assert "refused with 404" in why(missing.headers[ID])["summary"]
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    with cluster.http(1) as other:
+        for status, method, path, headers in [(501, "GET", "x", upgrade), (405, "TRACE", "x", {}), (414, "GET", "x" * 17_000, {})]:
+            refused = other.request(method, f"/{namespace}/pay/{path}", headers=headers)
+            assert refused.status_code == status, refused
+            assert f"refused with {status}" in why(refused.headers[ID])["summary"]
 
 
 def test_a_call_is_explained_by_a_gateway_that_did_not_serve_it(cluster, api, namespace, why):

@@ -305,6 +305,13 @@ impl BodySender {
         self.session.send(self.number, Frame::Cancel(Cancel { reason: reason.to_owned() }));
     }
 
+    /// Keeps the record of a call whose receiver has left until the guest has ended.
+    pub(super) fn keep(&self, ledger: Ledger) {
+        if let Some(ledger) = self.session.leave(self.number, Some(ledger)) {
+            self.call.complete(ledger);
+        }
+    }
+
     /// Whether anything but a refusal has arrived.
     pub(super) fn started(&self) -> bool {
         self.call.lock().started

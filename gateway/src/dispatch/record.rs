@@ -50,6 +50,9 @@ struct Open {
 impl Open {
     /// It is over.
     fn close(mut self) -> Arc<Record> {
+        if self.record.error.is_empty() && self.record.outcome == ErrorCode::Cancelled.as_str() {
+            self.record.error = "the caller left before the whole answer".to_owned();
+        }
         // Without a receipt, nothing else says how long it took.
         if self.record.has_error() {
             self.record.came.traced.lasted = self.accepted.elapsed();
@@ -58,6 +61,7 @@ impl Open {
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
         let record = self.records.add(self.record);
+        self.calls.traced(&record);
         if let Some(told) = self.told.take() {
             // Who has left does not want it any more.
             let _ = told.send(record.clone());

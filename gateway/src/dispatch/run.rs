@@ -35,6 +35,7 @@ use super::{
     response::{accepts_trailers, response},
     session::Session,
     unanswered::{no_worker, out_of_time, saturated, worker_lost},
+    waiting::Wait,
     wire,
 };
 use crate::{
@@ -399,6 +400,14 @@ impl<'a> Course<'a> {
 
     /// Runs it at one worker, until its answer may go to the caller or it is known that there is none.
     async fn attempt(&mut self, call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
+        let mut wait = Wait::begin(&call, ledger);
+        let came = self.head(call, wait.ledger()).await;
+        wait.over();
+        came
+    }
+
+    /// Waits for the head, and where that helps for what follows it.
+    async fn head(&mut self, call: CallHandle, ledger: &mut Ledger) -> Result<First, Box<Failure>> {
         let late = self.deadline + SLACK;
         match attempt::first(call, &mut self.pump, late, ledger).await? {
             First::Head(head, call) if self.can_run_again() => attempt::hold(head, call, &mut self.pump, late).await,

@@ -18,7 +18,7 @@ use anyhow::{Context, bail, ensure};
 use dunlin_proto::{
     FEATURE_PING, PROTOCOL_VERSION,
     internal::v1::{
-        Begin, End, OpenSessionRequest, OpenSessionResponse, SessionHello, open_session_request,
+        Begin, OpenSessionRequest, OpenSessionResponse, SessionHello, open_session_request,
         open_session_response::Frame, session_service_client::SessionServiceClient,
     },
     local::Responses,
@@ -326,16 +326,18 @@ impl Session {
         }
         let mut calls = self.calls();
         // A call that is over may still be named by what crossed its end.
-        let Some(entry) = calls.running.get(&message.invocation) else { return Ok(()) };
-        if entry.left {
-            let over = matches!(frame, Frame::End(_) | Frame::Refusal(_));
-            let entry = over.then(|| calls.running.remove(&message.invocation)).flatten();
-            drop(calls);
-            if let (Some(entry), Frame::End(end)) = (entry, frame) {
-                complete(entry, &end);
-            }
+        let Some(entry) = calls.running.get_mut(&message.invocation) else { return Ok(()) };
+        if entry.left && !matches!(frame, Frame::End(_) | Frame::Refusal(_)) {
             return Ok(());
         }
+        if let Some(ledger) = entry.ledger.take() {
+            let entry = calls.running.remove(&message.invocation);
+            drop(calls);
+            complete(ledger, frame);
+            drop(entry);
+            return Ok(());
+        }
+        // Also where the receiver has left and its record is about to follow, which then finds the end here.
         let arrived = entry.call.arrive(frame);
         if arrived.over {
             calls.running.remove(&message.invocation);
@@ -357,8 +359,8 @@ impl Session {
 }
 
 /// Completes the record of a call whose receiver has left.
-fn complete(entry: Entry, end: &End) {
-    if let Some(ledger) = entry.ledger {
+fn complete(ledger: Ledger, last: Frame) {
+    if let Frame::End(end) = last {
         ledger.finish_late(wire::receipt(end.receipt.as_ref()));
     }
 }

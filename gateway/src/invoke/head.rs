@@ -28,6 +28,12 @@ pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result
     Ok(authority)
 }
 
+/// The host that a caller may have meant with a head that is refused, for whom it is noted and for nothing else.
+pub(super) fn named(parts: &Parts) -> &str {
+    let host = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(Authority::as_str).or_else(host).unwrap_or_default()
+}
+
 /// Checks a head of administration, which is independent of functions. One of HTTP/2 gets the `Host` that pages are told
 /// from each other by.
 pub(super) fn check_administration<B>(

@@ -125,16 +125,6 @@ fn id(text: &str) -> Option<u128> {
     u128::from_str_radix(text.get(3..35)?, 16).ok()
 }
 
-/// The id of the trace that a request belongs to, where its caller says that it is recorded (the `sampled` flag, 2.2 in Trace
-/// Context).
-pub(super) fn sampled(headers: &HeaderMap) -> Option<u128> {
-    let text = headers.get("traceparent")?.to_str().ok().filter(|text| is_valid(text))?;
-    let mut parts = text.split('-').skip(1);
-    let trace = u128::from_str_radix(parts.next()?, 16).ok()?;
-    let flags = u8::from_str_radix(parts.nth(1)?, 16).ok()?;
-    (flags & 1 == 1).then_some(trace)
-}
-
 fn is_valid(text: &str) -> bool {
     let mut parts = text.splitn(5, '-');
     let mut part = |length: usize| {
@@ -204,18 +194,6 @@ mod tests {
         let (traces, ..) = Traces::open(&crate::Config { tracing: config, ..crate::Config::default() }).unwrap();
         let mut trace = of(&[]);
         assert!(!trace.joined(&traces, &namespace, 0).sampled && trace.parent.ends_with("-0000000000000001-00"));
-    }
-
-    #[test]
-    fn a_trace_counts_as_recorded_where_its_caller_says_so() {
-        let of = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", text.parse().unwrap());
-            sampled(&headers)
-        };
-        let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
-        assert_eq!((of(GOOD), of(&GOOD.replace("-01", "-03"))), (Some(id), Some(id)));
-        assert_eq!((of(&GOOD.replace("-01", "-00")), of("nonsense"), sampled(&HeaderMap::new())), (None, None, None));
     }
 
     #[test]

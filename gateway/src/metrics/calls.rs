@@ -49,6 +49,13 @@ impl Calls {
         self.all.ended(record);
     }
 
+    /// The spans of an invocation are on their way to the collector: its trace is one that can be found.
+    pub(crate) fn traced(&self, record: &Record) {
+        if record.came.traced.exported {
+            self.duration.exemplify(record.lasted(), record.came.trace);
+        }
+    }
+
     /// Takes over what another function has counted.
     fn absorb(&self, other: &Self) {
         (0..STATUSES.len()).for_each(|status| self.statuses.add(status, other.statuses.get(status)));
@@ -62,21 +69,19 @@ impl Calls {
 pub(crate) struct Asking {
     calls: Arc<Calls>,
     since: Instant,
-    /// Of a trace that is recorded.
-    trace: Option<u128>,
     status: u16,
 }
 
 impl Asking {
     /// A request of a function that came at this time.
-    pub(crate) fn begin(calls: Arc<Calls>, since: Instant, trace: Option<u128>) -> Self {
-        Self { calls, since, trace, status: 0 }
+    pub(crate) fn begin(calls: Arc<Calls>, since: Instant) -> Self {
+        Self { calls, since, status: 0 }
     }
 
     /// It is answered.
     pub(crate) fn answered(mut self, status: u16) {
         self.status = status;
-        self.calls.duration.observe(self.since.elapsed(), self.trace);
+        self.calls.duration.observe(self.since.elapsed());
     }
 }
 
@@ -182,6 +187,7 @@ mod tests {
     use dunlin_process::metrics::Format;
 
     use super::*;
+    use crate::records::a_record;
 
     fn name(number: usize) -> FunctionRef {
         format!("namespaces/shop/functions/f{number}").parse().unwrap()
@@ -194,7 +200,7 @@ mod tests {
     }
 
     fn ask(calls: &Arc<Calls>, status: u16) {
-        Asking::begin(calls.clone(), Instant::now(), None).answered(status);
+        Asking::begin(calls.clone(), Instant::now()).answered(status);
     }
 
     #[test]
@@ -202,7 +208,7 @@ mod tests {
         let series = Series::new(Counted::default());
         let calls = series.find(&name(1));
         [200, 204, 404, 503].into_iter().for_each(|status| ask(&calls, status));
-        drop(Asking::begin(calls.clone(), Instant::now(), None));
+        drop(Asking::begin(calls.clone(), Instant::now()));
         let text = text(&series);
         for (status, count) in [("2xx", 2), ("4xx", 1), ("5xx", 1), ("none", 1)] {
             let line = format!(
@@ -247,16 +253,20 @@ mod tests {
         assert!(Arc::ptr_eq(&late, &series.find(&name(MOST))));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_traced_call_is_an_exemplar() {
+    #[test]
+    fn only_a_trace_that_is_exported_is_an_exemplar() {
         let series = Series::new(Counted::default());
-        let asking = Asking::begin(series.find(&name(1)), Instant::now(), Some(0x7b));
-        tokio::time::advance(Duration::from_millis(40)).await;
-        asking.answered(200);
-        let mut page = Page::new(Format::OpenMetrics);
-        series.write(&mut page);
-        let text = page.finish();
-        let wanted = format!("function=\"f1\",le=\"0.05\"}} 1 # {{trace_id=\"{:032x}\"}} 0.04 ", 0x7b);
-        assert!(text.contains(&wanted), "{text}");
+        let calls = series.find(&name(1));
+        let mut record = a_record("shop", "f1");
+        (record.came.trace, record.came.traced.lasted) = (0x7b, Duration::from_millis(40));
+        let mut shown = |exported| {
+            record.came.traced.exported = exported;
+            calls.duration.observe(record.lasted());
+            calls.traced(&record);
+            let mut page = Page::new(Format::OpenMetrics);
+            series.write(&mut page);
+            page.finish().contains(&format!(" # {{trace_id=\"{:032x}\"}} 0.04 ", 0x7b))
+        };
+        assert!(!shown(false) && shown(true));
     }
 }

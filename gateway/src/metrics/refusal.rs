@@ -76,7 +76,7 @@ impl Reason {
             ErrorCode::Unavailable => Self::Unavailable,
             ErrorCode::InvalidArgument if !error.violations.is_empty() => Self::Validation,
             ErrorCode::PayloadTooLarge | ErrorCode::UriTooLong | ErrorCode::HeadersTooLarge => Self::TooLarge,
-            ErrorCode::InvalidArgument | ErrorCode::UnsupportedMediaType => Self::Malformed,
+            ErrorCode::InvalidArgument | ErrorCode::UnsupportedMediaType | ErrorCode::NotImplemented => Self::Malformed,
             ErrorCode::RequestTimeout => Self::TooSlow,
             ErrorCode::AlreadyExists
             | ErrorCode::FailedPrecondition
@@ -84,7 +84,6 @@ impl Reason {
             | ErrorCode::InvalidArtifact
             | ErrorCode::KeyReused
             | ErrorCode::Internal
-            | ErrorCode::NotImplemented
             | ErrorCode::FunctionFailed
             | ErrorCode::MemoryExceeded
             | ErrorCode::ResponseTooLarge

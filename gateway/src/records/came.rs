@@ -53,6 +53,9 @@ pub(crate) struct Traced {
     pub(crate) parent: u64,
     /// It was decided at the beginning that the trace is taken.
     pub(crate) sampled: bool,
+    /// Its spans were given to the exporter.
+    #[serde(skip)]
+    pub(crate) exported: bool,
     /// The caller used TLS.
     pub(crate) secure: bool,
     /// HTTP/2 is 2, HTTP/1.1 is 1, HTTP/1.0 is 0.

@@ -208,7 +208,7 @@ pub(super) mod tests {
     use super::*;
     use crate::records::{Came, Receipt};
 
-    pub(in crate::records) fn record(namespace: &str, function: &str) -> Record {
+    pub(crate) fn record(namespace: &str, function: &str) -> Record {
         Record {
             id: InvocationId::new(),
             function: format!("namespaces/{namespace}/functions/{function}").parse().unwrap(),

@@ -8,7 +8,9 @@ use std::{
 
 use dunlin_proto::internal::v1::{SpentBudget, SpentBudgets, UsageDelta};
 
-use crate::harness::{Cluster, KEYS, PRIVATE, eventually, get, key, send};
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{Cluster, KEYS, PRIVATE, connect, eventually, get, key, send};
 
 /// What was reported, each report once.
 fn counted(cluster: &Cluster) -> Vec<UsageDelta> {
@@ -45,6 +47,22 @@ async fn every_call_is_reported_and_a_report_is_repeated_as_it_was() {
     let reports = cluster.scheduler.seen.usage.lock().unwrap().clone();
     assert_eq!((reports[0].sequence, &reports[0]), (1, &reports[1]), "its answer was lost");
     assert_ne!(reports[0].boot, 0);
+}
+
+#[tokio::test]
+async fn what_a_call_used_counts_also_where_its_caller_leaves_before_the_head() {
+    let cluster = Cluster::start().await;
+    let mut stream = connect(cluster.functions()).await;
+    stream.write_all(b"GET /shop/open/hang HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    eventually("the call", async || cluster.workers[0].begins().len() == 1).await;
+    drop(stream);
+    eventually("its record", async || !cluster.records().await.is_empty()).await;
+    let records = cluster.records().await;
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!((record.outcome.as_str(), record.status), ("cancelled", 0));
+    assert!(record.error.contains("the caller left"), "{}", record.error);
+    eventually("its cost", async || counted(&cluster).iter().map(|delta| delta.cpu_micros).sum::<u64>() == 4_000).await;
+    assert_eq!(counted(&cluster).iter().map(|delta| delta.invocations).sum::<u64>(), 1);
 }
 
 #[tokio::test]

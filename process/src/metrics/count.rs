@@ -205,27 +205,30 @@ impl Histogram {
         Self { limits, shards: Sharded::of(shard), exemplars: OnceLock::new() }
     }
 
-    /// Counts something that took so long; `trace` is the id of the trace that recorded it, if one did.
-    pub fn observe(&self, value: Duration, trace: Option<u128>) {
-        let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
-        let index = self.limits.partition_point(|most| *most < nanos);
+    /// Counts something that took so long.
+    pub fn observe(&self, value: Duration) {
+        let (nanos, index) = self.place(value);
         let shard = self.shards.here();
         if let Some(bucket) = shard.buckets.get(index) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         shard.sum.fetch_add(nanos, Ordering::Relaxed);
-        if let Some(trace) = trace {
-            self.remember(index, Exemplar { trace, value, at: since_epoch() });
+    }
+
+    /// Names the trace that recorded something which took so long and is counted already. Whoever finds another thread at it leaves
+    /// it: any exemplar is as good.
+    pub fn exemplify(&self, value: Duration, trace: u128) {
+        let buckets = || (0..=self.limits.len()).map(|_| Mutex::default()).collect();
+        let slot = self.exemplars.get_or_init(buckets).get(self.place(value).1);
+        if let Some(mut slot) = slot.and_then(|slot| slot.try_lock().ok()) {
+            *slot = Some(Exemplar { trace, value, at: since_epoch() });
         }
     }
 
-    /// Whoever finds another thread at it leaves it: any exemplar is as good.
-    fn remember(&self, index: usize, exemplar: Exemplar) {
-        let buckets = || (0..=self.limits.len()).map(|_| Mutex::default()).collect();
-        let slot = self.exemplars.get_or_init(buckets).get(index);
-        if let Some(mut slot) = slot.and_then(|slot| slot.try_lock().ok()) {
-            *slot = Some(exemplar);
-        }
+    /// In nanoseconds, and in which bucket that is.
+    fn place(&self, value: Duration) -> (u64, usize) {
+        let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        (nanos, self.limits.partition_point(|most| *most < nanos))
     }
 
     /// Counts what another one with the same limits has counted.
@@ -276,7 +279,8 @@ mod tests {
             thread::spawn(move || {
                 for _ in 0..10_000 {
                     counter.increment();
-                    histogram.observe(Duration::from_micros(100), Some(7));
+                    histogram.observe(Duration::from_micros(100));
+                    histogram.exemplify(Duration::from_micros(100), 7);
                 }
             })
         });
@@ -290,7 +294,7 @@ mod tests {
     fn a_value_is_in_the_first_bucket_that_holds_it() {
         let histogram = Histogram::new(&[10, 20]);
         for nanos in [0, 10, 11, 20, 21, u64::MAX / 2] {
-            histogram.observe(Duration::from_nanos(nanos), None);
+            histogram.observe(Duration::from_nanos(nanos));
         }
         let counts: Vec<_> = histogram.read().buckets.iter().map(|(bucket, _)| (bucket.most, bucket.count)).collect();
         assert_eq!(counts, [(Some(10), 2), (Some(20), 2), (None, 2)]);
@@ -308,8 +312,8 @@ mod tests {
     #[test]
     fn what_one_has_counted_another_can_take_over() {
         let (one, other) = (Histogram::new(&[10, 20]), Histogram::new(&[10, 20]));
-        [5, 15, 25].into_iter().for_each(|nanos| one.observe(Duration::from_nanos(nanos), None));
-        other.observe(Duration::from_nanos(5), None);
+        [5, 15, 25].into_iter().for_each(|nanos| one.observe(Duration::from_nanos(nanos)));
+        other.observe(Duration::from_nanos(5));
         other.absorb(&one.read());
         let counts: Vec<_> = other.read().buckets.iter().map(|(bucket, _)| bucket.count).collect();
         assert_eq!((counts, other.read().sum), (vec![2, 1, 1], Duration::from_nanos(50)));
@@ -326,9 +330,11 @@ mod tests {
     fn each_bucket_remembers_the_last_call_with_a_trace() {
         let histogram = Histogram::new(&[10]);
         assert!(histogram.read().buckets.iter().all(|(_, exemplar)| exemplar.is_none()));
-        histogram.observe(Duration::from_nanos(5), Some(1));
-        histogram.observe(Duration::from_nanos(6), Some(2));
-        histogram.observe(Duration::from_nanos(7), None);
+        histogram.observe(Duration::from_nanos(5));
+        histogram.exemplify(Duration::from_nanos(5), 1);
+        histogram.observe(Duration::from_nanos(6));
+        histogram.exemplify(Duration::from_nanos(6), 2);
+        histogram.observe(Duration::from_nanos(7));
         let seen = histogram.read().buckets[0].1.unwrap();
         assert_eq!((seen.trace, seen.value), (2, Duration::from_nanos(6)));
     }

@@ -290,9 +290,10 @@ mod tests {
     #[test]
     fn a_histogram_counts_upwards_and_shows_exemplars_where_they_can_be_read() {
         let histogram = Histogram::new(&[500_000, 1_000_000_000]);
-        histogram.observe(Duration::from_micros(500), None);
-        histogram.observe(Duration::from_micros(501), Some(0xab));
-        histogram.observe(Duration::from_secs(2), None);
+        histogram.observe(Duration::from_micros(500));
+        histogram.observe(Duration::from_micros(501));
+        histogram.exemplify(Duration::from_micros(501), 0xab);
+        histogram.observe(Duration::from_secs(2));
         let write = |format| {
             let mut page = Page::new(format);
             page.histogram("a_seconds", "A.", &histogram.read());

@@ -138,7 +138,7 @@ impl Loader {
         let (runtime, kind, policy) = (self.runtime.clone(), wanted.kind, wanted.policy()?);
         let began = Instant::now();
         let program = tokio::task::spawn_blocking(move || runtime.load(&path, kind, policy)).await??;
-        self.took.observe(began.elapsed(), None);
+        self.took.observe(began.elapsed());
         held.took(Loading { fetch, load: began.elapsed() });
         let pool = Pool::new(
             program,
