@@ -143,7 +143,7 @@ def test_what_is_no_rate_is_refused(cli, namespace):
         ran = cli("namespace", "update", namespace, "--rate", rate)
         assert ran.code != 0 and part in ran.err, ran
     ran = cli("namespace", "update", namespace, "--rate", "5/s", "--burst", "0")
-    assert ran.code != 0 and "namespace.rate" in ran.err, ran
+    assert ran.code != 0 and "namespace.burst" in ran.err, ran
 
 
 def messages(cluster):

@@ -75,12 +75,16 @@ class Prometheus:
         self.log.close()
 
 
+# Traces are for a collector; whether it is there, whoever reads metrics learns elsewhere.
+TRACES = "\n[tracing]\nendpoint = 'http://127.0.0.1:9'\nratio = 0.0\n"
+
+
 class World:
     """A cluster whose processes serve metrics, and a Prometheus that reads them."""
 
     def __init__(self, folder):
         for role in ROLES:
-            (folder / f"{role}.toml").write_text((ISSUER if role == "gateway" else "") + LISTEN)
+            (folder / f"{role}.toml").write_text(ISSUER + LISTEN + TRACES if role == "gateway" else LISTEN)
         configs = [f"--{role}-arg=--config={folder / f'{role}.toml'}" for role in ROLES]
         self.cluster = Cluster(folder / "cluster", *configs, "--gateways", 1, "--workers", 1)
         self.targets = {role: [self.cluster.metrics_of(name)] for role, name in zip(ROLES, ("gateway-1", "scheduler", "worker-1"), strict=True)}
