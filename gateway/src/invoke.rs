@@ -43,7 +43,7 @@ use tower::ServiceExt;
 
 use crate::{
     Context,
-    auth::{Caller, Takes},
+    auth::Caller,
     cache::Recorder,
     dispatch::{
         CalledBy, Invocation, RequestBody, ResponseBody,
@@ -220,9 +220,8 @@ impl Functions {
             context.dispatcher.has_room(&called.function).inspect_err(|_| sight.doing = Phase::Admit)?;
         }
         // Authenticate.
-        let takes = || called.route.as_ref().map_or(Takes::Function, |route| route.takes());
-        let caller = self.caller(&called, &parts, (origin, &authority, id)).await;
-        let caller = caller.inspect_err(|_| sight.takes = (!called.choice.is_preview()).then(takes))?;
+        let caller =
+            self.caller(&called, &parts, (origin, &authority, id)).await.inspect_err(|_| sight.ask(&called))?;
         if caller.is_some() {
             sight.done(Phase::Authenticate);
         }
@@ -368,8 +367,7 @@ impl Functions {
         if route.map_or(function.public, |route| route.is_public(function.public)) {
             return Ok(None);
         }
-        let takes = route.map_or(Takes::Function, |route| route.takes());
-        let caller = context.verifier.caller(&parts.headers, (namespace, name), &takes).await?;
+        let caller = context.verifier.caller(&parts.headers, (namespace, name), &called.takes()).await?;
         route.map_or(Ok(()), |route| route.check_caller(&caller.identity))?;
         Ok(Some(caller))
     }

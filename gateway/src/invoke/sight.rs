@@ -15,7 +15,7 @@ use dunlin_proto::{
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use tokio::time::Instant;
 
-use super::{cached::Cached, routed::Routed, trace};
+use super::{cached::Cached, routed::Routed, target::Called, trace};
 use crate::{
     auth::{CallerIdentity, Takes},
     error,
@@ -126,6 +126,11 @@ impl Sight {
     /// It is for nothing that there is: notes whose it would be.
     pub(super) fn lost(&mut self, authority: &str, domain: Option<&str>, table: &Table) {
         self.namespace = tenant(self.uri.path(), authority, domain, table);
+    }
+
+    /// Who calls is refused, and is asked for what is needed; whoever looks at a preview is a developer, and knows.
+    pub(super) fn ask(&mut self, called: &Called) {
+        self.takes = (!called.choice.is_preview()).then(|| called.takes());
     }
 
     /// Somebody calls who is refused for what it has already used.

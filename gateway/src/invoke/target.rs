@@ -15,6 +15,7 @@ use super::{
     routed::{self, Answer, Routed},
 };
 use crate::{
+    auth::Takes,
     config::Config,
     routes::{
         Function, Table,
@@ -49,6 +50,13 @@ pub(super) struct Called {
     pub(super) path_and_query: Uri,
     /// The route that led to it; nothing where its automatic address did.
     pub(super) route: Option<Arc<Routed>>,
+}
+
+impl Called {
+    /// Which credential its callers need.
+    pub(super) fn takes(&self) -> Takes {
+        self.route.as_ref().map_or(Takes::Function, |route| route.takes())
+    }
 }
 
 /// Finds whom a request is for. Its path has been checked.
