@@ -281,8 +281,7 @@ impl Functions {
             at_once,
             phases: None,
         };
-        let answered = self.run(passing, Request::from_parts(parts, body), credentialed, sight).await;
-        answered.map(|response| with_cookie(response, cookie))
+        Ok(with_cookie(self.run(passing, Request::from_parts(parts, body), credentialed, sight).await?, cookie))
     }
 
     /// Answers a request that has been let in: with what is stored, or by the function.
