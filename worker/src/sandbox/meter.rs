@@ -89,7 +89,7 @@ impl Meter {
     /// The failure of a guest that has used up its CPU time, checked at every epoch tick.
     pub(super) fn over_cpu(&self) -> Option<Failure> {
         let limit = self.limits.cpu;
-        (self.cpu() > limit).then_some(Failure::CpuExceeded { limit })
+        (self.cpu() > limit).then_some(Failure::CpuExceeded { limit, frames: String::new() })
     }
 
     /// Asks for this guest to be stopped.
@@ -102,6 +102,11 @@ impl Meter {
     /// The reason given to [`Meter::halt`], if any.
     pub(super) fn halt_reason(&self) -> Option<Failure> {
         self.halt.get().cloned()
+    }
+
+    /// Why a guest ended that ended with this failure: what it was stopped for, where it was.
+    pub(super) fn reason_of(&self, failure: Failure) -> Failure {
+        self.halt_reason().filter(|reason| reason.code() != failure.code()).unwrap_or(failure)
     }
 
     /// Waits until somebody asks for this guest to be stopped.
@@ -145,7 +150,7 @@ impl Meter {
     /// What a trap probably comes from: a guest that was refused memory gives up by trapping.
     pub(super) fn denial(&self) -> Option<Failure> {
         if self.memory_denied.load(Relaxed) {
-            return Some(Failure::MemoryExceeded { limit_bytes: self.limits.memory_bytes });
+            return Some(Failure::MemoryExceeded { limit_bytes: self.limits.memory_bytes, frames: String::new() });
         }
         self.table_denied.load(Relaxed).then_some(Failure::TableExceeded { limit: self.limits.table_elements })
     }

@@ -40,10 +40,12 @@ pub enum Failure {
         frames: String,
     },
     /// Linear memory or tables could not grow, and the guest gave up.
-    #[error("the function needs more than its memory limit of {limit_bytes} bytes")]
+    #[error("the function needs more than its memory limit of {limit_bytes} bytes{frames}")]
     MemoryExceeded {
         /// The version's memory limit.
         limit_bytes: u64,
+        /// The guest's frames where it gave up, as those of [`Self::StackOverflow`].
+        frames: String,
     },
     /// A table could not grow, and the guest gave up.
     #[error("the function needs more than {limit} table elements")]
@@ -52,10 +54,12 @@ pub enum Failure {
         limit: usize,
     },
     /// Guest code used up its CPU time.
-    #[error("the function used up its CPU time of {limit:?}")]
+    #[error("the function used up its CPU time of {limit:?}{frames}")]
     CpuExceeded {
         /// The version's CPU limit.
         limit: Duration,
+        /// The guest's frames where it was stopped, as those of [`Self::StackOverflow`].
+        frames: String,
     },
     /// The deadline of the call passed.
     #[error("the function did not finish within {limit:?}")]
@@ -105,6 +109,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same, with the guest's frames where it is known to have been over one of its limits.
+    pub(super) fn at(self, frames: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::StackOverflow { limit_bytes, .. } => Self::StackOverflow { limit_bytes, frames: frames() },
+            Self::MemoryExceeded { limit_bytes, .. } => Self::MemoryExceeded { limit_bytes, frames: frames() },
+            Self::CpuExceeded { limit, .. } => Self::CpuExceeded { limit, frames: frames() },
+            other => other,
+        }
+    }
+
     /// All that [`Self::code`] can say.
     pub const CODES: [&'static str; 16] = [
         "trap",

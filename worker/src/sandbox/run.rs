@@ -158,7 +158,7 @@ pub(super) fn isolated<'a, T: Send + 'static, F: Future<Output = T> + Send + 'st
 }
 
 /// Polls guest work, charging it to the meter, until it ends or has to. The order matters: work that ends in its first poll
-/// costs no timer.
+/// costs no timer, and what stopped it there knows where it was.
 pub(super) async fn bounded<T>(
     meter: &Meter,
     began: Instant,
@@ -169,7 +169,7 @@ pub(super) async fn bounded<T>(
 ) -> Result<T, Failure> {
     tokio::select! {
         biased;
-        done = Metered { meter, inner: work } => done.map_err(|failure| meter.halt_reason().unwrap_or(failure)),
+        done = Metered { meter, inner: work } => done.map_err(|failure| meter.reason_of(failure)),
         failure = meter.halted() => Err(failure),
         failure = stop => Err(failure),
         () = sleep_until(until) => Err(Failure::DeadlineExceeded { limit: until.saturating_duration_since(began) }),

@@ -221,14 +221,24 @@ mod tests {
                 None,
                 ("deadline_exceeded", "deadline_exceeded"),
             ),
-            (failed(Failure::CpuExceeded { limit: late }), Ok(()), None, ("deadline_exceeded", "cpu_exceeded")),
+            (
+                failed(Failure::CpuExceeded { limit: late, frames: String::new() }),
+                Ok(()),
+                None,
+                ("deadline_exceeded", "cpu_exceeded"),
+            ),
             (
                 failed(Failure::StackOverflow { limit_bytes: 1, frames: String::new() }),
                 Ok(()),
                 None,
                 ("function_failed", "stack_overflow"),
             ),
-            (failed(Failure::MemoryExceeded { limit_bytes: 1 }), Ok(()), None, ("memory_exceeded", "memory_exceeded")),
+            (
+                failed(Failure::MemoryExceeded { limit_bytes: 1, frames: String::new() }),
+                Ok(()),
+                None,
+                ("memory_exceeded", "memory_exceeded"),
+            ),
             (
                 failed(Failure::RequestTooLarge { limit_bytes: 1 }),
                 Ok(()),

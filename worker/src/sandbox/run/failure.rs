@@ -19,16 +19,16 @@ pub(in super::super) fn classify(error: &wasmtime::Error, meter: &Meter, code: &
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return if *status == 0 { Failure::NoResponse } else { Failure::ExitStatus(*status) };
     }
-    if let Some(failure) = meter.halt_reason().or_else(|| host_limit(error)) {
-        return failure;
-    }
-    match error.downcast_ref::<Trap>() {
+    let known = meter.halt_reason().or_else(|| host_limit(error)).or_else(|| match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => {
-            let frames = truncate(frames(error, code));
-            Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64, frames }
+            Some(Failure::StackOverflow { limit_bytes: engine::WASM_STACK_BYTES as u64, frames: String::new() })
         }
         // A guest that was refused memory gives up by some trap; one whose first memory is refused fails without one.
-        Some(_) | None => meter.denial().unwrap_or_else(|| Failure::Trap { message: describe(error, code) }),
+        Some(_) | None => meter.denial(),
+    });
+    match known {
+        Some(failure) => failure.at(|| truncate(frames(error, code))),
+        None => Failure::Trap { message: describe(error, code) },
     }
 }
 
