@@ -26,6 +26,8 @@ use dunlin_proto::{
 };
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub(crate) use self::quota::tests as quota_tests;
 pub(crate) use self::{
     begun::Begun,
     borrowing::Borrowing,

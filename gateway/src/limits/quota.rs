@@ -240,4 +240,4 @@ impl PeriodQuota {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -96,3 +96,59 @@ impl Lefts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::quota_tests::{admits, borrowed};
+
+    fn table(quota: &Arc<PeriodQuota>) -> Table {
+        Table { quotas: Arc::new([(quota.owner.clone(), quota.clone())].into()), ..Table::default() }
+    }
+
+    #[test]
+    fn what_a_lower_floor_lets_go_is_used_once_the_scheduler_knows_of_it() {
+        let now = Instant::now();
+        let quota = Arc::new(borrowed(20, 10, now));
+        let (table, mut lefts) = (table(&quota), Lefts::new(now));
+        assert_eq!(admits(&quota, 20, now), 9);
+        assert_eq!(lefts.look(&table, now), (Vec::new(), 0), "it has just been looked");
+        let (said, sequence) = lefts.look(&table, now + SELDOM);
+        assert_eq!((said.len(), said[0].left, said[0].floor, sequence), (1, 10, 0, 1));
+        assert_eq!((said[0].key.as_str(), said[0].limit.as_str()), ("abcdefghijkl", ""));
+        assert_eq!(admits(&quota, 20, now), 0);
+        lefts.noted(sequence);
+        assert_eq!(admits(&quota, 20, now), 10);
+    }
+
+    #[test]
+    fn what_was_said_on_an_earlier_stream_is_not_known_on_the_next() {
+        let now = Instant::now();
+        let quota = Arc::new(borrowed(20, 10, now));
+        let (table, mut lefts) = (table(&quota), Lefts::new(now));
+        assert_eq!(admits(&quota, 20, now), 9);
+        let (_, sequence) = lefts.look(&table, now + SELDOM);
+        lefts.begin(&table);
+        lefts.noted(sequence);
+        assert_eq!(admits(&quota, 20, now), 0);
+        let (said, sequence) = lefts.look(&table, now + 2 * SELDOM);
+        assert_eq!((said[0].left, said[0].floor), (10, 0), "it is said anew");
+        lefts.noted(sequence);
+        assert_eq!(admits(&quota, 20, now), 10);
+    }
+
+    #[test]
+    fn with_many_reports_open_nothing_more_is_said() {
+        let now = Instant::now();
+        let mut lefts = Lefts::new(now);
+        assert!(!lefts.is_due(now) && lefts.is_due(now + OFTEN));
+        let open = |sequence| Open { sequence, floors: Vec::new() };
+        lefts.open = (1..=OPEN as u64).map(open).collect();
+        assert!(!lefts.is_due(now + OFTEN));
+        let quota = Arc::new(borrowed(20, 10, now));
+        assert_eq!(lefts.look(&table(&quota), now + OFTEN).1, 0);
+        lefts.noted(1);
+        assert!(lefts.is_due(now + OFTEN));
+        assert_eq!(lefts.look(&table(&quota), now + OFTEN).1, 1);
+    }
+}

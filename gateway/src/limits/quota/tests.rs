@@ -17,6 +17,18 @@ fn quota(text: &str) -> PeriodQuota {
     }
 }
 
+/// A quota of which so many have been lent, one of them for whoever asked; below the floor, nothing may be used yet.
+pub(crate) fn borrowed(granted: u64, floor: u64, now: Instant) -> PeriodQuota {
+    let of_key = quota("1000/day");
+    keep(of_key.loan.get(), &BorrowQuotaResponse { floor, ..lent(granted, 86_400, 3_600) }, now);
+    of_key
+}
+
+/// How many calls it admits without asking, at the most so many.
+pub(crate) fn admits(quota: &PeriodQuota, most: usize, now: Instant) -> usize {
+    take(quota.loan.get(), most, now)
+}
+
 fn lent(granted: u64, period_start: i64, seconds: u64) -> BorrowQuotaResponse {
     let valid_for = Some(to_wire_duration(Duration::from_secs(seconds)));
     BorrowQuotaResponse { granted, period_start, valid_for, ..BorrowQuotaResponse::default() }
