@@ -19,7 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let relative = file.strip_prefix(&template)?.to_string_lossy().into_owned();
             // Found from where the package is when it is compiled: a working tree may have been moved, together with what is built.
             let place = format!("/templates/{name}/{relative}");
-            writeln!(table, "        ({relative:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))),")?;
+            writeln!(
+                table,
+                "        ({relative:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))),"
+            )?;
         }
         table.push_str("    ] },\n");
     }

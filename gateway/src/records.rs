@@ -299,7 +299,7 @@ impl Records {
         self.retentions.replace(retentions);
     }
 
-    /// Counts a request that was refused before any function ran, and keeps it as an example where there are few. Its trace goes where
+    /// Counts a request that was refused before any function ran, and keeps it, for longer where there are few. Its trace goes where
     /// somebody wants it.
     pub(crate) fn refuse(&self, mut refusal: Refusal) {
         self.traces.offer_refusal(&refusal);
@@ -308,9 +308,14 @@ impl Records {
         self.refused.add(refusal);
     }
 
-    /// The refusals of a namespace that are kept as examples, the newest first.
+    /// The refusals of a namespace that are kept, the newest first.
     pub(crate) fn refusals(&self, scope: &Scope, wanted: &Wanted) -> Vec<Arc<Refusal>> {
         self.refused.list(scope, wanted)
+    }
+
+    /// Those of no namespace that there is, for whoever operates the cluster.
+    pub(crate) fn of_nobody(&self, wanted: &Wanted) -> Vec<v1::Invocation> {
+        self.refused.of_nobody(wanted).iter().map(|refusal| refusal.as_ref().into()).collect()
     }
 
     /// How often requests were refused, where such are asked for.

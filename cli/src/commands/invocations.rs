@@ -52,7 +52,8 @@ pub(crate) struct InvocationsArgs {
     /// Only those of callers with the key of this id
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     key: String,
-    /// Only requests that were refused before any function ran, of which a few a second of each kind are kept
+    /// Only requests that were refused before any function ran: a gateway's last 10,000, and a few a second of each kind
+    /// for longer
     #[arg(long)]
     refused: bool,
     /// Only those that wrote a line with this text, among all that workers keep; upper and lower case are told apart

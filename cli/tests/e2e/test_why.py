@@ -13,6 +13,7 @@ from harness.cluster import eventually
 from harness.paths import TOOLS, plain_environment
 
 TRAP = guests.command("(call $charge)", "(func $charge (call $card)) (func $card unreachable)")
+SPIN = guests.command("(call $turning)", "(func $turning (loop (br 0)))")
 ID = "dunlin-request-id"
 
 
@@ -156,6 +157,33 @@ def test_who_has_no_credential_learns_what_to_send_asked_at_the_other_gateway(cl
             refused = other.request(method, f"/{namespace}/pay/{path}", headers=headers)
             assert refused.status_code == status, refused
             assert f"refused with {status}" in why(refused.headers[ID])["summary"]
+
+
+def test_an_operator_learns_of_a_request_for_no_namespace(cluster, namespace, why):
+    for path in ("/", "/there-is-no-such-namespace/pay"):
+        with cluster.http(1) as other:
+            answer = eventually(lambda: (got := other.get(path)).status_code == 404 and got, seconds=30, what="an answer")
+        told = why(answer.headers[ID])
+        assert f"GET {path} was refused with 404 before any function ran" in told["summary"], told
+        assert told["invocation"]["function"] == "" and told["advice"], told
+
+
+def test_the_last_of_many_refusals_is_kept(api, cli, namespace, caller, why):
+    api.deploy(namespace, "pay", guests.answer("paid"), public=False)
+    eventually(lambda: caller.get(f"/{namespace}/pay/").status_code == 401, seconds=30, what="the function")
+    last = [caller.get(f"/{namespace}/pay/") for _ in range(60)][-1]
+    assert "refused with 401" in why(last.headers[ID])["summary"]
+    listed = json.loads(cli.ok("--namespace", namespace, "invocations", "--status", "401", "-o", "json").out)
+    ids = {call["id"] for call in (listed["invocations"] if isinstance(listed, dict) else listed)}
+    assert last.headers[ID] in ids, listed
+
+
+def test_a_loop_that_was_stopped_is_shown_where_it_was(api, namespace, call_when_ready, why):
+    api.deploy(namespace, "spin", SPIN, spec={"limits": {"cpu_time": "0.2s"}})
+    answer = call_when_ready(f"/{namespace}/spin/")
+    assert answer.status_code == 504 and "turning" not in answer.text, answer.text
+    told = why(answer.headers[ID])
+    assert told["backtrace"][:1] == ["turning"], told
 
 
 def test_a_call_is_explained_by_a_gateway_that_did_not_serve_it(cluster, api, namespace, why):

@@ -52,10 +52,12 @@ pub(super) fn unknown(id: &str, around: &[v1::Invocation]) -> v1::Explanation {
     let advice = match when {
         None => "give the id in the answer's Dunlin-Request-Id header: that says when the request was, too",
         Some(_) if counts.is_empty() => {
-            "check the namespace; records are kept for a while, and of many alike only some"
+            "check the namespace; records are kept for a while, of many alike only some, and none of answers from the cache or \
+             of a route's own"
         }
         Some(_) => {
-            "records are kept for a while, and of many alike only some; the group shows what became of those around it"
+            "records are kept for a while, of many alike only some, and none of answers from the cache or of a route's own; the \
+             group shows what became of requests around it"
         }
     };
     v1::Explanation {

@@ -1,7 +1,8 @@
 //! Requests that were refused before any function ran: counted by what was asked, who asked and why it was refused, with a few
-//! whole examples of each a second. In memory alone, and bounded whatever callers send.
+//! whole examples of each a second, and the last ones of all kinds. In memory alone, and bounded whatever callers send.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +23,8 @@ use super::{Caller, Traced, Wanted, minutes::Minutes, summary::counted};
 const A_SECOND: u32 = 10;
 /// Examples of a namespace, of all kinds.
 const EXAMPLES: usize = 1_000;
+/// The last ones of the gateway, of all namespaces and kinds, that are there whole.
+const RECENT: usize = 10_000;
 /// Kinds that are told apart in a namespace; what comes beyond is counted together.
 const KINDS: usize = 500;
 
@@ -130,44 +133,71 @@ struct Book {
 }
 
 impl Book {
-    fn add(&mut self, refusal: Refusal) {
-        let kind = Kind::of(&refusal);
+    fn add(&mut self, refusal: &Arc<Refusal>) {
+        let kind = Kind::of(refusal);
         let has_room = self.kinds.len() < KINDS || self.kinds.contains_key(&kind);
         let tally = if has_room { self.kinds.entry(kind).or_default() } else { &mut self.rest };
         if tally.count(refusal.start_time) {
             if self.examples.len() >= EXAMPLES {
                 self.examples.pop_front();
             }
-            self.examples.push_back(Arc::new(refusal));
+            self.examples.push_back(refusal.clone());
         }
     }
 }
 
 /// The refusals of all namespaces, and of requests that were for none.
 #[derive(Debug, Default)]
-pub(super) struct Refused(DashMap<Option<Namespace>, Arc<Mutex<Book>>>);
+pub(super) struct Refused {
+    books: DashMap<Option<Namespace>, Arc<Mutex<Book>>>,
+    recent: Mutex<VecDeque<Arc<Refusal>>>,
+}
 
 impl Refused {
-    /// Counts one, and keeps it where there are few like it.
+    /// Counts one, and keeps it: for a while, and for longer where there are few like it.
     pub(super) fn add(&self, refusal: Refusal) {
-        let book = self.0.entry(refusal.namespace.clone()).or_default().clone();
-        book.lock().unwrap_or_else(PoisonError::into_inner).add(refusal);
+        let refusal = Arc::new(refusal);
+        let book = self.books.entry(refusal.namespace.clone()).or_default().clone();
+        book.lock().unwrap_or_else(PoisonError::into_inner).add(&refusal);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dropped once nobody waits for the others any more.
+        let _oldest = (recent.len() >= RECENT).then(|| recent.pop_front());
+        recent.push_back(refusal);
+        drop(recent);
     }
 
-    /// The examples that are wanted, the newest first.
+    fn book(&self, scope: &Scope) -> Option<Arc<Mutex<Book>>> {
+        self.books.get(&Some(scope.namespace.clone())).map(|book| book.clone())
+    }
+
+    /// Those that are wanted, the newest first.
     pub(super) fn list(&self, scope: &Scope, wanted: &Wanted) -> Vec<Arc<Refusal>> {
-        let book = self.0.get(&Some(scope.namespace.clone())).map(|book| book.clone());
-        let Some(book) = book else { return Vec::new() };
-        let of_function = |refusal: &&Arc<Refusal>| scope.function.is_none() || refusal.function == scope.function;
-        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = book.examples.iter().rev().filter(of_function).filter(|refusal| wanted.holds_refusal(refusal));
-        found.cloned().collect()
+        let of_function = |refusal: &Refusal| scope.function.is_none() || refusal.function == scope.function;
+        self.found(Some(&scope.namespace), |refusal| of_function(refusal) && wanted.holds_refusal(refusal))
+    }
+
+    /// The same of requests that were for no namespace that there is.
+    pub(super) fn of_nobody(&self, wanted: &Wanted) -> Vec<Arc<Refusal>> {
+        self.found(None, |refusal| wanted.holds_refusal(refusal))
+    }
+
+    fn found(&self, namespace: Option<&Namespace>, wanted: impl Fn(&Refusal) -> bool) -> Vec<Arc<Refusal>> {
+        let is_wanted = |refusal: &&Arc<Refusal>| refusal.namespace.as_ref() == namespace && wanted(refusal);
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = recent.iter().filter(is_wanted).cloned().collect();
+        drop(recent);
+        if let Some(book) = self.books.get(&namespace.cloned()).map(|book| book.clone()) {
+            let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(book.examples.iter().filter(is_wanted).cloned());
+        }
+        found.sort_unstable_by_key(|refusal| Reverse(refusal.id));
+        found.dedup_by_key(|refusal| refusal.id);
+        found
     }
 
     /// How often requests of a function were refused from a time on, by why.
     pub(super) fn since(&self, scope: &Scope, time: SystemTime) -> Vec<v1::OutcomeCount> {
-        let book = self.0.get(&Some(scope.namespace.clone())).map(|book| book.clone());
-        let Some(book) = book else { return Vec::new() };
+        let Some(book) = self.book(scope) else { return Vec::new() };
         let book = book.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sums = BTreeMap::<&str, u64>::new();
         for (kind, tally) in book.kinds.iter().filter(|(kind, _)| kind.function == scope.function) {
@@ -178,8 +208,7 @@ impl Refused {
 
     /// How often requests were refused; those that are not told apart any more are counted as of nobody.
     pub(super) fn counts(&self, scope: &Scope) -> Vec<v1::RefusalCount> {
-        let book = self.0.get(&Some(scope.namespace.clone())).map(|book| book.clone());
-        let Some(book) = book else { return Vec::new() };
+        let Some(book) = self.book(scope) else { return Vec::new() };
         let book = book.lock().unwrap_or_else(PoisonError::into_inner);
         let of_function = |kind: &Kind| scope.function.is_none() || kind.function == scope.function;
         let kinds = book.kinds.iter().filter(|(kind, _)| of_function(kind));
@@ -223,11 +252,18 @@ pub(crate) mod tests {
         refused.list(&scope.parse().unwrap(), &Wanted::try_from(&request).unwrap()).len()
     }
 
+    /// Forgets all but examples.
+    fn later(refused: &Refused) {
+        refused.recent.lock().unwrap().clear();
+    }
+
     #[test]
     fn of_each_kind_a_few_a_second_are_examples_and_all_are_counted() {
         let refused = Refused::default();
         (0..50).for_each(|n| refused.add(refusal("pay", n / 25)));
         refused.add(refusal("cart", 1));
+        assert_eq!(listed(&refused, "namespaces/shop", "mine"), 51);
+        later(&refused);
         assert_eq!(listed(&refused, "namespaces/shop", "mine"), 21);
         assert_eq!(listed(&refused, "namespaces/shop/functions/cart", "mine"), 1);
         let counts = |scope: &str| {
@@ -258,13 +294,54 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn one_for_no_namespace_is_no_namespaces() {
+        let (refused, one) = (Refused::default(), Refusal { namespace: None, function: None, ..refusal("pay", 1) });
+        refused.add(one.clone());
+        refused.add(refusal("pay", 1));
+        assert_eq!(listed(&refused, "namespaces/shop", &one.id.to_string()), 0);
+        let wanted = |request_id: String| {
+            let request = v1::ListInvocationsRequest { request_id, ..Default::default() };
+            let found = refused.of_nobody(&Wanted::try_from(&request).unwrap());
+            found.into_iter().map(|refusal| refusal.id).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(one.id.to_string()), [one.id]);
+        assert!(wanted("other".to_owned()).is_empty());
+        later(&refused);
+        assert_eq!(wanted(one.id.to_string()), [one.id]);
+    }
+
+    #[test]
+    fn who_looks_for_a_status_or_a_key_finds_refusals() {
+        let (refused, key) = (Refused::default(), "0123456789ab");
+        let one = Refusal { caller: Caller::Key(key.parse().unwrap()), ..refusal("pay", 1) };
+        refused.add(one);
+        let found = |change: v1::ListInvocationsRequest| {
+            refused.list(&"namespaces/shop".parse().unwrap(), &Wanted::try_from(&change).unwrap()).len()
+        };
+        let query = v1::ListInvocationsRequest::default;
+        for (change, expected) in [
+            (v1::ListInvocationsRequest { status: "401".into(), ..query() }, 1),
+            (v1::ListInvocationsRequest { status: "4xx".into(), ..query() }, 1),
+            (v1::ListInvocationsRequest { status: "403".into(), ..query() }, 0),
+            (v1::ListInvocationsRequest { key: key.into(), ..query() }, 1),
+            (v1::ListInvocationsRequest { status: "401".into(), failed_only: true, ..query() }, 0),
+            (v1::ListInvocationsRequest { version: 1, status: "401".into(), ..query() }, 0),
+            (query(), 0),
+        ] {
+            assert_eq!(found(change.clone()), expected, "{change:?}");
+        }
+    }
+
+    #[test]
     fn whatever_callers_send_takes_bounded_memory() {
         let refused = Refused::default();
         for second in 0..2 * EXAMPLES as u64 {
             let key = Caller::Key(format!("{second:012}").parse().unwrap());
             refused.add(Refusal { caller: key, ..refusal("pay", second) });
         }
-        let shop = refused.0.get(&Some("shop".parse().unwrap())).unwrap().clone();
+        (0..RECENT).for_each(|_| refused.add(Refusal { namespace: None, ..refusal("pay", 1) }));
+        assert_eq!(refused.recent.lock().unwrap().len(), RECENT);
+        let shop = refused.books.get(&Some("shop".parse().unwrap())).unwrap().clone();
         let book = shop.lock().unwrap();
         assert_eq!((book.kinds.len(), book.examples.len()), (KINDS, EXAMPLES));
         let rest = book.rest.count;

@@ -196,6 +196,10 @@ pub(crate) async fn summary(
 /// The records that a query asks for. Its page token is the id of the last invocation of the page before.
 async fn list(records: &Records, request: &ListRecordsRequest) -> Result<ListRecordsResponse, ApiError> {
     let query = request.query.clone().unwrap_or_default();
+    if request.of_nobody {
+        let invocations = records.of_nobody(&Wanted::try_from(&query)?);
+        return Ok(ListRecordsResponse { invocations, refusals: Vec::new() });
+    }
     let scope: Scope = query.parent.parse().map_err(|error| ApiError::invalid("query.parent", error))?;
     let id = |field, text: &str| -> Result<Option<InvocationId>, ApiError> {
         (!text.is_empty()).then(|| text.parse().map_err(|error| ApiError::invalid(field, error))).transpose()

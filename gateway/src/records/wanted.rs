@@ -72,10 +72,11 @@ impl Wanted {
         self.refused || self.since.is_some_and(|since| accepted < since)
     }
 
-    /// Whether a request is wanted that was refused before any function ran: only who asks for such, or for one by its id, gets
-    /// any.
+    /// Whether a request is wanted that was refused before any function ran: who asks for no such, nor for one by its id, its status or
+    /// its key, gets none.
     pub(super) fn holds_refusal(&self, refusal: &Refusal) -> bool {
-        (self.refused || !self.request_id.is_empty())
+        let may_be = !self.failed_only && (self.status.is_some() || !self.key.is_empty());
+        (self.refused || !self.request_id.is_empty() || may_be)
             // Who was refused had no function write anything.
             && self.ids.is_none()
             && self.names(refusal.id, &refusal.request_id)

@@ -1,5 +1,6 @@
 //! Records of invocations, which lie on every gateway: merged, paged, with those named who did not answer.
 
+use dunlin_proto::v1;
 use serde_json::Value;
 
 use super::world::World;
@@ -64,6 +65,33 @@ async fn a_request_is_explained_by_a_gateway_that_did_not_serve_it() {
     let none: Value = why("nobody-sent-this").await.json().await.unwrap();
     assert!(none["invocation"].is_null() && none["summary"].as_str().unwrap().contains("nobody-sent-this"));
     assert_eq!(why(&"x".repeat(129)).await.status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t46_a_request_for_no_namespace_is_explained_to_operators_alone() {
+    let world = World::new().await;
+    let id = "0198c5b2-7a43-7000-8000-3f1f6d1c1a2b";
+    let refused = v1::Invocation {
+        name: format!("invocations/{id}"),
+        gateway: "gateway-2".into(),
+        path: "/nobody/nothing".into(),
+        status: 404,
+        outcome: "not_found".into(),
+        refused: true,
+        ..v1::Invocation::default()
+    };
+    world.peers.records.lock().unwrap().push(refused);
+    let path = format!("/api/v1/namespaces/shop/requests/{id}/why");
+    let why = async |token: String| -> Value {
+        world.get(&path).bearer_auth(token).send().await.unwrap().json().await.unwrap()
+    };
+    let told = why(world.tokens.operator()).await;
+    assert_eq!(told["invocation"]["path"], "/nobody/nothing", "{told}");
+    assert!(told["summary"].as_str().unwrap().contains("refused with 404"), "{told}");
+    for role in ["viewer", "developer", "admin"] {
+        let told = why(world.tokens.with(&[("shop", role)])).await;
+        assert!(told["invocation"].is_null() && !told.to_string().contains("nothing"), "{role}: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

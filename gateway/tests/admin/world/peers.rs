@@ -223,12 +223,13 @@ impl InvocationRecordService for Peers {
         &self,
         request: Request<internal::ListRecordsRequest>,
     ) -> Result<Response<internal::ListRecordsResponse>, Status> {
-        let internal::ListRecordsRequest { query, id, ids } = request.into_inner();
+        let internal::ListRecordsRequest { query, id, ids, of_nobody } = request.into_inner();
         let query = query.unwrap();
         let size = if id.is_empty() { query.page_size as usize } else { usize::MAX };
         let of = |record: &&v1::Invocation| {
             let own = record.name.rsplit('/').next().unwrap();
-            record.name.starts_with(&format!("{}/", query.parent))
+            let collection = if of_nobody { "invocations/" } else { &format!("{}/", query.parent) };
+            record.name.starts_with(collection)
                 && (id.is_empty() || own == id)
                 && (ids.is_empty() || ids.iter().any(|id| id == own))
                 && (query.request_id.is_empty() || [own, &record.request_id].contains(&query.request_id.as_str()))
