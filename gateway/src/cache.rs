@@ -48,10 +48,14 @@ pub(crate) struct Address(Arc<str>);
 impl Address {
     /// The address of a request.
     pub(crate) fn new(namespace: &Namespace, scheme: &str, authority: &str, path: &str, query: Option<&str>) -> Self {
-        let authority = authority.to_ascii_lowercase();
         let (mark, query) = if query.is_some() { ("?", query.unwrap_or_default()) } else { ("", "") };
         // None of these has a space in it.
-        Self(format!("{namespace} {scheme}://{authority} {path}{mark}{query}").into())
+        let mut text = [namespace.as_str(), " ", scheme, "://", authority, " ", path, mark, query].concat();
+        let begins = namespace.as_str().len() + scheme.len() + " ://".len();
+        if let Some(authority) = text.get_mut(begins..begins + authority.len()) {
+            authority.make_ascii_lowercase();
+        }
+        Self(text.into())
     }
 }
 

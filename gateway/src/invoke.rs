@@ -70,6 +70,17 @@ const GRPC: &[u8] = b"application/grpc";
 #[derive(Debug, Clone)]
 pub(crate) struct Functions(Arc<Context>);
 
+/// A request that is for a function. It is large, and on the heap nobody moves it from hand to hand.
+#[derive(Debug)]
+struct Coming {
+    parts: Parts,
+    body: Lingering,
+    called: Called,
+    /// The host that its caller named.
+    authority: String,
+    origin: Origin,
+}
+
 /// The body of an answer: the platform's own, or a function's.
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
@@ -162,12 +173,12 @@ impl Functions {
         sight.called(&called.function, called.route.as_ref());
         sight.done(Phase::Route);
         let Some(route) = called.route.clone() else {
-            return self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
+            return self.counted(Box::new(Coming { parts, body, called, authority, origin }), sight).await;
         };
         // What a route says about answers.
         let encodings = route.compresses().then(|| compress::Wanted::of(&parts.method, &parts.headers));
         let sent = if route.has_policy() { parts.headers.clone() } else { HeaderMap::new() };
-        let answered = self.counted(Request::from_parts(parts, body), called, authority, origin, sight).await;
+        let answered = self.counted(Box::new(Coming { parts, body, called, authority, origin }), sight).await;
         let mut response = match answered {
             Err(failure) if route.has_policy() => {
                 context.counted.failed(&failure);
@@ -184,17 +195,10 @@ impl Functions {
     }
 
     /// Calls a function, and counts it.
-    async fn counted(
-        &self,
-        request: Request<Lingering>,
-        called: Called,
-        authority: String,
-        origin: Origin,
-        sight: &mut Sight,
-    ) -> Result<Response<AnswerBody>, ApiError> {
-        let calls = self.0.dispatcher.series().of(&called.function).clone();
+    async fn counted(&self, coming: Box<Coming>, sight: &mut Sight) -> Result<Response<AnswerBody>, ApiError> {
+        let calls = self.0.dispatcher.series().of(&coming.called.function).clone();
         let counting = Counting::begin(calls, sight.accepted);
-        let answered = self.call(request, called, authority, origin, sight).await;
+        let answered = self.call(coming, sight).await;
         counting.answered(match &answered {
             Ok(response) => response.status().as_u16(),
             Err(failure) => failure.code.http_status(),
@@ -203,16 +207,9 @@ impl Functions {
     }
 
     /// Calls a function.
-    async fn call(
-        &self,
-        request: Request<Lingering>,
-        called: Called,
-        authority: String,
-        origin: Origin,
-        sight: &mut Sight,
-    ) -> Result<Response<AnswerBody>, ApiError> {
+    async fn call(&self, coming: Box<Coming>, sight: &mut Sight) -> Result<Response<AnswerBody>, ApiError> {
         let (context, id) = (&*self.0, sight.id);
-        let (mut parts, body) = request.into_parts();
+        let Coming { mut parts, body, called, authority, origin } = *coming;
         sight.doing = Phase::Authenticate;
         called.route.as_ref().map_or(Ok(()), |route| route.check_address(origin.address))?;
         // Room for it: who is refused here costs nothing more. What is stored needs none.
@@ -266,7 +263,7 @@ impl Functions {
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.replace(&mut parts.headers);
         }
-        let passing = Passing {
+        let passing = Box::new(Passing {
             id,
             function,
             version,
@@ -280,20 +277,20 @@ impl Functions {
             called_by: (!preview).then_some(CalledBy { identity, address: origin.address }),
             at_once,
             phases: None,
-        };
-        Ok(with_cookie(self.run(passing, Request::from_parts(parts, body), credentialed, sight).await?, cookie))
+        });
+        Ok(with_cookie(self.run(passing, parts, body, credentialed, sight).await?, cookie))
     }
 
     /// Answers a request that has been let in: with what is stored, or by the function.
     async fn run(
         &self,
-        mut passing: Passing,
-        request: Request<RequestBody>,
+        mut passing: Box<Passing>,
+        parts: Parts,
+        body: RequestBody,
         credentialed: bool,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let (context, accepted) = (&*self.0, sight.accepted);
-        let (parts, body) = request.into_parts();
         let Plan { answer, ask } = match &passing.route {
             Some(routed) => {
                 let asked = Asked {
@@ -320,7 +317,7 @@ impl Functions {
         let answer = match answer {
             Some(answer) if ask.is_none() => {
                 passing.phases = sight.phases.take();
-                stored::trace(passing, &parts, accepted, answer.status(), context);
+                stored::trace(*passing, &parts, accepted, answer.status(), context);
                 return Ok(answer);
             }
             answer => answer,

@@ -33,9 +33,12 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// A request whose body is read on. A client that waits for `100 Continue` sends nothing that could be unread.
+    /// A request whose body is read on, where there is one. A client that waits for `100 Continue` sends nothing that could be
+    /// unread.
     pub(super) fn request(request: Request<Incoming>, tasks: &Shutdown) -> Request<Self> {
-        let sends = request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
+        let sends = !request.body().is_end_stream()
+            && request.version() < Version::HTTP_2
+            && !request.headers().contains_key(header::EXPECT);
         request.map(|body| Self { body: Some(body), tasks: sends.then(|| tasks.clone()) })
     }
 }

@@ -238,7 +238,8 @@ impl Asked<'_> {
             }
             round += 1;
             match self.cache.join((address.clone(), self.version)) {
-                Part::Follow(others) => match timeout_at(self.deadline, others.next()).await {
+                // On the heap: who finds something at once does not carry it about.
+                Part::Follow(others) => match Box::pin(timeout_at(self.deadline, others.next())).await {
                     Ok(Next::Look) => waited = Some(fwd),
                     Ok(Next::Go) | Err(_) => return self.asking(storing(address, owner, wishes, None), status),
                 },

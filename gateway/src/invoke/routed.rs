@@ -160,7 +160,7 @@ fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table, site: &Site
         }
         None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
         // As the namespace is written, not as the caller did: what is stored of the answer is for everybody.
-        None => (format!("/{}", asked.namespace), seen(asked.path, query)?),
+        None => (["/", asked.namespace].concat(), seen(asked.path, query)?),
     };
     let (parameters, among_stored) = (rule.headers(values), site.stores());
     let route = Some(Arc::new(Routed { rule: rule.clone(), parameters, base: asked.base.len(), among_stored }));

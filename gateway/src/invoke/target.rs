@@ -139,7 +139,7 @@ fn automatic_function<'t>(table: &'t Table, namespace: &str, name: &str) -> Resu
 /// What the function sees of a path and query.
 pub(super) fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
     let path = if rest.is_empty() { "/" } else { rest };
-    let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let text = query.map_or_else(|| path.to_owned(), |query| [path, "?", query].concat());
     let parsed = http::uri::PathAndQuery::from_maybe_shared(Bytes::from(text)).map(Uri::from);
     parsed.map_err(|_| super::bad_request("the request's path is not valid"))
 }
