@@ -78,6 +78,13 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
     // Where calls come one by one, the lines of a worker are not in its order.
     let mut seen = Seen { is_in_order: request.status.is_empty(), ..Seen::default() };
     let printer = Printer { output: session.output, style: Style::of_stdout(), named: args.name.is_some() };
+    if args.follow
+        && let Err(failure) = must_exist(&client, args.name.as_ref()).await
+        && failure.exit == Exit::NotFound
+    {
+        let (missing, _) = failure.parts();
+        session.output.warn(format!("warning: {}; waiting for its lines all the same", printable(&missing)));
+    }
     loop {
         match read(&client, &mut request, &printer, &mut seen).await {
             Err(failure) if args.follow && failure.exit == Exit::Unreachable => {

@@ -270,6 +270,10 @@ async fn the_wrong_method_is_told_the_right_ones() {
         assert_eq!(answer.status(), 405, "{method} {path}");
         assert!(answer.headers()["allow"].to_str().unwrap().contains(allowed), "{:?}", answer.headers()["allow"]);
     }
+    // What it depends on does not matter then.
+    let traced = world.request("TRACE", "/api/v1/namespaces").bearer_auth(world.tokens.operator());
+    let traced = traced.header("if-match", "\"x\"").header("idempotency-key", "k").send().await.unwrap();
+    assert_eq!(traced.status(), 405);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ pub enum Failure {
         frames: String,
     },
     /// The deadline of the call passed.
-    #[error("the function did not finish within {limit:?}")]
+    #[error("the function did not finish within {limit:.1?}")]
     DeadlineExceeded {
         /// The time that the sandbox was given.
         limit: Duration,

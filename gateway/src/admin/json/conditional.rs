@@ -77,9 +77,16 @@ pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request:
     match *request.method() {
         Method::GET => read(request, next).await,
         Method::HEAD => head(request, next).await,
-        _ if conditional => endpoints.change(request).await.unwrap_or_else(IntoResponse::into_response),
+        ref method if conditional && changes(method) => {
+            endpoints.change(request).await.unwrap_or_else(IntoResponse::into_response)
+        }
         _ => next.run(request).await,
     }
+}
+
+/// Whether requests with a method are changes. What there is no endpoint for is nothing that could depend on anything (RFC 9110 13.2.1).
+pub(super) fn changes(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
 }
 
 /// Whether what GET answers there has no end.

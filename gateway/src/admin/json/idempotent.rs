@@ -19,9 +19,9 @@ use dunlin_proto::{
     internal::v1::KeptAnswer,
     v1::HttpHeader,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 
-use super::conditional::{Endpoints, too_large};
+use super::conditional::{Endpoints, changes, too_large};
 use crate::{
     admin::{
         MAX_BODY_BYTES,
@@ -46,9 +46,8 @@ const KEPT: [HeaderName; 4] = [header::CONTENT_TYPE, header::ETAG, header::LOCAT
 
 /// Answers a request with its key in mind, where it has one and is a change.
 pub(in crate::admin) async fn check(State(endpoints): State<Endpoints>, request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let keyed = request.headers().contains_key(KEY) && request.uri().path().starts_with(super::BASE);
-    if !(changes && keyed) {
+    if !(changes(request.method()) && keyed) {
         return next.run(request).await;
     }
     once(endpoints.app, request, next).await.unwrap_or_else(IntoResponse::into_response)
