@@ -38,7 +38,8 @@ const SEAT: Duration = Duration::from_secs(30);
 /// How long a lost worker is still shown.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// How long a gateway that has gone is told to those who change what it may still serve.
+/// How long a gateway that has gone is told to those who change what it may still serve, and to those who ask all for what each
+/// keeps for itself.
 const DEPARTED: Duration = Duration::from_secs(600);
 
 /// Processes of one kind that are known at once.
@@ -94,8 +95,8 @@ pub(crate) struct Assignment {
 pub(crate) struct Cluster {
     workers: BTreeMap<WorkerId, WorkerView>,
     gateways: BTreeMap<GatewayId, GatewayView>,
-    /// When gateways went that have not come back.
-    departed: BTreeMap<GatewayId, Instant>,
+    /// When gateways went that have not come back, and where they were reached.
+    departed: BTreeMap<GatewayId, (Instant, String)>,
     drained: BTreeSet<WorkerId>,
     /// Versions that somebody asked for since the last decision.
     activations: BTreeSet<VersionKey>,
@@ -304,10 +305,11 @@ impl Cluster {
 
     /// A gateway's stream has ended: what it asked for is asked for no more.
     pub(crate) fn gateway_leave(&mut self, gateway: &GatewayId, session: Session, now: Instant) {
-        if self.gateways.get(gateway).is_some_and(|known| known.session == session) {
-            self.gateways.remove(gateway);
-            self.departed.retain(|_, gone| now.saturating_duration_since(*gone) < DEPARTED);
-            self.departed.insert(gateway.clone(), now);
+        if self.gateways.get(gateway).is_some_and(|known| known.session == session)
+            && let Some(known) = self.gateways.remove(gateway)
+        {
+            self.departed.retain(|_, (gone, _)| now.saturating_duration_since(*gone) < DEPARTED);
+            self.departed.insert(gateway.clone(), (now, known.hello.peer_address));
         }
     }
 
@@ -319,8 +321,13 @@ impl Cluster {
 
     /// The gateways that have gone lately: cut off, they may serve on.
     pub(crate) fn departed(&self, now: Instant) -> BTreeSet<GatewayId> {
-        let lately = self.departed.iter().filter(|(_, gone)| now.saturating_duration_since(**gone) < DEPARTED);
-        lately.map(|(gateway, _)| gateway.clone()).collect()
+        self.last_reached(now).map(|(gateway, _)| gateway.clone()).collect()
+    }
+
+    /// The same, with where they were reached.
+    pub(crate) fn last_reached(&self, now: Instant) -> impl Iterator<Item = (&GatewayId, &str)> {
+        let lately = self.departed.iter().filter(move |(_, (gone, _))| now.saturating_duration_since(*gone) < DEPARTED);
+        lately.map(|(gateway, (_, address))| (gateway, address.as_str()))
     }
 
     /// The gateways, by name.

@@ -116,6 +116,24 @@ def test_f03_a_scheduler_that_restarts_loses_nothing_and_nobody_else_restarts(br
     assert {process: cluster.pid(process) for process in pids} == pids and all(map(cluster.is_alive, pids))
 
 
+def test_a_killed_gateway_is_named_by_whoever_asks_for_its_records_until_it_is_back(broken):
+    cluster = broken()
+    path = deployed(cluster)
+    namespace = path.split("/")[1]
+    with cluster.http(1) as other:
+        id = other.get(path).headers["dunlin-request-id"]
+    with cluster.rest() as client:
+        listed = lambda: client.get(f"/api/v1/namespaces/{namespace}/invocations").json()
+        why = lambda: client.get(f"/api/v1/namespaces/{namespace}/requests/{id}/why").json()
+        eventually(lambda: why()["invocation"], what="its record")
+        cluster.kill("gateway-2")
+        # Once the scheduler has buried it, and not only before.
+        eventually(lambda: len(client.get("/api/v1/cluster").json()["gateways"]) == 1, seconds=30, what="the gateway being gone")
+        assert listed()["unreachable"] == ["gateway-2"] and why()["unreachable"] == ["gateway-2"]
+        cluster.restart("gateway-2")
+        eventually(lambda: why()["invocation"] and listed()["unreachable"] == [], seconds=30, what="its record again")
+
+
 def test_a_gateway_that_restarts_while_the_scheduler_is_away_serves_from_its_disk(broken):
     cluster = broken()
     path = deployed(cluster)

@@ -28,6 +28,8 @@ pub(crate) struct Announced {
     pub(crate) seats: Vec<(String, String)>,
     /// Name and address of each gateway.
     pub(crate) gateways: Vec<Peer>,
+    /// The same of those that have gone lately.
+    pub(crate) departed: Vec<Peer>,
 }
 
 /// Another gateway, or this one.
@@ -46,8 +48,10 @@ pub(crate) struct Placements {
     endpoints: HashMap<String, Arc<Endpoint>>,
     versions: HashMap<VersionKey, Arc<[Arc<Endpoint>]>>,
     standbys: Arc<Standbys>,
-    /// The gateways, for questions to all of them.
+    /// The gateways that are connected to the scheduler.
     pub(crate) gateways: Vec<Peer>,
+    /// Those that have gone lately: cut off, they may still answer, and whoever asks has to hear of them.
+    departed: Vec<Peer>,
 }
 
 /// The workers that hold versions on standby, and how they are reached.
@@ -72,6 +76,12 @@ impl Standbys {
 }
 
 impl Placements {
+    /// The gateways other than this one, for questions to all that may know something.
+    pub(crate) fn others(&self, own: &str) -> Vec<Peer> {
+        let all = self.gateways.iter().chain(&self.departed);
+        all.filter(|peer| peer.gateway != own).cloned().collect()
+    }
+
     /// The endpoints that hold a version on standby when so many workers do, and those that may where this list is old.
     pub(super) fn standbys(&self, version: VersionKey, count: usize) -> [Vec<Arc<Endpoint>>; 2] {
         if count == 0 {
@@ -137,6 +147,7 @@ impl Directory {
             versions: old.versions.clone(),
             standbys: old.standbys.clone(),
             gateways: old.gateways.clone(),
+            departed: old.departed.clone(),
         }));
     }
 
@@ -155,8 +166,8 @@ impl Directory {
         let versions = announced.versions.iter().map(|(version, ids)| (*version, ready(ids)));
         let versions = versions.filter(|(_, ready)| !ready.is_empty()).collect();
         let standbys = Arc::new(Standbys::new(&announced.seats, &endpoints));
-        let (version, gateways) = (announced.version, announced.gateways);
-        let new = Placements { version, endpoints, versions, standbys, gateways };
+        let Announced { version, gateways, departed, .. } = announced;
+        let new = Placements { version, endpoints, versions, standbys, gateways, departed };
         let kept: HashSet<_> = new.endpoints.values().map(Arc::as_ptr).collect();
         self.0.current.store(Arc::new(new));
         for endpoint in old.endpoints.values().filter(|endpoint| !kept.contains(&Arc::as_ptr(endpoint))) {
@@ -208,6 +219,7 @@ mod tests {
             versions: vec![(key, ids)],
             seats: Vec::new(),
             gateways: Vec::new(),
+            departed: Vec::new(),
         }
     }
 
@@ -237,6 +249,18 @@ mod tests {
             [0, 0],
             "without traffic there are none"
         );
+    }
+
+    #[tokio::test]
+    async fn gateways_that_have_gone_lately_are_asked_too() {
+        let peer = |name: &str| Peer { gateway: name.to_owned(), address: "127.0.0.1:1".to_owned() };
+        let directory = directory();
+        let (gateways, departed) = (vec![peer("g"), peer("h")], vec![peer("i")]);
+        directory.announce(Announced { version: (1, 1), gateways, departed, ..Announced::default() });
+        directory.accept_any();
+        let placements = directory.load();
+        assert_eq!(placements.others("g"), [peer("h"), peer("i")]);
+        assert_eq!(placements.gateways.len(), 2, "they share nothing any more");
     }
 
     #[tokio::test]

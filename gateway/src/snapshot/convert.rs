@@ -10,7 +10,8 @@ use anyhow::Context;
 use dunlin_proto::{
     ids::{AliasId, DomainName, FunctionUid, Namespace, VersionKey, VersionNumber},
     internal::v1::{
-        AliasConfig, ConfigSnapshot, FunctionConfig, OwnedDomain, Placements, StickyConfig, TrafficShare, VersionConfig,
+        AliasConfig, ConfigSnapshot, FunctionConfig, GatewayPeer, OwnedDomain, Placements, StickyConfig, TrafficShare,
+        VersionConfig,
     },
     limit::LimitId,
     model::from_wire_duration,
@@ -218,13 +219,14 @@ pub(super) fn announced(placements: &Placements) -> Announced {
         Some((key, placed.endpoints.clone()))
     });
     let endpoints = placements.endpoints.iter();
-    let gateways = placements.gateways.iter();
+    let peer = |known: &GatewayPeer| Peer { gateway: known.gateway.clone(), address: known.address.clone() };
     Announced {
         version: (placements.epoch, placements.sequence),
         endpoints: endpoints.map(|e| (e.id.clone(), e.worker.clone(), e.address.clone())).collect(),
         versions: versions.collect(),
         seats: placements.seats.iter().map(|seat| (seat.worker.clone(), seat.zone.clone())).collect(),
-        gateways: gateways.map(|g| Peer { gateway: g.gateway.clone(), address: g.address.clone() }).collect(),
+        gateways: placements.gateways.iter().map(peer).collect(),
+        departed: placements.departed.iter().map(peer).collect(),
     }
 }
 

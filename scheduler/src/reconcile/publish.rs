@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use dunlin_proto::ids::{VersionKey, WorkerId};
+use dunlin_proto::ids::{GatewayId, VersionKey, WorkerId};
 use tokio::time::Instant;
 
 use super::{Memory, plan::Plan};
@@ -39,6 +39,8 @@ pub(crate) struct Placements {
     /// Ids of endpoints by version.
     pub(crate) versions: BTreeMap<VersionKey, BTreeSet<String>>,
     pub(crate) gateways: Vec<Peer>,
+    /// Gateways that have gone lately, where they were.
+    pub(crate) departed: Vec<Peer>,
     /// Who holds versions on standby.
     pub(crate) seats: Arc<Vec<Seated>>,
 }
@@ -154,7 +156,10 @@ pub(super) fn placements(
         address: view.hello.peer_address.clone(),
     };
     let gateways = cluster.gateways().values().map(peer).collect();
-    Placements { epoch: 0, sequence: 0, endpoints, versions, gateways, seats: seats.clone() }
+    let gone =
+        |(gateway, address): (&GatewayId, &str)| Peer { gateway: gateway.to_string(), address: address.to_owned() };
+    let departed = cluster.last_reached(now).map(gone).collect();
+    Placements { epoch: 0, sequence: 0, endpoints, versions, gateways, departed, seats: seats.clone() }
 }
 
 fn runs_on(catalog: &Catalog, version: &VersionKey, fingerprint: &str) -> bool {

@@ -168,8 +168,8 @@ impl App {
         let question =
             SummarizeRecordsRequest { function: function.to_string(), window: Some(to_wire_duration(MOST_SUMMARY)) };
         let own = self.context.config.name.as_str();
-        let peers = self.context.dispatcher.directory().load().gateways.clone();
-        let questions = peers.into_iter().filter(|peer| peer.gateway != own).map(|peer| {
+        let peers = self.context.dispatcher.directory().load().others(own);
+        let questions = peers.into_iter().map(|peer| {
             let (client, question) = (self.context.workers.records(&peer.gateway, &peer.address), question.clone());
             (peer.gateway, async move { message(client?.summarize_records(question).await) })
         });

@@ -87,8 +87,8 @@ impl App {
     /// Asks all other gateways.
     pub(super) async fn records_ask(&self, question: ListRecordsRequest) -> (Vec<ListRecordsResponse>, Vec<String>) {
         let own = self.context.config.name.as_str();
-        let peers = self.context.dispatcher.directory().load().gateways.clone();
-        let questions = peers.into_iter().filter(|peer| peer.gateway != own).map(|peer| {
+        let peers = self.context.dispatcher.directory().load().others(own);
+        let questions = peers.into_iter().map(|peer| {
             let (client, question) = (self.context.workers.records(&peer.gateway, &peer.address), question.clone());
             (peer.gateway, async move { message(client?.list_records(question).await) })
         });

@@ -328,6 +328,7 @@ fn to_wire(placements: &Placements) -> wire::Placements {
         endpoints: placements.endpoints.iter().map(endpoint).collect(),
         versions: placements.versions.iter().map(version).collect(),
         gateways: placements.gateways.iter().map(peer).collect(),
+        departed: placements.departed.iter().map(peer).collect(),
         seats: placements.seats.iter().map(seat).collect(),
     }
 }
