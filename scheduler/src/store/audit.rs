@@ -58,10 +58,19 @@ fn hash(row: &AnyRow) -> Result<Digest, Error> {
     Ok(row::text(row, "hash")?.parse().unwrap_or(Digest::ZERO))
 }
 
+/// The refusal of whoever finds that the end of the log is not one that was written here. Nothing goes on from it.
+fn no_end() -> Error {
+    let message = "the signed end of the audit log is missing from the database, or was changed there";
+    let error = ApiError::new(ErrorCode::FailedPrecondition, message);
+    error
+        .hint("nothing can be changed before the tables of the audit log are put back as they were, from a backup")
+        .into()
+}
+
 /// An end; one whose signature is none is not signed.
 fn read_end(row: &AnyRow) -> Result<Head, Error> {
     Ok(Head {
-        sequence: row::count(row, "sequence")?,
+        sequence: row::count(row, "sequence").map_err(|_| no_end())?,
         hash: hash(row)?,
         time: row::number(row, "time")?,
         signature: hex::decode(row::text(row, "signature")?).unwrap_or_default(),
@@ -72,7 +81,7 @@ fn read_end(row: &AnyRow) -> Result<Head, Error> {
 async fn head_lock_in_tx(tx: &mut Transaction<'static, Any>) -> Result<Head, Error> {
     let sql = "UPDATE audit_ends SET sequence = sequence WHERE kind = 'head' \
                RETURNING sequence, hash, time, signature";
-    read_end(&sqlx::query(sql).fetch_one(&mut **tx).await?)
+    read_end(&sqlx::query(sql).fetch_optional(&mut **tx).await?.ok_or_else(no_end)?)
 }
 
 async fn end_write_in_tx(tx: &mut Transaction<'static, Any>, kind: HeadKind, end: &Head) -> Result<(), Error> {
@@ -97,8 +106,10 @@ async fn entry_insert_in_tx(tx: &mut Transaction<'static, Any>, entry: &Entry, h
     let query = query.bind(&*entry.issuer).bind(&*entry.role).bind(&*entry.token_id).bind(&*entry.address);
     let query = query.bind(&*entry.gateway).bind(&*entry.action).bind(&*entry.namespace).bind(&*entry.resource);
     let query = query.bind(entry.outcome.as_str()).bind(&*entry.before).bind(&*entry.after);
-    query.bind(&*entry.request_id).bind(hash.hex()).execute(&mut **tx).await?;
-    Ok(())
+    let written = query.bind(&*entry.request_id).bind(hash.hex()).execute(&mut **tx).await;
+    // An end that was set back leads to an entry that there is.
+    let is_there = |error: &sqlx::Error| error.as_database_error().is_some_and(|error| error.is_unique_violation());
+    written.map(drop).map_err(|error| if is_there(&error) { no_end() } else { error.into() })
 }
 
 /// What was sent is text of any kind; a database takes no NUL.
@@ -194,7 +205,7 @@ impl Store {
         let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
         tx.commit().await?;
         let [head, checkpoint] = rows.as_slice() else {
-            return Err(Error::Damaged { what: "audit_ends", value: rows.len().to_string() });
+            return Err(no_end());
         };
         Ok((read_end(head)?, Some(read_end(checkpoint)?).filter(|it| it.sequence > 0)))
     }

@@ -13,6 +13,7 @@ use dunlin_proto::{
 use super::{Bench, conformance, function, namespace, new_version, number, refused, request};
 use crate::{
     audit::Change,
+    error::Error,
     keys::Rotation,
     model::{DomainRecord, DomainTls, KeyRecord, PlanRecord, ProofKind, RolloutState, RouteRecord, Share, Time},
     store::{
@@ -27,6 +28,7 @@ conformance!(
     every_action_of_the_database_is_noted_without_secrets,
     entries_say_who_and_from_where_and_are_found_by_it,
     what_was_changed_by_hand_is_found,
+    an_end_that_is_gone_or_was_set_back_is_named_as_what_is_wrong,
     an_end_that_somebody_else_wrote_is_not_signed_unseen,
     old_entries_go_and_the_rest_still_holds,
     a_change_may_depend_on_nothing_having_changed,
@@ -358,6 +360,22 @@ async fn what_was_changed_by_hand_is_found(bench: &Bench) {
     assert_eq!(checked(&store).await, Err(Break { sequence: 5, why: Why::Missing }));
     by_hand(&store, "DELETE FROM audit_entries WHERE sequence = 2").await;
     assert_eq!(checked(&store).await, Err(Break { sequence: 2, why: Why::Order }));
+}
+
+async fn an_end_that_is_gone_or_was_set_back_is_named_as_what_is_wrong(bench: &Bench) {
+    let store = bench.store.clone().audited(signer());
+    filled(&store, 2).await;
+    let refused = async || match store.namespace_delete(&"n-0x".parse().unwrap()).await {
+        Err(Error::Api(error)) => (error.code, error.message.contains("signed end of the audit log")),
+        other => panic!("{other:?}"),
+    };
+    by_hand(&store, "UPDATE audit_ends SET sequence = sequence - 1").await;
+    assert_eq!(refused().await, (ErrorCode::FailedPrecondition, true));
+    assert!(matches!(store.audit_ends().await, Err(Error::Api(_))), "the checkpoint is below 0");
+    by_hand(&store, "DELETE FROM audit_ends WHERE kind = 'checkpoint'").await;
+    assert!(matches!(store.audit_ends().await, Err(Error::Api(_))));
+    by_hand(&store, "DELETE FROM audit_ends").await;
+    assert_eq!(refused().await, (ErrorCode::FailedPrecondition, true));
 }
 
 async fn an_end_that_somebody_else_wrote_is_not_signed_unseen(bench: &Bench) {
