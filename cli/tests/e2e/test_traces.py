@@ -30,7 +30,7 @@ def plain(value):
 class Span:
     def __init__(self, wire, resource):
         self.id, self.parent, self.trace = wire.span_id.hex(), wire.parent_span_id.hex(), wire.trace_id.hex()
-        self.name, self.kind, self.status = wire.name, wire.kind, wire.status
+        self.name, self.kind, self.status, self.state = wire.name, wire.kind, wire.status, wire.trace_state
         self.start, self.end = wire.start_time_unix_nano, wire.end_time_unix_nano
         self.attributes = {pair.key: plain(pair.value) for pair in wire.attributes}
         self.resource = {pair.key: plain(pair.value) for pair in resource.attributes}
@@ -198,6 +198,19 @@ def slowly():
 def metric(cluster, name):
     page = cluster.rest().get("/metrics").text
     return float(re.search(rf"^{name} (\S+)$", page, re.M).group(1))
+
+
+def test_spans_repeat_what_the_callers_systems_say_of_its_trace(all_traced, collector):
+    path = deployed(all_traced, guests.answer("hi"))
+    parent, state = f"00-{os.urandom(16).hex()}-b7ad6b7169203331-01", "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
+    for headers, expected in [({"traceparent": parent, "tracestate": state}, state), ({"tracestate": state}, "")]:
+        with all_traced.http() as client:
+            name = client.get(path, headers=headers).headers["dunlin-request-id"]
+        assert {span.state for span in collector.trace(name)} == {expected}
+    with all_traced.http() as client:
+        lost = client.get(path + "%zz", headers={"traceparent": parent, "tracestate": state})
+    assert lost.status_code == 400
+    assert {span.state for span in collector.trace(lost.headers["dunlin-request-id"])} == {state}
 
 
 def test_a_call_is_a_tree_of_spans_from_gateway_to_worker(all_traced, collector):

@@ -77,7 +77,8 @@ impl Passing {
         if traces.is_on() {
             let (secure, protocol) = (origin.scheme == "https", protocol_of(parts.version));
             let route = route.as_ref().map(|route| route.pattern());
-            traced = Traced { secure, protocol, route, phases, ..traced };
+            let state = trace.inherited.then(|| trace::state(&parts.headers)).flatten();
+            traced = Traced { secure, protocol, route, state, phases, ..traced };
         }
         let mut passed = headers::to_function(parts.headers, &introduction.consumed, origin, &authority, id, &trace);
         if let Some(route) = &route {

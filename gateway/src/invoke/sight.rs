@@ -54,6 +54,7 @@ pub(super) struct Sight {
     pub(super) doing: Phase,
     /// What it says of its trace, where traces are taken.
     traceparent: Option<HeaderValue>,
+    state: Option<Arc<str>>,
     protocol: u8,
     /// Its caller used TLS.
     pub(super) secure: bool,
@@ -80,6 +81,7 @@ impl Sight {
             phases: None,
             doing: Phase::Route,
             traceparent: None,
+            state: None,
             protocol: 0,
             secure: false,
             pattern: None,
@@ -91,8 +93,8 @@ impl Sight {
         if !traces {
             return self;
         }
-        let (traceparent, protocol) = (trace::sent(headers).cloned(), protocol_of(version));
-        Self { phases: Some(Box::default()), traceparent, protocol, ..self }
+        let (traceparent, state) = (trace::sent(headers).cloned(), trace::state(headers));
+        Self { phases: Some(Box::default()), traceparent, state, protocol: protocol_of(version), ..self }
     }
 
     /// This has been done with it.
@@ -185,7 +187,8 @@ impl Sight {
         let mut phases = self.phases.clone().unwrap_or_default();
         phases.refuse(self.doing, took);
         let (secure, protocol, route) = (self.secure, self.protocol, self.pattern.clone());
-        (trace.id, Traced { secure, protocol, route, phases: Some(phases), ..traced })
+        let state = self.state.clone().filter(|_| trace.inherited);
+        (trace.id, Traced { secure, protocol, route, state, phases: Some(phases), ..traced })
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         secure: passing.origin.scheme == "https",
         protocol: protocol_of(parts.version),
         route: passing.route.as_ref().map(|route| route.pattern()),
+        state: trace.inherited.then(|| trace::state(&parts.headers)).flatten(),
         phases: passing.phases,
         lasted,
         ..traced

@@ -1,5 +1,7 @@
 //! The trace that a request belongs to (W3C Trace Context): the caller's where it is valid, otherwise a new one.
 
+use std::sync::Arc;
+
 use dunlin_proto::ids::Namespace;
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -23,6 +25,16 @@ pub(super) struct Trace {
 pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut sent = headers.get_all("traceparent").iter();
     sent.next().filter(|_| sent.next().is_none())
+}
+
+/// The longest `tracestate` that is repeated, in bytes: so much has to be passed on (W3C Trace Context 3.3.1.5).
+const MAX_STATE: usize = 512;
+
+/// What a request says of its trace's state, which may come in several fields; nothing where that is too long.
+pub(super) fn state(headers: &HeaderMap) -> Option<Arc<str>> {
+    let fields = headers.get_all("tracestate").iter().map(HeaderValue::to_str).collect::<Result<Vec<_>, _>>();
+    let text = fields.ok()?.join(",");
+    (!text.is_empty() && text.len() <= MAX_STATE).then(|| text.into())
 }
 
 /// The trace of a request; `random` makes a new one.

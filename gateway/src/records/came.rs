@@ -64,6 +64,9 @@ pub(crate) struct Traced {
     pub(crate) route: Option<Arc<str>>,
     /// From acceptance to the end, where no receipt says so.
     pub(crate) lasted: Duration,
+    /// What the caller's tracing systems say of the trace (W3C Trace Context 3.3), which its spans repeat.
+    #[serde(skip)]
+    pub(crate) state: Option<Arc<str>>,
     /// What the gateway did before. No file has it: spans are made before there is one.
     #[serde(skip)]
     pub(crate) phases: Option<Box<Phases>>,

@@ -66,6 +66,7 @@ fn wire(from: Span, identity: &Identity) -> Wire {
         trace_id: from.trace.to_be_bytes().to_vec(),
         span_id: id(from.id),
         parent_span_id: id(from.parent),
+        trace_state: from.state.as_deref().unwrap_or_default().to_owned(),
         name: from.name,
         kind: kind.into(),
         start_time_unix_nano: nanos(from.start),

@@ -2,14 +2,14 @@
 //! function. The root of one that was refused by the caller's fault is no error (OpenTelemetry's conventions for HTTP servers, "Status");
 //! the part that refused it is in any case.
 
-use super::spans::{FIRST_PHASE, Place, Span, Value, by, cut, description, method, piece, protocol};
+use super::spans::{FIRST_PHASE, Place, Span, Value, by, cut, description, method, piece, protocol, stated};
 use crate::records::{Phase, Refusal};
 
 /// The spans of a request that was refused.
 pub(super) fn of(refusal: &Refusal) -> Vec<Span> {
     let mut spans = vec![root(refusal)];
     spans.extend(parts(refusal));
-    spans
+    stated(spans, refusal.traced.state.as_ref())
 }
 
 /// Whether it was refused by no fault of the caller's.
@@ -32,6 +32,7 @@ fn root(refusal: &Refusal) -> Span {
         error: failed(refusal).then(|| description(&refusal.error)),
         retried: None,
         is_root: true,
+        state: None,
     }
 }
 

@@ -3,7 +3,10 @@
 //!
 //! Queries, credentials and callers' addresses are in no span. Every text is cut.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::Version;
 
@@ -50,6 +53,8 @@ pub(super) struct Span {
     pub(super) retried: Option<SystemTime>,
     /// It answers the caller.
     pub(super) is_root: bool,
+    /// What the caller's tracing systems say of the trace.
+    pub(super) state: Option<Arc<str>>,
 }
 
 /// The number of the first of the spans for what the gateway does before it looks for a worker; the others have smaller ones.
@@ -57,6 +62,18 @@ pub(super) const FIRST_PHASE: u64 = 16;
 
 /// The spans of an invocation: the gateway's, which answers the caller, and its parts in the order of time.
 pub(super) fn of(record: &Record) -> Vec<Span> {
+    stated(parts(record), record.came.traced.state.as_ref())
+}
+
+/// Spans with what the caller's tracing systems say of their trace.
+pub(super) fn stated(mut spans: Vec<Span>, state: Option<&Arc<str>>) -> Vec<Span> {
+    if state.is_some() {
+        spans.iter_mut().for_each(|span| span.state = state.cloned());
+    }
+    spans
+}
+
+fn parts(record: &Record) -> Vec<Span> {
     let mut spans = vec![root(record)];
     spans.extend(in_gateway(record));
     if record.receipt.gateway_queue.is_zero() {
@@ -83,6 +100,7 @@ fn root(record: &Record) -> Span {
         attributes: attributes(record),
         error: head::failed(record).then(|| description(&record.error)),
         is_root: true,
+        state: None,
         retried: (record.came.tries > 1).then(|| after(record, record.receipt.gateway_queue)),
     }
 }
@@ -254,6 +272,7 @@ pub(super) fn piece(
         error: None,
         retried: None,
         is_root: false,
+        state: None,
     }
 }
 
