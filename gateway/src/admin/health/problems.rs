@@ -18,13 +18,16 @@ const SOME: u64 = 100;
 const TAKEN_BACK: Duration = Duration::from_secs(86_400);
 /// For how long an event that was given up is a problem rather than the past.
 const GIVEN_UP: Duration = Duration::from_secs(86_400);
+/// For how long a version may be what is wrong because it is new.
+const NEW: Duration = Duration::from_secs(3_600);
 /// How long before its end a certificate should have been renewed.
 const RENEWED: Duration = Duration::from_secs(7 * 86_400);
 
 /// All of them, the worst first.
 pub(super) fn of(health: &v1::FunctionHealth, facts: &Facts<'_>) -> Vec<v1::HealthProblem> {
     let name = Name::of(facts.function);
-    let mut problems: Vec<_> = [service(facts, &name), calls(health, &name)].into_iter().flatten().collect();
+    let told = [service(facts, &name), calls(health, &name), worse(health, facts, &name)];
+    let mut problems: Vec<_> = told.into_iter().flatten().collect();
     problems.extend(capacity(health, facts, &name));
     problems.extend(refusals(health, &name));
     problems.extend(budget(health, &name));
@@ -102,6 +105,18 @@ fn calls(health: &v1::FunctionHealth, name: &Name<'_>) -> Option<v1::HealthProbl
         None => name.command("logs"),
     };
     Some(problem(grade(activity.failures, activity.calls), text, command))
+}
+
+/// Whether most calls fail since a version was deployed: the one before it may do better.
+fn worse(health: &v1::FunctionHealth, facts: &Facts<'_>, name: &Name<'_>) -> Option<v1::HealthProblem> {
+    let (activity, deploy) = (health.activity.as_ref()?, health.last_deploy.as_ref()?);
+    let came = SystemTime::try_from(deploy.create_time?).ok()?;
+    let is_new = facts.now.duration_since(came).is_ok_and(|age| age < NEW);
+    let takes_all = facts.function.traffic.iter().all(|target| target.version == deploy.version);
+    let fails = activity.failures > 0 && grade(activity.failures, activity.calls) == v1::HealthGrade::Failing;
+    let text = format!("most calls fail since v{} was deployed; the version before it may do better", deploy.version);
+    (is_new && takes_all && fails && deploy.version > 1)
+        .then(|| problem(v1::HealthGrade::Failing, text, name.command("rollback")))
 }
 
 /// `function_failed 3, deadline_exceeded 1`.

@@ -103,6 +103,25 @@ fn each_problem_has_the_next_command() {
 }
 
 #[test]
+fn where_a_new_version_fails_the_one_before_is_offered() {
+    let deployed = |version, seconds: i64, failures| v1::FunctionHealth {
+        last_deploy: Some(v1::Deploy { version, create_time: at(-seconds), ..v1::Deploy::default() }),
+        ..calls(10, &[("function_failed", failures)], &[])
+    };
+    for (health, expected) in [
+        (deployed(2, 60, 10), true),
+        (deployed(2, 60, 1), false),
+        (deployed(2, 4_000, 10), false),
+        (deployed(1, 60, 10), false),
+        (deployed(3, 60, 10), false),
+    ] {
+        let offered =
+            judge(health.clone(), &function()).problems.iter().any(|it| it.command == "dunlin rollback shop/pay");
+        assert_eq!(offered, expected, "{health:?}");
+    }
+}
+
+#[test]
 fn what_stands_around_a_function_counts_too() {
     let base = || calls(5, &[], &[]);
     let capacity = |ready_workers, reachable_workers, wanted_workers| v1::FunctionHealth {
