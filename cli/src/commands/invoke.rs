@@ -143,7 +143,8 @@ fn print(response: &v1::InvokeResponse, include: bool, output: Output) -> Result
     if include {
         output.warn(head(response, &call));
     } else if response.status >= 400 && response.trace.as_ref().is_none_or(|trace| trace.spans.is_empty()) {
-        let why = if call.error.is_empty() { String::new() } else { format!(": {}", printable(&call.error)) };
+        let lines: Vec<_> = call.error.lines().map(printable).collect();
+        let why = if lines.is_empty() { String::new() } else { format!(": {}", lines.join("\n")) };
         output.warn(format!("{} status {}{why}", Style::of_stderr().bad("error:"), response.status));
     }
     if !io::stdout().is_terminal() {

@@ -79,8 +79,7 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
     let mut seen = Seen { is_in_order: request.status.is_empty(), ..Seen::default() };
     let printer = Printer { output: session.output, style: Style::of_stdout(), named: args.name.is_some() };
     if args.follow
-        && let Err(failure) = must_exist(&client, args.name.as_ref()).await
-        && failure.exit == Exit::NotFound
+        && let Some(failure) = missing(&client, args.name.as_ref()).await
     {
         let (missing, _) = failure.parts();
         session.output.warn(format!("warning: {}; waiting for its lines all the same", printable(&missing)));
@@ -91,11 +90,16 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> Result<(), Failure
                 session.output.note("the connection broke; following again");
             }
             Ok(()) if args.follow => {}
-            Ok(()) if seen.is_empty() => return must_exist(&client, args.name.as_ref()).await,
+            Ok(()) if seen.is_empty() => return missing(&client, args.name.as_ref()).await.map_or(Ok(()), Err),
             ended => return ended,
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Says that there is nothing of the name, where that is known: without the scheduler, nobody can say.
+async fn missing(client: &Client, name: Option<&FunctionArg>) -> Option<Failure> {
+    must_exist(client, name).await.err().filter(|failure| failure.exit == Exit::NotFound)
 }
 
 /// Prints lines until the stream ends; `request` then goes on after them.

@@ -109,7 +109,12 @@ async fn test(client: &Client, session: &Session, name: String) -> Result<(), Fa
         None => session.output.note(format!("the receiver has taken event {id}")),
         Some(error) => {
             let failure = Failure::new(Exit::Failed, format!("event {id} was not taken")).because(error);
-            return Err(failure.hint("it is tried again for 24 hours unless it is given up; see: dunlin webhook show"));
+            return Err(failure.hint(match delivery.state {
+                "given_up" => {
+                    "it is not tried again; set the webhook anew once its receiver is mended: dunlin webhook set"
+                }
+                _ => "it is tried again for 24 hours; see: dunlin webhook show",
+            }));
         }
     }
     Ok(())

@@ -77,7 +77,8 @@ pub(crate) fn text(tree: &Tree, style: Style) -> String {
         text += &format!("{name:width$}  {}\n", units::duration(part.took));
     }
     if let Some(error) = &tree.error {
-        text += &format!("{}\n", style.bad(&printable(error)));
+        // A backtrace has a line for each function.
+        error.lines().for_each(|line| text += &format!("{}\n", style.bad(&printable(line))));
     }
     text
 }
