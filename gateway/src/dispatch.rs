@@ -20,6 +20,7 @@ pub(crate) mod response;
 mod run;
 mod session;
 pub(crate) mod throttle;
+mod trailers;
 mod unanswered;
 mod waiting;
 pub(crate) mod wire;

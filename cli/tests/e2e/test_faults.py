@@ -116,6 +116,31 @@ def test_f03_a_scheduler_that_restarts_loses_nothing_and_nobody_else_restarts(br
     assert {process: cluster.pid(process) for process in pids} == pids and all(map(cluster.is_alive, pids))
 
 
+def test_a_small_rate_is_admitted_again_soon_after_the_scheduler_is_back(broken):
+    cluster = broken()
+    path = deployed(cluster)
+    namespace = path.split("/")[1]
+    cluster.rest().patch(f"/api/v1/namespaces/{namespace}", json={"rate": {"requests": 20, "period": "second"}}).raise_for_status()
+
+    def calls(seconds):
+        """A few calls at each gateway, far below the rate; their statuses."""
+        statuses, until = [], time.monotonic() + seconds
+        while time.monotonic() < until:
+            for gateway in (0, 1):
+                with cluster.http(gateway) as client:
+                    statuses.append(client.get(path).status_code)
+            time.sleep(0.4)
+        return statuses
+
+    assert set(calls(2)) == {200}
+    cluster.kill("scheduler")
+    assert 200 in calls(4)
+    cluster.restart("scheduler")
+    # They join, give back what they took, and ask again.
+    calls(4)
+    assert set(calls(5)) == {200}
+
+
 def test_a_killed_gateway_is_named_by_whoever_asks_for_its_records_until_it_is_back(broken):
     cluster = broken()
     path = deployed(cluster)

@@ -18,7 +18,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::call::BodySender;
+use super::{call::BodySender, trailers};
 use crate::{config::LimitsConfig, edge::Lingering};
 
 /// How slow a caller may be in sending its body.
@@ -268,7 +268,7 @@ impl Pump {
                     self.end = Some(HeaderMap::new());
                 }
             }
-            Err(frame) => self.end = Some(frame.into_trailers().unwrap_or_default()),
+            Err(frame) => self.end = Some(trailers::passing(frame.into_trailers().unwrap_or_default())),
         }
         Poll::Ready(Ok(()))
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::{
     call::{CallHandle, Event},
     record::Ledger,
-    wire,
+    trailers, wire,
 };
 use crate::records::{Receipt, Record};
 
@@ -158,7 +158,7 @@ impl ResponseBody {
         match event {
             Event::Data(data) => self.data(data),
             Event::Last(trailers) => {
-                self.last = Some(trailers);
+                self.last = Some(trailers::passing(trailers));
                 self.ledger.succeed();
             }
             Event::End(end) => self.end(&end),

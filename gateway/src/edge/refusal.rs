@@ -19,8 +19,9 @@ use crate::error;
 
 /// An error as the bytes of an HTTP/1.1 answer, after which the connection is closed.
 pub(super) fn bytes(failure: &ApiError) -> Bytes {
-    let response = error::response(failure, &InvocationId::new().to_string());
-    let mut head = format!("HTTP/1.1 {}\r\n", response.status());
+    let id = InvocationId::new();
+    let response = error::response(failure, &id.to_string());
+    let mut head = format!("HTTP/1.1 {}\r\ndunlin-request-id: {id}\r\n", response.status());
     for (name, value) in response.headers().iter().filter(|(name, _)| **name != http::header::CONNECTION) {
         head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
     }

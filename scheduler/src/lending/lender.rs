@@ -17,6 +17,8 @@ use super::{
 
 /// Where nothing is ever earned, it is not asked again for so long.
 const LONG: Duration = Duration::from_secs(60);
+/// While parts may come back, which makes more to grant, not for longer than this.
+const SOON: Duration = Duration::from_millis(500);
 
 /// A gateway's part.
 #[derive(Debug, Clone, Copy, Default)]
@@ -281,9 +283,11 @@ impl Lender {
             self.kept = (self.kept - 1.0).max(0.0);
             return Ok(());
         }
-        let per_second = self.free().per_second;
-        let wait = (1.0 - self.kept) / per_second;
-        Err(if wait.is_finite() { Duration::from_secs_f64(wait.clamp(0.001, 86_400.0)) } else { LONG })
+        let free = self.free();
+        let wait = (1.0 - self.kept) / free.per_second;
+        let wait = if wait.is_finite() { Duration::from_secs_f64(wait.clamp(0.001, 86_400.0)) } else { LONG };
+        // A gateway that took a part while there was no scheduler gives it back once it is heard.
+        Err(if free == self.whole() { wait } else { wait.min(SOON) })
     }
 
     /// What a gateway is told now.

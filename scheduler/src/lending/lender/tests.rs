@@ -257,6 +257,23 @@ fn what_is_granted_one_by_one_is_granted_in_time() {
 }
 
 #[test]
+fn while_gateways_give_back_what_they_took_without_us_they_ask_again_soon() {
+    let (now, gateway): (_, GatewayId) = (Instant::now(), "gateway".parse().unwrap());
+    let mut lender = Lender::new(Allowance::Rate(rate("20/s", 10)), 0.0, now);
+    let taken = Share { per_second: 20.0, burst: 10.0 };
+    lender.join(&gateway, Part { number: 7, share: taken }, now);
+    assert_eq!(lender.admit(now), Err(SOON), "it has all of it");
+    assert_eq!(lender.settle(now, false, true), std::slice::from_ref(&gateway));
+    let Loan { part, sequence, share, .. } = lender.loan(&gateway).unwrap();
+    assert_eq!(share, Share::default(), "it is asked for it");
+    lender.report(&gateway, Want { calls: 2.0, sequence, uses: 0.0, part }, now);
+    assert_eq!(lender.admit(now), Err(Duration::from_millis(50)));
+    assert_eq!(lender.admit(now + Duration::from_millis(51)), Ok(()));
+    let mut never = Lender::new(Allowance::Nothing, 0.0, now);
+    assert_eq!(never.admit(now), Err(LONG));
+}
+
+#[test]
 fn a_changed_limit_holds_for_what_is_lent() {
     let mut world = World::new(rate("1000/s", 500), 2, STEP);
     world.run(5 * SECOND, &[700.0, 700.0]);
