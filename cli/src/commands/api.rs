@@ -12,6 +12,7 @@ use dunlin_openapi::{Malformed, Mapping, Options};
 use dunlin_proto::{ids::RouteId, v1};
 use serde_json::{Value, json};
 
+use super::traffic::warn_of;
 use crate::{
     client::{Client, answer},
     exit::Failure,
@@ -112,6 +113,7 @@ fn report(
     dry_run: bool,
     done: v1::ImportRoutesResponse,
 ) -> Result<(), Failure> {
+    warn_of(&done.lagging_gateways, session.output);
     let routes: Vec<RouteView> = done.routes.into_iter().map(Into::into).collect();
     if session.output.is_json() {
         let done = json!({ "api": api.as_str(), "routes": routes, "deleted": done.deleted, "dry_run": dry_run });

@@ -3,6 +3,7 @@
 use clap::Args;
 use dunlin_proto::v1;
 
+use super::traffic::warn_of;
 use crate::{
     client::answer,
     exit::Failure,
@@ -25,7 +26,8 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session) -> Result<(), Failu
     let function = args.name.in_target(client.target());
     session.confirm(args.yes, &format!("delete {}/{} with all its versions", function.namespace, function.function))?;
     let request = v1::DeleteFunctionRequest { name: function.to_string(), etag: String::new() };
-    answer(client.functions().delete_function(request).await)?;
+    let done = answer(client.functions().delete_function(request).await)?;
+    warn_of(&done.lagging_gateways, session.output);
     let said = format!("deleted {}/{}", function.namespace, function.function);
     session.output.deleted(&function.to_string(), &said)
 }

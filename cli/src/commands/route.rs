@@ -5,6 +5,7 @@ mod add;
 use clap::Subcommand;
 use dunlin_proto::{ids::RouteId, names::RouteName, v1};
 
+use super::traffic::warn_of;
 use crate::{
     client::{Client, all_pages, answer},
     exit::Failure,
@@ -63,6 +64,7 @@ async fn page(client: &Client, parent: &str, page_token: String) -> Result<(Vec<
 async fn remove(client: &Client, session: &Session, route: RouteId, yes: bool) -> Result<(), Failure> {
     session.confirm(yes, &format!("remove route {route}"))?;
     let name = route_name(client, route).to_string();
-    answer(client.routes().delete_route(v1::DeleteRouteRequest { name: name.clone() }).await)?;
+    let done = answer(client.routes().delete_route(v1::DeleteRouteRequest { name: name.clone() }).await)?;
+    warn_of(&done.lagging_gateways, session.output);
     session.output.deleted(&name, &format!("removed {name}"))
 }

@@ -38,7 +38,8 @@ const OURS: [&str; 3] = ["dunlin-", "x-forwarded-", "x-request-id"];
 
 /// The fields that pass.
 pub(super) fn passing(mut trailers: HeaderMap) -> HeaderMap {
-    let stays = |name: &HeaderName| HEAD_ALONE.contains(name) || OURS.iter().any(|ours| name.as_str().starts_with(ours));
+    let stays =
+        |name: &HeaderName| HEAD_ALONE.contains(name) || OURS.iter().any(|ours| name.as_str().starts_with(ours));
     let names: Vec<_> = trailers.keys().filter(|name| stays(name)).cloned().collect();
     for name in names {
         trailers.remove(name);

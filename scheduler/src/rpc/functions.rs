@@ -83,8 +83,8 @@ impl FunctionService for Desk {
         let request = request.into_inner();
         let app = self.app()?;
         store.function_delete(&name("name", &request.name)?, &request.etag).await?;
-        app.config_changed().await;
-        Ok(Response::new(v1::DeleteFunctionResponse {}))
+        let lagging_gateways = app.config_acknowledged().await;
+        Ok(Response::new(v1::DeleteFunctionResponse { lagging_gateways }))
     }
 
     async fn rollback_function(

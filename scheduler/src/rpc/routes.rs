@@ -30,11 +30,11 @@ impl RouteService for Desk {
         check(&new.spec)?;
         let app = self.app()?;
         let put = store.route_put(&new, replace).await?;
-        app.config_changed().await;
+        let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %put.name.namespace, route = %put.name.route, spec = %put.spec, actor = put.creator, "a route has been put");
         let pending_domain = app.store.claim_holding(&put).await?.map(|claim| claim.name.domain.to_string());
         let pending_domain = pending_domain.unwrap_or_default();
-        Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)), pending_domain }))
+        Ok(Response::new(v1::PutRouteResponse { route: Some(convert::route(&put)), pending_domain, lagging_gateways }))
     }
 
     async fn get_route(&self, request: Request<v1::GetRouteRequest>) -> Result<Response<v1::GetRouteResponse>, Status> {
@@ -65,9 +65,9 @@ impl RouteService for Desk {
         let target: RouteName = name("name", &request.get_ref().name)?;
         let app = self.app()?;
         self.store(&request)?.route_delete(&target).await?;
-        app.config_changed().await;
+        let lagging_gateways = app.config_acknowledged().await;
         tracing::info!(namespace = %target.namespace, route = %target.route, actor, "a route has been deleted");
-        Ok(Response::new(v1::DeleteRouteResponse {}))
+        Ok(Response::new(v1::DeleteRouteResponse { lagging_gateways }))
     }
 
     async fn import_routes(
@@ -78,13 +78,14 @@ impl RouteService for Desk {
         let import = import(request.into_inner(), creator)?;
         let app = self.app()?;
         let done = store.routes_import(&import).await?;
+        let mut lagging_gateways = Vec::new();
         if !import.validate_only {
-            app.config_changed().await;
+            lagging_gateways = app.config_acknowledged().await;
             tracing::info!(namespace = %import.namespace, api = %import.api, routes = done.routes.len(), deleted = done.deleted.len(), actor = import.creator, "routes have been imported");
         }
         let routes = done.routes.iter().map(convert::route).collect();
         let deleted = done.deleted.iter().map(ToString::to_string).collect();
-        Ok(Response::new(v1::ImportRoutesResponse { routes, deleted }))
+        Ok(Response::new(v1::ImportRoutesResponse { routes, deleted, lagging_gateways }))
     }
 
     async fn export_routes(

@@ -13,6 +13,7 @@ use dunlin_proto::{
 use super::route_name;
 use crate::{
     client::{Client, answer},
+    commands::traffic::warn_of,
     exit::Failure,
     output::printable,
     session::Session,
@@ -222,8 +223,10 @@ pub(super) async fn run(client: &Client, session: &Session, args: AddArgs) -> Re
     let name = route_name(client, args.name.clone()).to_string();
     let replace = args.replace;
     let request = v1::PutRouteRequest { route: Some(route(name, args)), replace };
-    let v1::PutRouteResponse { route, pending_domain } = answer(client.routes().put_route(request).await)?;
+    let done = answer(client.routes().put_route(request).await)?;
+    let v1::PutRouteResponse { route, pending_domain, lagging_gateways } = done;
     let made = RouteView::from(route.unwrap_or_default());
+    warn_of(&lagging_gateways, session.output);
     if session.output.is_json() {
         return session.output.json(&made);
     }

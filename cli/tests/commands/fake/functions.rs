@@ -112,7 +112,7 @@ impl FunctionService for Fake {
         let mut state = self.state();
         state.functions.remove(&name);
         state.deleted.push(name);
-        Ok(Response::new(v1::DeleteFunctionResponse {}))
+        Ok(Response::new(v1::DeleteFunctionResponse::default()))
     }
 
     async fn rollback_function(

@@ -34,7 +34,7 @@ impl RouteService for Fake {
     async fn delete_route(&self, request: Request<v1::DeleteRouteRequest>) -> Answer<v1::DeleteRouteResponse> {
         let name = request.into_inner().name;
         self.state().routes.remove(&name).ok_or_else(|| Status::from(ApiError::not_found(&name)))?;
-        Ok(Response::new(v1::DeleteRouteResponse {}))
+        Ok(Response::new(v1::DeleteRouteResponse { lagging_gateways: self.state().lagging.clone() }))
     }
 
     async fn import_routes(&self, request: Request<v1::ImportRoutesRequest>) -> Answer<v1::ImportRoutesResponse> {
@@ -42,7 +42,11 @@ impl RouteService for Fake {
         let request = request.into_inner();
         let deleted = if request.prune { vec!["gone".to_owned()] } else { Vec::new() };
         state.imported.push(request.clone());
-        Ok(Response::new(v1::ImportRoutesResponse { routes: request.routes, deleted }))
+        Ok(Response::new(v1::ImportRoutesResponse {
+            routes: request.routes,
+            deleted,
+            lagging_gateways: state.lagging.clone(),
+        }))
     }
 
     async fn export_routes(&self, request: Request<v1::ExportRoutesRequest>) -> Answer<v1::ExportRoutesResponse> {

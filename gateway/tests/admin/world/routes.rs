@@ -34,7 +34,7 @@ impl RouteService for Scheduler {
     ) -> Result<Response<v1::DeleteRouteResponse>, Status> {
         let v1::DeleteRouteRequest { name } = self.open("DeleteRoute", request);
         self.state().routes.remove(&name).ok_or_else(|| missing(&name))?;
-        Ok(Response::new(v1::DeleteRouteResponse {}))
+        Ok(Response::new(v1::DeleteRouteResponse::default()))
     }
 
     async fn import_routes(
@@ -42,7 +42,7 @@ impl RouteService for Scheduler {
         request: Request<v1::ImportRoutesRequest>,
     ) -> Result<Response<v1::ImportRoutesResponse>, Status> {
         let v1::ImportRoutesRequest { routes, .. } = self.open("ImportRoutes", request);
-        Ok(Response::new(v1::ImportRoutesResponse { routes, deleted: Vec::new() }))
+        Ok(Response::new(v1::ImportRoutesResponse { routes, ..Default::default() }))
     }
 
     async fn export_routes(

@@ -139,7 +139,7 @@ impl FunctionService for Scheduler {
     ) -> Result<Response<v1::DeleteFunctionResponse>, Status> {
         let v1::DeleteFunctionRequest { name, .. } = self.open("DeleteFunction", request);
         self.state().functions.remove(&name).ok_or_else(|| missing(&name))?;
-        Ok(Response::new(v1::DeleteFunctionResponse {}))
+        Ok(Response::new(v1::DeleteFunctionResponse::default()))
     }
 
     async fn rollback_function(
