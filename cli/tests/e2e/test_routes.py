@@ -110,6 +110,17 @@ def test_changes_of_routes_reach_every_gateway_within_a_second_and_drop_no_reque
     assert not failures and seen >= {"1", "5"}, (failures[:3], seen)
 
 
+def test_a_route_is_served_at_every_gateway_once_its_change_returns(cluster, namespace):
+    target = {"kind": "response", "status": 200, "body": "here"}
+    with cluster.rest() as admin, cluster.http(0) as first, cluster.http(1) as second:
+        for number in range(20):
+            here = f"/api/v1/namespaces/{namespace}/routes/r{number}"
+            admin.put(here, json={"path": f"/r{number}", "target": target}).raise_for_status()
+            assert [gateway.get(f"/{namespace}/r{number}").status_code for gateway in (first, second)] == [200, 200]
+            admin.delete(here).raise_for_status()
+            assert [gateway.get(f"/{namespace}/r{number}").status_code for gateway in (first, second)] == [404, 404]
+
+
 def test_a_domain_belongs_to_the_namespace_that_asks_first(cluster, api, namespace, dunlin, cli):
     domain = f"{uuid.uuid4().hex[:12]}.example"
     dunlin("domain", "add", domain, "--vouch")
