@@ -25,7 +25,7 @@ use super::{
     rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
-    text_of,
+    testing, text_of,
     traffic::{Side, Slider, percent, sides, slider},
     view::{Badge, InvocationRow, LineRow, visible},
 };
@@ -85,6 +85,8 @@ struct FunctionPage {
 struct Address {
     id: String,
     curl: String,
+    /// The address, where its parameters are to be filled in first.
+    fill_in: String,
 }
 
 #[derive(Debug)]
@@ -238,8 +240,11 @@ fn access_note(function: &Function) -> &'static str {
 /// Commands that call the function, ready to paste.
 fn addresses(function: &Function) -> Vec<Address> {
     let key = if function.public { "" } else { "-H \"X-Api-Key: $DUNLIN_KEY\" " };
-    let command =
-        |(place, url): (usize, &String)| Address { id: format!("url-{place}"), curl: format!("curl {key}{url}") };
+    let command = |(place, url): (usize, &String)| Address {
+        id: format!("url-{place}"),
+        curl: format!("curl {key}{url}"),
+        fill_in: if testing::has_parameters(url) { url.clone() } else { String::new() },
+    };
     function.urls.iter().enumerate().map(command).collect()
 }
 
