@@ -190,6 +190,8 @@ fn charged(parts: &Parts, who: &Principal) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
