@@ -21,7 +21,7 @@ use super::{
     early,
     format::{self, When},
     health::HealthNote,
-    over_time::OverTime,
+    over_time::{OverTime, newest_of_more},
     rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
@@ -67,6 +67,8 @@ struct FunctionPage {
     health: Option<HealthNote>,
     stats: Stats,
     over: OverTime,
+    /// What the pictures are of.
+    pictured: String,
     chart: Chart,
     traffic: Vec<Share>,
     sides: Vec<Side>,
@@ -197,6 +199,7 @@ async fn shown(
     // Logs are a part of the page only: workers that are away leave it short.
     let lines: LogList = lines.unwrap_or_default();
     let may_deploy = may(&who, &name.namespace, Role::Developer);
+    let are_all = calls.invocations.len() < RECORDS.unsigned_abs() as usize;
     let chart = Chart::new(&calls.invocations, |call| format!("/{}", call.name));
     text_of(&FunctionPage {
         shell,
@@ -211,7 +214,8 @@ async fn shown(
         urls: addresses(&function),
         health: health.map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
-        over: OverTime::of_function(&calls.invocations, calls.invocations.len() < RECORDS.unsigned_abs() as usize, now),
+        over: OverTime::of_function(&calls.invocations, are_all, now),
+        pictured: if are_all { "recent calls".to_owned() } else { newest_of_more(&calls.invocations, now) },
         chart,
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),
