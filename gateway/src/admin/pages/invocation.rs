@@ -20,7 +20,7 @@ use super::{
     format::{self, When},
     must_exist, render,
     shell::{Section, Shell},
-    view::{Badge, InvocationRow, LineRow, visible},
+    view::{Badge, InvocationRow, LineRow, short, visible},
     why,
 };
 use crate::{
@@ -194,7 +194,9 @@ struct InvocationPage {
     short: String,
     version: u32,
     method: String,
+    /// Its beginning.
     path: String,
+    whole_path: String,
     time: Option<When>,
     status: u32,
     state: Badge,
@@ -268,7 +270,8 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         unreachable: explanation.unreachable,
         lines: LineRow::all(name.namespace.as_str(), lines),
         method: call.method,
-        path: call.path,
+        path: short(&call.path),
+        whole_path: call.path,
         outcome: call.outcome,
         error: visible(call.error.split(FRAME).next().unwrap_or_default()),
         worker: call.worker,
