@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use askama::Template;
-use axum::{
-    Extension,
-    extract::{Query, State},
-};
+use axum::{Extension, extract::State};
 use dunlin_proto::{
     ids::{AliasId, RequestId},
     model::{Quota, Rate},
@@ -35,7 +32,7 @@ use crate::{
         fault::{Fault, RequestName},
         json::collect_logs,
         model::{Function, InvocationList, Limits, LogList, Rollout, Version, VersionList, id_in},
-        params::Named,
+        params::{Named, Query},
         session::{Caller, Visitor},
     },
     auth::{Principal, Role},

@@ -18,7 +18,7 @@ use super::{
     chart::{Part, timeline},
     escaped,
     format::{self, When},
-    must_exist, render,
+    must_exist, must_have_been, render,
     shell::{Section, Shell},
     view::{Badge, InvocationRow, LineRow, short, visible},
     why,
@@ -168,6 +168,9 @@ async fn list(
         list => (list?, None),
     };
     let list: InvocationList = list.into();
+    if let Some(function) = function.as_ref().filter(|_| list.invocations.is_empty()) {
+        must_have_been(app, &who, &namespace, function).await?;
+    }
     let next = list.next_page_token;
     render(&ListPage {
         shell,

@@ -10,7 +10,7 @@ use std::{
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Redirect},
 };
 use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
@@ -32,7 +32,7 @@ use crate::{
         app::App,
         fault::{Fault, RequestName},
         model::{Cluster, Function, Invocation, InvocationList, Namespace, Worker, WorkerState},
-        params::Named,
+        params::{Named, Query},
         session::Visitor,
     },
     auth::Principal,

@@ -178,7 +178,7 @@ impl LineRow {
 const LONG: usize = 120;
 
 /// The beginning of a text that may be very long.
-pub(super) fn short(text: &str) -> String {
+pub(in crate::admin) fn short(text: &str) -> String {
     match text.char_indices().nth(LONG) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)),
         None => text.to_owned(),
