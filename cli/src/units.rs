@@ -187,7 +187,14 @@ mod tests {
             assert_eq!(age(now - Duration::from_secs(seconds), now), text);
         }
         assert_eq!(age(now + Duration::from_secs(5), now), "now");
+        assert_eq!((count(1_u32, "call"), count(2_u32, "call")), ("1 call".to_owned(), "2 calls".to_owned()));
         assert_eq!((ago("now"), ago("5m")), ("just now".to_owned(), "5m ago".to_owned()));
         assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_shown() {
+        let most = "ä".repeat(LONG);
+        assert_eq!((short(&most), short(&format!("{most}/"))), (most.clone(), format!("{most}…")));
     }
 }
