@@ -33,9 +33,8 @@ fn ago(age: Duration) -> String {
 /// A span that is rounded by half of its unit: what ends in 90 days does so a moment later, too.
 fn nearest(time: Duration) -> Duration {
     let half = match time.as_secs() {
-        0..60 => 0,
-        60..3_600 => 30,
-        3_600..86_400 => 1_800,
+        // What ends soon is not to seem to last longer.
+        0..86_400 => 0,
         86_400..5_184_000 => 43_200,
         _ => 1_296_000,
     };
@@ -136,7 +135,8 @@ mod tests {
         }
         let ahead = When::new(Time::from(now + Duration::from_secs(3_600)), now);
         assert_eq!(ahead.relative, "in 1 h");
-        for (seconds, text) in [(86_400 * 90 - 1, "in 3 months"), (86_400 * 30 - 1, "in 30 days"), (3_599, "in 1 h")] {
+        for (seconds, text) in [(86_400 * 90 - 1, "in 3 months"), (86_400 * 30 - 1, "in 30 days"), (3_599, "in 59 min")]
+        {
             assert_eq!(When::new(Time::from(now + Duration::from_secs(seconds)), now).relative, text);
         }
         assert_eq!(ahead.absolute, "2001-09-09 02:46:40.000 UTC");
