@@ -87,6 +87,28 @@ pub(crate) fn setting(value: Duration) -> String {
     humantime::format_duration(value).to_string()
 }
 
+/// The most letters of a text that a table shows where it may be very long.
+const LONG: usize = 120;
+
+/// The beginning of a text that may be very long.
+pub(crate) fn short(text: &str) -> String {
+    match text.char_indices().nth(LONG) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)),
+        None => text.to_owned(),
+    }
+}
+
+/// A number of things: `1 call`, `2 calls`.
+pub(crate) fn count(count: impl Into<u64>, what: &str) -> String {
+    let count = count.into();
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// An age within a sentence: `5m ago`, `just now`.
+pub(crate) fn ago(age: &str) -> String {
+    if age == "now" { "just now".to_owned() } else { format!("{age} ago") }
+}
+
 /// How long ago something was: `now`, `42s`, `5m`, `3h`, `12d`. The future is `now` too: clocks differ a little.
 pub(crate) fn age(time: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(time).map_or(0, |age| age.as_secs());
@@ -165,6 +187,14 @@ mod tests {
             assert_eq!(age(now - Duration::from_secs(seconds), now), text);
         }
         assert_eq!(age(now + Duration::from_secs(5), now), "now");
+        assert_eq!((count(1_u32, "call"), count(2_u32, "call")), ("1 call".to_owned(), "2 calls".to_owned()));
+        assert_eq!((ago("now"), ago("5m")), ("just now".to_owned(), "5m ago".to_owned()));
         assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_shown() {
+        let most = "ä".repeat(LONG);
+        assert_eq!((short(&most), short(&format!("{most}/"))), (most.clone(), format!("{most}…")));
     }
 }

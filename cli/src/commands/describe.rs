@@ -144,7 +144,7 @@ fn section(style: Style, title: &str, body: &str) -> String {
 fn facts(page: &Page) -> Vec<(&'static str, String)> {
     let function = &page.function;
     let time = |time: Option<Time>| {
-        time.map_or_else(|| "-".to_owned(), |time| format!("{} ({} ago)", time.text(), time.age()))
+        time.map_or_else(|| "-".to_owned(), |time| format!("{} ({})", time.text(), units::ago(&time.age())))
     };
     let mut facts = vec![
         ("Function", format!("{}/{}", function.namespace, function.name)),

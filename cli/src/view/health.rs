@@ -247,10 +247,10 @@ impl HealthView {
         let line = |call: &InvocationView| {
             let namespace = part(&call.resource, "namespaces");
             let what = format!(
-                "{} ago  {} {}  {} {}",
-                age(call.start_time),
+                "{}  {} {}  {} {}",
+                units::ago(&age(call.start_time)),
                 call.method,
-                call.path,
+                units::short(&call.path),
                 call.status,
                 call.outcome
             );
@@ -284,7 +284,8 @@ impl ActivityView {
         let took = |time: Option<Millis>| time.map_or_else(|| "-".to_owned(), Millis::text);
         let Self { calls, failures, cold_starts, p50_ms, p99_ms, .. } = self;
         let (p50, p99) = (took(*p50_ms), took(*p99_ms));
-        format!("{calls} calls, {failures} failed, {cold_starts} cold starts, p50 {p50}, p99 {p99}")
+        let (calls, cold_starts) = (units::count(*calls, "call"), units::count(*cold_starts, "cold start"));
+        format!("{calls}, {failures} failed, {cold_starts}, p50 {p50}, p99 {p99}")
     }
 }
 
@@ -293,7 +294,8 @@ impl CapacityView {
         let Self { version, percent, ready_workers, reachable_workers, wanted_workers } = self;
         let away =
             if reachable_workers < ready_workers { format!(", {reachable_workers} reachable") } else { String::new() };
-        format!("v{version} ({percent}%) on {ready_workers} workers, {wanted_workers} wanted always{away}")
+        let ready_workers = units::count(*ready_workers, "worker");
+        format!("v{version} ({percent}%) on {ready_workers}, {wanted_workers} wanted always{away}")
     }
 }
 
@@ -308,7 +310,7 @@ impl DeployView {
     fn text(&self) -> String {
         let by = if self.creator.is_empty() { String::new() } else { format!(" by {}", self.creator) };
         let note = if self.note.is_empty() { String::new() } else { format!(": {}", self.note) };
-        format!("v{}, {} ago{by}{note}", self.version, age(self.create_time))
+        format!("v{}, {}{by}{note}", self.version, units::ago(&age(self.create_time)))
     }
 }
 

@@ -159,7 +159,7 @@ pub(crate) const COLUMNS: &[Column<InvocationView>] = &[
         true => or_dash(&call.function),
         false => format!("{}@v{}", call.function, call.version),
     }),
-    Column::new("CALL", |call| format!("{} {}", call.method, call.path)),
+    Column::new("CALL", |call| format!("{} {}", call.method, units::short(&call.path))),
     Column::new("STATUS", |call| call.status.to_string()),
     Column::new("OUTCOME", |call| call.outcome.clone()),
     Column::new("RUN", |call| call.receipt.run_ms.text()),

@@ -4,7 +4,10 @@ use dunlin_proto::v1;
 use serde::Serialize;
 
 use super::{Time, age, alias::AliasView, or_dash, part, route::RouteView};
-use crate::output::{Column, printable};
+use crate::{
+    output::{Column, printable},
+    units::ago,
+};
 
 /// A release without what it holds.
 #[derive(Debug, Clone, Serialize)]
@@ -34,8 +37,13 @@ impl ReleaseView {
     /// What it is, in a line.
     pub(crate) fn title(&self) -> String {
         let by = if self.creator.is_empty() { String::new() } else { format!(" by {}", self.creator) };
-        let text =
-            format!("release {} of {}, {} ago{by}: {}", self.number, self.namespace, age(self.create_time), self.cause);
+        let text = format!(
+            "release {} of {}, {}{by}: {}",
+            self.number,
+            self.namespace,
+            ago(&age(self.create_time)),
+            self.cause
+        );
         printable(&text).into_owned()
     }
 }

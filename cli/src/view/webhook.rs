@@ -4,7 +4,10 @@ use dunlin_proto::v1;
 use serde::Serialize;
 
 use super::{Time, age, or_dash, part};
-use crate::output::{Column, pairs, table};
+use crate::{
+    output::{Column, pairs, table},
+    units::ago,
+};
 
 /// Where events of a namespace are posted.
 #[derive(Debug, Clone, Serialize)]
@@ -76,7 +79,7 @@ impl DeliveryView {
     fn failure(&self) -> String {
         let error = self.error.as_deref().unwrap_or_default();
         let given_up = if self.state == "given_up" { "; it is given up" } else { "" };
-        format!("{} {} ago: {error}{given_up}", self.r#type, age(self.last_time))
+        format!("{} {}: {error}{given_up}", self.r#type, ago(&age(self.last_time)))
     }
 }
 
@@ -158,7 +161,7 @@ impl WebhookStatusView {
     pub(crate) fn text(&self, wide: bool) -> String {
         let WebhookView { url, creator, create_time, gone_time, dropped, .. } = &self.webhook;
         let mut head =
-            vec![("url", url.clone()), ("set up", format!("{} ago by {}", age(*create_time), or_dash(creator)))];
+            vec![("url", url.clone()), ("set up", format!("{} by {}", ago(&age(*create_time)), or_dash(creator)))];
         if let Some(gone) = gone_time {
             head.push((
                 "gone",

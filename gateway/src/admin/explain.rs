@@ -12,7 +12,7 @@ use std::{
 
 use dunlin_proto::{ids::InvocationId, outcome, v1};
 
-use super::model::id_in;
+use super::{model::id_in, pages::short};
 use crate::dispatch::wire::FRAME;
 
 /// Frames of a backtrace that are shown.
@@ -83,6 +83,8 @@ fn backtrace(error: &str) -> (String, Vec<String>) {
 
 fn summary(record: &v1::Invocation, error: &str) -> String {
     let v1::Invocation { method, path, status, outcome, version, .. } = record;
+    // The record itself has the whole path.
+    let path = short(path);
     let function = id_in(&record.name, "functions");
     if record.refused {
         let of = if function.is_empty() { String::new() } else { format!(" of {function}") };

@@ -72,7 +72,8 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
         tracing::error!(request_id = id, path, "answered with an internal error");
     }
     let kept = [header::ALLOW, header::ETAG].map(|name| (response.headers().get(&name).cloned(), name));
-    let mut answer = if api { error::response(&error, &id).map(Body::from) } else { pages::error(&error, &id) };
+    let mut answer =
+        if api { error::response(&error, &id).map(Body::from) } else { pages::error(&error, &id, &method, &path) };
     for (name, value) in kept.into_iter().filter_map(|(value, name)| Some((name, value?))) {
         answer.headers_mut().insert(name, value);
     }

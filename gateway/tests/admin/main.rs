@@ -12,6 +12,7 @@ mod audit;
 mod browser;
 mod commands;
 mod conditional;
+mod forms;
 mod grpc;
 mod idempotency;
 mod json;

@@ -50,8 +50,7 @@ async fn told(answer: reqwest::Response, namespace: &str) -> Expected {
         401 => Expected::Unauthenticated,
         403 => Expected::Denied,
         404 => {
-            // A sentence on a page.
-            let hidden = format!("Namespaces/{namespace} was not found");
+            let hidden = format!("namespaces/{namespace} was not found");
             if answer.text().await.unwrap().contains(&hidden) { Expected::Hidden } else { Expected::Passes }
         }
         // Live ones have no end and are not read.

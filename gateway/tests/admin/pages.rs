@@ -456,3 +456,29 @@ async fn a_namespace_that_is_not_there_has_no_pages() {
         assert_eq!(world.page(&format!("/namespaces/shop/{page}"), &token).await.status(), 200, "{page}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_of_less_than_they_could_show_say_so() {
+    let world = World::new().await;
+    let token = world.tokens.operator();
+    let pages = ["/namespaces/shop", "/namespaces/shop/functions/price"];
+    for page in pages {
+        let text = world.page(page, &token).await.text().await.unwrap();
+        assert!(!text.contains("calls on record, since"), "{page}");
+    }
+    // All within the last minute, the newest first.
+    let now = std::time::SystemTime::now();
+    let call = |number: u64| {
+        let at = now - std::time::Duration::from_millis(1_000 + 50 * number);
+        let millis = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &[number as u8; 10]).into_uuid();
+        let name = format!("namespaces/shop/functions/price/invocations/{id}");
+        v1::Invocation { name, start_time: Some(at.into()), version: 1, outcome: "ok".into(), ..Default::default() }
+    };
+    *world.peers.records.lock().unwrap() = (0..600).map(call).collect();
+    for page in pages {
+        let text = world.page(page, &token).await.text().await.unwrap();
+        assert!(text.contains("the last 500 calls on record, since "), "{page}");
+        assert!(!text.contains("The last hour"), "{page}");
+    }
+}

@@ -70,7 +70,7 @@ fn token(token: Option<&str>, now: SystemTime) -> Finding {
         return Finding::failed(CHECK, "the token says no end, so the cluster refuses it", FIX);
     };
     match end.duration_since(now) {
-        Err(_) => Finding::failed(CHECK, format!("the token expired {} ago", units::age(end, now)), FIX),
+        Err(_) => Finding::failed(CHECK, format!("the token expired {}", units::ago(&units::age(end, now))), FIX),
         // Tokens of other issuers may have an audience of their own.
         Ok(left) if !audiences.contains(&AUDIENCE) => Finding::warning(
             CHECK,

@@ -10,7 +10,7 @@ use dunlin_proto::{
 
 use crate::admin::{
     model::id_in,
-    pages::{bytes, micros},
+    pages::{bytes, micros, short},
 };
 
 /// A step that is a moment, or one that takes time.
@@ -53,7 +53,7 @@ pub(super) fn of(record: &v1::Invocation, error: &str, lines: &[v1::LogLine]) ->
 fn begun(record: &v1::Invocation) -> Vec<v1::ExplanationStep> {
     let v1::Invocation { method, path, gateway, remote_address, .. } = record;
     let from = if remote_address.is_empty() { String::new() } else { format!(" from {remote_address}") };
-    let accepted = format!("{method} {path}{from}, by gateway {gateway}");
+    let accepted = format!("{method} {}{from}, by gateway {gateway}", short(path));
     let function = id_in(&record.name, "functions");
     let route = match (record.route.as_str(), function) {
         ("", "") => None,

@@ -78,12 +78,14 @@ impl Chart {
             bar_width: number(step - 2.0),
             bars: calls.iter().enumerate().map(bar).collect(),
             rules: scale.rules(),
-            summary: format!(
-                "Times of the last {} calls, from {} to {}; {failed} failed",
-                calls.len(),
-                format::micros(least),
-                format::micros(most)
-            ),
+            summary: match calls.len() {
+                1 => format!("Time of the last call, {}; {failed} failed", format::micros(most)),
+                count => format!(
+                    "Times of the last {count} calls, from {} to {}; {failed} failed",
+                    format::micros(least),
+                    format::micros(most)
+                ),
+            },
         }
     }
 }

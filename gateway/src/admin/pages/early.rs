@@ -34,7 +34,7 @@ pub(super) fn begun(
     let rest = whole.map(move |whole| {
         let text = whole.unwrap_or_else(|Fault(error)| {
             tracing::error!(request_id, %error, "a page could not be ended");
-            error_text(&error, error.code.http_status(), &request_id)
+            error_text(&error, error.code.http_status(), &request_id, "/")
         });
         after(&text, true).to_owned()
     });

@@ -20,7 +20,7 @@ impl When {
     pub(super) fn new(time: Time, now: SystemTime) -> Self {
         let relative = match time.age(now) {
             Some(age) => ago(age),
-            None => format!("in {}", span(time.at().duration_since(now).unwrap_or_default())),
+            None => format!("in {}", span(nearest(time.at().duration_since(now).unwrap_or_default()))),
         };
         Self { iso: time.rfc3339(), absolute: time.for_people(), relative }
     }
@@ -28,6 +28,17 @@ impl When {
 
 fn ago(age: Duration) -> String {
     if age < Duration::from_secs(2) { "just now".to_owned() } else { format!("{} ago", span(age)) }
+}
+
+/// A span that is rounded by half of its unit: what ends in 90 days does so a moment later, too.
+fn nearest(time: Duration) -> Duration {
+    let half = match time.as_secs() {
+        // What ends soon is not to seem to last longer.
+        0..86_400 => 0,
+        86_400..5_184_000 => 43_200,
+        _ => 1_296_000,
+    };
+    time.saturating_add(Duration::from_secs(half))
 }
 
 /// A span of time in its largest unit.
@@ -124,6 +135,10 @@ mod tests {
         }
         let ahead = When::new(Time::from(now + Duration::from_secs(3_600)), now);
         assert_eq!(ahead.relative, "in 1 h");
+        for (seconds, text) in [(86_400 * 90 - 1, "in 3 months"), (86_400 * 30 - 1, "in 30 days"), (3_599, "in 59 min")]
+        {
+            assert_eq!(When::new(Time::from(now + Duration::from_secs(seconds)), now).relative, text);
+        }
         assert_eq!(ahead.absolute, "2001-09-09 02:46:40.000 UTC");
     }
 

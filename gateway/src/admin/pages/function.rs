@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use askama::Template;
-use axum::{
-    Extension,
-    extract::{Query, State},
-};
+use axum::{Extension, extract::State};
 use dunlin_proto::{
     ids::{AliasId, RequestId},
     model::{Quota, Rate},
@@ -21,11 +18,11 @@ use super::{
     early,
     format::{self, When},
     health::HealthNote,
-    over_time::OverTime,
+    over_time::{OverTime, newest_of_more},
     rollout::RolloutNote,
     shell::{Section, Shell, may},
     stats::Stats,
-    text_of,
+    testing, text_of,
     traffic::{Side, Slider, percent, sides, slider},
     view::{Badge, InvocationRow, LineRow, visible},
 };
@@ -35,7 +32,7 @@ use crate::{
         fault::{Fault, RequestName},
         json::collect_logs,
         model::{Function, InvocationList, Limits, LogList, Rollout, Version, VersionList, id_in},
-        params::Named,
+        params::{Named, Query},
         session::{Caller, Visitor},
     },
     auth::{Principal, Role},
@@ -67,6 +64,8 @@ struct FunctionPage {
     health: Option<HealthNote>,
     stats: Stats,
     over: OverTime,
+    /// What the pictures are of.
+    pictured: String,
     chart: Chart,
     traffic: Vec<Share>,
     sides: Vec<Side>,
@@ -85,6 +84,8 @@ struct FunctionPage {
 struct Address {
     id: String,
     curl: String,
+    /// The address, where its parameters are to be filled in first.
+    fill_in: String,
 }
 
 #[derive(Debug)]
@@ -195,6 +196,7 @@ async fn shown(
     // Logs are a part of the page only: workers that are away leave it short.
     let lines: LogList = lines.unwrap_or_default();
     let may_deploy = may(&who, &name.namespace, Role::Developer);
+    let are_all = calls.invocations.len() < RECORDS.unsigned_abs() as usize;
     let chart = Chart::new(&calls.invocations, |call| format!("/{}", call.name));
     text_of(&FunctionPage {
         shell,
@@ -209,7 +211,8 @@ async fn shown(
         urls: addresses(&function),
         health: health.map(|found| HealthNote::new(&found.into())),
         stats: Stats::of(calls.invocations.iter()),
-        over: OverTime::of_function(&calls.invocations, calls.invocations.len() < RECORDS.unsigned_abs() as usize, now),
+        over: OverTime::of_function(&calls.invocations, are_all, now),
+        pictured: if are_all { "recent calls".to_owned() } else { newest_of_more(&calls.invocations, now) },
         chart,
         traffic: shares(&function),
         sides: sides(&function, &calls.invocations),
@@ -238,8 +241,11 @@ fn access_note(function: &Function) -> &'static str {
 /// Commands that call the function, ready to paste.
 fn addresses(function: &Function) -> Vec<Address> {
     let key = if function.public { "" } else { "-H \"X-Api-Key: $DUNLIN_KEY\" " };
-    let command =
-        |(place, url): (usize, &String)| Address { id: format!("url-{place}"), curl: format!("curl {key}{url}") };
+    let command = |(place, url): (usize, &String)| Address {
+        id: format!("url-{place}"),
+        curl: format!("curl {key}{url}"),
+        fill_in: if testing::has_parameters(url) { url.clone() } else { String::new() },
+    };
     function.urls.iter().enumerate().map(command).collect()
 }
 

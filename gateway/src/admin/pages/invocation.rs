@@ -18,9 +18,9 @@ use super::{
     chart::{Part, timeline},
     escaped,
     format::{self, When},
-    must_exist, render,
+    must_exist, must_have_been, render,
     shell::{Section, Shell},
-    view::{Badge, InvocationRow, LineRow, visible},
+    view::{Badge, InvocationRow, LineRow, short, visible},
     why,
 };
 use crate::{
@@ -168,6 +168,9 @@ async fn list(
         list => (list?, None),
     };
     let list: InvocationList = list.into();
+    if let Some(function) = function.as_ref().filter(|_| list.invocations.is_empty()) {
+        must_have_been(app, &who, &namespace, function).await?;
+    }
     let next = list.next_page_token;
     render(&ListPage {
         shell,
@@ -194,7 +197,9 @@ struct InvocationPage {
     short: String,
     version: u32,
     method: String,
+    /// Its beginning.
     path: String,
+    whole_path: String,
     time: Option<When>,
     status: u32,
     state: Badge,
@@ -268,7 +273,8 @@ pub(super) async fn page(State(app): State<App>, Visitor(who): Visitor, Named(na
         unreachable: explanation.unreachable,
         lines: LineRow::all(name.namespace.as_str(), lines),
         method: call.method,
-        path: call.path,
+        path: short(&call.path),
+        whole_path: call.path,
         outcome: call.outcome,
         error: visible(call.error.split(FRAME).next().unwrap_or_default()),
         worker: call.worker,

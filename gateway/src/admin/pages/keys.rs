@@ -22,6 +22,7 @@ use super::{
     format::When,
     render,
     shell::{Section, Shell, may},
+    testing,
     view::{Badge, visible},
 };
 use crate::{
@@ -223,7 +224,7 @@ async fn example(app: &App, who: &Principal, namespace: &Namespace, made: &v1::C
     let may_call = |function: &&v1::Function| {
         allowed.is_empty() || allowed.iter().any(|name| function.name.ends_with(&format!("/functions/{name}")))
     };
-    let url = functions.iter().find(may_call).and_then(|function| function.urls.first());
+    let url = functions.iter().filter(may_call).find_map(|function| testing::base(&function.urls));
     url.map(|url| format!("curl -H 'X-Api-Key: {}' {url}", made.secret)).unwrap_or_default()
 }
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
-    extract::{Query, State},
+    extract::State,
     response::{
         IntoResponse,
         sse::{Event, KeepAlive, Sse},
@@ -20,7 +20,11 @@ use super::{
     overview::{Which, live},
 };
 use crate::{
-    admin::{app::App, params::Named, session::Visitor},
+    admin::{
+        app::App,
+        params::{Named, Query},
+        session::Visitor,
+    },
     auth::Principal,
 };
 

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use dunlin_proto::{
-    ApiError,
+    ApiError, ErrorCode,
     ids::{FunctionName, Namespace},
     names::{FunctionRef, NamespaceRef},
     v1,
@@ -11,7 +11,7 @@ use dunlin_proto::{
 use serde::Deserialize;
 
 use super::{
-    Page, escaped, must_exist, render,
+    Page, Problem, escaped, must_exist, must_have_been, render,
     shell::{Section, Shell},
     view::LineRow,
 };
@@ -19,6 +19,7 @@ use crate::admin::{
     app::App,
     fault::Fault,
     json::collect_logs,
+    model::LogList,
     params::Named,
     session::{Caller, Visitor},
 };
@@ -40,6 +41,29 @@ impl Filter {
     fn is_empty(&self) -> bool {
         [&self.search, &self.request_id, &self.version, &self.worker, &self.status].into_iter().all(String::is_empty)
     }
+
+    fn trim(&mut self) {
+        for field in [&mut self.request_id, &mut self.version, &mut self.worker, &mut self.status] {
+            *field = field.trim().to_owned();
+        }
+    }
+
+    /// What is asked for.
+    fn request(&self, parent: String) -> Result<v1::ReadLogsRequest, ApiError> {
+        let number = self.version.trim_start_matches('v');
+        let version = if number.is_empty() { Ok(0) } else { number.parse() };
+        let wrong = |_| ApiError::invalid("version", "version must be a number, such as 3");
+        Ok(v1::ReadLogsRequest {
+            parent,
+            lines: 200,
+            search: self.search.clone(),
+            request_id: self.request_id.clone(),
+            version: version.map_err(wrong)?,
+            worker: self.worker.clone(),
+            status: self.status.clone(),
+            ..Default::default()
+        })
+    }
 }
 
 #[derive(Debug, Template)]
@@ -49,9 +73,12 @@ struct LogPage {
     namespace: String,
     function: Option<String>,
     base: String,
-    /// Where new lines come from.
+    /// Where new lines come from, where any can.
     stream: String,
+    follows: bool,
     filter: Filter,
+    /// What is wrong with what was asked for.
+    error: Option<Problem>,
     unreachable: Vec<String>,
     lines: Vec<LineRow>,
 }
@@ -88,29 +115,28 @@ async fn page(
         None => format!("namespaces/{namespace}"),
         Some(function) => format!("namespaces/{namespace}/functions/{function}"),
     };
-    for field in [&mut filter.request_id, &mut filter.version, &mut filter.worker, &mut filter.status] {
-        *field = field.trim().to_owned();
-    }
-    let version = Some(&filter.version).filter(|text| !text.is_empty()).map(|text| text.parse());
-    let version =
-        version.transpose().map_err(|_| ApiError::invalid("version", "version must be a number, such as 3"))?;
-    let request = v1::ReadLogsRequest {
-        parent: parent.clone(),
-        lines: 200,
-        search: filter.search.clone(),
-        request_id: filter.request_id.clone(),
-        version: version.unwrap_or_default(),
-        worker: filter.worker.clone(),
-        status: filter.status.clone(),
-        ..Default::default()
+    filter.trim();
+    // What somebody wrote into a field wrongly is said beside it.
+    let list = match filter.request(parent.clone()) {
+        Ok(request) => collect_logs(app, &Caller(who.clone()), request).await,
+        Err(error) => Err(error),
     };
-    let list = collect_logs(app, &Caller(who.clone()), request).await?;
+    let (list, error) = match list {
+        Err(error) if error.code == ErrorCode::InvalidArgument => (LogList::default(), Some(Problem::from(&error))),
+        list => (list?, None),
+    };
+    if let Some(function) = function.as_ref().filter(|_| list.lines.is_empty()) {
+        must_have_been(app, &who, &namespace, function).await?;
+    }
     render(&LogPage {
         shell: Shell::new(app, &who, Some(&namespace), Section::Log).await,
         function: function.map(String::from),
         base: format!("/{parent}/logs"),
         stream: stream(&parent, &filter, &list.cursor),
+        // Of what can't be asked for, nothing follows either.
+        follows: error.is_none(),
         filter,
+        error,
         unreachable: list.unreachable.clone(),
         lines: LineRow::of(namespace.as_str(), list),
         namespace: namespace.to_string(),

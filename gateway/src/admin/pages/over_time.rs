@@ -255,6 +255,20 @@ fn cpu_plot(spans: &Spans) -> Plot {
     spans.plot("cpu", "CPU", &picture, format!("{total} of CPU in all"))
 }
 
+/// What pictures are of, where there were more calls than were read: how many these are, and since when.
+pub(super) fn newest_of_more(calls: &[Invocation], now: SystemTime) -> String {
+    let oldest = calls.iter().filter_map(|call| call.start_time).min_by_key(|time| time.at());
+    let since = oldest.map(|time| format!(", since {}", moment(time, now))).unwrap_or_default();
+    format!("the last {} calls on record{since}", calls.len())
+}
+
+/// The time of day, and the day where it was not within the last one.
+fn moment(time: Time, now: SystemTime) -> String {
+    let is_recent = time.age(now).is_none_or(|age| age < Duration::from_secs(86_400));
+    let day = if is_recent { 11 } else { 0 };
+    time.for_people().chars().skip(day).take(19 - day).collect()
+}
+
 fn calls(count: u64) -> String {
     format!("{count} call{}", if count == 1 { "" } else { "s" })
 }
@@ -325,6 +339,14 @@ mod tests {
         let calls = [call(1_000, 1, "ok", 1, 1), call(1_004, 1, "ok", 1, 1)];
         let spans = |since| Spans::of(&calls, since, at(1_004)).unwrap().spans.len();
         assert_eq!((spans(None), spans(Some(at(1_000)))), (20, 5));
+    }
+
+    #[test]
+    fn where_there_were_more_calls_it_is_said_how_many_are_shown_and_since_when() {
+        let calls = [call(1_004, 1, "ok", 1, 1), call(1_000, 1, "ok", 1, 1)];
+        assert_eq!(newest_of_more(&calls, at(1_010)), "the last 2 calls on record, since 00:16:40");
+        let later = newest_of_more(&calls, at(200_000));
+        assert_eq!(later, "the last 2 calls on record, since 1970-01-01 00:16:40");
     }
 
     #[test]

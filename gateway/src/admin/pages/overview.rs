@@ -10,7 +10,7 @@ use std::{
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Redirect},
 };
 use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::{
     Page, early,
     format::{self, When},
-    over_time::OverTime,
+    over_time::{OverTime, newest_of_more},
     render, sentence,
     shell::{Section, Shell, namespaces},
     stats::Stats,
@@ -32,7 +32,7 @@ use crate::{
         app::App,
         fault::{Fault, RequestName},
         model::{Cluster, Function, Invocation, InvocationList, Namespace, Worker, WorkerState},
-        params::Named,
+        params::{Named, Query},
         session::Visitor,
     },
     auth::Principal,
@@ -94,6 +94,8 @@ pub(super) struct Live {
     budget: Vec<usage::Bound>,
     cluster: Option<ClusterView>,
     window: String,
+    /// What the pictures are of, where that is less than the last hour.
+    pictured: Option<String>,
     over: OverTime,
     functions: Vec<FunctionRow>,
     /// Functions that are not shown.
@@ -205,6 +207,8 @@ pub(super) async fn live(
         let calls = calls_of(&function.function);
         FunctionRow::new(function, calls, now)
     };
+    let since = pictured(&calls.invocations, now);
+    let is_short = now.checked_sub(PICTURED).is_some_and(|hour| since > hour);
     Ok(Live {
         namespace: namespace.to_string(),
         cluster_problem,
@@ -212,7 +216,8 @@ pub(super) async fn live(
         budget: budget.unwrap_or_default().into_iter().filter(usage::Bound::worries).collect(),
         cluster,
         window: window(calls.invocations.len()),
-        over: OverTime::of_namespace(&calls.invocations, pictured(&calls.invocations, now), now),
+        over: OverTime::of_namespace(&calls.invocations, since, now),
+        pictured: is_short.then(|| newest_of_more(&calls.invocations, now)),
         more,
         functions: shown.into_iter().map(row).collect(),
         invocations: InvocationRow::all(calls.invocations.get(..SHOWN).unwrap_or(&calls.invocations), now),

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     Form,
-    extract::{Query, State, rejection::FormRejection},
+    extract::{State, rejection::FormRejection},
     response::{IntoResponse, Redirect},
 };
 use dunlin_proto::{
@@ -25,7 +25,7 @@ use crate::{
         app::App,
         fault::Fault,
         model::{ReleaseDiff, ReleaseDifference, ReleaseHead, ReleaseList, Time},
-        params::Named,
+        params::{Named, Query},
         session::Visitor,
     },
     auth::Role,

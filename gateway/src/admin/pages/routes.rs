@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     Form,
-    extract::{Query, State, rejection::FormRejection},
+    extract::{State, rejection::FormRejection},
     response::{IntoResponse, Redirect},
 };
 use dunlin_proto::{
@@ -28,7 +28,7 @@ use crate::{
         app::App,
         fault::Fault,
         model::{DomainList, Route, RouteAuth, RouteList, RouteTarget},
-        params::Named,
+        params::{Named, Query},
         session::Visitor,
     },
     auth::Role,

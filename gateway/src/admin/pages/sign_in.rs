@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use askama::Template;
 use axum::{
     Form,
-    extract::{Query, State, rejection::FormRejection},
+    extract::{State, rejection::FormRejection},
     response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use dunlin_proto::{ApiError, ErrorCode};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{Page, Problem, escaped, render, view};
 use crate::{
-    admin::{app::App, fault::Fault, session},
+    admin::{app::App, fault::Fault, params::Query, session},
     auth::Offer,
 };
 
@@ -23,6 +23,8 @@ use crate::{
 #[template(path = "sign_in.html")]
 struct SignIn {
     next: String,
+    /// Whether a form was sent after the session had ended.
+    ended: bool,
     error: Option<Problem>,
     choices: Vec<Choice>,
 }
@@ -41,7 +43,7 @@ impl SignIn {
             name: view::visible(&offer.name),
         };
         let choices = app.context().sign_ins.offers().into_iter().map(choice).collect();
-        Self { next: next.to_owned(), error: error.map(Problem::from), choices }
+        Self { next: next.to_owned(), ended: false, error: error.map(Problem::from), choices }
     }
 }
 
@@ -50,11 +52,13 @@ impl SignIn {
 #[serde(default)]
 pub(super) struct Next {
     next: String,
+    /// Not empty where a form was sent after the session had ended.
+    ended: String,
 }
 
 /// Shows the form.
-pub(super) async fn form(State(app): State<App>, Query(Next { next }): Query<Next>) -> Page {
-    render(&SignIn::new(&app, own_path(&next), None))
+pub(super) async fn form(State(app): State<App>, Query(Next { next, ended }): Query<Next>) -> Page {
+    render(&SignIn { ended: !ended.is_empty(), ..SignIn::new(&app, own_path(&next), None) })
 }
 
 /// What the form sends.

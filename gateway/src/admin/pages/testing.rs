@@ -55,7 +55,10 @@ struct TestingPage {
     may_call: bool,
     error: Option<Problem>,
     answer: Option<Answer>,
+    /// Empty where there is no line that does the same.
     curl: String,
+    /// An address with parameters, where there is no other.
+    fill_in: String,
     cli: String,
 }
 
@@ -85,7 +88,9 @@ pub(super) async fn run(
     Named(name): Named<FunctionRef>,
     sent: Result<Form<Sent>, FormRejection>,
 ) -> Page {
-    let Form(sent) = sent.map_err(Fault::from)?;
+    let Form(mut sent) = sent.map_err(Fault::from)?;
+    // Browsers send forms with such ends of lines, whatever was written.
+    sent.body = sent.body.replace("\r\n", "\n");
     let outcome = match request(&name, &sent) {
         Ok(request) => app.invoke(&who, request).await,
         Err(error) => Err(error),
@@ -111,14 +116,15 @@ async fn page(
     };
     let function = app.function_get(who, v1::GetFunctionRequest { name: name.to_string() }).await?;
     let urls = function.function.map(|function| function.urls).unwrap_or_default();
-    let url = urls.first().map_or("http://localhost:8080", String::as_str);
+    let base = base(&urls);
     render(&TestingPage {
         shell: Shell::new(app, who, Some(&name.namespace), Section::Overview).await,
         namespace: name.namespace.to_string(),
         name: name.function.to_string(),
         methods: METHODS,
         may_call: may(who, &name.namespace, Role::Developer),
-        curl: curl(url, &sent),
+        curl: base.and_then(|url| curl(url, &sent)).unwrap_or_default(),
+        fill_in: if base.is_none() { fill_in(&urls) } else { String::new() },
         cli: cli(name, &sent),
         sent,
         error,
@@ -202,23 +208,69 @@ fn word(text: &str) -> String {
     shlex::try_quote(text).map(Into::into).unwrap_or_default()
 }
 
-/// What both commands have: method, headers and body.
-fn options(sent: &Sent, data: &str) -> String {
-    let mut words = Vec::new();
-    let usual = if sent.body.is_empty() { "GET" } else { "POST" };
-    if sent.method != usual {
-        words.push(format!("-X {}", word(&sent.method)));
-    }
-    words.extend(headers(&sent.headers).map(|line| format!("-H {}", word(line))));
-    if !sent.body.is_empty() {
-        words.push(format!("{data} {}", word(&sent.body)));
-    }
-    words.iter().map(|word| format!(" {word}")).collect()
+/// The headers of a form that a request can have.
+fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let fields = headers(text).filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()));
+    fields.filter(|(name, _)| http::HeaderName::from_bytes(name.as_bytes()).is_ok())
 }
 
-fn curl(url: &str, sent: &Sent) -> String {
-    let url = format!("{}{}", url.trim_end_matches('/'), sent.path);
-    format!("curl{} {}", options(sent, "--data-binary"), word(&url))
+/// The address that a call from outside begins with: the function's own, which has all paths below it, before those of its routes.
+pub(super) fn base(urls: &[String]) -> Option<&str> {
+    let mut ready = urls.iter().map(String::as_str).filter(|url| !has_parameters(url));
+    ready.clone().find(|url| url.ends_with('/')).or_else(|| ready.next())
+}
+
+/// Whether an address has parameters of a route, which whoever calls fills in.
+pub(super) fn has_parameters(url: &str) -> bool {
+    url.contains('{')
+}
+
+fn fill_in(urls: &[String]) -> String {
+    urls.first().cloned().unwrap_or_default()
+}
+
+/// The method, where it is not what a command sends anyway.
+fn method(sent: &Sent) -> Option<String> {
+    let usual = if sent.body.is_empty() { "GET" } else { "POST" };
+    (sent.method != usual).then(|| format!("-X {}", word(&sent.method)))
+}
+
+fn line(words: impl IntoIterator<Item = String>) -> String {
+    words.into_iter().map(|word| format!(" {word}")).collect()
+}
+
+/// The line for `curl`; it sends no body with HEAD.
+fn curl(url: &str, sent: &Sent) -> Option<String> {
+    let is_head = sent.method == "HEAD";
+    if is_head && !sent.body.is_empty() {
+        return None;
+    }
+    let url = address(url, &sent.path);
+    let mut words: Vec<_> = if is_head { Some("--head".to_owned()) } else { method(sent) }.into_iter().collect();
+    // Otherwise it makes several calls of a path, or shortens it.
+    words.extend(url.contains(['[', ']', '{', '}']).then(|| "--globoff".to_owned()));
+    words.extend(url.contains("/.").then(|| "--path-as-is".to_owned()));
+    // With a colon and nothing after it, it leaves a header out.
+    words.extend(fields(&sent.headers).map(|(name, value)| match value {
+        "" => format!("-H {}", word(&format!("{name};"))),
+        value => format!("-H {}", word(&format!("{name}: {value}"))),
+    }));
+    if !sent.body.is_empty() {
+        let has_type = fields(&sent.headers).any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        words.extend((!has_type).then(|| "-H 'Content-Type:'".to_owned()));
+        words.push(format!("--data-raw {}", word(&sent.body)));
+    }
+    Some(format!("curl{} {}", line(words), word(&url)))
+}
+
+/// A path below an address; one that does not end in a slash is a route's whole path.
+fn address(url: &str, path: &str) -> String {
+    let below = match path.strip_prefix('/') {
+        Some(rest) if !url.ends_with('/') && (rest.is_empty() || rest.starts_with('?')) => rest,
+        _ => path,
+    };
+    let url = if below.starts_with('/') { url.trim_end_matches('/') } else { url };
+    format!("{url}{below}")
 }
 
 fn cli(name: &FunctionRef, sent: &Sent) -> String {
@@ -227,7 +279,15 @@ fn cli(name: &FunctionRef, sent: &Sent) -> String {
         "" => String::new(),
         version => format!(" --version {}", word(version.trim_start_matches('v'))),
     };
-    format!("dunlin invoke {}{path}{version}{} --namespace {}", name.function, options(sent, "-d"), name.namespace)
+    let mut words: Vec<_> = method(sent).into_iter().collect();
+    words.extend(fields(&sent.headers).map(|(name, value)| format!("-H {}", word(&format!("{name}: {value}")))));
+    // The command reads a file or its input for these.
+    let is_read = sent.body.starts_with('@') || sent.body == "-";
+    let piped = if is_read { format!("printf %s {} | ", word(&sent.body)) } else { String::new() };
+    if !sent.body.is_empty() {
+        words.push(format!("-d {}", if is_read { "-".to_owned() } else { word(&sent.body) }));
+    }
+    format!("{piped}dunlin invoke {}{path}{version}{} --namespace {}", name.function, line(words), name.namespace)
 }
 
 #[cfg(test)]
@@ -246,7 +306,7 @@ mod tests {
             (Sent::default(), "curl http://h/shop/pay/", "dunlin invoke pay --namespace shop"),
             (
                 sent("POST", "/a?b=c d", "x-one: it's\n\n", "{\"a\": 1}", "v3"),
-                r#"curl -H "x-one: it's" --data-binary '{"a": 1}' 'http://h/shop/pay/a?b=c d'"#,
+                r#"curl -H "x-one: it's" -H 'Content-Type:' --data-raw '{"a": 1}' 'http://h/shop/pay/a?b=c d'"#,
                 r#"dunlin invoke pay --path '/a?b=c d' --version 3 -H "x-one: it's" -d '{"a": 1}' --namespace shop"#,
             ),
             (
@@ -254,9 +314,36 @@ mod tests {
                 "curl -X DELETE http://h/shop/pay/",
                 "dunlin invoke pay -X DELETE --namespace shop",
             ),
+            (
+                sent("POST", "/", "Content-type: a/b\nempty:\n@file: x", "@/etc/passwd", ""),
+                "curl -H 'Content-type: a/b' -H 'empty;' --data-raw @/etc/passwd http://h/shop/pay/",
+                "printf %s @/etc/passwd | dunlin invoke pay -H 'Content-type: a/b' -H 'empty: ' -d - --namespace shop",
+            ),
+            (
+                sent("POST", "/", "", "-", ""),
+                "curl -H 'Content-Type:' --data-raw - http://h/shop/pay/",
+                "printf %s - | dunlin invoke pay -d - --namespace shop",
+            ),
+            (
+                sent("HEAD", "/a[1-3]/../{b}", "", "", ""),
+                "curl --head --globoff --path-as-is 'http://h/shop/pay/a[1-3]/../{b}'",
+                "dunlin invoke pay --path '/a[1-3]/../{b}' -X HEAD --namespace shop",
+            ),
         ] {
-            assert_eq!(curl("http://h/shop/pay/", &sent), expected_curl);
+            assert_eq!(curl("http://h/shop/pay/", &sent).unwrap(), expected_curl);
             assert_eq!(cli(&name, &sent), expected_cli);
+        }
+        assert_eq!(curl("http://h/", &sent("HEAD", "/", "", "x", "")), None);
+    }
+
+    #[test]
+    fn a_call_begins_with_an_address_in_which_nothing_is_to_be_filled_in() {
+        let found = |urls: &[&str]| base(&urls.iter().map(ToString::to_string).collect::<Vec<_>>()).map(str::to_owned);
+        assert_eq!(found(&["http://h/users/{id}", "http://h/me", "http://h/shop/pay/"]).unwrap(), "http://h/shop/pay/");
+        assert_eq!(found(&["http://h/users/{id}", "http://h/me"]).unwrap(), "http://h/me");
+        assert_eq!(found(&["http://h/users/{id}"]), None);
+        for (path, whole) in [("/", "http://h/me"), ("/?a=b", "http://h/me?a=b"), ("/x", "http://h/me/x")] {
+            assert_eq!(address("http://h/me", path), whole);
         }
     }
 

@@ -5,7 +5,7 @@ use axum::{
     extract::{State, rejection::FormRejection},
     response::{IntoResponse, Redirect},
 };
-use dunlin_proto::{ApiError, ids::AliasId, names::FunctionRef, v1};
+use dunlin_proto::{ApiError, ErrorCode, ids::AliasId, names::FunctionRef, v1};
 use serde::Deserialize;
 
 use super::{Page, escaped, stats::Stats};
@@ -110,9 +110,20 @@ pub(super) async fn set(
     let live: AliasId = AliasId::LIVE.parse().map_err(|_| ApiError::internal())?;
     let alias =
         v1::Alias { name: name.alias(live).to_string(), traffic: divided(from, to, percent), ..Default::default() };
-    let lagging = app.alias_set(&who, v1::SetAliasRequest { alias: Some(alias), etag }).await?.lagging_gateways;
+    let set = app.alias_set(&who, v1::SetAliasRequest { alias: Some(alias), etag }).await;
+    let lagging = set.map_err(changed_meanwhile)?.lagging_gateways;
     let query = format!("divided={to}&percent={percent}&lagging={}", escaped(&lagging.join(", ")));
     Ok(Redirect::to(&format!("/{name}?{query}")).into_response())
+}
+
+/// What to do where somebody else has changed the function since the page was shown.
+fn changed_meanwhile(error: ApiError) -> ApiError {
+    match error.code {
+        ErrorCode::Changed | ErrorCode::FailedPrecondition => {
+            error.hint("go back to the function's page, look at its traffic as it is now, and divide it again there")
+        }
+        _ => error,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dunlin_proto::{
     ApiError, ErrorCode,
     ids::Namespace,
@@ -25,7 +25,7 @@ use crate::{
     admin::{
         app::App,
         model::{Budget, BudgetState, Time, Usage},
-        params::Named,
+        params::{Named, Query},
         session::Visitor,
     },
     auth::Principal,

@@ -99,7 +99,7 @@ impl InvocationRow {
             function: call.function.clone(),
             version: call.version,
             method: call.method.clone(),
-            path: call.path.chars().take(120).collect(),
+            path: short(&call.path),
             state: Badge::outcome(call),
             status: call.status,
             total: format::micros(call.total_us()),
@@ -174,6 +174,17 @@ impl LineRow {
     }
 }
 
+/// The most letters of a path that a heading or a cell shows.
+const LONG: usize = 120;
+
+/// The beginning of a text that may be very long.
+pub(in crate::admin) fn short(text: &str) -> String {
+    match text.char_indices().nth(LONG) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(text)),
+        None => text.to_owned(),
+    }
+}
+
 /// Text of a guest with what would not be seen, or would turn what follows around, made visible (U+2400 on; T51).
 pub(super) fn visible(text: &str) -> String {
     let shown = |c: char| match c {
@@ -203,6 +214,13 @@ mod tests {
             let badge = Badge::outcome(&Invocation::from(wire));
             assert_eq!((badge.text.as_str(), badge.class), (text, class), "{outcome} {status}");
         }
+    }
+
+    #[test]
+    fn of_a_long_path_the_beginning_is_shown() {
+        let most = "ä".repeat(LONG);
+        assert_eq!(short(&most), most);
+        assert_eq!(short(&format!("{most}/")), format!("{most}…"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! The aliases of the simulated scheduler: `live` alone, and whatever is set is answered with.
+//! The aliases of the simulated scheduler: `live` alone, and whatever is set is answered with, unless its etag is `stale`.
 
-use dunlin_proto::v1::{self, alias_service_server::AliasService};
+use dunlin_proto::{
+    ApiError, ErrorCode,
+    v1::{self, alias_service_server::AliasService},
+};
 use tonic::{Request, Response, Status};
 
 use super::scheduler::{Scheduler, missing};
@@ -16,8 +19,12 @@ impl Scheduler {
 #[tonic::async_trait]
 impl AliasService for Scheduler {
     async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
-        let alias = self.open("SetAlias", request).alias.unwrap_or_default();
+        let v1::SetAliasRequest { alias, etag } = self.open("SetAlias", request);
+        let alias = alias.unwrap_or_default();
         self.function_of(&alias.name)?;
+        if etag == "stale" {
+            return Err(ApiError::new(ErrorCode::FailedPrecondition, "it has been changed since").into());
+        }
         let lagging_gateways = vec!["gateway-2".to_owned()];
         Ok(Response::new(v1::SetAliasResponse { alias: Some(alias), lagging_gateways }))
     }

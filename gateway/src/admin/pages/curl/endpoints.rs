@@ -124,9 +124,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     // Keys and plans.
     get("key list --namespace {namespace}", "/namespaces/{namespace}/keys"),
     post(
-        "key create [{title}] --namespace {namespace}",
+        "key create [{title}] [--lifetime {lifetime}] --namespace {namespace}",
         "/namespaces/{namespace}/keys",
-        |words| json!({ "display_name": words.get("title") }),
+        |words| match seconds(words.get("lifetime")) {
+            Some(seconds) => json!({ "display_name": words.get("title"), "lifetime_seconds": seconds }),
+            None => json!({ "display_name": words.get("title") }),
+        },
     ),
     get("key usage {key} --namespace {namespace}", "/namespaces/{namespace}/keys/{key}/usage"),
     post("key rotate {key} --namespace {namespace}", "/namespaces/{namespace}/keys/{key}/rotate", |_| json!({})),
@@ -177,4 +180,9 @@ fn amount(text: &str) -> Value {
         period => period,
     };
     json!({ "requests": whole(requests), "period": period })
+}
+
+/// A time as a command has it, in seconds.
+fn seconds(text: &str) -> Option<u64> {
+    humantime::parse_duration(text).ok().map(|time| time.as_secs())
 }

@@ -41,6 +41,7 @@ fn bodies_have_the_types_of_their_fields() {
         ("rollback pay --namespace s", "{}"),
         ("cache purge --all --namespace s", r#"{"all":true}"#),
         ("key create \"the shop's\" --namespace s", r#"{"display_name":"the shop's"}"#),
+        ("key create x --lifetime 90d --namespace s", r#"{"display_name":"x","lifetime_seconds":7776000}"#),
         (
             "plan set p --rate 10/s --quota 10000/day --namespace s",
             r#"{"quota":{"period":"day","requests":10000},"rate":{"period":"second","requests":10}}"#,
