@@ -1,10 +1,11 @@
-//! Room for open files. A connection is an open file, and there may be many of them.
+//! Room for open files, and what happens at a limit of their size. A connection is an open file, and there may be many of them.
 //!
 //! What a process opens is its own business; this only prepares the table in which the kernel keeps it.
 
 use std::{fs::File, io};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Files that the table has room for from the start.
 const TABLE: u64 = 32_768;
@@ -28,6 +29,15 @@ pub fn prepare() -> io::Result<()> {
     Ok(())
 }
 
+/// Has a write beyond the limit of a file's size fail, as on a full disk, instead of ending the process. To be called in a runtime.
+///
+/// # Errors
+/// The system gives no signal handler.
+pub fn outlive_size_limit() -> io::Result<()> {
+    // The handler stays when nobody listens: that there is one is enough for the write to say what is wrong.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +51,18 @@ mod tests {
         // Nothing stays open.
         let after = File::open("/dev/null").unwrap();
         assert!(std::os::fd::AsRawFd::as_raw_fd(&after) < std::os::fd::AsRawFd::as_raw_fd(&before) + 64);
+    }
+
+    #[tokio::test]
+    async fn a_write_beyond_the_limit_of_a_files_size_fails_and_ends_nothing() {
+        outlive_size_limit().unwrap();
+        let most = getrlimit(Resource::Fsize).maximum;
+        let mut file = tempfile::tempfile().unwrap();
+        setrlimit(Resource::Fsize, rustix::process::Rlimit { current: Some(4), maximum: most }).unwrap();
+        let results = [&b"1234"[..], b"5"].map(|text| std::io::Write::write_all(&mut file, text));
+        setrlimit(Resource::Fsize, rustix::process::Rlimit { current: most, maximum: most }).unwrap();
+        let kinds = results.map(|result| result.err().map(|error| error.kind()));
+        assert_eq!(kinds, [None, Some(io::ErrorKind::FileTooLarge)]);
     }
 
     #[test]

@@ -75,7 +75,10 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(run: impl FnOnce(Shutdown) ->
         Ok(threads) => threads,
         Err(error) => return fail(&error.into()),
     };
-    let ended = threads.handle.block_on(async { run(Shutdown::on_signal()?).await });
+    let ended = threads.handle.block_on(async {
+        files::outlive_size_limit()?;
+        run(Shutdown::on_signal()?).await
+    });
     // What still runs after its grace period is not waited for.
     drop(threads);
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)

@@ -159,7 +159,7 @@ impl Worker {
             rate_bytes: config.log_rate_bytes,
             max_age: config.log_max_age,
         };
-        let logs = Arc::new(Logs::open(data.folder("logs")?, limits)?);
+        let logs = Arc::new(Logs::open(data.path().join("logs"), limits)?);
         let scheduler = scheduler(&trust, &config.scheduler)?;
         let client = ArtifactServiceClient::new(scheduler.clone());
         let peers = Peers::new(&name, trust.clone());

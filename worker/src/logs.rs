@@ -72,15 +72,16 @@ const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
 const WAITING_TENANTS: usize = 4096;
 
 impl Logs {
-    /// Opens the logs in `folder`, with what earlier processes left there.
+    /// Opens the logs in `folder`, with what earlier processes left there. Where that can't be read or written, lines are lost
+    /// until it can.
     ///
     /// # Errors
-    /// The folder can't be read, or there is no thread for the writer.
+    /// There is no thread for the writer.
     pub(crate) fn open(folder: PathBuf, limits: LogLimits) -> anyhow::Result<Self> {
-        let boot = boot::next(&folder).context("number the start of the logs")?;
+        let boot = boot::choose(&folder);
         let (orders, received) = mpsc::channel(WAITING_TENANTS);
         let retentions = Retentions::default();
-        let writer = Writer::open(folder.clone(), limits, retentions.clone()).context("open the logs")?;
+        let writer = Writer::open(folder.clone(), limits, retentions.clone(), boot);
         let thread = std::thread::Builder::new().name("dunlin-logs".to_owned());
         let thread = thread.spawn(move || writer.run(received)).context("start the thread that writes logs")?;
         let (tenants, writer, counted) = (Mutex::default(), Mutex::new(Some(thread)), Arc::default());

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -93,11 +93,35 @@ impl Files {
         if self.begun.is_some_and(|begun| begun.elapsed() >= max_age / FILES_OF_AN_AGE) {
             self.next();
         }
-        let written = self.write(&text, max_age);
+        let written = self.write_where_it_stays(&text, max_age);
         if written.is_err() {
             self.current = None;
         }
         written
+    }
+
+    /// Writes into a new file where somebody has removed the one that is written: nobody could read it there.
+    fn write_where_it_stays(&mut self, text: &[u8], max_age: Duration) -> io::Result<()> {
+        self.leave_removed()?;
+        self.write(text, max_age)?;
+        if self.leave_removed()? {
+            self.write(text, max_age)?;
+            if self.leave_removed()? {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a file that somebody has removed; says whether that was so.
+    fn leave_removed(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.current else { return Ok(false) };
+        let removed = file.metadata()?.nlink() == 0;
+        if removed {
+            self.sizes.remove(&self.number);
+            self.next();
+        }
+        Ok(removed)
     }
 
     fn write(&mut self, text: &[u8], max_age: Duration) -> io::Result<()> {

@@ -217,4 +217,19 @@ mod tests {
         fs::remove_file(folder.path().join("shop")).unwrap();
         assert_eq!(shelves.append(&both), 0);
     }
+
+    #[test]
+    fn records_go_into_a_new_file_where_somebody_removed_the_one_that_is_written() {
+        let store = tempfile::tempdir().unwrap();
+        let (folder, config) = (store.path().join("records"), RecordsConfig::default());
+        fs::create_dir(&folder).unwrap();
+        let mut shelves = Shelves::open(folder.clone(), &config, Retentions::default(), |_| {}).unwrap();
+        for count in [1, 2, 3] {
+            assert_eq!(shelves.append(&many("shop", count)), 0);
+            assert_eq!(read(&folder, &config)["shop"], count);
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::write(&folder, "").unwrap();
+        assert_eq!(shelves.append(&many("shop", 4)), 4, "what can't be written is counted");
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -61,17 +61,45 @@ impl Segments {
 
     /// Appends whole lines, and removes the oldest file where there is too much.
     pub(super) fn append(&mut self, lines: &[u8], share: Share) -> io::Result<()> {
+        self.leave_removed()?;
+        self.write(lines, share)?;
+        // Somebody removed the file meanwhile: nobody could read the lines there.
+        if self.leave_removed()? {
+            self.write(lines, share)?;
+            if self.leave_removed()? {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written"));
+            }
+        }
+        self.keep_bytes(share.bytes)
+    }
+
+    /// Leaves a file that somebody has removed, and begins another one with a number of its own; says whether that was so.
+    fn leave_removed(&mut self) -> io::Result<bool> {
+        let Some(open) = &self.open else { return Ok(false) };
+        if open.metadata()?.nlink() > 0 {
+            return Ok(false);
+        }
+        self.begin();
+        let there = list(&self.folder)?;
+        let newest = self.files.back().map_or(0, |file| file.number);
+        self.files.retain(|file| file.number == newest || there.iter().any(|(number, _)| *number == file.number));
+        Ok(true)
+    }
+
+    fn write(&mut self, lines: &[u8], share: Share) -> io::Result<()> {
         let full = self.files.back().is_none_or(|last| last.bytes >= share.bytes / FILES_OF_A_SHARE);
         // A file goes as a whole, once its last line is too old: so it must not be written for long.
         let long = self.begun.is_none_or(|begun| begun.elapsed() >= share.age / FILES_OF_AN_AGE);
         if full || long {
             self.begin();
         }
-        let (last, length) = self.files.back().map_or((1, 0), |file| (file.number, file.bytes));
+        let last = self.files.back().map_or(1, |file| file.number);
         let file = match &mut self.open {
             Some(file) => file,
             closed => closed.insert(create(&self.folder, last)?),
         };
+        // It may have been removed while it was closed.
+        let length = file.metadata()?.len();
         if let Err(error) = file.write_all(lines) {
             // What was written of it is not to be read later: it counts as lost.
             if file.set_len(length).is_err() {
@@ -80,9 +108,9 @@ impl Segments {
             return Err(error);
         }
         if let Some(file) = self.files.back_mut() {
-            file.bytes += lines.len() as u64;
+            file.bytes = length + lines.len() as u64;
         }
-        self.keep_bytes(share.bytes)
+        Ok(())
     }
 
     /// Removes what is more or older than that.

@@ -340,3 +340,50 @@ async fn a_file_is_not_written_for_so_long_that_old_lines_stay() {
     }
     assert_eq!(segments::list(&folder.path().join("shop")).unwrap().len(), 2);
 }
+
+#[test]
+fn lines_go_into_a_new_file_where_somebody_removed_the_one_that_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shop, share) = (folder.path().join("shop"), segments::Share { bytes: 1 << 20, age: Duration::from_secs(800) });
+    let mut files = segments::Segments::open(shop.clone()).unwrap();
+    for line in ["1\n", "2\n", "3\n"] {
+        files.append(line.as_bytes(), share).unwrap();
+        let (number, last) = segments::list(&shop).unwrap().pop().unwrap();
+        assert_eq!(std::fs::read_to_string(last).unwrap(), line, "in file {number}");
+        assert_eq!((files.bytes(), number.to_string()), (2, line.trim().to_owned()), "a number is not used again");
+        std::fs::remove_dir_all(&shop).unwrap();
+    }
+    files.close();
+    files.append(b"4\n", share).unwrap();
+    assert_eq!(files.bytes(), 2, "what was removed while it was closed is not counted");
+    std::fs::remove_dir_all(&shop).unwrap();
+    std::fs::write(&shop, "").unwrap();
+    files.append(b"5\n", share).unwrap_err();
+}
+
+#[tokio::test]
+async fn logs_open_where_nothing_can_be_written_and_go_on_when_something_can() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("logs");
+    // A file where the folder would be.
+    std::fs::write(&folder, "").unwrap();
+    let logs = open(&folder, LIMITS);
+    let shop = tenant(&logs, "shop");
+    let mut follower = shop.follow();
+    shop.offer(&source("pay"), record("lost"));
+    let gap = follower.recv().await.unwrap();
+    assert!(matches!(&*gap, Entry::Mark(Mark { why: Why::Disk, lines: 1, .. })), "{gap:?}");
+    std::fs::remove_file(&folder).unwrap();
+    shop.offer(&source("pay"), record("written"));
+    logs.close().await;
+    assert_eq!(logs.counted().2, 5);
+    let found = read(&folder, "namespaces/shop", |_| {});
+    assert_eq!((texts(&found), found[0].sequence), (vec!["written"], 2));
+    assert_eq!(
+        gaps(&folder, "namespaces/shop").iter().map(|gap| (gap.lines, gap.why)).collect::<Vec<_>>(),
+        [(1, Why::Disk)]
+    );
+    let later = open(&folder, LIMITS);
+    assert!(later.boot > logs.boot, "a later start has a greater number");
+    later.close().await;
+}

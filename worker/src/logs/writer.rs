@@ -13,7 +13,7 @@ use dunlin_proto::{ids::Namespace, model::Retentions};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    LOOK_FOR_OLD, LogLimits,
+    LOOK_FOR_OLD, LogLimits, boot,
     line::{Entry, Mark, Position, Why, micros},
     segments::{Segments, Share},
     tenant::Tenant,
@@ -49,26 +49,50 @@ pub(super) struct Writer {
     missing: HashMap<Namespace, Mark>,
     /// When it was last looked for files that are too old.
     looked: Option<Instant>,
+    /// The number of this start, until it is kept.
+    unnumbered: Option<u64>,
     /// The last attempt to write failed, and that has been said.
     failing: bool,
 }
 
 impl Writer {
-    /// Looks at what is in `folder`. Before anybody has said what namespaces have of their own, nothing is removed.
-    pub(super) fn open(folder: PathBuf, limits: LogLimits, retentions: Retentions) -> io::Result<Self> {
-        let mut namespaces = HashMap::new();
-        for entry in fs::read_dir(&folder)? {
+    /// Looks at what is in `folder`, as far as it can be read. Before anybody has said what namespaces have of their own, nothing
+    /// is removed.
+    pub(super) fn open(folder: PathBuf, limits: LogLimits, retentions: Retentions, boot: u64) -> Self {
+        let (namespaces, tenants, missing) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (looked, unnumbered, failing) = (Some(Instant::now()), Some(boot), false);
+        let mut writer = Self { folder, limits, retentions, namespaces, tenants, missing, looked, unnumbered, failing };
+        if let Err(error) = writer.prepare() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the folder of the logs can't be used; logs of functions are lost until it can");
+        }
+        writer
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        let (numbered, found) = (self.number(), self.find());
+        numbered.and(found).and_then(|()| self.make_room())
+    }
+
+    /// Keeps the number of this start, where that is still to be done.
+    fn number(&mut self) -> io::Result<()> {
+        if let Some(boot) = self.unnumbered {
+            boot::keep(&self.folder, boot)?;
+            self.unnumbered = None;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             // What is no namespace is not ours.
             let Some(namespace) = entry.file_name().to_str().and_then(|name| name.parse::<Namespace>().ok()) else {
                 continue;
             };
-            namespaces.insert(namespace, Segments::open(entry.path())?);
+            self.namespaces.insert(namespace, Segments::open(entry.path())?);
         }
-        let (tenants, missing, looked) = (HashMap::new(), HashMap::new(), Some(Instant::now()));
-        let mut writer = Self { folder, limits, retentions, namespaces, tenants, missing, looked, failing: false };
-        writer.make_room()?;
-        Ok(writer)
+        Ok(())
     }
 
     /// How much is kept of a namespace, and for how long.
@@ -141,6 +165,9 @@ impl Writer {
     /// Appends in pieces that fit a file, so that a large batch does not push out all that was there; says how many entries
     /// are written for certain.
     fn append(&mut self, namespace: &Namespace, entries: &[Entry]) -> (usize, io::Result<()>) {
+        if let Err(error) = self.number() {
+            return (0, Err(error));
+        }
         let share = self.share(namespace);
         let piece = usize::try_from(share.bytes / 16).unwrap_or(usize::MAX);
         let mut written = 0;
