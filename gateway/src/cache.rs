@@ -18,14 +18,15 @@ mod stored;
 mod tests;
 
 use std::{
-    sync::Arc,
+    hash::RandomState,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use dunlin_proto::{ids::Namespace, route::Purge};
 use http::{HeaderMap, StatusCode};
-use moka::{ops::compute::Op, policy::EvictionPolicy};
+use quick_cache::{OptionsBuilder, Weighter, sync::DefaultLifecycle};
 use tokio::time::Instant;
 
 pub(crate) use change::Change;
@@ -40,10 +41,17 @@ use stored::Selecting;
 
 /// Answers that are kept of one address.
 const MOST_VARIANTS: usize = 16;
+/// What a part of the cache has room for at the least, where there are several: all answers of an address, if they are as large as
+/// they may be.
+const PART_BYTES: u64 = 2 * (MOST_VARIANTS * stored::MOST_BYTES) as u64;
+/// Parts at the most: as many threads look without waiting for each other's changes.
+const MOST_PARTS: u64 = 16;
+/// What an address with its answers takes, roughly, in bytes.
+const USUAL_BYTES: u64 = 8 << 10;
 
 /// An address of a namespace as callers name it: scheme, host and port, the path that routes match, the query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Address(Arc<str>);
+pub(crate) struct Address(String);
 
 impl Address {
     /// The address of a request.
@@ -55,7 +63,7 @@ impl Address {
         if let Some(authority) = text.get_mut(begins..begins + authority.len()) {
             authority.make_ascii_lowercase();
         }
-        Self(text.into())
+        Self(text)
     }
 }
 
@@ -75,11 +83,41 @@ type Variants = Arc<[Arc<Stored>]>;
 #[derive(Debug, Clone)]
 pub(crate) struct Cache(Arc<Inner>);
 
+/// Each hit looks into it, so that what a look costs counts: this library, other than `moka`, keeps no books of looks. Callers choose
+/// the addresses, so that their hashes can't be fast ones.
+type Answers = quick_cache::sync::Cache<Address, Variants, Weighed, RandomState>;
+
 #[derive(Debug)]
 struct Inner {
-    answers: moka::sync::Cache<Address, Variants>,
+    answers: Answers,
+    /// Held while one is added to those of its address, so that none is lost.
+    storing: Mutex<()>,
     flights: flight::Flights,
     journeys: Journeys,
+}
+
+/// Answers count by what they take, in bytes.
+#[derive(Debug, Clone)]
+struct Weighed;
+
+impl Weighter<Address, Variants> for Weighed {
+    fn weight(&self, address: &Address, variants: &Variants) -> u64 {
+        let answers: usize = variants.iter().map(|stored| stored.weight()).sum();
+        (answers + address.0.len()) as u64
+    }
+}
+
+/// A store of so many bytes at the most. What is used stays longest.
+fn answers(max_bytes: u64) -> Answers {
+    let parts = (max_bytes / PART_BYTES).clamp(1, MOST_PARTS);
+    let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut options = OptionsBuilder::new();
+    options.weight_capacity(max_bytes).shards(number(parts)).estimated_items_capacity(number(max_bytes / USUAL_BYTES));
+    match options.build() {
+        Ok(options) => Answers::with_options(options, Weighed, RandomState::new(), DefaultLifecycle::default()),
+        // Nothing is missing that it asks for.
+        Err(_) => Answers::with(0, 0, Weighed, RandomState::new(), DefaultLifecycle::default()),
+    }
 }
 
 /// What is found for a request.
@@ -148,22 +186,13 @@ impl Draft {
 impl Cache {
     /// A cache of so many bytes at the most.
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let weigh = |address: &Address, variants: &Variants| {
-            let answers: usize = variants.iter().map(|stored| stored.weight()).sum();
-            u32::try_from(answers + address.0.len()).unwrap_or(u32::MAX)
-        };
-        let answers = moka::sync::Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(weigh)
-            .eviction_policy(EvictionPolicy::lru())
-            .support_invalidation_closures()
-            .build();
-        Self(Arc::new(Inner { answers, flights: flight::Flights::default(), journeys: Journeys::default() }))
+        let (answers, storing) = (answers(max_bytes), Mutex::default());
+        Self(Arc::new(Inner { answers, storing, flights: flight::Flights::default(), journeys: Journeys::default() }))
     }
 
-    /// Addresses that something is stored for, and its weight in bytes; roughly, as the library counts at leisure.
+    /// Addresses that something is stored for, and its weight in bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
-        (self.0.answers.entry_count(), self.0.answers.weighted_size())
+        (self.0.answers.len() as u64, self.0.answers.weight())
     }
 
     /// What is stored for a request.
@@ -190,16 +219,16 @@ impl Cache {
     /// Stores an answer, unless its address has been forgotten while it was on its way.
     pub(crate) fn store(&self, draft: Draft, body: Bytes) -> Arc<Stored> {
         let Draft { journey, owner, selecting, status, headers, terms } = draft;
-        let stored = Arc::new(Stored { owner, selecting, status, headers, body, terms, at: Instant::now() });
-        self.0.answers.entry(journey.address.clone()).and_compute_with(|old| {
-            if !journey.is_current() {
-                return Op::Nop;
-            }
-            Op::Put(with(old.as_ref().map(moka::Entry::value), &stored))
-        });
+        let (answer, at) = (stored::answers(&headers), Instant::now());
+        let stored = Arc::new(Stored { owner, selecting, status, headers, body, terms, at, answer });
+        let _turn = self.0.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        if journey.is_current() {
+            let old = self.0.answers.peek(&journey.address);
+            self.0.answers.insert(journey.address.clone(), with(old.as_ref(), &stored));
+        }
         // It may have been forgotten between the look and the deed.
         if !journey.is_current() {
-            self.0.answers.invalidate(&journey.address);
+            self.0.answers.remove(&journey.address);
         }
         stored
     }
@@ -207,26 +236,22 @@ impl Cache {
     /// Forgets what is stored for an address: it has been changed.
     pub(crate) fn forget(&self, address: &Address) {
         self.0.journeys.forget(address);
-        self.0.answers.invalidate(address);
+        self.0.answers.remove(address);
     }
 
     /// Forgets what a purge is about, at once and for whatever is on its way.
-    pub(crate) fn purge(&self, purge: Purge) {
+    pub(crate) fn purge(&self, purge: &Purge) {
         self.0.journeys.forget_all();
-        let about = move |address: &Address, variants: &Variants| {
+        self.0.answers.retain(|address, variants| {
             let (namespace, path) = address.parts();
-            purge.is_about(namespace, path, variants.iter().map(|stored| &stored.owner.rule.name.route))
-        };
-        // It takes such predicates: it has been made so.
-        if self.0.answers.invalidate_entries_if(about).is_err() {
-            self.0.answers.invalidate_all();
-        }
+            !purge.is_about(namespace, path, variants.iter().map(|stored| &stored.owner.rule.name.route))
+        });
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.0.journeys.forget_all();
-        self.0.answers.invalidate_all();
+        self.0.answers.clear();
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod activity;
 mod framing;
+mod heads;
 mod linger;
 mod open;
 mod places;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use dunlin_process::{
     cores::Cores,
     listen::{Sockets, pause},
+    seldom::seldom,
     shutdown::Shutdown,
 };
 use http::{HeaderValue, Method, Request, Response, header};
@@ -42,6 +44,7 @@ use crate::{
 use activity::Activity;
 use framing::Guarded;
 pub(crate) use framing::Verdict;
+use heads::HeadTimer;
 pub(crate) use linger::Lingering;
 use open::Opened;
 pub(crate) use places::Places;
@@ -187,8 +190,9 @@ where
             let io = TokioIo::new(Guarded::new(Explained::new(stream, activity.served.clone()), verdict));
             let mut connection = http1_builder(&limits).serve_connection(io, service);
             let ended = tokio::select! {
+                biased;
                 ended = &mut connection => ended,
-                () = shutdown.begun() => {
+                () = seldom(shutdown.begun()) => {
                     Pin::new(&mut connection).graceful_shutdown();
                     (&mut connection).await
                 }
@@ -209,7 +213,7 @@ where
                 ended = connection.as_mut() => return Ok(ended?),
                 () = activity.unread(limits.answer_patience) => return Err("the caller takes nothing of an answer".into()),
                 () = activity.flooded() => return Err("the caller takes back what it asks for".into()),
-                () = shutdown.begun() => {}
+                () = seldom(shutdown.begun()) => {}
                 () = activity.idle(limits.idle_timeout) => {}
             }
             connection.as_mut().graceful_shutdown();
@@ -231,7 +235,7 @@ async fn quiet(activity: &Activity, moment: Duration) {
 fn http1_builder(limits: &LimitsConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new(limits.header_timeout))
         // It also ends connections that are idle between requests.
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_FIELDS)

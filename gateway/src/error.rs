@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 /// The header with the platform's own id of a request.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The platform's id of a request, whatever the caller's own is.
+pub(crate) const DUNLIN_REQUEST_ID: HeaderName = HeaderName::from_static("dunlin-request-id");
 
 /// Which limits there are.
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -1,14 +1,14 @@
 //! One request of a caller, from its head to its answer's: the steps of `Functions::answer`, in their order.
 //!
-//! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in
-//! `invoke/routed.rs`, which version it goes to in `invoke/choice.rs`, what stored answers do for
-//! it in `invoke/cached.rs`, whom a function lets in in `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what
-//! authorities of certificates are told in `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, how one is traced that a stored answer was for in
-//! `invoke/stored.rs`, what the function gets in `invoke/passing.rs`, which headers pass in
-//! `invoke/headers.rs`. How an
-//! invocation runs is `dispatch`'s.
+//! What a head may hold is in `invoke/head.rs`, whom it is for in `invoke/target.rs`, what a route makes of it in `invoke/routed.rs`,
+//! which version it goes to in `invoke/choice.rs`, what stored answers do for it in `invoke/cached.rs`, whom a function lets in in
+//! `invoke/authorizer.rs`, what a route lets pass in `invoke/validated.rs`, what authorities of certificates are told in
+//! `invoke/challenge.rs`, what is kept of a request that is refused in `invoke/sight.rs`, how one is traced that a stored answer was for
+//! in `invoke/stored.rs`, what the function gets in `invoke/passing.rs`, which headers pass in `invoke/headers.rs`. How an invocation
+//! runs is `dispatch`'s.
 
 mod authorizer;
+mod body;
 mod cached;
 mod challenge;
 mod choice;
@@ -27,48 +27,53 @@ mod target;
 mod trace;
 mod validated;
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context as TaskContext, Poll},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use dunlin_proto::{ApiError, ErrorCode, ids::InvocationId, names::FunctionRef};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request::Parts};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::Full;
 use tower::ServiceExt;
 
 use crate::{
     Context,
     auth::Caller,
-    cache::Recorder,
     dispatch::{
-        CalledBy, Invocation, RequestBody, ResponseBody,
+        CalledBy, Invocation, RequestBody,
         request::{Patience, too_large},
     },
     edge::{Lingering, Peer},
     error, limits,
     metrics::Asking as Counting,
     records::{self, Phase},
+    routes::Version as FunctionVersion,
 };
 use authorizer::Asking;
 pub(crate) use cached::Cached;
 use cached::{Ask, Asked, Plan};
 use choice::{Chosen, Known};
+use head::Named;
 use origin::Origin;
 use passing::Passing;
+use routed::Routed;
 use sight::Sight;
-use target::{Called, Target};
+use target::{Called, Sees, Target};
 
 /// How the media types of gRPC begin.
 const GRPC: &[u8] = b"application/grpc";
 
-/// The listener of functions.
-#[derive(Debug, Clone)]
-pub(crate) struct Functions(Arc<Context>);
+/// The listener of functions. Each connection has a clone, which counts its own references: for each request all threads would else
+/// write the same number, and wait for each other.
+#[derive(Debug)]
+#[expect(clippy::redundant_allocation, reason = "the outer one counts for one connection alone")]
+pub(crate) struct Functions(Arc<Arc<Context>>);
+
+impl Clone for Functions {
+    fn clone(&self) -> Self {
+        Self(Arc::new(Arc::clone(&self.0)))
+    }
+}
 
 /// A request that is for a function. It is large, and on the heap nobody moves it from hand to hand.
 #[derive(Debug)]
@@ -81,26 +86,22 @@ struct Coming {
     origin: Origin,
 }
 
-/// The body of an answer: the platform's own, or a function's.
-#[derive(Debug)]
-pub(crate) enum AnswerBody {
-    /// The platform's.
-    Own(Full<Bytes>),
-    /// A function's.
-    Function(Box<ResponseBody>),
-    /// A function's, of which a copy is kept.
-    Recorded(Box<Recorder<ResponseBody>>),
-    /// One of both, compressed on its way.
-    Compressed(compress::Compressed),
-}
-
 impl Functions {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self(context)
+        Self(Arc::new(context))
     }
 
     /// Answers a request. Whatever goes wrong on our side is an answer, too.
-    pub(crate) async fn serve(self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
+    pub(crate) fn serve(
+        &self,
+        request: Request<Lingering>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send + use<> {
+        let functions = Self(Arc::clone(&self.0));
+        async move { functions.served(request, peer).await }
+    }
+
+    async fn served(&self, request: Request<Lingering>, peer: Peer) -> Response<AnswerBody> {
         let (id, version) = (InvocationId::new(), request.version());
         let callers_own = headers::request_id(request.headers());
         let sight = Sight::new(id, request.method(), request.uri(), callers_own);
@@ -141,7 +142,7 @@ impl Functions {
         let (context, id) = (&*self.0, sight.id);
         let (parts, body) = request.into_parts();
         // Canonicalise: what follows sees one host and one path, or nothing.
-        let authority = head::check(&parts, peer, &context.config.limits).inspect_err(|_| {
+        let Named { authority, host } = head::check(&parts, peer, &context.config.limits).inspect_err(|_| {
             sight.lost(head::named(&parts), context.config.domain.as_deref(), &context.routes.load());
         })?;
         if let Some(answer) = challenge::answer(&parts, &authority, &context.issued) {
@@ -153,7 +154,7 @@ impl Functions {
         let called = {
             let table = context.routes.load();
             let heard = context.routes.heard();
-            let found = target::find(&parts, &authority, &context.config, &table);
+            let found = target::find(&parts, &host, &context.config, &table);
             let found = if let Ok(Target::Own(_)) = found { found } else { heard.check().and(found) };
             match found.inspect_err(|_| sight.lost(&authority, context.config.domain.as_deref(), &table))? {
                 Target::Own(path) => return target::own(&path, &table, heard.is_stale()).map(own),
@@ -222,14 +223,16 @@ impl Functions {
         if caller.is_some() {
             sight.done(Phase::Authenticate);
         }
-        let Called { function, choice, base_path, mut path_and_query, route } = called;
+        let Called { function, choice, mut sees, route } = called;
         let preview = choice.is_preview();
         if preview {
             // Who has followed a link to a version goes on with a cookie; the function sees neither.
+            let (base_path, path_and_query) = sees.of(&parts.uri, route.as_deref())?;
             if let Some(answer) = link::settled(&parts, &base_path, origin.scheme, caller.as_ref())? {
                 return Ok(own(answer));
             }
-            path_and_query = link::consume(&mut parts.headers, path_and_query)?;
+            let path_and_query = link::consume(&mut parts.headers, path_and_query)?;
+            sees = Sees::Below { base_path, path_and_query };
         }
         // How often it may be called.
         sight.doing = Phase::Limits;
@@ -250,10 +253,8 @@ impl Functions {
             return Err(too_large(version.request_body_bytes));
         }
         let credentialed = caller.is_some();
-        let (identity, introduction, at_once) = match caller.map(Caller::apart) {
-            Some((identity, introduction, at_once)) => (Some(identity), introduction, at_once),
-            None => Default::default(),
-        };
+        let apart = caller.map(Caller::apart).map(|(identity, known, at_once)| (Some(identity), known, at_once));
+        let (identity, introduction, at_once) = apart.unwrap_or_default();
         let who = records::Caller::of(identity.as_ref());
         let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
         if route.as_ref().is_some_and(|route| route.checker().is_some()) {
@@ -263,12 +264,20 @@ impl Functions {
         if route.as_ref().is_some_and(|route| route.stores()) {
             introduction.replace(&mut parts.headers);
         }
+        let stored = (!body.is_end_stream(), credentialed, origin.scheme, &*authority);
+        let plan = self.plan(route.as_deref(), &version, &parts, stored, sight).await;
+        // Most of what is known by now is of use only to the function, or to a trace.
+        let plan = match plan {
+            Plan { answer: Some(answer), ask: None } if !context.traces.is_on() => {
+                return Ok(with_cookie(answer, cookie));
+            }
+            plan => plan,
+        };
         let passing = Box::new(Passing {
             id,
             function,
             version,
-            base_path,
-            path_and_query,
+            sees,
             route,
             authority,
             origin,
@@ -278,42 +287,49 @@ impl Functions {
             at_once,
             phases: None,
         });
-        Ok(with_cookie(self.run(passing, parts, body, credentialed, sight).await?, cookie))
+        Ok(with_cookie(self.run(passing, parts, body, plan, sight).await?, cookie))
     }
 
-    /// Answers a request that has been let in: with what is stored, or by the function.
+    /// What is done about a request that has been let in, as far as stored answers go.
+    async fn plan(
+        &self,
+        route: Option<&Routed>,
+        version: &FunctionVersion,
+        parts: &Parts,
+        (has_body, credentialed, scheme, authority): (bool, bool, &str, &str),
+        sight: &mut Sight,
+    ) -> Plan {
+        let Some(routed) = route else { return Plan::default() };
+        let asked = Asked {
+            cache: &self.0.cache,
+            counted: &self.0.counted,
+            routed,
+            version: version.key,
+            parts,
+            scheme,
+            authority,
+            has_body,
+            credentialed,
+            id: sight.id,
+            deadline: sight.accepted + version.timeout,
+        };
+        let plan = cached::plan(asked).await;
+        if routed.stores() {
+            sight.looked_up(plan.cached());
+        }
+        plan
+    }
+
+    /// Answers such a request: with what is stored, or by the function.
     async fn run(
         &self,
         mut passing: Box<Passing>,
         parts: Parts,
         body: RequestBody,
-        credentialed: bool,
+        Plan { answer, ask }: Plan,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let (context, accepted) = (&*self.0, sight.accepted);
-        let Plan { answer, ask } = match &passing.route {
-            Some(routed) => {
-                let asked = Asked {
-                    cache: &context.cache,
-                    counted: &context.counted,
-                    routed,
-                    version: passing.version.key,
-                    parts: &parts,
-                    scheme: passing.origin.scheme,
-                    authority: &passing.authority,
-                    has_body: !body.is_end_stream(),
-                    credentialed,
-                    id: passing.id,
-                    deadline: accepted + passing.version.timeout,
-                };
-                let plan = cached::plan(asked).await;
-                if routed.stores() {
-                    sight.looked_up(plan.cached());
-                }
-                plan
-            }
-            None => Plan::default(),
-        };
         let answer = match answer {
             Some(answer) if ask.is_none() => {
                 passing.phases = sight.phases.take();
@@ -329,7 +345,7 @@ impl Functions {
         passing.phases = sight.phases.take();
         let invocation = passing.invocation(parts, body, ask.as_ref(), accepted, &context.traces)?;
         // Most of what a request's task needs is for this; on the heap, what is answered otherwise does not carry it about.
-        let calling = Box::pin(dispatch(self.0.clone(), invocation, ask));
+        let calling = Box::pin(dispatch(Arc::clone(&self.0), invocation, ask));
         sight.passed_on = true;
         match answer {
             Some(answer) => {
@@ -433,39 +449,8 @@ pub(crate) async fn administration(
     response
 }
 
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = ApiError;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
-        match self.get_mut() {
-            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Function(body) => Pin::new(body.as_mut()).poll_frame(context),
-            Self::Recorded(body) => Pin::new(body.as_mut()).poll_frame(context),
-            Self::Compressed(body) => Pin::new(body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(body) => body.is_end_stream(),
-            Self::Function(body) => body.is_end_stream(),
-            Self::Recorded(body) => body.is_end_stream(),
-            Self::Compressed(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(body) => body.size_hint(),
-            Self::Function(body) => body.size_hint(),
-            Self::Recorded(body) => body.size_hint(),
-            Self::Compressed(body) => body.size_hint(),
-        }
-    }
-}
-
 pub(crate) use authorizer::Verdicts;
+pub(crate) use body::AnswerBody;
 pub(crate) use redirect::redirect;
 pub(crate) use trace::{traced, traced_as};
 

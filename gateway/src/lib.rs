@@ -320,7 +320,7 @@ impl Gateway {
             backstage.spawn(tls.watch(signal, config.tls.reload, backstage.clone()));
         }
         let public = invoke::Functions::new(context.clone());
-        let serve = move |request, peer| public.clone().serve(request, peer);
+        let serve = move |request, peer| public.serve(request, peer);
         let limits = Arc::new(config.limits.clone());
         let crowds = Arc::new(config.proxies.clone());
         let proxies = config.proxies.protocol.then(|| crowds.clone());

@@ -438,7 +438,7 @@ impl Sync {
         let CachePurges { position, all, purges } = purges;
         let read: Result<Vec<Purge>, _> = purges.into_iter().map(Purge::try_from).collect();
         match read {
-            Ok(purges) if !all => purges.into_iter().for_each(|purge| self.sinks.cache.purge(purge)),
+            Ok(purges) if !all => purges.iter().for_each(|purge| self.sinks.cache.purge(purge)),
             Ok(_) | Err(_) => self.sinks.cache.clear(),
         }
         self.purged = position.unwrap_or_default();

@@ -10,6 +10,7 @@ pub mod dns;
 pub mod files;
 pub mod listen;
 pub mod metrics;
+pub mod seldom;
 pub mod shutdown;
 pub mod telemetry;
 

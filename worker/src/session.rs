@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use dunlin_process::shutdown::Shutdown;
+use dunlin_process::{seldom::seldom, shutdown::Shutdown};
 use dunlin_proto::{
     internal::v1::{
         Begin, Goaway, OpenSessionRequest, OpenSessionResponse, open_session_request::Frame,
@@ -194,7 +194,7 @@ impl Session {
         let (context, ended) = (self.context.clone(), self.ended.clone());
         // Waited for once and not once a message.
         let (mut leaving, mut stopped) =
-            (std::pin::pin!(context.shutdown.begun()), std::pin::pin!(context.stop.cancelled()));
+            (std::pin::pin!(seldom(context.shutdown.begun())), std::pin::pin!(seldom(context.stop.cancelled())));
         loop {
             tokio::select! {
                 message = incoming.next() => match message {

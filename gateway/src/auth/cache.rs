@@ -59,7 +59,7 @@ struct Entry {
     weight: u32,
 }
 
-/// It is asked for each call, so that what a look into it costs counts: `moka`, which other stores of the gateway are, keeps books of
+/// It is asked for each call, so that what a look into it costs counts: `moka`, which remembers authorizers' verdicts, keeps books of
 /// each look. What has ended is there until something else needs the room.
 #[derive(Debug)]
 pub(super) struct TokenCache {

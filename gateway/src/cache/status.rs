@@ -1,13 +1,15 @@
 //! `Cache-Status` (RFC 9211): what became of a request at this cache.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt,
+    io::{Cursor, Write},
+};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// Bytes that most take.
-const LONG: usize = 48;
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Bytes that it can have, and some more.
+const MOST: usize = 128;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,11 +66,15 @@ impl CacheStatus {
 
     /// Adds it behind what caches nearer to the function have said.
     pub(crate) fn append(&self, headers: &mut HeaderMap) {
-        let mut text = String::with_capacity(LONG);
-        // A string takes everything.
-        let _ = write!(text, "{self}");
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-            headers.append(CACHE_STATUS, value);
+        let mut text = Cursor::new([0; MOST]);
+        let written = write!(text, "{self}").ok().and_then(|()| usize::try_from(text.position()).ok());
+        let text = written.and_then(|length| text.get_ref().get(..length)).unwrap_or_default();
+        let Ok(value) = HeaderValue::from_bytes(text) else { return };
+        // Mostly there is nothing, and a place for it (`stored::answers`).
+        match headers.entry(CACHE_STATUS) {
+            Entry::Occupied(mut said) if said.get().is_empty() => drop(said.insert(value)),
+            Entry::Occupied(mut said) => said.append(value),
+            Entry::Vacant(place) => drop(place.insert(value)),
         }
     }
 }
@@ -120,6 +126,21 @@ mod tests {
         ] {
             assert_eq!(status.to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_longest_has_room() {
+        let status = CacheStatus {
+            fwd: Some(Fwd::VaryMiss),
+            fwd_status: Some(u16::MAX),
+            ttl: Some(i64::MIN),
+            stored: true,
+            collapsed: true,
+            detail: Some("stale-if-error"),
+        };
+        let mut headers = HeaderMap::new();
+        status.append(&mut headers);
+        assert_eq!(headers[CACHE_STATUS], *status.to_string());
     }
 
     #[test]

@@ -4,13 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dunlin_proto::ids::VersionKey;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::Instant;
 
-use super::{conditional, rules::Terms};
-use crate::{error::REQUEST_ID, routes::router::Rule};
+use super::{conditional, rules::Terms, status::CACHE_STATUS};
+use crate::{
+    error::{DUNLIN_REQUEST_ID, REQUEST_ID},
+    routes::router::Rule,
+};
 
 /// Bytes of an answer's body that is stored at the most.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -21,13 +24,8 @@ const MOST_SELECTING: usize = 16;
 /// Headers that the gateway sets itself, another value for each caller or call.
 const OF_EACH_CALL: [&str; 5] = ["x-forwarded-for", "x-request-id", "traceparent", "tracestate", "te"];
 /// What belongs to one call's answer, and to no later one's.
-const OF_ONE_ANSWER: [HeaderName; 5] = [
-    HeaderName::from_static(REQUEST_ID),
-    HeaderName::from_static("server-timing"),
-    header::TRAILER,
-    header::AGE,
-    header::CONTENT_LENGTH,
-];
+const OF_ONE_ANSWER: [HeaderName; 5] =
+    [REQUEST_ID, HeaderName::from_static("server-timing"), header::TRAILER, header::AGE, header::CONTENT_LENGTH];
 /// What says how a body is written stays as it was when the body came (RFC 9111 3.2).
 const OF_THE_BODY: [HeaderName; 4] =
     [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::CONTENT_LENGTH, HeaderName::from_static("content-md5")];
@@ -99,6 +97,21 @@ pub(crate) struct Stored {
     pub(super) terms: Terms,
     /// When it came.
     pub(super) at: Instant,
+    /// The headers of each answer, with places for those that are another's next time: a copy of these is made once, and does not
+    /// grow.
+    pub(super) answer: HeaderMap,
+}
+
+/// Headers that are another's with each answer.
+const PLACES: [HeaderName; 4] = [header::AGE, CACHE_STATUS, REQUEST_ID, DUNLIN_REQUEST_ID];
+
+/// The headers of answers with these.
+pub(super) fn answers(headers: &HeaderMap) -> HeaderMap {
+    let mut answers = in_one_piece(headers);
+    for name in PLACES {
+        answers.entry(name).or_insert(HeaderValue::from_static(""));
+    }
+    answers
 }
 
 /// What an answer says to everybody: what belonged to the call that brought it is taken away.
@@ -113,6 +126,20 @@ pub(super) fn lasting(mut headers: HeaderMap, now: std::time::SystemTime) -> Hea
         headers.insert(header::DATE, date);
     }
     headers
+}
+
+/// The same headers with all values in one piece of memory: whoever copies them counts one reference more, and not one for each, which
+/// other threads write at the same time.
+fn in_one_piece(headers: &HeaderMap) -> HeaderMap {
+    let mut piece = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    let mut moved = HeaderMap::with_capacity(headers.len() + PLACES.len());
+    for (name, value) in headers {
+        piece.extend_from_slice(value.as_bytes());
+        // What was a value stays one.
+        let copy = HeaderValue::from_maybe_shared(piece.split().freeze()).unwrap_or_else(|_| value.clone());
+        moved.append(name, copy);
+    }
+    moved
 }
 
 impl Stored {
@@ -169,7 +196,7 @@ impl Stored {
     pub(crate) fn response(&self, method: &Method, request: &HeaderMap, now: Instant) -> Response<Bytes> {
         let mut response = Response::new(self.body.clone());
         *response.status_mut() = self.status;
-        let mut headers = self.headers.clone();
+        let mut headers = self.answer.clone();
         headers.insert(header::AGE, self.terms.age(self.here(now)).as_secs().into());
         if self.status == StatusCode::OK && conditional::is_known(request, &self.headers) {
             headers.insert(header::CONTENT_LENGTH, self.body.len().into());
@@ -186,7 +213,7 @@ impl Stored {
     /// Bytes that it takes.
     pub(super) fn weight(&self) -> usize {
         let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
-        let headers: usize = self.headers.iter().map(field).sum();
+        let headers: usize = self.headers.iter().chain(&self.answer).map(field).sum();
         let selecting: usize = self.selecting.0.iter().map(|(_, value)| value.as_ref().map_or(0, Vec::len) + 64).sum();
         self.body.len() + headers + selecting + OVERHEAD_BYTES
     }
@@ -243,6 +270,17 @@ mod tests {
             assert_eq!(Selecting::of(&request, &map(&[("vary", vary)])), None, "{vary}");
         }
         assert_eq!(Selecting::of(&request, &HeaderMap::new()), Some(Selecting::default()));
+    }
+
+    #[test]
+    fn a_place_for_what_changes_is_no_value_of_it() {
+        let mut headers = answers(&map(&[("cache-status", "inner; hit"), ("etag", "a")]));
+        assert_eq!((headers.len(), &headers[CACHE_STATUS]), (5, &"inner; hit".parse().unwrap()));
+        crate::cache::CacheStatus::default().append(&mut headers);
+        assert_eq!(headers.get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), ["inner; hit", "dunlin; hit"]);
+        let mut headers = answers(&HeaderMap::new());
+        crate::cache::CacheStatus::default().append(&mut headers);
+        assert_eq!(headers.get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), ["dunlin; hit"]);
     }
 
     #[test]

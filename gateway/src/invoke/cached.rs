@@ -209,10 +209,11 @@ impl Asked<'_> {
         let mut waited = None;
         let mut round = 0;
         loop {
+            let now = Instant::now();
             let (fwd, known) = match self.cache.find(&address, &owner, headers) {
-                Found::Answer(stored) => match stored.terms().verdict(stored.here(Instant::now()), &wishes) {
-                    Verdict::Use => return self.answered(&stored, waited),
-                    Verdict::UseAndRefresh => return self.refreshing((address, owner), wishes, stored),
+                Found::Answer(stored) => match stored.terms().verdict(stored.here(now), &wishes) {
+                    Verdict::Use => return self.answered(&stored, waited, now),
+                    Verdict::UseAndRefresh => return self.refreshing((address, owner), wishes, stored, now),
                     Verdict::AskStale => (Fwd::Stale, Some(stored)),
                     Verdict::AskWanted => (Fwd::Request, Some(stored)),
                 },
@@ -245,10 +246,8 @@ impl Asked<'_> {
                 },
                 // Another one may have come back just before.
                 Part::Lead(lead) => match self.cache.find(&address, &owner, headers) {
-                    Found::Answer(stored)
-                        if stored.terms().verdict(stored.here(Instant::now()), &wishes) == Verdict::Use =>
-                    {
-                        return self.answered(&stored, Some(fwd));
+                    Found::Answer(stored) if stored.terms().verdict(stored.here(now), &wishes) == Verdict::Use => {
+                        return self.answered(&stored, Some(fwd), now);
                     }
                     _ => return self.asking(storing(address, owner, wishes, Some(lead)), status),
                 },
@@ -257,15 +256,21 @@ impl Asked<'_> {
     }
 
     /// Answers with what is stored; `waited` where another request has brought it.
-    fn answered(&self, stored: &Stored, waited: Option<Fwd>) -> Plan {
+    fn answered(&self, stored: &Stored, waited: Option<Fwd>, now: Instant) -> Plan {
         let status = CacheStatus { fwd: waited, collapsed: waited.is_some(), ..CacheStatus::default() };
-        let answer = answer(stored, &self.parts.method, &self.parts.headers, self.id, status);
+        let answer = answer(stored, &self.parts.method, &self.parts.headers, (self.id, now), status);
         Plan { answer: Some(answer), ask: None }
     }
 
     /// Answers with what is stored, and asks for a new answer beside, unless somebody does so already.
-    fn refreshing(&self, (address, owner): (Address, Owner), wishes: Wishes, stored: Arc<Stored>) -> Plan {
-        let plan = self.answered(&stored, None);
+    fn refreshing(
+        &self,
+        (address, owner): (Address, Owner),
+        wishes: Wishes,
+        stored: Arc<Stored>,
+        now: Instant,
+    ) -> Plan {
+        let plan = self.answered(&stored, None, now);
         let Part::Lead(lead) = self.cache.join((address.clone(), self.version)) else { return plan };
         let place = self.cache.place(address, owner);
         let request = self.parts.headers.clone();
@@ -280,10 +285,9 @@ fn answer(
     stored: &Stored,
     method: &Method,
     request: &HeaderMap,
-    id: InvocationId,
+    (id, now): (InvocationId, Instant),
     status: CacheStatus,
 ) -> Response<AnswerBody> {
-    let now = Instant::now();
     let mut response = stored.response(method, request, now).map(|body| AnswerBody::Own(Full::new(body)));
     let headers = response.headers_mut();
     CacheStatus { ttl: Some(stored.terms().ttl(stored.here(now))), ..status }.append(headers);
@@ -368,7 +372,7 @@ impl Storing {
             && known.terms().stands_in(known.here(Instant::now()), &self.wishes)
         {
             let status = CacheStatus { fwd_status: Some(code), detail: Some("stale-if-error"), ..status };
-            return Ok(answer(known, &Method::GET, &self.request, id, status));
+            return Ok(answer(known, &Method::GET, &self.request, (id, Instant::now()), status));
         }
         let response = answered?;
         Ok(match self.known.clone() {
@@ -390,7 +394,7 @@ impl Storing {
             // It was asked about this one and says that it is good, but of which one it speaks is not clear.
             cache.forget(self.place.address());
             let status = CacheStatus { fwd_status: Some(304), ..status };
-            return answer(known, &Method::GET, &self.request, id, status);
+            return answer(known, &Method::GET, &self.request, (id, Instant::now()), status);
         }
         let draft = self.draft(known.status(), &known.renewed(said));
         let stored = draft.map(|draft| cache.store(draft, known.body()));
@@ -398,7 +402,7 @@ impl Storing {
             cache.forget(self.place.address());
         }
         let status = CacheStatus { fwd_status: Some(304), stored: stored.is_some(), ..status };
-        answer(stored.as_deref().unwrap_or(known), &Method::GET, &self.request, id, status)
+        answer(stored.as_deref().unwrap_or(known), &Method::GET, &self.request, (id, Instant::now()), status)
     }
 
     /// The function has a new answer.

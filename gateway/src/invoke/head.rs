@@ -13,8 +13,17 @@ use crate::{
 /// The authority of a request of HTTP/1.0 that names none.
 const NO_HOST: &str = "localhost";
 
-/// Checks a head; gives the authority that the caller named.
-pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result<String, ApiError> {
+/// Whom a caller named.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// As it is written.
+    pub(super) authority: String,
+    /// Its host in canonical form.
+    pub(super) host: String,
+}
+
+/// Checks a head; gives whom the caller named.
+pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result<Named, ApiError> {
     framing(&peer.verdict)?;
     sizes(&parts.headers, parts.uri.path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
     if matches!(parts.method, Method::TRACE | Method::CONNECT) {
@@ -23,9 +32,9 @@ pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result
     }
     protocol(&parts.headers)?;
     path::check(parts.uri.path()).map_err(bad_request)?;
-    let authority = authority(&parts.uri, &parts.headers, parts.version)?;
-    is_for(peer, &authority)?;
-    Ok(authority)
+    let named = authority(&parts.uri, &parts.headers, parts.version)?;
+    is_for(peer, &named.host)?;
+    Ok(named)
 }
 
 /// The host that a caller may have meant with a head that is refused, for whom it is noted and for nothing else.
@@ -44,21 +53,20 @@ pub(super) fn check_administration<B>(
     framing(&peer.verdict)?;
     sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
     protocol(request.headers())?;
-    let authority = authority(request.uri(), request.headers(), request.version())?;
+    let Named { authority, host } = authority(request.uri(), request.headers(), request.version())?;
     if peer.session.is_none() {
         return Ok(());
     }
-    is_for(peer, &authority)?;
+    is_for(peer, &host)?;
     let host = HeaderValue::from_str(&authority).map_err(|_| bad_request("the request's host is not valid"))?;
     request.headers_mut().entry(header::HOST).or_insert(host);
     Ok(())
 }
 
 /// Checks that a request is for a host that its connection was opened for (RFC 9110 15.5.20).
-fn is_for(peer: &Peer, authority: &str) -> Result<(), ApiError> {
+fn is_for(peer: &Peer, host: &str) -> Result<(), ApiError> {
     let Some(session) = &peer.session else { return Ok(()) };
-    let host = host::canonical(authority).unwrap_or_default();
-    if session.is_for(&host) {
+    if session.is_for(host) {
         return Ok(());
     }
     let message = format!("this connection was opened for another host than {host:?}");
@@ -100,7 +108,7 @@ fn protocol(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// The one authority of a request: of its target, of `Host`, or of both where they agree.
-fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, ApiError> {
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Named, ApiError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
@@ -113,10 +121,11 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String,
             return Err(bad_request("the request's target and its Host name different hosts"));
         }
         (Some(named), _) | (None, Some(named)) => named,
-        (None, None) if version < Version::HTTP_11 => return Ok(NO_HOST.to_owned()),
+        (None, None) if version < Version::HTTP_11 => NO_HOST,
         (None, None) => return Err(bad_request("the request has no Host")),
     };
-    host::canonical(named).map(|_| named.to_owned()).ok_or_else(|| bad_request("the request's host is not valid"))
+    let host = host::canonical(named).ok_or_else(|| bad_request("the request's host is not valid"))?;
+    Ok(Named { authority: named.to_owned(), host })
 }
 
 /// Whether two authorities are the same place.
@@ -140,7 +149,7 @@ mod tests {
 
     fn checked(parts: &Parts) -> Result<String, ErrorCode> {
         let peer = Peer { remote: ([127, 0, 0, 1], 1).into(), verdict: Verdict::default(), session: None };
-        check(parts, &peer, &LimitsConfig::default()).map_err(|error| error.code)
+        check(parts, &peer, &LimitsConfig::default()).map(|named| named.authority).map_err(|error| error.code)
     }
 
     #[test]

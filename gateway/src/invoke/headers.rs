@@ -19,7 +19,7 @@ use crate::{
         ResponseBody,
         response::{Timing, millis, server_timing},
     },
-    error::REQUEST_ID,
+    error::{DUNLIN_REQUEST_ID, REQUEST_ID},
 };
 
 /// Headers that concern one connection (RFC 9110 7.6.1), or would have others act on the caller's behalf.
@@ -36,8 +36,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Headers by which callers could pretend to be a proxy in front of the function, and `Proxy` (RFC 3875 4.1.18).
 const PRETENDED: [HeaderName; 4] =
     [header::FORWARDED, HeaderName::from_static("x-real-ip"), HeaderName::from_static("proxy"), header::EXPECT];
-/// The platform's id of a request, whatever the caller's own is.
-const DUNLIN_REQUEST_ID: HeaderName = HeaderName::from_static("dunlin-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// How many headers a function gets beside its caller's, of most calls: these are not moved to a larger map for each.
 const SET: usize = 10;
@@ -100,7 +98,7 @@ pub(super) fn to_function(
     };
     set(HeaderName::from_static("x-forwarded-for"), format_args!("{}", origin.address));
     set(HeaderName::from_static("x-forwarded-host"), format_args!("{authority}"));
-    set(HeaderName::from_static(REQUEST_ID), format_args!("{id}"));
+    set(REQUEST_ID, format_args!("{id}"));
     set(HeaderName::from_static("traceparent"), format_args!("{}", trace.parent));
     if !trace.inherited {
         headers.remove("tracestate");

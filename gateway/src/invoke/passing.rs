@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use dunlin_proto::{ApiError, ids::InvocationId};
-use http::{Request, Uri, request::Parts};
+use http::{Request, request::Parts};
 use tokio::time::Instant;
 
-use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, trace};
+use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, target::Sees, trace};
 use crate::{
     auth::Introduction,
     dispatch::{CalledBy, Invocation, RequestBody},
@@ -24,8 +24,7 @@ pub(super) struct Passing {
     pub(super) id: InvocationId,
     pub(super) function: Arc<Function>,
     pub(super) version: Arc<Version>,
-    pub(super) base_path: String,
-    pub(super) path_and_query: Uri,
+    pub(super) sees: Sees,
     pub(super) route: Option<Arc<Routed>>,
     pub(super) authority: String,
     pub(super) origin: Origin,
@@ -55,8 +54,7 @@ impl Passing {
             id,
             function,
             version,
-            base_path,
-            path_and_query,
+            sees,
             route,
             authority,
             origin,
@@ -66,6 +64,7 @@ impl Passing {
             at_once,
             phases,
         } = self;
+        let (base_path, path_and_query) = sees.of(&parts.uri, route.as_deref())?;
         let path_and_query = match &introduction.source {
             Some(source) => authorizer::consume(source, &mut parts.headers, path_and_query)?,
             None => path_and_query,

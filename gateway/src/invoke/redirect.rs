@@ -11,7 +11,6 @@ use crate::{
     config::Config,
     edge::{Lingering, Peer},
     error,
-    routes::host,
     tls::Issued,
 };
 
@@ -26,9 +25,9 @@ pub(crate) fn redirect(
     issued: &Issued,
 ) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
-    let answered = head::check(&parts, peer, &config.limits).and_then(|authority| {
-        let own = challenge::answer(&parts, &authority, issued);
-        own.map_or_else(|| location(&parts, &authority, config.public_port()).map(moved), Ok)
+    let answered = head::check(&parts, peer, &config.limits).and_then(|named| {
+        let own = challenge::answer(&parts, &named.authority, issued);
+        own.map_or_else(|| location(&parts, &named.host, config.public_port()).map(moved), Ok)
     });
     answered.unwrap_or_else(|failure| refuse(&failure, peer)).map(Full::new)
 }
@@ -50,8 +49,7 @@ fn refuse(failure: &ApiError, peer: &Peer) -> Response<Bytes> {
     response
 }
 
-fn location(parts: &Parts, authority: &str, port: u16) -> Result<HeaderValue, ApiError> {
-    let host = host::canonical(authority).unwrap_or_default();
+fn location(parts: &Parts, host: &str, port: u16) -> Result<HeaderValue, ApiError> {
     let port = if port == HTTPS { String::new() } else { format!(":{port}") };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
@@ -66,8 +64,8 @@ mod tests {
     fn to(host: &str, target: &str, port: u16) -> Option<String> {
         let parts = Request::builder().uri(target).header(header::HOST, host).body(()).unwrap().into_parts().0;
         let peer = Peer { remote: ([127, 0, 0, 1], 1).into(), verdict: Verdict::default(), session: None };
-        let authority = head::check(&parts, &peer, &LimitsConfig::default()).ok()?;
-        let location = location(&parts, &authority, port).ok()?;
+        let named = head::check(&parts, &peer, &LimitsConfig::default()).ok()?;
+        let location = location(&parts, &named.host, port).ok()?;
         Some(location.to_str().unwrap().to_owned())
     }
 

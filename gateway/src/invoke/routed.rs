@@ -13,7 +13,7 @@ use dunlin_proto::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::target::{Called, Target, called, not_found, seen};
+use super::target::{Called, Sees, Target, called, not_found, seen};
 use crate::{
     auth::{CallerIdentity, Takes},
     config::Config,
@@ -133,8 +133,12 @@ fn preflight(asked: &Asked<'_>, site: &Site) -> Option<Answer> {
 /// What becomes of a request. Where its function can't be called, the route still has its say about the answer.
 fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table, site: &Site) -> Target {
     let response = match &matched.rule.spec.target {
-        RouteTarget::Function { .. } => match function(asked, &matched, table, site) {
-            Ok(called) => return Target::Function(called),
+        RouteTarget::Function { .. } => match function(asked, &matched, table) {
+            Ok(called) => {
+                let (parameters, among_stored) = (matched.rule.headers(&matched.values), site.stores());
+                let routed = Routed { rule: matched.rule, parameters, base: asked.base.len(), among_stored };
+                return Target::Function(Called { route: Some(Arc::new(routed)), ..called });
+            }
             Err(failure) => Err(failure),
         },
         RouteTarget::Response(response) => Ok(written(response)),
@@ -143,28 +147,26 @@ fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table, site: &Site) -
     Target::Answer(Box::new(Answer { rule: Some(matched.rule), response, others: Vec::new() }))
 }
 
-fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table, site: &Site) -> Result<Called, ApiError> {
+/// The function that a route calls, as if no route had led to it.
+fn function(asked: &Asked<'_>, matched: &Matched<'_>, table: &Table) -> Result<Called, ApiError> {
     let Matched { rule, values } = matched;
     let RouteTarget::Function { function: name, alias, rewrite } = &rule.spec.target else {
         return Err(ApiError::internal());
     };
     let function =
         table.function(asked.namespace, name.as_str()).ok_or_else(|| not_found(asked.namespace, name.as_str()))?;
-    let query = asked.parts.uri.query();
-    let (base, uri) = match rewrite {
+    let whole = |path_and_query| Sees::Below { base_path: String::new(), path_and_query };
+    let sees = match rewrite {
         Some(template) => {
             let rewritten = template.fill(|name| rule.value(values, name));
             // Its parts have been checked, and so is what they became together.
             path::check(&rewritten).map_err(super::bad_request)?;
-            (String::new(), seen(&rewritten, query)?)
+            whole(seen(&rewritten, asked.parts.uri.query())?)
         }
-        None if asked.base.is_empty() => (String::new(), asked.parts.uri.clone()),
-        // As the namespace is written, not as the caller did: what is stored of the answer is for everybody.
-        None => (["/", asked.namespace].concat(), seen(asked.path, query)?),
+        None if asked.base.is_empty() => whole(asked.parts.uri.clone()),
+        None => Sees::BelowNamespace,
     };
-    let (parameters, among_stored) = (rule.headers(values), site.stores());
-    let route = Some(Arc::new(Routed { rule: rule.clone(), parameters, base: asked.base.len(), among_stored }));
-    Ok(Called { route, ..called(function, alias.as_ref(), base, uri)? })
+    called(function, alias.as_ref(), sees)
 }
 
 fn written(wanted: &StaticResponse) -> Response<Bytes> {
@@ -231,7 +233,7 @@ impl Answer {
         let mut response = admitted.and(response).unwrap_or_else(|failure| error::response(&failure, &id));
         let headers = response.headers_mut();
         let allow = Some((header::ALLOW, listed(&others))).filter(|_| !others.is_empty());
-        let own = allow.into_iter().chain([(HeaderName::from_static(error::REQUEST_ID), id)]);
+        let own = allow.into_iter().chain([(error::REQUEST_ID, id)]);
         for (name, text) in own {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(name, value);

@@ -42,7 +42,10 @@ pub(super) struct Sight {
     /// Whom it was for, where there is no function.
     namespace: Option<Namespace>,
     function: Option<Arc<Function>>,
-    route: Option<Arc<str>>,
+    /// The route that took it.
+    routed: Option<Arc<Routed>>,
+    /// The one that refuses it by itself.
+    refusing: Option<Arc<str>>,
     caller: Caller,
     /// Which credentials would do, where it is refused for having none of them.
     pub(super) takes: Option<Takes>,
@@ -58,8 +61,6 @@ pub(super) struct Sight {
     protocol: u8,
     /// Its caller used TLS.
     pub(super) secure: bool,
-    /// The path of the route that took it.
-    pattern: Option<Arc<str>>,
 }
 
 impl Sight {
@@ -74,7 +75,8 @@ impl Sight {
             address: None,
             namespace: None,
             function: None,
-            route: None,
+            routed: None,
+            refusing: None,
             caller: Caller::Anybody,
             takes: None,
             passed_on: false,
@@ -84,7 +86,6 @@ impl Sight {
             state: None,
             protocol: 0,
             secure: false,
-            pattern: None,
         }
     }
 
@@ -115,14 +116,13 @@ impl Sight {
     /// It is for this function.
     pub(super) fn called(&mut self, function: &Arc<Function>, route: Option<&Arc<Routed>>) {
         self.function = Some(function.clone());
-        self.route = route.map(|route| route.label());
-        self.pattern = route.filter(|_| self.phases.is_some()).map(|route| route.pattern());
+        self.routed = route.cloned();
     }
 
     /// A route refuses it by itself.
     pub(super) fn answered_by(&mut self, rule: &Rule) {
         self.namespace = Some(rule.name.namespace.clone());
-        self.route = Some(rule.label.clone());
+        self.refusing = Some(rule.label.clone());
     }
 
     /// It is for nothing that there is: notes whose it would be.
@@ -158,7 +158,7 @@ impl Sight {
             id: self.id,
             namespace: named.map(|name| name.namespace.clone()).or_else(|| self.namespace.clone()),
             function: named.map(|name| name.function.clone()),
-            route: self.route.clone(),
+            route: self.refusing.clone().or_else(|| self.routed.as_ref().map(|route| route.label())),
             caller: self.caller.clone(),
             address: self.address,
             start_time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -186,7 +186,8 @@ impl Sight {
         let traced = trace.refused(traces, named.or(self.namespace.as_ref()), random.1);
         let mut phases = self.phases.clone().unwrap_or_default();
         phases.refuse(self.doing, took);
-        let (secure, protocol, route) = (self.secure, self.protocol, self.pattern.clone());
+        let route = self.routed.as_ref().filter(|_| self.phases.is_some()).map(|route| route.pattern());
+        let (secure, protocol) = (self.secure, self.protocol);
         let state = self.state.clone().filter(|_| trace.inherited);
         (trace.id, Traced { secure, protocol, route, state, phases: Some(phases), ..traced })
     }

@@ -27,6 +27,8 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
     if !traces.wants(&traced, lasted) {
         return;
     }
+    // It is a part of a path that has been checked.
+    let Ok((_, path_and_query)) = passing.sees.of(&parts.uri, passing.route.as_deref()) else { return };
     let traced = Traced {
         secure: passing.origin.scheme == "https",
         protocol: protocol_of(parts.version),
@@ -50,7 +52,7 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         version: passing.version.key.number,
         start_time: SystemTime::now().checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH),
         method: method_text(&parts.method),
-        path: passing.path_and_query.path().to_owned(),
+        path: path_and_query.path().to_owned(),
         status: status.as_u16(),
         gateway: context.config.name.clone(),
         worker: Arc::default(),

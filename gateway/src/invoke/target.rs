@@ -44,12 +44,33 @@ pub(super) struct Called {
     pub(super) function: Arc<Function>,
     /// Which version, or how to find out.
     pub(super) choice: Choice,
-    /// The part of the caller's path that led to it.
-    pub(super) base_path: String,
-    /// What it sees.
-    pub(super) path_and_query: Uri,
+    pub(super) sees: Sees,
     /// The route that led to it; nothing where its automatic address did.
     pub(super) route: Option<Arc<Routed>>,
+}
+
+/// What a function sees of the address that its caller named. It is worked out where the function is called: what is stored is
+/// answered without.
+#[derive(Debug)]
+pub(super) enum Sees {
+    /// This, below that part of the caller's path which led to it.
+    Below { base_path: String, path_and_query: Uri },
+    /// What follows the namespace of its route, and the query.
+    BelowNamespace,
+}
+
+impl Sees {
+    /// The part of the caller's path that led to the function, and what it sees.
+    pub(super) fn of(self, asked: &Uri, route: Option<&Routed>) -> Result<(String, Uri), ApiError> {
+        match (self, route) {
+            (Self::Below { base_path, path_and_query }, _) => Ok((base_path, path_and_query)),
+            // As the namespace is written, not as the caller did: what is stored of the answer is for everybody.
+            (Self::BelowNamespace, Some(route)) => {
+                Ok((route.base(), seen(route.path_of(asked.path()), asked.query())?))
+            }
+            (Self::BelowNamespace, None) => Err(ApiError::internal()),
+        }
+    }
 }
 
 impl Called {
@@ -59,21 +80,20 @@ impl Called {
     }
 }
 
-/// Finds whom a request is for. Its path has been checked.
-pub(super) fn find(parts: &Parts, authority: &str, config: &Config, table: &Table) -> Result<Target, ApiError> {
+/// Finds whom a request is for, whose path has been checked; `host` is canonical.
+pub(super) fn find(parts: &Parts, host: &str, config: &Config, table: &Table) -> Result<Target, ApiError> {
     let path = parts.uri.path();
     if let Some(own) = path.strip_prefix(OWN) {
         return Ok(Target::Own(own.to_owned()));
     }
-    let host = host::canonical(authority).unwrap_or_default();
     if table.router.is_empty() {
-        return automatic(parts, &host, config, table).map(Target::Function);
+        return automatic(parts, host, config, table).map(Target::Function);
     }
-    match routed::find(parts, &host, config, table)? {
+    match routed::find(parts, host, config, table)? {
         routed::Outcome::Target(target) => Ok(target),
-        routed::Outcome::Automatic => automatic(parts, &host, config, table).map(Target::Function),
+        routed::Outcome::Automatic => automatic(parts, host, config, table).map(Target::Function),
         // Only where nobody else takes it is the method what is wrong.
-        routed::Outcome::NotAllowed(others) => match automatic(parts, &host, config, table) {
+        routed::Outcome::NotAllowed(others) => match automatic(parts, host, config, table) {
             Err(error) if error.code == ErrorCode::NotFound => {
                 Ok(Target::Answer(Box::new(Answer::not_allowed(others))))
             }
@@ -119,11 +139,12 @@ fn addressed(
 ) -> Result<Called, ApiError> {
     let Some(version) = version else {
         let function = automatic_function(table, namespace, name)?;
-        return called(function, None, base_path, path_and_query);
+        return called(function, None, Sees::Below { base_path, path_and_query });
     };
     let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?.clone();
     function.check_enabled()?;
-    Ok(Called { function, choice: Choice::Preview(version), base_path, path_and_query, route: None })
+    let sees = Sees::Below { base_path, path_and_query };
+    Ok(Called { function, choice: Choice::Preview(version), sees, route: None })
 }
 
 fn automatic_function<'t>(table: &'t Table, namespace: &str, name: &str) -> Result<&'t Arc<Function>, ApiError> {
@@ -145,15 +166,10 @@ pub(super) fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
 }
 
 /// A call of a function by one of its aliases, or by none.
-pub(super) fn called(
-    function: &Arc<Function>,
-    alias: Option<&AliasId>,
-    base_path: String,
-    path_and_query: Uri,
-) -> Result<Called, ApiError> {
+pub(super) fn called(function: &Arc<Function>, alias: Option<&AliasId>, sees: Sees) -> Result<Called, ApiError> {
     function.check_enabled()?;
     let choice = Choice::of(function, alias)?;
-    Ok(Called { function: function.clone(), choice, base_path, path_and_query, route: None })
+    Ok(Called { function: function.clone(), choice, sees, route: None })
 }
 
 /// Names of functions are no secret, but what a caller sent is quoted only where it could be one.
@@ -234,7 +250,7 @@ mod tests {
     fn found(domain: Option<&str>, paths: Option<bool>, host: &str, path: &str) -> Result<String, u16> {
         let config = Config { domain: domain.map(str::to_owned), path_addressing: paths, ..Config::default() };
         let parts = http::Request::builder().uri(path).body(()).unwrap().into_parts().0;
-        match find(&parts, host, &config, &table()) {
+        match find(&parts, &host::canonical(host).unwrap_or_default(), &config, &table()) {
             Ok(Target::Own(own)) => Ok(format!("own {own}")),
             Ok(Target::Function(called)) => {
                 let which = match &called.choice {
@@ -242,7 +258,8 @@ mod tests {
                     Choice::Preview(number) => format!("preview of v{number}"),
                     Choice::Divided(split) => panic!("one version has everything: {split:?}"),
                 };
-                Ok(format!("{which} {} {}", called.base_path, called.path_and_query))
+                let (base_path, path_and_query) = called.sees.of(&parts.uri, None).unwrap();
+                Ok(format!("{which} {base_path} {path_and_query}"))
             }
             Ok(Target::Answer(answer)) => panic!("no route is there: {answer:?}"),
             Err(error) => Err(error.code.http_status()),

@@ -91,6 +91,9 @@ impl Router {
 
     /// The namespace that owns a canonical host.
     pub(crate) fn owner(&self, host: &str) -> Option<&Namespace> {
+        if self.domains.is_empty() {
+            return None;
+        }
         std::iter::once(host).chain(above(host)).find_map(|name| self.domains.get(name))
     }
 
