@@ -1,5 +1,5 @@
-//! Pages that begin before all is known that they show: while processes are still asked, a browser gets ready and fetches what the page
-//! needs. What decides on the status, such as whether there is such a function, is to be known before; what goes wrong later is said
+//! Pages that begin before all is known that they show: while processes are still asked, a browser shows the bar at their top and fetches
+//! what they need. What decides on the status, such as whether there is such a function, is to be known before; what goes wrong later is said
 //! in place of the rest.
 
 use std::future::Future;
@@ -15,8 +15,12 @@ use http::header;
 use super::{Page, error_text, text_of};
 use crate::admin::fault::Fault;
 
-/// Where the beginning ends, which is the same for all pages but for the title.
-const HEAD: &str = "</head>";
+/// Where the beginning ends, which is the same for all pages but for the title: behind the name in the bar (`bar.html`).
+const BEGINNING: &str = "Dunlin</a>";
+/// Where a page without a bar begins.
+const BODY: &str = "<body>";
+/// What ends a bar that was begun before such a page.
+const END_OF_BAR: &str = "</div></header>";
 
 #[derive(Debug, Template)]
 #[template(path = "early.html")]
@@ -30,24 +34,32 @@ pub(super) fn begun(
     request_id: String,
     whole: impl Future<Output = Result<String, Fault>> + Send + 'static,
 ) -> Page {
-    let head = after(&text_of(&Early { title })?, false).to_owned();
-    let rest = whole.map(move |whole| {
+    let head = text_of(&Early { title })?;
+    let head = divided(&head).map_or(&*head, |(beginning, _)| beginning).to_owned();
+    let ending = whole.map(move |whole| {
         let text = whole.unwrap_or_else(|Fault(error)| {
             tracing::error!(request_id, %error, "a page could not be ended");
             error_text(&error, error.code.http_status(), &request_id, "/")
         });
-        after(&text, true).to_owned()
+        rest(&text)
     });
-    let parts = stream::iter([head]).chain(stream::once(Box::pin(rest)));
+    let parts = stream::iter([head]).chain(stream::once(Box::pin(ending)));
     let body = Body::from_stream(parts.map(Ok::<_, std::convert::Infallible>));
     Ok(([(header::CACHE_CONTROL, "no-store")], Html(body)).into_response())
 }
 
-/// What stands after the head, or up to its end.
-fn after(page: &str, after: bool) -> &str {
-    let end = page.find(HEAD).map_or(page.len(), |begin| begin + HEAD.len());
-    let (head, rest) = page.split_at_checked(end).unwrap_or((page, ""));
-    if after { rest } else { head }
+/// A page's beginning, and its rest.
+fn divided(page: &str) -> Option<(&str, &str)> {
+    page.split_at_checked(page.find(BEGINNING)? + BEGINNING.len())
+}
+
+/// What is missing of a page of which the beginning has been sent.
+fn rest(page: &str) -> String {
+    match (divided(page), page.split_once(BODY)) {
+        (Some((_, rest)), _) => rest.to_owned(),
+        (None, Some((_, body))) => [END_OF_BAR, body].concat(),
+        (None, None) => [END_OF_BAR, page].concat(),
+    }
 }
 
 #[cfg(test)]
@@ -68,15 +80,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_head_comes_first_and_the_rest_once_it_is_known() {
-        let (head, rest) = text(Ok("<html><head><title>x</title></head>\n<body>all</body>")).await;
-        assert!(head.starts_with("<!doctype html>") && head.ends_with("</head>"), "{head}");
+        let (head, rest) = text(Ok("<html><head><title>x</title></head>\n<body><a>Dunlin</a>\n all</body>")).await;
+        assert!(head.starts_with("<!doctype html>") && head.ends_with("</span>Dunlin</a>"), "{head}");
         assert!(head.contains("<title>pay &#60;1&#62; · Dunlin</title>"), "{head}");
-        assert_eq!(rest, "\n<body>all</body>");
+        assert_eq!(rest, "\n all</body>");
     }
 
     #[tokio::test]
     async fn what_goes_wrong_meanwhile_is_said_in_place_of_the_rest() {
         let (_, rest) = text(Err(ApiError::new(ErrorCode::Unavailable, "the scheduler is away"))).await;
-        assert!(rest.contains("<body>") && rest.contains("The scheduler is away.") && rest.contains("0198"), "{rest}");
+        assert!(
+            rest.starts_with("</div></header>")
+                && !rest.contains("<body>")
+                && rest.contains("The scheduler is away.")
+                && rest.contains("0198"),
+            "{rest}"
+        );
     }
 }
