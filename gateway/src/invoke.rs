@@ -268,9 +268,7 @@ impl Functions {
         let plan = self.plan(route.as_deref(), &version, &parts, stored, sight).await;
         // Most of what is known by now is of use only to the function, or to a trace.
         let plan = match plan {
-            Plan { answer: Some(answer), ask: None } if !context.traces.is_on() => {
-                return Ok(with_cookie(answer, cookie));
-            }
+            Plan { answer: Some(it), ask: None } if !context.traces.is_on() => return Ok(with_cookie(it, cookie)),
             plan => plan,
         };
         let passing = Box::new(Passing {

@@ -142,6 +142,15 @@ async fn it_is_bounded_and_what_is_used_stays() {
 }
 
 #[tokio::test]
+async fn one_without_room_stores_nothing() {
+    let (cache, here, owned, none) = (Cache::new(0), address("/"), owner("/", 1), HeaderMap::new());
+    for _ in 0..2 {
+        cache.store(draft(&cache.place(here.clone(), owned.clone()), &none, ""), "x".into());
+        assert_eq!((found(&cache, &here, &owned, &none).as_str(), cache.size()), ("nothing", (0, 0)));
+    }
+}
+
+#[tokio::test]
 async fn an_address_may_have_as_many_large_answers_as_it_may_have() {
     let (cache, here, owned) = (Cache::new(64 << 20), address("/"), owner("/", 1));
     let request = |number: usize| map(&[("x-a", &number.to_string())]);
