@@ -2,9 +2,9 @@
 //! argument. How versions and namespaces share the worker is not known here.
 //!
 //! In good times the first to come is the first served. Where the oldest always waits too long (CoDel, RFC 8289), and more
-//! have come than were served for longer than a burst lasts, the newest goes first, whose caller is the likeliest to be there still,
-//! and the others are sent away soon. A burst that is being worked off is no overload, nor are callers who always wait for
-//! their answers, however many.
+//! have come than were served for longer than a burst lasts, so that the line has grown beyond all chance, the newest goes first,
+//! whose caller is the likeliest to be there still, and the others are sent away soon. A burst that is being worked off is no
+//! overload, nor are callers who always wait for their answers, however many.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,7 +15,10 @@ const WAITING_PER_RUNNING: usize = 10;
 /// The shortest and the longest interval; between them it is twice the time that an invocation holds its sandbox.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Intervals for which more may be asked than can be served before it is no burst any more.
-const BURST: u32 = 3;
+const BURST: u32 = 5;
+/// The first of them: a line that is never as short any more as it was at most in these grows. Where the same callers come again
+/// and again, their number here goes up and down with who has the processors.
+const EARLY: u32 = 2;
 /// Intervals without anybody to send away after which an overload is over.
 const CALM: u32 = 10;
 /// The part of the interval that the oldest may wait for ever: 5 ms of 100.
@@ -192,6 +195,9 @@ struct Pressure {
     /// What happened before it, without the first interval: many who come at once and then wait for their answers are many
     /// only once.
     before: Counts,
+    /// The fewest who waited in the newest interval, and the most in the early ones.
+    fewest: Option<usize>,
+    most: usize,
     intervals: u32,
     /// More was asked for longer than a burst lasts, and somebody was sent away lately.
     overloaded: bool,
@@ -214,6 +220,10 @@ impl Pressure {
             *self = Self { since: begun.then_some(now), ..Self::default() };
             return;
         };
+        self.fewest = Some(self.fewest.map_or(waiting, |fewest| fewest.min(waiting)));
+        if self.intervals < EARLY {
+            self.most = self.most.max(waiting);
+        }
         let passed = now.saturating_duration_since(since);
         if passed >= interval {
             self.since = Some(now);
@@ -223,7 +233,7 @@ impl Pressure {
 
     /// So many intervals are over; where they are many, nothing has happened in most of them.
     fn turn(&mut self, passed: u32) {
-        let newest = std::mem::take(&mut self.newest);
+        let (newest, fewest) = (std::mem::take(&mut self.newest), self.fewest.take().unwrap_or_default());
         self.intervals += 1;
         if self.overloaded {
             self.calm = if newest.sent_away == 0 { self.calm.saturating_add(passed) } else { 0 };
@@ -233,7 +243,8 @@ impl Pressure {
         } else if self.intervals > 1 {
             self.before.asked = self.before.asked.saturating_add(newest.asked);
             self.before.served = self.before.served.saturating_add(newest.served);
-            self.overloaded = self.intervals >= BURST && newest.asked > newest.served && self.before.is_excess();
+            let grows = newest.asked > newest.served && fewest > self.most;
+            self.overloaded = self.intervals >= BURST && grows && self.before.is_excess();
         }
     }
 }

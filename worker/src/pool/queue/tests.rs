@@ -240,6 +240,44 @@ async fn callers_who_wait_for_their_answers_are_no_overload() {
     assert!(longest > millis(5) && longest < millis(40), "they wait as long as there are callers: {longest:?}");
 }
 
+/// Eighty callers who ask again as soon as they are answered, between whom and the worker others of the machine have the
+/// processors now and then: `pieces` say for how many milliseconds the way here, and the worker, get so much done in each.
+fn callers_of_a_busy_machine(pieces: &[(u64, f64, f64)]) -> usize {
+    let mut world = World::new(4, 1000, &[("a", 100)]);
+    let (mut on_the_way, mut running, mut refused) = (80, 0, 0);
+    let (mut can_come, mut can_end) = (0.0, 0.0);
+    for (come, end) in pieces.iter().flat_map(|(lasts, come, end)| (0..*lasts).map(move |_| (come, end))) {
+        world.now += millis(1);
+        (can_come, can_end) = (can_come + come, can_end + end);
+        while can_come >= 1.0 {
+            can_come -= 1.0;
+            if on_the_way > 0 {
+                on_the_way -= 1;
+                world.ask(0, LONG);
+                running += world.started().len();
+            }
+        }
+        while can_end >= 1.0 {
+            can_end -= 1.0;
+            if running > 0 {
+                (running, on_the_way) = (running - 1, on_the_way + 1);
+                world.release(0, HOLD / 2);
+                running += world.started().len();
+            }
+        }
+        let away = world.refused().len();
+        (refused, on_the_way) = (refused + away, on_the_way + away);
+    }
+    refused
+}
+
+#[test]
+fn callers_who_wait_for_their_answers_are_no_overload_where_the_machine_is_busy() {
+    // The worker falls behind a little, and catches up a little: 80 wait here or on the way, and that is all there ever are.
+    let pieces: Vec<_> = (0..200_u64).map(|n| (60 + n * 37 % 90, [2.2, 1.4, 2.0][n as usize % 3], 1.6)).collect();
+    assert_eq!(callers_of_a_busy_machine(&pieces), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn f14_a_namespace_that_floods_takes_only_its_share() {
     let mut world = World::new(1, 1000, &[("noisy", 100), ("noisy", 100), ("quiet", 100)]);
