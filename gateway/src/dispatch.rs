@@ -28,6 +28,7 @@ pub(crate) mod wire;
 use std::{net::IpAddr, sync::Arc};
 
 use dunlin_proto::{ApiError, ids::InvocationId};
+use http::{HeaderName, HeaderValue};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) struct Invocation {
     pub(crate) version: Arc<Version>,
     /// Method, path and query as the function sees them, headers, body.
     pub(crate) request: http::Request<RequestBody>,
+    /// Headers that say who calls, which are not among the request's.
+    pub(crate) introduced: Arc<[(HeaderName, HeaderValue)]>,
     /// The part of the caller's path that led to the function; may be empty.
     pub(crate) base_path: String,
     /// `http` or `https`, as the caller sees it.

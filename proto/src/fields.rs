@@ -8,12 +8,19 @@ use crate::internal::v1::Header;
 /// Fields as messages carry them. Their names and values share one piece of memory.
 #[must_use]
 pub fn to_wire(fields: &HeaderMap) -> Vec<Header> {
-    if fields.is_empty() {
+    to_wire_with(fields, &[])
+}
+
+/// Fields as messages carry them, and behind them these, which would otherwise have to find their places in a map.
+#[must_use]
+pub fn to_wire_with(fields: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> Vec<Header> {
+    if fields.is_empty() && more.is_empty() {
         return Vec::new();
     }
-    let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let all = || fields.iter().chain(more.iter().map(|(name, value)| (name, value)));
+    let length = all().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let mut text = BytesMut::with_capacity(length);
-    for (name, value) in fields {
+    for (name, value) in all() {
         text.extend_from_slice(name.as_str().as_bytes());
         text.extend_from_slice(value.as_bytes());
     }
@@ -22,7 +29,9 @@ pub fn to_wire(fields: &HeaderMap) -> Vec<Header> {
         name: text.split_to(name.as_str().len()),
         value: text.split_to(value.len()),
     };
-    fields.iter().map(header).collect()
+    let mut wire = Vec::with_capacity(fields.len() + more.len());
+    wire.extend(all().map(header));
+    wire
 }
 
 /// A field of a message.
@@ -48,6 +57,12 @@ mod tests {
         assert_eq!(back["x-b"], "two words");
         assert_eq!(back, fields);
         assert!(to_wire(&HeaderMap::new()).is_empty());
+        let more = [(HeaderName::from_static("x-c"), HeaderValue::from_static("3"))];
+        let with = to_wire_with(&fields, &more).into_iter().map(|header| from_wire(header).unwrap());
+        assert_eq!(with.collect::<HeaderMap>(), {
+            fields.extend(more);
+            fields
+        });
     }
 
     #[test]

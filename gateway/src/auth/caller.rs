@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{
     Caller, CallerIdentity, Inner, Introduction, Principal, Role, Takes,
-    cache::{self, Verified},
+    cache::Verified,
     claims::{self, ClaimError, Standard},
     introduction,
     jwks::Issuer,
@@ -130,7 +130,7 @@ impl Inner {
 
     /// Verifies a token, or remembers having done so.
     async fn verify(&self, purpose: OidcPurpose, text: &str, now: SystemTime) -> Result<Arc<Verified>, ApiError> {
-        let key = cache::key(purpose, text);
+        let key = self.cache.key(purpose, text);
         if let Some(remembered) = self.cache.get(&key, now) {
             return remembered;
         }

@@ -39,15 +39,15 @@ impl Introduction {
                 headers.remove(name);
             }
         }
-        self.hand_on(headers);
+        self.name_key(headers);
+        headers.extend(self.handed_on.iter().cloned());
     }
 
-    /// Adds what is known of a caller to headers in which it says nothing of itself.
-    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+    /// Names the key that was used, in headers in which the caller says nothing of itself.
+    pub(crate) fn name_key(&self, headers: &mut HeaderMap) {
         if let Some(id) = self.key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {
             headers.insert(KEY, id);
         }
-        headers.extend(self.handed_on.iter().cloned());
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
         Introduction::default().replace(&mut headers);
         assert!(headers.is_empty());
         let handed_on = of_token("zoe", &map(json!({"sub": "zoe"})));
-        Introduction { handed_on, ..Introduction::default() }.hand_on(&mut headers);
+        Introduction { handed_on, ..Introduction::default() }.replace(&mut headers);
         assert_eq!(
             (&headers[PRINCIPAL], &headers[CLAIMS], headers.len()),
             (&"zoe".parse().unwrap(), &r#"{"sub":"zoe"}"#.parse().unwrap(), 2)

@@ -168,6 +168,7 @@ impl Asking<'_> {
         let invocation = Invocation {
             id: InvocationId::new(),
             request: question::request(self, credential)?,
+            introduced: Arc::default(),
             base_path: String::new(),
             scheme: self.origin.scheme,
             authority: self.authority.to_owned(),

@@ -91,7 +91,7 @@ impl Passing {
             trace: trace.id,
             ..Came::default()
         };
-        introduction.hand_on(&mut passed);
+        introduction.name_key(&mut passed);
         if let Some(ask) = ask {
             ask.to_function(&mut passed);
         }
@@ -105,6 +105,7 @@ impl Passing {
             function,
             version,
             request,
+            introduced: introduction.handed_on,
             base_path,
             scheme: origin.scheme,
             authority,

@@ -76,6 +76,7 @@ impl App {
         let invocation = Invocation {
             id,
             request,
+            introduced: Arc::default(),
             base_path: String::new(),
             scheme: self.context.config.tls.scheme(),
             authority: self.context.config.functions.to_string(),
