@@ -25,6 +25,7 @@ pub(super) struct Named {
 /// Checks a head; gives whom the caller named.
 pub(super) fn check(parts: &Parts, peer: &Peer, limits: &LimitsConfig) -> Result<Named, ApiError> {
     framing(&peer.verdict)?;
+    values(&parts.headers)?;
     sizes(&parts.headers, parts.uri.path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
     if matches!(parts.method, Method::TRACE | Method::CONNECT) {
         let message = format!("the method {} is not served", parts.method);
@@ -51,6 +52,7 @@ pub(super) fn check_administration<B>(
     limits: &LimitsConfig,
 ) -> Result<(), ApiError> {
     framing(&peer.verdict)?;
+    values(request.headers())?;
     sizes(request.headers(), request.uri().path_and_query().map_or(0, |target| target.as_str().len()), limits)?;
     protocol(request.headers())?;
     let Named { authority, host } = authority(request.uri(), request.headers(), request.version())?;
@@ -76,6 +78,16 @@ fn is_for(peer: &Peer, host: &str) -> Result<(), ApiError> {
 fn framing(verdict: &Verdict) -> Result<(), ApiError> {
     let fault = verdict.fault().map(|fault| bad_request(fault).hint("the connection is closed"));
     fault.map_or(Ok(()), Err)
+}
+
+/// No value begins or ends with a blank (RFC 9113 8.2.1); those around one of HTTP/1 are not part of it (RFC 9110 5.5).
+fn values(headers: &HeaderMap) -> Result<(), ApiError> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_wrong = |value: &HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
+    match headers.iter().find(|(_, value)| is_wrong(value)) {
+        Some((name, _)) => Err(bad_request(format!("the value of the header {name} begins or ends with a blank"))),
+        None => Ok(()),
+    }
 }
 
 fn sizes(headers: &HeaderMap, target: usize, limits: &LimitsConfig) -> Result<(), ApiError> {
@@ -116,8 +128,13 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Named, 
     }
     let host = host.map(|host| host.to_str()).transpose().map_err(|_| bad_request("the Host is not ASCII text"))?;
     let target = uri.authority().map(Authority::as_str);
+    let port = match uri.scheme_str() {
+        None | Some("http") => 80,
+        Some("https") => 443,
+        Some(other) => return Err(bad_request(format!("the request's scheme is {other:?}, not http or https"))),
+    };
     let named = match (target, host) {
-        (Some(target), Some(host)) if !same(target, host) => {
+        (Some(target), Some(host)) if !same(target, host, port) => {
             return Err(bad_request("the request's target and its Host name different hosts"));
         }
         (Some(named), _) | (None, Some(named)) => named,
@@ -128,9 +145,12 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Named, 
     Ok(Named { authority: named.to_owned(), host })
 }
 
-/// Whether two authorities are the same place.
-fn same(one: &str, other: &str) -> bool {
-    let port = |authority: &str| authority.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
+/// Whether two authorities are the same place; `port` is that of one which names none.
+fn same(one: &str, other: &str, port: u16) -> bool {
+    let port = |authority: &str| {
+        let named = authority.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
+        named.unwrap_or(port)
+    };
     let host = host::canonical(one);
     host.is_some() && host == host::canonical(other) && port(one) == port(other)
 }
@@ -169,10 +189,23 @@ mod tests {
             ("http://a.example/", Version::HTTP_11, &["A.EXAMPLE."], Ok("a.example".to_owned())),
             ("http://a.example/", Version::HTTP_11, &["b.example"], bad.clone()),
             ("http://a.example/", Version::HTTP_11, &["a.example:81"], bad.clone()),
+            ("http://a.example/", Version::HTTP_11, &["a.example:80"], Ok("a.example".to_owned())),
+            ("https://a.example:443/", Version::HTTP_2, &["a.example"], Ok("a.example:443".to_owned())),
+            ("https://a.example:80/", Version::HTTP_2, &["a.example"], bad.clone()),
+            ("ftp://a.example/", Version::HTTP_2, &[], bad.clone()),
             ("http://a.example/", Version::HTTP_2, &[], Ok("a.example".to_owned())),
             ("http://a.example/", Version::HTTP_2, &["b.example"], bad),
         ] {
             assert_eq!(checked(&parts(target, version, hosts)), expected, "{target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn t32_no_value_has_blanks_around_it() {
+        for (value, fine) in [("a b", true), ("", true), (" a", false), ("a\t", false), (" ", false)] {
+            let mut parts = parts("/", Version::HTTP_2, &["h"]);
+            parts.headers.insert("x-a", value.parse().unwrap());
+            assert_eq!(checked(&parts).is_ok(), fine, "{value:?}");
         }
     }
 
