@@ -4,8 +4,11 @@
 (() => {
   const MOST_LINES = 2000;
 
+  // To look at where things are before the first frame would have the page laid out twice.
+  const inFrame = (then) => requestAnimationFrame(then);
+
   // What is asked for once the page is in sight does not hold it up.
-  const oncePainted = (then) => requestAnimationFrame(() => setTimeout(then));
+  const oncePainted = (then) => inFrame(() => setTimeout(then));
 
   // What is further down is laid out once the first sight is on the screen, which a frame's end is not yet.
   const seen = new PerformanceObserver(() => {
@@ -33,8 +36,10 @@
   // Where there is no room for all tabs, that of this page is in sight.
   const tab = document.querySelector(".bar nav [aria-current]");
   if (tab) {
-    const tabs = tab.closest("nav");
-    tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
+    inFrame(() => {
+      const tabs = tab.closest("nav");
+      tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
+    });
   }
 
   // The menu of namespaces closes as menus do.
@@ -238,5 +243,5 @@
     pause.textContent = paused ? "Go on" : "Pause";
     draw();
   });
-  log.scrollTop = log.scrollHeight;
+  inFrame(() => { log.scrollTop = log.scrollHeight; });
 })();
