@@ -34,7 +34,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     limits::CallerSlots,
     records::{Came, Record},
-    routes::{Function, Version},
+    routes::{Function, Version, router::Parameters},
 };
 
 pub(crate) use endpoint::{Backoff, Connector};
@@ -55,8 +55,8 @@ pub(crate) struct Invocation {
     pub(crate) version: Arc<Version>,
     /// Method, path and query as the function sees them, headers, body.
     pub(crate) request: http::Request<RequestBody>,
-    /// Headers that say who calls, which are not among the request's.
-    pub(crate) introduced: Arc<[(HeaderName, HeaderValue)]>,
+    /// More headers, which are not among the request's.
+    pub(crate) introduced: Introduced,
     /// The part of the caller's path that led to the function; may be empty.
     pub(crate) base_path: String,
     /// `http` or `https`, as the caller sees it.
@@ -77,6 +77,15 @@ pub(crate) struct Invocation {
     pub(crate) told: Option<oneshot::Sender<Arc<Record>>>,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
+}
+
+/// Headers that the gateway alone sets, as they are kept: in the request's they would have to be copied, and to find their places.
+#[derive(Debug, Default)]
+pub(crate) struct Introduced {
+    /// The parameters of the path.
+    pub(crate) parameters: Parameters,
+    /// Who calls.
+    pub(crate) caller: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 impl Invocation {

@@ -223,7 +223,7 @@ impl Functions {
         if caller.is_some() {
             sight.done(Phase::Authenticate);
         }
-        let Called { function, choice, mut sees, route } = called;
+        let Called { function, choice, mut sees, route, parameters } = called;
         let preview = choice.is_preview();
         if preview {
             // Who has followed a link to a version goes on with a cookie; the function sees neither.
@@ -255,8 +255,8 @@ impl Functions {
         let credentialed = caller.is_some();
         let apart = caller.map(Caller::apart).map(|(identity, known, at_once)| (Some(identity), known, at_once));
         let (identity, introduction, at_once) = apart.unwrap_or_default();
-        let who = records::Caller::of(identity.as_ref());
-        let body = validated::passed(route.as_deref(), &parts, body, &context.config.limits).await?;
+        let routed = route.as_deref().map(|route| (route, &parameters));
+        let body = validated::passed(routed, &parts, body, &context.config.limits).await?;
         if route.as_ref().is_some_and(|route| route.checker().is_some()) {
             sight.done(Phase::Validate);
         }
@@ -277,10 +277,11 @@ impl Functions {
             version,
             sees,
             route,
+            parameters,
             authority,
             origin,
             introduction,
-            caller: who,
+            caller: records::Caller::of(identity.as_ref()),
             called_by: (!preview).then_some(CalledBy { identity, address: origin.address }),
             at_once,
             phases: None,

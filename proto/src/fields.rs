@@ -8,16 +8,17 @@ use crate::internal::v1::Header;
 /// Fields as messages carry them. Their names and values share one piece of memory.
 #[must_use]
 pub fn to_wire(fields: &HeaderMap) -> Vec<Header> {
-    to_wire_with(fields, &[])
+    to_wire_with(fields, [&[]; 2])
 }
 
 /// Fields as messages carry them, and behind them these, which would otherwise have to find their places in a map.
 #[must_use]
-pub fn to_wire_with(fields: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> Vec<Header> {
-    if fields.is_empty() && more.is_empty() {
+pub fn to_wire_with(fields: &HeaderMap, more: [&[(HeaderName, HeaderValue)]; 2]) -> Vec<Header> {
+    let count = fields.len() + more.iter().map(|more| more.len()).sum::<usize>();
+    if count == 0 {
         return Vec::new();
     }
-    let all = || fields.iter().chain(more.iter().map(|(name, value)| (name, value)));
+    let all = || fields.iter().chain(more.into_iter().flatten().map(|(name, value)| (name, value)));
     let length = all().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let mut text = BytesMut::with_capacity(length);
     for (name, value) in all() {
@@ -29,7 +30,7 @@ pub fn to_wire_with(fields: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> V
         name: text.split_to(name.as_str().len()),
         value: text.split_to(value.len()),
     };
-    let mut wire = Vec::with_capacity(fields.len() + more.len());
+    let mut wire = Vec::with_capacity(count);
     wire.extend(all().map(header));
     wire
 }
@@ -57,8 +58,8 @@ mod tests {
         assert_eq!(back["x-b"], "two words");
         assert_eq!(back, fields);
         assert!(to_wire(&HeaderMap::new()).is_empty());
-        let more = [(HeaderName::from_static("x-c"), HeaderValue::from_static("3"))];
-        let with = to_wire_with(&fields, &more).into_iter().map(|header| from_wire(header).unwrap());
+        let more = ["x-c", "x-d"].map(|name| (HeaderName::from_static(name), HeaderValue::from_static("3")));
+        let with = to_wire_with(&fields, [&more[..1], &more[1..]]).into_iter().map(|header| from_wire(header).unwrap());
         assert_eq!(with.collect::<HeaderMap>(), {
             fields.extend(more);
             fields

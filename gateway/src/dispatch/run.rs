@@ -380,8 +380,8 @@ impl<'a> Course<'a> {
     async fn begin(&mut self) -> Result<Begin, ApiError> {
         let body = self.pump.begin().await?;
         let invocation = &self.invocation;
-        let Invocation { id, version, request, base_path, scheme, authority, remote_address, request_id, .. } =
-            invocation;
+        let Invocation { id, version, request, base_path, scheme, authority, remote_address, .. } = invocation;
+        let (introduced, request_id) = (&invocation.introduced, &invocation.request_id);
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         Ok(Begin {
             id: id.uuid().as_bytes().to_vec().into(),
@@ -392,7 +392,7 @@ impl<'a> Course<'a> {
             authority: authority.clone(),
             path_and_query: path.to_owned(),
             base_path: base_path.clone(),
-            headers: fields::to_wire_with(request.headers(), &invocation.introduced),
+            headers: fields::to_wire_with(request.headers(), [&introduced.parameters, &introduced.caller]),
             remote_address: remote_address.to_string(),
             body: Some(body),
             request_id: request_id.clone(),

@@ -32,7 +32,7 @@ use crate::{
         Caller, CallerIdentity, Introduction,
         introduction::{CLAIMS, PRINCIPAL},
     },
-    dispatch::Invocation,
+    dispatch::{Introduced, Invocation},
     records::Came,
     routes::{Function, Version, router::Rule},
 };
@@ -168,7 +168,7 @@ impl Asking<'_> {
         let invocation = Invocation {
             id: InvocationId::new(),
             request: question::request(self, credential)?,
-            introduced: Arc::default(),
+            introduced: Introduced::default(),
             base_path: String::new(),
             scheme: self.origin.scheme,
             authority: self.authority.to_owned(),

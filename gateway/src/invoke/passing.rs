@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::{authorizer, cached::Ask, headers, origin::Origin, routed::Routed, target::Sees, trace};
 use crate::{
     auth::Introduction,
-    dispatch::{CalledBy, Invocation, RequestBody},
+    dispatch::{CalledBy, Introduced, Invocation, RequestBody},
     limits::CallerSlots,
     records::{Caller, Came, Phases, Traced},
-    routes::{Function, Version},
+    routes::{Function, Version, router::Parameters},
     traces::{Traces, protocol_of},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Passing {
     pub(super) version: Arc<Version>,
     pub(super) sees: Sees,
     pub(super) route: Option<Arc<Routed>>,
+    /// The parameters that its path has.
+    pub(super) parameters: Parameters,
     pub(super) authority: String,
     pub(super) origin: Origin,
     /// What the function gets to know of the caller.
@@ -56,6 +58,7 @@ impl Passing {
             version,
             sees,
             route,
+            parameters,
             authority,
             origin,
             introduction,
@@ -105,7 +108,7 @@ impl Passing {
             function,
             version,
             request,
-            introduced: introduction.handed_on,
+            introduced: Introduced { parameters, caller: introduction.handed_on },
             base_path,
             scheme: origin.scheme,
             authority,

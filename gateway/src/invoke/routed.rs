@@ -40,8 +40,6 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Routed {
     rule: Arc<Rule>,
-    /// The path's parameters.
-    parameters: Parameters,
     /// How long the part of the caller's path is that stands before the one that routes match.
     base: usize,
     /// Another route of the namespace stores answers, or this one.
@@ -136,8 +134,8 @@ fn target(asked: &Asked<'_>, matched: Matched<'_>, table: &Table, site: &Site) -
         RouteTarget::Function { .. } => match function(asked, &matched, table) {
             Ok(called) => {
                 let (parameters, among_stored) = (matched.rule.headers(&matched.values), site.stores());
-                let routed = Routed { rule: matched.rule, parameters, base: asked.base.len(), among_stored };
-                return Target::Function(Called { route: Some(Arc::new(routed)), ..called });
+                let routed = Routed { rule: matched.rule, base: asked.base.len(), among_stored };
+                return Target::Function(Called { route: Some(Arc::new(routed)), parameters, ..called });
             }
             Err(failure) => Err(failure),
         },
@@ -325,10 +323,9 @@ impl Routed {
         }
     }
 
-    /// What the function sees beside what the caller sent.
+    /// What the function sees in place of what the caller sent.
     pub(super) fn to_function(&self, headers: &mut HeaderMap) {
         self.rule.spec.request_headers.apply(headers);
-        headers.extend(self.parameters.iter().cloned());
     }
 
     /// What the route changes of an answer of the function, or of the platform in its place.
@@ -346,9 +343,9 @@ impl Routed {
         self.rule.checker()
     }
 
-    /// The parameters of the path, as the caller wrote them.
-    pub(super) fn parameters(&self) -> Vec<(&str, &str)> {
-        let value = |header: &HeaderName| self.parameters.iter().find(|(known, _)| known == header)?.1.to_str().ok();
+    /// The parameters of the path by their names, as the caller wrote them.
+    pub(super) fn named<'p>(&'p self, parameters: &'p Parameters) -> Vec<(&'p str, &'p str)> {
+        let value = |header: &HeaderName| parameters.iter().find(|(known, _)| known == header)?.1.to_str().ok();
         self.rule.parameters().filter_map(|(name, header)| Some((name, value(header)?))).collect()
     }
 

@@ -21,6 +21,7 @@ use crate::{
         Function, Table,
         host::{self, HostTarget},
         path,
+        router::Parameters,
     },
 };
 
@@ -47,6 +48,8 @@ pub(super) struct Called {
     pub(super) sees: Sees,
     /// The route that led to it; nothing where its automatic address did.
     pub(super) route: Option<Arc<Routed>>,
+    /// The parameters that the route's path has.
+    pub(super) parameters: Parameters,
 }
 
 /// What a function sees of the address that its caller named. It is worked out where the function is called: what is stored is
@@ -144,7 +147,7 @@ fn addressed(
     let function = table.function(namespace, name).ok_or_else(|| not_found(namespace, name))?.clone();
     function.check_enabled()?;
     let sees = Sees::Below { base_path, path_and_query };
-    Ok(Called { function, choice: Choice::Preview(version), sees, route: None })
+    Ok(Called { function, choice: Choice::Preview(version), sees, route: None, parameters: Parameters::new() })
 }
 
 fn automatic_function<'t>(table: &'t Table, namespace: &str, name: &str) -> Result<&'t Arc<Function>, ApiError> {
@@ -169,7 +172,7 @@ pub(super) fn seen(rest: &str, query: Option<&str>) -> Result<Uri, ApiError> {
 pub(super) fn called(function: &Arc<Function>, alias: Option<&AliasId>, sees: Sees) -> Result<Called, ApiError> {
     function.check_enabled()?;
     let choice = Choice::of(function, alias)?;
-    Ok(Called { function: function.clone(), choice, sees, route: None })
+    Ok(Called { function: function.clone(), choice, sees, route: None, parameters: Parameters::new() })
 }
 
 /// Names of functions are no secret, but what a caller sent is quoted only where it could be one.

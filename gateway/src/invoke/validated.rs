@@ -17,6 +17,7 @@ use crate::{
     config::LimitsConfig,
     dispatch::{RequestBody, request::Patience},
     edge::Lingering,
+    routes::router::Parameters,
 };
 
 /// The largest body that is checked, in bytes.
@@ -29,25 +30,25 @@ const SMALL: usize = 32 << 10;
 /// # Errors
 /// `InvalidArgument` with the violations, `UnsupportedMediaType`, `PayloadTooLarge`, or what befell the body.
 pub(super) async fn passed(
-    routed: Option<&Routed>,
+    routed: Option<(&Routed, &Parameters)>,
     parts: &Parts,
     body: Lingering,
     limits: &LimitsConfig,
 ) -> Result<RequestBody, ApiError> {
     let body = RequestBody::incoming(body, Patience::from(limits));
-    match routed.and_then(|routed| Some((routed, routed.checker()?))) {
+    match routed.and_then(|routed| Some((routed, routed.0.checker()?))) {
         Some((routed, checker)) => Box::pin(check(routed, checker, parts, body)).await,
         None => Ok(body),
     }
 }
 
 async fn check(
-    routed: &Routed,
+    (routed, parameters): (&Routed, &Parameters),
     checker: &Arc<Checker>,
     parts: &Parts,
     body: RequestBody,
 ) -> Result<RequestBody, ApiError> {
-    let path = routed.parameters();
+    let path = routed.named(parameters);
     let path: Vec<_> = path.iter().map(|(name, value)| (*name, Cow::Borrowed(*value))).collect();
     let mut violations = checker.parameters(&Given { path: &path, query: parts.uri.query(), headers: &parts.headers });
     if body.is_end_stream() {

@@ -19,7 +19,7 @@ use super::{App, name};
 use crate::{
     admin::access::Operation,
     auth::Principal,
-    dispatch::{CalledBy, Invocation, RequestBody, ResponseBody},
+    dispatch::{CalledBy, Introduced, Invocation, RequestBody, ResponseBody},
     invoke::traced,
     records::{Caller, Came, Phase, Phases, Traced},
     routes::{Function, Version, split::Who},
@@ -76,7 +76,7 @@ impl App {
         let invocation = Invocation {
             id,
             request,
-            introduced: Arc::default(),
+            introduced: Introduced::default(),
             base_path: String::new(),
             scheme: self.context.config.tls.scheme(),
             authority: self.context.config.functions.to_string(),
