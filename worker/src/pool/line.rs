@@ -4,7 +4,7 @@
 //! In good times the first to come is the first served. Where the oldest always waits too long (CoDel, RFC 8289), and more
 //! have come than were served for longer than a burst lasts, so that the line has grown beyond all chance, the newest goes first,
 //! whose caller is the likeliest to be there still, and the others are sent away soon. A burst that is being worked off is no
-//! overload, nor are callers who always wait for their answers, however many.
+//! overload, nor are callers who always wait for their answers, as far as the line's length tells.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -113,6 +113,7 @@ impl<T> Line<T> {
         }
         if self.waiters.len() >= (self.max as usize).saturating_mul(WAITING_PER_RUNNING) {
             if !self.is_overloaded() {
+                self.pressure.newest.sent_away += 1;
                 return Err(Refusal::Full);
             }
             self.send_first(away);
@@ -146,8 +147,15 @@ impl<T> Line<T> {
         left
     }
 
+    /// Somebody who has just joined finds no room in the worker's queue.
+    pub(super) fn turn_away(&mut self, ticket: u64, now: Instant) {
+        self.pressure.newest.sent_away += 1;
+        self.leave(ticket, now);
+    }
+
     /// Gives up a place to another version: that of the one who would be served last.
     pub(super) fn give_up(&mut self) -> Option<T> {
+        self.pressure.newest.sent_away += 1;
         let last = if self.is_overloaded() { self.waiters.pop_front() } else { self.waiters.pop_back() };
         last.map(|waiter| waiter.caller)
     }
@@ -243,8 +251,10 @@ impl Pressure {
         } else if self.intervals > 1 {
             self.before.asked = self.before.asked.saturating_add(newest.asked);
             self.before.served = self.before.served.saturating_add(newest.served);
-            let grows = newest.asked > newest.served && fewest > self.most;
-            self.overloaded = self.intervals >= BURST && grows && self.before.is_excess();
+            // Where there is no room to grow, somebody is sent away instead.
+            let grows = fewest > self.most || newest.sent_away > 0;
+            let is_excess = newest.asked > newest.served && self.before.is_excess();
+            self.overloaded = self.intervals >= BURST && grows && is_excess;
         }
     }
 }

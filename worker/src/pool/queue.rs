@@ -184,7 +184,7 @@ impl<T> Queue<T> {
                 Ok(())
             }
             _ => {
-                self.leave(id, ticket, now);
+                self.change(id, |line| line.turn_away(ticket, now));
                 Err(Refusal::Full)
             }
         }
