@@ -26,7 +26,7 @@ def everywhere(cluster, path, check, host=None):
     headers = {"Host": host} if host else {}
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
-            eventually(lambda: check(client.get(path, headers=headers)), seconds=5, what=f"{path} on gateway {gateway}")
+            eventually(lambda: check(client.get(path, headers=headers)), what=f"{path} on gateway {gateway}")
 
 
 def put(api, namespace, name, path, replace=False, **route):
@@ -165,7 +165,7 @@ def test_a_disabled_function_answers_503_on_every_gateway_until_it_is_enabled(cl
         with cluster.http(gateway) as client:
             answer = eventually(lambda: (got := client.get(f"/{namespace}/fn/")).status_code == 503 and got, what="503")
             assert answer.json()["error"]["code"] == "unavailable" and "is disabled" in answer.text
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     with pytest.raises(ApiError) as refused:
         api.call("InvocationService.Invoke", name=f"namespaces/{namespace}/functions/fn", method="GET", path="/")
     assert "is disabled" in refused.value.message
