@@ -2,6 +2,7 @@
 error, or keeps to one that is seldom used, and must be served. What attacks cost is tested in test_edge_frames.py."""
 
 import struct
+import time
 
 import pytest
 
@@ -179,15 +180,24 @@ def code(got):
     return struct.unpack(">I", got[3][4:8] if got[0] == GOAWAY else got[3][:4])[0]
 
 
-def errors(connection, kinds, codes):
+# So long a process may stand still on a busy machine, and more.
+PATIENCE = 10
+
+
+def read_until(connection, check, seconds=PATIENCE):
+    """Reads on until this is so, the connection is closed, or it takes too long; says whether it is."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()) and not connection.closed and time.monotonic() < deadline:
+        connection.read(0.05)
+    return found
+
+
+def errors(connection, kinds, codes, seconds=PATIENCE):
     """Waits for such an error, the end of the connection, or too long; returns what errors came."""
     def seen():
         return [(kind, stream, code((kind, flags, stream, payload))) for kind, flags, stream, payload in connection.frames if kind in (GOAWAY, RST_STREAM)]
 
-    for _ in range(40):
-        if connection.closed or any(kind in kinds and number in codes for kind, _, number in seen()):
-            break
-        connection.read(0.05)
+    read_until(connection, lambda: any(kind in kinds and number in codes for kind, _, number in seen()), seconds)
     return seen()
 
 
@@ -198,7 +208,7 @@ def verdicts(dial, cases, kinds):
         connection, request = dial()
         with connection:
             connection.send(make(request))
-            came = errors(connection, kinds, codes)
+            came = errors(connection, kinds, codes, seconds=2 if name in UNSEEN else PATIENCE)
             told = any(kind in kinds and number in codes for kind, _, number in came)
             if not told and not (connection.closed and not came) and name not in UNSEEN:
                 wrong.append(f"{name}: {came}, {'closed' if connection.closed else 'open'}, {[got[:3] for got in connection.frames]}")
@@ -217,12 +227,9 @@ def test_errors_of_a_stream_reset_it(dial):
 
 def alive(connection):
     """Whether a ping is answered with what it said."""
+    before = len(connection.frames)
     connection.send(frame(PING, 0, 0, b"are you?"))
-    for _ in range(40):
-        if any(got[0] == PING and got[1] & ACK and got[3] == b"are you?" for got in connection.frames):
-            return True
-        connection.read(0.05)
-    return False
+    return read_until(connection, lambda: any(got[0] == PING and got[1] & ACK and got[3] == b"are you?" for got in connection.frames[before:]))
 
 
 def test_what_is_allowed_is_taken(dial):
@@ -266,13 +273,13 @@ def test_no_more_is_sent_than_there_is_room_for(dial):
     with connection:
         connection.send(request.whole(method="GET", path="/no/such/thing/"))
         assert connection.status(1)
-        assert body(connection.read(0.2)) == 1
+        assert read_until(connection, lambda: body(connection) > 0) and alive(connection) and body(connection) == 1
         connection.send(setting(4, 0))
         assert alive(connection) and body(connection) == 1
         connection.send(frame(WINDOW_UPDATE, 0, 1, number(1)))
         assert alive(connection) and body(connection) == 1
         connection.send(setting(4, 3))
-        assert body(connection.read(0.2)) == 4
+        assert read_until(connection, lambda: body(connection) > 3) and alive(connection) and body(connection) == 4
 
 
 def test_no_more_streams_are_served_than_allowed(edge):

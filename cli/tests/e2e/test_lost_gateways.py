@@ -72,8 +72,7 @@ class Load:
 
     def ran(self, gateway=None):
         """From when to when calls ran in their guests."""
-        bodies = [body for at, status, _, body in self.answers if status == 200 and gateway in (None, at)]
-        return [tuple(int(part) / 1e9 for part in re.findall(r"\d{18,}", body)) for body in bodies]
+        return [between_times(body) for at, status, _, body in self.answers if status == 200 and gateway in (None, at)]
 
     def statuses(self, gateway):
         return {status for at, status, _, _ in self.answers if at == gateway}
@@ -94,6 +93,11 @@ def between(moments, since, until):
 
 def pace(moments, since, until):
     return len(between(moments, since, until)) / (until - since)
+
+
+def between_times(body):
+    """When a call of the probe's `/between` began and ended in its guest."""
+    return tuple(int(part) / 1e9 for part in re.findall(r"\d{18,}", body))
 
 
 def at_once(calls, since=0.0, until=float("inf")):
@@ -142,25 +146,29 @@ class Story:
     def frozen(self):
         return self.cluster.frozen("gateway-2")
 
-    def tell(self, fault, path, rates, kind):
-        """Calls before, during and after a fault of the second gateway; the load, and when what happened."""
+    def tell(self, fault, path, rates, kind, before, lent):
+        """Calls before, during and after a fault of the second gateway; the load, and when what happened.
+
+        The fault begins once `before` is true of the load and the last two seconds, and ends once `lent` is, which is also given when the
+        fault began and until when shares were kept: a process that stood still for a moment has caught up by then."""
         with Load(self.cluster, path, rates) as load:
             time.sleep(4)
-            began, lost = time.time(), self.lost(kind)
+            eventually(lambda: before(load, (now := time.time()) - 2, now), seconds=20, what="all of it being used before")
+            lost = self.lost(kind)
             with getattr(self, fault)():
-                kept = time.time()
+                began = kept = time.time()
                 while self.lost(kind) == lost:
                     kept = time.time()
                     assert kept < began + 40, "its share is not lent again"
                     time.sleep(0.1)
                 assert kept - began >= KEPT - 1.5, "its share is lent again too early"
                 time.sleep(4)
-                ends = time.time()
+                eventually(lambda: lent(load, began, kept, (now := time.time()) - 2, now), seconds=20, what="the first one having more of it")
             self.until_together()
-            together = time.time() + 2
-            time.sleep(5)
+            together = time.time() + 3
+            time.sleep(6)
         assert self.lost(kind) > lost
-        return load, (began, kept, ends, together)
+        return load, (began, kept, together)
 
     def stop(self):
         self.cable.close()
@@ -182,16 +190,21 @@ def test_a_rate_holds_until_what_a_lost_gateway_has_is_lent_again(story, probe, 
     rate, burst = 50, 25
     spec = {"limits": {"rate": {"requests": rate, "period": "RATE_PERIOD_SECOND", "burst": burst}}}
     path = deployed(story.cluster, probe, spec=spec)
-    load, (began, kept, ends, together) = story.tell(fault, path, (40, 40), "rate")
+
+    def before(load, since, until):
+        return pace(load.admitted(), since, until) >= 0.75 * rate
+
+    def lent(load, began, kept, since, until):
+        return pace(load.admitted(0), since, until) >= 0.7 * rate
+
+    load, (began, kept, together) = story.tell(fault, path, (40, 40), "rate", before, lent)
     first, second, both = load.admitted(0), load.admitted(1), load.admitted()
     assert load.statuses(0) == {200, 429}, load.statuses(0)
-    assert pace(both, began - 2, began) >= 0.75 * rate, "all of it is used before"
     # The first one has its own share still, and so has the second one, where it runs.
     assert beyond([moment for moment in both if moment < kept], rate, burst) <= BLUR
     assert 0.3 * rate <= pace(first, began, kept) <= 0.75 * rate, pace(first, began, kept)
     assert (pace(second, began, kept) >= 0.3 * rate) == (fault == "cut_off"), pace(second, began, kept)
-    # Then the first one has all of it, and both together as much more as the second one had.
-    assert pace(first, ends - 2, ends) >= 0.7 * rate, pace(first, ends - 2, ends)
+    # Then the first one has all of it, as it was waited for, and both together as much more as the second one had.
     assert beyond(both, 1.6 * rate, 1.6 * burst) <= BLUR, beyond(both, 1.6 * rate, 1.6 * burst)
     after = [moment for moment in both if moment >= together]
     assert beyond(after, rate, burst) <= BLUR, beyond(after, rate, burst)
@@ -203,14 +216,21 @@ def test_a_rate_holds_until_what_a_lost_gateway_has_is_lent_again(story, probe, 
 def test_no_more_run_at_once_until_what_a_lost_gateway_has_is_lent_again(story, probe, fault):
     limit = 6
     path = deployed(story.cluster, probe, spec={"scaling": {"max_concurrency": limit}})
-    load, (began, kept, ends, together) = story.tell(fault, f"{path}between?ms=150", (40, 40), "concurrency")
+
+    def before(load, since, until):
+        return at_once(load.ran(), since, until) > 0
+
+    def lent(load, began, kept, since, until):
+        return at_once(load.ran(0), since, until) > at_once(load.ran(0), began, kept)
+
+    load, (began, kept, together) = story.tell(fault, f"{path}between?ms=150", (40, 40), "concurrency", before, lent)
     first, second, both = load.ran(0), load.ran(1), load.ran()
     assert load.statuses(0) == {200, 429}, load.statuses(0)
     assert at_once(both, until=kept) <= limit
     own = at_once(first, began, kept)
     assert own < limit, own
     assert (at_once(second, began + 1, kept) > 0) == (fault == "cut_off")
-    assert at_once(first, ends - 2, ends) > own, "the first one has more of it"
+    # Then the first one has more of it, as it was waited for.
     # What it has is less than all.
     assert at_once(both) < 2 * limit, at_once(both)
     assert at_once(both, since=together) <= limit

@@ -25,6 +25,7 @@ LISTEN = '[metrics]\nlisten = "127.0.0.1:0"\n'
 ISSUER = 'path_addressing = true\n[[oidc]]\nissuer = "https://id.example.com"\naudience = "dunlin"\n'
 # A sampled trace of a caller's.
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+REQUESTS = 'dunlin_gateway_requests_total{{namespace="default",function="{}",status="{}"}}'.format
 
 
 def promtool(*arguments, stdin=None, cwd=None):
@@ -120,7 +121,9 @@ def called(world):
         eventually(lambda: caller.get("/default/private/").status_code == 401, seconds=30, what="the functions")
         eventually(lambda: caller.get("/default/broken/").status_code == 502, seconds=30, what="the broken function")
         eventually(lambda: caller.get("/default/fine/").status_code == 200, seconds=30, what="the function")
-        before = samples(world.text("gateway"))
+        # They are counted a moment after their callers have the answers.
+        firsts = {REQUESTS("fine", "2xx"), REQUESTS("broken", "5xx"), REQUESTS("private", "4xx")}
+        before = eventually(lambda: (page := samples(world.text("gateway"))) and all(page.get(first) for first in firsts) and page, what="the first calls being counted")
         for _ in range(20):
             assert caller.get("/default/fine/", headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}).status_code == 200
         for _ in range(5):
@@ -158,12 +161,11 @@ def test_promtool_accepts_rules_and_configuration():
 
 
 def test_counts_match_calls(world, called):
-    requests = 'dunlin_gateway_requests_total{{namespace="default",function="{}",status="{}"}}'.format
     duration = 'dunlin_gateway_request_duration_seconds_count{{namespace="default",function="{}"}}'.format
     for series, count in {
-        requests("fine", "2xx"): 20,
-        requests("broken", "5xx"): 5,
-        requests("private", "4xx"): 3,
+        REQUESTS("fine", "2xx"): 20,
+        REQUESTS("broken", "5xx"): 5,
+        REQUESTS("private", "4xx"): 3,
         duration("fine"): 20,
         'dunlin_gateway_errors_total{code="function_failed"}': 5,
         'dunlin_gateway_refusals_total{reason="unauthenticated"}': 3,
@@ -181,7 +183,8 @@ def test_a_real_prometheus_finds_every_process_and_counts_the_calls(world, calle
     eventually(lambda: prometheus.value(query) == expected >= 20, seconds=30, what=query)
     failed = 'sum(dunlin_worker_invocations_failed_total{kind="trap"})'
     eventually(lambda: prometheus.value(failed) >= 5, seconds=30, what=failed)
-    assert prometheus.value("sum(dunlin_scheduler_workers{state='accepting'})") == 1
+    # A worker that stands still for a moment is not among them.
+    eventually(lambda: prometheus.value("sum(dunlin_scheduler_workers{state='accepting'})") == 1, seconds=30, what="the worker")
     assert prometheus.value("sum(dunlin_worker_guest_cpu_seconds_total)") > 0
 
 

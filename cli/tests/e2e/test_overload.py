@@ -6,7 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import pytest
+
 from harness.cluster import eventually
+from test_lost_gateways import at_once as most_at_once
+from test_lost_gateways import between_times
 
 
 async def get(address, path, timeout=60):
@@ -36,6 +40,8 @@ def holders(api, function):
     return [worker["name"] for worker in workers for held in worker.get("versions", []) if held["version"].startswith(function + "/")]
 
 
+# All of them at once keep the processors so busy that a worker may be heard of late.
+@pytest.mark.expects_log("a worker with invocations is silent")
 def test_a_thousand_first_calls_at_once_all_succeed(cluster, api, namespace, probe, call_when_ready):
     api.deploy(namespace, "rare", probe, spec={"scaling": {"idle_timeout": "1s"}})
     call_when_ready(f"/{namespace}/rare/")
@@ -49,10 +55,18 @@ def test_a_thousand_first_calls_at_once_all_succeed(cluster, api, namespace, pro
 def test_a_function_has_no_more_calls_at_once_than_it_may(cluster, api, cli, namespace, probe, call_when_ready):
     api.deploy(namespace, "narrow", probe, spec={"scaling": {"max_concurrency": 4}})
     call_when_ready(f"/{namespace}/narrow/")
-    answers = at_once(cluster, f"/{namespace}/narrow/hold?ms=1000", 8)
-    statuses = sorted(status for status, _ in answers)
-    assert statuses == [200] * 4 + [429] * 4, statuses
-    error = next(json.loads(body)["error"] for status, body in answers if status == 429)
+    tried = []
+
+    def four():
+        tried.append(at_once(cluster, f"/{namespace}/narrow/between?ms=1000", 8))
+        return sorted(status for status, _ in tried[-1]) == [200] * 4 + [429] * 4
+
+    # More than once where a process stood still: then some are over before others come, or nobody knows whether there is room.
+    eventually(four, seconds=15, what="four of eight calls being admitted")
+    for answers in tried:
+        assert {status for status, _ in answers} <= {200, 429, 503}, answers
+        assert most_at_once([between_times(body) for status, body in answers if status == 200]) <= 4, answers
+    error = next(json.loads(body)["error"] for status, body in tried[-1] if status == 429)
     assert error["code"] == "too_many_requests" and "has reached its max_concurrency of 4" in error["message"], error
     assert "4 calls at once" in cli.ok("describe", f"{namespace}/narrow").out
 
@@ -66,14 +80,21 @@ def test_a_namespace_has_no_more_calls_at_once_than_it_may_and_functions_reserve
     api.deploy(namespace, "greedy", probe)
     for function in ("vital", "greedy"):
         call_when_ready(f"/{namespace}/{function}/")
-    with ThreadPoolExecutor(1) as pool:
-        flood = pool.submit(at_once, cluster, f"/{namespace}/greedy/hold?ms=1500", 12)
-        time.sleep(0.5)
-        vital = at_once(cluster, f"/{namespace}/vital/", 2)
-        statuses = sorted(status for status, _ in flood.result())
-    # Of eight, four are reserved.
-    assert statuses == [200] * 4 + [429] * 8, statuses
-    assert [status for status, _ in vital] == [200, 200]
+    tried = []
+
+    def flooded():
+        with ThreadPoolExecutor(1) as pool:
+            flood = pool.submit(at_once, cluster, f"/{namespace}/greedy/between?ms=1500", 12)
+            time.sleep(0.5)
+            tried.append((at_once(cluster, f"/{namespace}/vital/", 2), flood.result()))
+        # Of eight, four are reserved.
+        return sorted(status for status, _ in tried[-1][1]) == [200] * 4 + [429] * 8
+
+    # More than once where a process stood still, as above.
+    eventually(flooded, seconds=15, what="four of twelve calls being admitted")
+    for vital, flood in tried:
+        assert [status for status, _ in vital] == [200, 200] and {status for status, _ in flood} <= {200, 429, 503}, tried
+        assert most_at_once([between_times(body) for status, body in flood if status == 200]) <= 4, tried
 
 
 def test_a_namespace_reserves_no_more_than_it_has(cluster, api, cli, namespace, probe, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from harness import guests
 from harness.cluster import eventually
 from harness.paths import Cli
+from test_lost_gateways import at_once, between_times
 
 
 def made(cli, name, *arguments):
@@ -39,14 +40,21 @@ def shop(namespace, cli, api, call_when_ready):
 
 
 def test_a_quota_is_one_for_all_gateways_and_its_use_is_shown(cluster, shop):
-    shop.ok("plan", "set", "small", "--quota", "60/day")
+    shop.ok("plan", "set", "small", "--quota", "60/day", "--on-unknown", "refuse")
     key, header = made(shop, "till", "--plan", "small")
     other, free = made(shop, "other")
     callers = [cluster.http(gateway) for gateway in (0, 1)]
     for caller in callers:
         eventually(lambda: caller.get(shop.path, headers=free).status_code == 200, seconds=30, what="the function")
+
+    def answer(n):
+        """Asks again where the scheduler stands still for so long that nobody knows whether there is room."""
+        while (got := callers[n % 2].get(shop.path, headers=header)).status_code == 503:
+            time.sleep(0.1)
+        return got
+
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda n: callers[n % 2].get(shop.path, headers=header), range(200)))
+        answers = list(pool.map(answer, range(200)))
     admitted = [answer for answer in answers if answer.status_code == 200]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(admitted) + len(refused) == 200 and len(admitted) <= 60, len(admitted)
@@ -91,7 +99,7 @@ def test_a_key_has_its_own_rate(cluster, shop):
 def test_a_key_has_so_many_calls_at_once_at_all_gateways_together(cluster, api, namespace, shop, probe):
     """Four at once: what is refused costs the key nothing, and other keys go on."""
     api.deploy(namespace, "slow", probe, public=False)
-    path = f"/{namespace}/slow/hold"
+    path = f"/{namespace}/slow/between"
     shop.ok("plan", "set", "narrow", "--max-concurrency", "4")
     key, header = made(shop, "till", "--plan", "narrow")
     other = made(shop, "other")[1]
@@ -99,13 +107,15 @@ def test_a_key_has_so_many_calls_at_once_at_all_gateways_together(cluster, api, 
     for caller in callers:
         eventually(lambda: caller.get(f"{path}?ms=1", headers=other).status_code == 200, seconds=30, what="the function")
         eventually(lambda: caller.get(f"{path}?ms=1", headers=header).status_code in (200, 429), seconds=30, what="the key")
+    refused = []
     with ThreadPoolExecutor(16) as pool:
         for _ in range(3):
             answers = list(pool.map(lambda n: callers[n % 2].get(f"{path}?ms=800", headers=header), range(16)))
             admitted = [answer for answer in answers if answer.status_code == 200]
-            refused = [answer for answer in answers if answer.status_code == 429]
-            assert len(admitted) + len(refused) == 16, [answer.status_code for answer in answers]
-            assert 1 <= len(admitted) <= 4, len(admitted)
+            assert admitted and {answer.status_code for answer in answers} <= {200, 429}, [answer.status_code for answer in answers]
+            # Where a process stands still while they are made, some are over before others come.
+            assert at_once([between_times(answer.text) for answer in admitted]) <= 4, [answer.text for answer in admitted]
+            refused += [answer for answer in answers if answer.status_code == 429]
         # While all of them run, another key is served.
         running = [pool.submit(callers[0].get, f"{path}?ms=1500", headers=header) for _ in range(4)]
         assert callers[1].get(f"{path}?ms=1", headers=other).status_code == 200
@@ -175,7 +185,7 @@ def test_a_killed_gateway_costs_a_quota_no_more_than_a_second_of_its_calls(broke
     cluster = broken()
     api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
     api.deploy("default", "pay", guests.answer("paid"), public=False)
-    cli.ok("plan", "set", "daily", "--quota", "3000/day")
+    cli.ok("plan", "set", "daily", "--quota", "3000/day", "--on-unknown", "refuse")
     key, header = made(cli, "till", "--plan", "daily")
     for gateway in (0, 1):
         with cluster.http(gateway) as caller:
@@ -191,8 +201,9 @@ def test_a_killed_gateway_costs_a_quota_no_more_than_a_second_of_its_calls(broke
                     return count
                 if status == 429:
                     return count
-                assert status == 200, status
-                count += 1
+                # The scheduler may stand still for a moment, so that nobody knows whether there is room.
+                assert status in (200, 503), status
+                count += status == 200
         return count
 
     with ThreadPoolExecutor(4) as pool:
@@ -205,7 +216,7 @@ def test_a_killed_gateway_costs_a_quota_no_more_than_a_second_of_its_calls(broke
     admitted = sum(made_by) + 2
     # The other one goes on to the end of the quota, and not beyond it.
     admitted += call(0, 60)
-    assert cluster.http(0).get("/default/pay/", headers=header).status_code == 429
+    eventually(lambda: cluster.http(0).get("/default/pay/", headers=header).status_code == 429, what="the end of the quota")
     # A call whose answer the kill cut off was admitted, and is none that anybody counted.
     assert admitted <= 3000, admitted
     assert admitted >= 3000 - max(200, 1.5 * pace) - 20, (admitted, pace, made_by)
@@ -217,7 +228,7 @@ def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(br
     cluster = broken()
     api, cli = cluster.api(), Cli(tmp_path, cluster.admin, cluster.token)
     api.deploy("default", "pay", guests.answer("paid"), public=False)
-    cli.ok("plan", "set", "daily", "--quota", "600/day")
+    cli.ok("plan", "set", "daily", "--quota", "600/day", "--on-unknown", "refuse")
     free, (key, header) = made(cli, "free")[1], made(cli, "till", "--plan", "daily")
     for gateway in (0, 1):
         with cluster.http(gateway) as caller:
@@ -226,8 +237,8 @@ def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(br
     with cluster.http(1) as caller:
         for _ in range(90):
             status = caller.get("/default/pay/", headers=header).status_code
-            # The key may not be known yet.
-            assert status in (200, 401), status
+            # The key may not be known yet, and how much is left not where the scheduler stands still for a moment.
+            assert status in (200, 401, 503), status
             admitted += status == 200
             due += 1 / 20
             time.sleep(max(0, due - time.monotonic()))
@@ -240,7 +251,8 @@ def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(br
                 admitted += 1
                 continue
             refused.append(int(answer.headers["retry-after"]))
-            if answer.status_code != 429 or refused[-1] > 60:
+            assert answer.status_code in (429, 503), answer.text
+            if refused[-1] > 60:
                 break
             time.sleep(0.5)
     print(f"\n{by_dead} at the killed gateway, {admitted} in all, refused for {refused} s")

@@ -64,7 +64,8 @@ def test_what_is_no_worse_gets_all_calls_step_by_step(cluster, namespace, deploy
     eventually(counted, what="counts of the new version")
     found = until_over(cluster, path, dunlin)
     assert found["state"] == "promoted" and found["step"] == 3, found
-    assert set(texts(cluster, path)) == {"new"}
+    # The scheduler did it by itself: gateways hear of it a moment later.
+    eventually(lambda: set(texts(cluster, path)) == {"new"}, what="the new version on both gateways")
     shown = dunlin("rollout", "show", "till").out
     assert "promoted" in shown and "no worse" in shown
 
@@ -163,7 +164,7 @@ def test_functions_that_are_no_worse_are_promoted_together(cluster, namespace, d
 
     eventually(over, seconds=60, what="the end of the rollout")
     assert rollout(dunlin)["state"] == "promoted"
-    assert all(texts == {"new"} for texts in sides(cluster, namespace, users[:10]).values())
+    eventually(lambda: all(texts == {"new"} for texts in sides(cluster, namespace, users[:10]).values()), what="new versions of both on both gateways")
     newest = dunlin("release", "list", "-o", "json").json[0]
     assert newest["cause"] == "promote mail@2, till@2", newest
 

@@ -26,7 +26,7 @@ def everywhere(cluster, path, check, host=None):
     headers = {"Host": host} if host else {}
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
-            eventually(lambda: check(client.get(path, headers=headers)), seconds=5, what=f"{path} on gateway {gateway}")
+            eventually(lambda: check(client.get(path, headers=headers)), what=f"{path} on gateway {gateway}")
 
 
 def put(api, namespace, name, path, replace=False, **route):
@@ -101,13 +101,14 @@ def test_changes_of_routes_reach_every_gateway_within_a_second_and_drop_no_reque
             began = time.monotonic()
             everywhere(cluster, f"/{namespace}/page", lambda answer: answer.text == str(number))
             took.append(time.monotonic() - began)
+            eventually(lambda: str(number) in seen, what=f"answer {number} at a caller")
         # The middle one, since a stall of the machine is none of the platform.
         assert sorted(took)[2] < 1, f"a change takes a second at the most: {took}"
     finally:
         stop.set()
         for caller in callers:
             caller.join(60)
-    assert not failures and seen >= {"1", "5"}, (failures[:3], seen)
+    assert not failures, failures[:3]
 
 
 def test_a_route_is_served_at_every_gateway_once_its_change_returns(cluster, namespace):
@@ -164,7 +165,7 @@ def test_a_disabled_function_answers_503_on_every_gateway_until_it_is_enabled(cl
         with cluster.http(gateway) as client:
             answer = eventually(lambda: (got := client.get(f"/{namespace}/fn/")).status_code == 503 and got, what="503")
             assert answer.json()["error"]["code"] == "unavailable" and "is disabled" in answer.text
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     with pytest.raises(ApiError) as refused:
         api.call("InvocationService.Invoke", name=f"namespaces/{namespace}/functions/fn", method="GET", path="/")
     assert "is disabled" in refused.value.message
@@ -185,7 +186,8 @@ def test_a_route_compresses_what_callers_accept_and_streams_go_on_streaming(clus
             # The client knows no Brotli: it leaves that as it came.
             whole = len(answer.content) < 1000 if accepted == "br" else f"x-long: {'a' * 1000}" in answer.text
             assert whole and answer.headers["server-timing"]
-        with client.stream("GET", f"/{namespace}/trickle?n=10&ms=100", headers={"Accept-Encoding": "gzip"}) as answer:
+        with client.stream("GET", f"/{namespace}/trickle?n=30&ms=100", headers={"Accept-Encoding": "gzip"}) as answer:
             assert answer.headers["content-encoding"] == "gzip"
             arrived = [time.monotonic() for piece in answer.iter_bytes() if piece]
+        # Three seconds, so that it is seen also where a process stands still for a part of them.
         assert len(arrived) > 3 and arrived[-1] - arrived[0] > 0.5, "what the function has sent is not kept back"

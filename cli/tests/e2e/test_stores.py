@@ -17,6 +17,8 @@ from harness.cluster import eventually
 from harness.paths import TOOLS, Cli, plain_environment
 
 MIB = 1 << 20
+# Milliseconds of a call where a process stands still for a moment; one that waited for the slow disk would take a minute.
+SLOWEST = 5000
 # Six hundred lines in one piece, for those who print much.
 LINES = b"".join(b"%098d\n" % number for number in range(600))
 
@@ -114,7 +116,7 @@ def test_a_slow_disk_of_records_costs_records_and_no_calls(one_of_each, slow_dis
         flag.touch()
         flood(cluster, path, 30_000)
         median, slowest = pace(client, path)
-        assert median < 3 * normal + 10 and slowest < 2000, (normal, median, slowest)
+        assert median < 3 * normal + 10 and slowest < SLOWEST, (normal, median, slowest)
         lost = of_gateway(cluster, "dunlin_gateway_records_dropped_total")
         assert lost > 1000, lost
         said = Cli(tmp_path, cluster.admin, cluster.token).ok("describe", f"{namespace}/{function}").out
@@ -153,15 +155,16 @@ def test_a_slow_disk_of_logs_costs_lines_and_no_calls(one_of_each, slow_disk, tm
         flag.touch()
         flood(cluster, path, 12_000)
         median, slowest = pace(client, path)
-        assert median < 3 * normal + 10 and slowest < 2000, (normal, median, slowest)
+        assert median < 3 * normal + 10 and slowest < SLOWEST, (normal, median, slowest)
         assert of_worker(cluster, "dunlin_worker_log_lines_dropped_total") > before + 1000
         flag.unlink()
         cli = Cli(tmp_path, cluster.admin, cluster.token)
         # Where lines are missing, a reader is told so, and how many, and why.
         lines = lambda: [json.loads(line) for line in cli.ok("-n", "shop", "logs", "fn", "--lines", "10000", "-o", "json").out.splitlines()]  # noqa: E731
-        found = eventually(lambda: (told := lines()) and any("gap" in line for line in told) and told, seconds=30, what="a gap in the log")
+        missing = lambda told: sum(line["lines"] for line in told if "gap" in line)  # noqa: E731
+        found = eventually(lambda: (told := lines()) and missing(told) > 1000 and len(told) > 1000 and told, seconds=30, what="a gap in the log")
         gaps = [line for line in found if "gap" in line]
-        assert {gap["gap"] for gap in gaps} == {"disk"} and sum(gap["lines"] for gap in gaps) > 1000 and len(found) > 1000, gaps
+        assert {gap["gap"] for gap in gaps} == {"disk"}, gaps
         said = cli.ok("describe", "shop/fn").out
         assert "log lines of the namespace were lost" in said, said
 
@@ -181,11 +184,15 @@ def test_logs_stay_within_their_bound_and_are_read_quickly(one_of_each):
             if calls >= 105 and of_worker(cluster, "dunlin_worker_log_lines_total") * 99 > 2 * bound:
                 break
     assert bound / 4 < most <= bound * 1.25, f"{most / MIB:.1f} MiB were kept"
-    began = time.monotonic()
+    took = []
     with cluster.rest() as client:
-        lines = client.get("/api/v1/namespaces/shop/logs", params={"lines": 100}).json()["lines"]
+        for _ in range(3):
+            began = time.monotonic()
+            lines = client.get("/api/v1/namespaces/shop/logs", params={"lines": 100}).json()["lines"]
+            took.append(time.monotonic() - began)
     assert len(lines) == 100 and lines[-1]["text"].encode() + b"\n" in LINES, lines[-1]
-    assert time.monotonic() - began < 2, "far more than it takes, on any machine"
+    # The middle one, since in one of them the machine may stand still.
+    assert sorted(took)[1] < 2, f"far more than it takes, on any machine: {took}"
 
 
 @pytest.mark.timeout(300)
@@ -207,5 +214,6 @@ def test_a_guest_that_prints_a_gigabyte_fills_neither_disk_nor_memory(one_of_eac
         assert size(folder) - before < MIB
         assert client.get(path).status_code == 200
     print(f"\na gigabyte was printed in {took:.1f} s, for {peak(worker) - least:.0f} MiB")
-    said = Cli(tmp_path, cluster.admin, cluster.token).ok("-n", "shop", "logs", "loud", "--lines", "1000").out
-    assert 500 < said.count("\n") <= 1000 and "dropped" in said, said[-500:]
+    cli = Cli(tmp_path, cluster.admin, cluster.token)
+    said = eventually(lambda: (told := cli.ok("-n", "shop", "logs", "loud", "--lines", "1000").out) and told.count("\n") > 500 and "dropped" in told and told, what="its lines")
+    assert said.count("\n") <= 1000, said[-500:]

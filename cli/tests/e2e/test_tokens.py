@@ -254,7 +254,7 @@ def new_key(api, namespace, secrets_seen):
 def test_a_key_opens_its_namespaces_functions_until_it_is_revoked(cluster, api, new_key, private, caller):
     key, secret = new_key()
     assert secret.startswith("dk_") and secret.startswith(key["prefix"])
-    eventually(lambda: caller.get(private, headers={"X-Api-Key": secret}).text == "inside", seconds=5, what="the key by X-Api-Key")
+    eventually(lambda: caller.get(private, headers={"X-Api-Key": secret}).text == "inside", what="the key by X-Api-Key")
     assert caller.get(private, headers=bearer(secret)).text == "inside"
     listed = api.call("KeyService.ListKeys", parent=key["name"].partition("/keys/")[0])["keys"]
     assert secret not in str(listed) and listed[0]["name"] == key["name"]
@@ -262,7 +262,7 @@ def test_a_key_opens_its_namespaces_functions_until_it_is_revoked(cluster, api, 
     api.call("KeyService.RevokeKey", name=key["name"])
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
-            eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == 401, seconds=5, what="the revocation")
+            eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == 401, what="the revocation")
 
 
 def test_a_rotated_key_has_two_secrets_until_the_old_one_ends(cluster, api, new_key, private, namespace, cli, secrets_seen):
@@ -273,7 +273,7 @@ def test_a_rotated_key_has_two_secrets_until_the_old_one_ends(cluster, api, new_
     def everywhere(secret, status, what):
         for gateway in (0, 1):
             with cluster.http(gateway) as client:
-                eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == status, seconds=5, what=what)
+                eventually(lambda: client.get(private, headers={"X-Api-Key": secret}).status_code == status, what=what)
 
     everywhere(old, 200, "the key")
     new = run("rotate", bare, "--overlap", "1h").out.strip()

@@ -20,7 +20,8 @@ from test_up import Up, curl_lines
 
 SERVER, ERROR = 2, 2
 SECRET = "Bearer collectors-own-secret"
-SLOW = "1s"
+# Slower than a call by a machine that stands still for a moment.
+SLOW = "3s"
 
 
 def plain(value):
@@ -77,8 +78,8 @@ class Collector:
         self._http.server_close()
 
     def take(self, request):
-        for place in request.resource_spans:
-            self.spans += [Span(span, place.resource) for scope in place.scope_spans for span in scope.spans]
+        # At once, for a trace has spans of several places, and whoever finds one of them looks for the others.
+        self.spans += [Span(span, place.resource) for place in request.resource_spans for scope in place.scope_spans for span in scope.spans]
 
     def trace(self, name):
         """The trace of the invocation with this id, once it is here."""
@@ -191,7 +192,7 @@ def sent_on(collector, name):
 
 def slowly():
     yield b"first"
-    time.sleep(1.3)
+    time.sleep(3.3)
     yield b"last"
 
 
@@ -280,7 +281,7 @@ def test_failed_and_slow_calls_are_traced_although_nobody_asked(untraced, collec
         answer = client.post(path, content=slowly())
     assert answer.status_code == 200
     root = next(span for span in collector.trace(answer.headers["dunlin-request-id"]) if span.kind == SERVER)
-    assert root.end - root.start >= 1_000_000_000 and root.status.code == 0
+    assert root.end - root.start >= 3_000_000_000 and root.status.code == 0
 
 
 def refused(collector, name):

@@ -67,7 +67,8 @@ def test_a_cookie_keeps_a_browser_where_it_is(cluster, namespace, versions, dunl
     versions(2)
     dunlin("traffic", "set", "till", "v1=50,v2=50", "--sticky", "cookie")
     found = set()
-    for _ in range(12):
+    # So many that all of them get the same version once in ten million times.
+    for _ in range(24):
         with cluster.http() as first, cluster.http(1) as second:
             answer = first.get(f"/{namespace}/till/")
             assert "HttpOnly" in answer.headers["set-cookie"]
@@ -84,7 +85,7 @@ def test_routes_name_aliases_and_an_alias_that_is_named_stays(cluster, api, name
     dunlin("route", "add", "beta", "/beta", "--function", "till:beta", "--auth", "public")
     dunlin("route", "add", "main", "/main", "--function", "till", "--auth", "public")
     with cluster.http(1) as client:
-        eventually(lambda: client.get(f"/{namespace}/beta").text == "v3" and client.get(f"/{namespace}/main").text == "v1", seconds=5)
+        eventually(lambda: client.get(f"/{namespace}/beta").text == "v3" and client.get(f"/{namespace}/main").text == "v1")
         dunlin("alias", "set", "till", "beta", "v2")
         assert client.get(f"/{namespace}/beta").text == "v2" and client.get(f"/{namespace}/main").text == "v1"
     used = cli("-n", namespace, "alias", "delete", "till", "beta", "-y")
@@ -126,8 +127,9 @@ def test_a_version_without_traffic_is_seen_by_developers_alone(cluster, namespac
     host = {"Host": f"v2--till--{namespace}.fn.localhost"}
     for gateway in (0, 1):
         with cluster.http(gateway) as client:
-            eventually(lambda: client.get(f"/{namespace}/till/").text == "v1", seconds=5)
-            assert client.get(f"/{namespace}/till@2/", headers=developer).text == "v2"
+            eventually(lambda: client.get(f"/{namespace}/till/").text == "v1")
+            # Nobody waited for gateways to know of a version without traffic.
+            eventually(lambda: client.get(f"/{namespace}/till@2/", headers=developer).text == "v2", what="the second version")
             assert client.get("/", headers=host | developer).text == "v2"
             for headers, status in [({}, 401), (call, 401), (viewer, 403)]:
                 assert client.get(f"/{namespace}/till@2/", headers=headers).status_code == status, headers
@@ -183,7 +185,7 @@ def test_what_a_deploy_says_of_its_function_counts_with_the_calls(cluster, api, 
 def test_changes_drop_no_call_and_return_when_all_gateways_know(cluster, namespace, versions, dunlin):
     versions(2)
     with cluster.http() as client:
-        eventually(lambda: client.get(f"/{namespace}/till/").text == "v1", seconds=5)
+        eventually(lambda: client.get(f"/{namespace}/till/").text == "v1")
     dunlin("traffic", "set", "till", "v1=50,v2=50")
     stop, failures = threading.Event(), []
 
@@ -223,7 +225,7 @@ def test_a_gateway_that_does_not_know_is_named(broken):
     with cluster.frozen("gateway-2"):
         began = time.monotonic()
         answer = api.call("AliasService.SetAlias", **change)
-        assert answer["lagging_gateways"] == ["gateway-2"] and time.monotonic() - began < 6
+        assert answer["lagging_gateways"] == ["gateway-2"] and time.monotonic() - began < 10
         with cluster.http() as client:
             assert client.get("/default/till/").text == "v1"
     with cluster.http(1) as client:

@@ -94,12 +94,13 @@ def test_a_budget_refuses_at_every_gateway_once_it_is_used_up(cluster, shop):
     def refused():
         for gateway in (0, 1):
             last[gateway] = shop.call(gateway)
-        time.sleep(0.1)
+        time.sleep(0.3)
         return all(answer.status_code == 429 for answer in last)
 
     eventually(refused, seconds=20, what="refusals at both gateways")
-    # About twenty calls a second were made. What is used is known a second later, and told at once.
-    assert allowed <= shop.made <= allowed + 45, (allowed, shop.made, time.monotonic() - began)
+    # No more than seven calls a second were made. What is used is known a second later, and told at once; a process may stand
+    # still for some seconds more.
+    assert allowed <= shop.made <= allowed + 30, (allowed, shop.made, time.monotonic() - began)
     for answer in last:
         error = answer.json()["error"]
         limit = error["limit"]
@@ -133,14 +134,15 @@ def test_a_budget_of_cpu_time_refuses_what_computes(cluster, api, shop):
         answers.append(shop.callers[len(answers) % 2].get(f"/{shop.name}/burn/"))
         return answers[-1].status_code == 429
 
-    eventually(refused, seconds=60, what="a refusal")
+    # With a pause after each, so that little is used while what is used is on its way.
+    eventually(refused, seconds=60, every=0.3, what="a refusal")
     error = answers[-1].json()["error"]
     assert error["limit"]["kind"] == "budget" and "dunlin budget set" in error["hint"], error
     # Functions that compute nothing are refused, too: the budget is the namespace's.
     eventually(lambda: all(shop.call(gateway).status_code == 429 for gateway in (0, 1)), what="refusals at both gateways")
     spent = sum(line["cpu_ms"] for line in shop.usage())
     made = sum(answer.status_code == 200 for answer in answers)
-    # One after another they take a processor at the most, and what is used is known a second later.
+    # One after another they take less than a processor, and what is used is known a second later.
     assert made >= 2 and 2_000 <= spent < 5_000, (made, spent)
     assert json.loads(shop.ok("budget", "show", "-o", "json").out)["cpu_seconds"]["state"] == "used_up"
     shop.ok("budget", "delete", "-y")
@@ -156,11 +158,16 @@ def test_a_killed_gateway_loses_a_second_at_most_and_nothing_counts_twice(broken
         lines = json.loads(cli.ok("--namespace", namespace, "usage", "-o", "json").out)
         return sum(line["invocations"] for line in lines)
 
-    time.sleep(2.5)
-    before, times = counted(), []
+    # Each gateway has answered once, before calls are counted here.
+    before, times = eventually(lambda: counted() == 2 and 2, what="the first calls"), []
     with cluster.http(1) as client:
         until = time.monotonic() + 3
-        while time.monotonic() < until:
+
+        def stood_still():
+            """Whether a process did lately: then it may not have reported for more than a second."""
+            return any(after - at > 0.4 for at, after in zip(times, times[1:]) if after > times[-1] - 2.5)
+
+        while time.monotonic() < until or time.monotonic() < until + 20 and stood_still():
             assert client.get(path).status_code == 200
             times.append(time.monotonic())
         cluster.kill("gateway-2")
@@ -199,9 +206,9 @@ def test_a_gateway_killed_while_the_scheduler_is_away_reports_later_and_once(bro
         lines = json.loads(cli.ok("--namespace", path.split("/")[1], "usage", "-o", "json").out)
         return sum(line["invocations"] for line in lines)
 
-    time.sleep(2.5)
-    before, made = counted(), 0
-    assert not unsent.exists(), "what is reported at once needs no file"
+    # Each gateway has answered once, before calls are counted here.
+    before, made = eventually(lambda: counted() == 2 and 2, what="the first calls"), 0
+    eventually(lambda: not unsent.exists(), what="no file, since what is reported at once needs none")
     cluster.kill("scheduler")
     # Twice, so that the second process has to keep what it was left by the first.
     for _ in range(2):

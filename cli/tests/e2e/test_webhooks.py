@@ -91,13 +91,13 @@ def test_a_budget_that_was_used_up_before_is_told_as_the_webhook_is_set(hooked, 
         eventually(lambda: caller.get(f"/{hooked.name}/pay/").status_code == 429, seconds=30, what="the budget being used up")
     assert not receiver.seen
     receiver.secrets = [hooked.ok("webhook", "set", receiver.url).out.strip()]
-    eventually(lambda: receiver.seen, seconds=5, what="the budget being told of")
+    eventually(lambda: receiver.seen, what="the budget being told of")
     assert [event["type"] for event in receiver.events()] == ["dev.dunlin.budget.used_up"]
     # Its receiver knows; another one does not.
     hooked.ok("webhook", "set", receiver.url)
     hooked.ok("webhook", "test")
     hooked.ok("webhook", "set", receiver.url + "/other")
-    eventually(lambda: len(receiver.seen) == 3, seconds=5, what="the other receiver being told")
+    eventually(lambda: len(receiver.seen) == 3, what="the other receiver being told")
     assert [event["type"].removeprefix("dev.dunlin.") for event in receiver.events()] == ["budget.used_up", "test", "budget.used_up"]
 
 
@@ -183,6 +183,7 @@ def test_a_fresh_version_that_is_put_in_quarantine_is_told(hooked, receiver):
     assert len(receiver.events()) == 1, "it is told once"
 
 
+@pytest.mark.timeout(240)
 def test_a_killed_scheduler_loses_nothing(hooked, receiver):
     hooked.api.deploy(hooked.name, "pay", guests.answer("one"))
     hooked.api.deploy(hooked.name, "pay", guests.answer("two"))
