@@ -235,7 +235,7 @@ def test_a_client_that_leaves_in_the_middle_costs_nothing_more(cluster, api, nam
     call_when_ready(f"/{namespace}/slow/hold?ms=0")
     with cluster.http() as client:
         with pytest.raises(httpx.TimeoutException):
-            client.get(f"/{namespace}/slow/hold?ms=20000", timeout=0.5)
+            client.get(f"/{namespace}/slow/hold?ms=20000", timeout=2)
         with client.stream("GET", f"/{namespace}/slow/trickle?n=200&ms=50") as answer:
             assert next(answer.iter_text()).startswith("piece 0"), "an answer is passed on as it comes"
     name = f"namespaces/{namespace}/functions/slow"
@@ -244,9 +244,9 @@ def test_a_client_that_leaves_in_the_middle_costs_nothing_more(cluster, api, nam
         records = api.call("InvocationService.ListInvocations", parent=name)["invocations"]
         return [record["outcome"] for record in records].count("cancelled") == 2
 
-    eventually(left, seconds=5, what="both records saying that the caller left")
+    eventually(left, what="both records saying that the caller left")
     workers = lambda: sum(worker["in_flight"] for worker in api.call("ClusterService.ListWorkers")["workers"])  # noqa: E731
-    eventually(lambda: workers() <= 1, seconds=5, what="the workers being free again")
+    eventually(lambda: workers() <= 1, what="the workers being free again")
     with socket_of(cluster) as raw, pytest.raises((ConnectionError, IndexError, ValueError, TimeoutError)):
         raw(f"POST /{namespace}/slow/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf".encode())
         raise ConnectionError

@@ -66,6 +66,7 @@ def kinds():
     return dict(json.loads(ran.stdout))
 
 
+@pytest.mark.timeout(450)
 def test_a_suite_of_others_finds_no_fault(cluster, api, namespace, probe, cli, server, tmp_path):
     host = f"{uuid.uuid4().hex[:12]}.example"
     origin = f"http://{FROM}:{server}"

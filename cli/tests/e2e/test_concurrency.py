@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import struct
 import time
 from urllib.parse import urlsplit
 
@@ -60,14 +61,20 @@ def test_all_of_a_limit_is_there_for_whichever_gateway_has_the_calls(cluster, ap
     for gateway in range(2):
         with cluster.http(gateway) as client:
             call_when_ready(path, client=client)
-    for callers in [(12, 0), (0, 12), (12, 12), (12, 1)]:
+
+    def means(callers):
+        """How many ran on average at each gateway, in the last two seconds."""
         calls = flood(cluster, path, callers, 4)
         assert calls.most() <= 8, (callers, calls.most())
         now = time.time()
-        means = [calls.mean(gateway, now - 2, now - 0.3) for gateway in range(2)]
-        # A machine that is busy with other things is slow to call again.
-        assert sum(means) >= 5, (callers, means, calls.refused)
-        assert all(mean > 0.4 for mean, count in zip(means, callers) if count), (callers, means)
+        return [calls.mean(gateway, now - 2, now - 0.3) for gateway in range(2)]
+
+    for callers in [(12, 0), (0, 12), (12, 12), (12, 1)]:
+        end, ran = time.monotonic() + 15, means(callers)
+        # A machine that is busy with other things is slow to call again; where it stops us for one of these seconds, others tell.
+        while sum(ran) < 5 or not all(mean > 0.4 for mean, count in zip(ran, callers) if count):
+            assert time.monotonic() < end, (callers, ran)
+            ran = means(callers)
 
 
 def test_one_call_at_once_goes_to_one_gateway_after_the_other(cluster, api, namespace, probe, call_when_ready):
@@ -95,12 +102,12 @@ def test_a_namespaces_limit_and_what_is_reserved_of_it_hold_over_gateways(cluste
 def test_a_killed_gateways_calls_can_run_at_another_and_shares_outlive_a_restart_without_the_scheduler(broken, probe):
     cluster = broken()
     path = deployed(cluster, probe, spec={"scaling": {"max_concurrency": 6}})
-    calls = flood(cluster, path, (0, 10), 2)
-    assert calls.mean(1, time.time() - 1, time.time() - 0.2) >= 4, "the second one has all"
+    eventually(lambda: flood(cluster, path, (0, 10), 1).most() == 6, seconds=20, what="the second one having all")
     cluster.kill("gateway-2")
-    eventually(lambda: flood(cluster, path, (10, 0), 1).most() == 6, seconds=20, what="the first one has all")
-    # It has set that down by now.
-    time.sleep(2)
+    eventually(lambda: flood(cluster, path, (10, 0), 1).most() == 6, seconds=20, what="the first one having all")
+    # `HeldRate.burst` in `sync.proto`.
+    six = b"\x19" + struct.pack("<d", 6)
+    eventually(lambda: six in (cluster.folder / "gateway-1/limits.snapshot").read_bytes(), what="the first one having set that down")
     cluster.kill("scheduler")
     cluster.kill("gateway-1")
     cluster.restart("gateway-1")

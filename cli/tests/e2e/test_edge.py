@@ -84,15 +84,18 @@ def test_t30_a_flood_of_connections_from_one_address_leaves_room(edge, listener)
             answer = client.get(edge.functions + f"/{edge.neighbour}/fine/")
             return None if answer.text == "fine" else answer.text
 
-        with unharmed(edge.cluster.pid("gateway-1"), call) as expense, contextlib.ExitStack() as held:
-            refused = 0
-            for _ in range(600):
-                stream = held.enter_context(connect(url))
-                with contextlib.suppress(ConnectionError):
-                    stream.sendall(b"G")
-            eventually(lambda: expense.connections <= 330, what="what is over the limit being closed")
-            refused = Answer(exchange(edge.functions, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")) if listener == "functions" else None
-            assert refused is None or refused.status == 0, "this address has all of its places"
+        with unharmed(edge.cluster.pid("gateway-1"), call) as expense:
+            def flood():
+                with contextlib.ExitStack() as held:
+                    for _ in range(600):
+                        stream = held.enter_context(connect(url))
+                        with contextlib.suppress(ConnectionError):
+                            stream.sendall(b"G")
+                    eventually(lambda: expense.connections <= 330, what="what is over the limit being closed")
+                    return listener == "admin" or Answer(exchange(edge.functions, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")).status == 0
+
+            # Where the machine stops us in between, the heads have taken too long by then, and places are free again.
+            eventually(flood, what="this address having no place for one more")
     eventually(edge.call_neighbour_and_see, seconds=20, what="this address having places again")
 
 
@@ -100,11 +103,11 @@ def test_t30_callers_that_read_nothing_lose_their_connection(edge, holds):
     """Long answers over HTTP/1.1, one after the other, to somebody who takes none of them."""
     request = f"GET {edge.path('big')} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
     with contextlib.ExitStack() as held:
-        for _ in range(20):
-            stream = held.enter_context(connect(edge.functions, receive_buffer=4096))
+        streams = [held.enter_context(connect(edge.functions, receive_buffer=4096)) for _ in range(20)]
+        for stream in streams:
             stream.sendall(request * 3)
-        eventually(lambda: holds.connections >= 20, what="the connections")
-        eventually(lambda: holds.connections < 10, seconds=30, what="their end")
+        assert all(stream.recv(1) for stream in streams), "the answers do not begin"
+        eventually(lambda: holds.connections < 10, seconds=30, what="the end of the connections")
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +230,8 @@ def test_t31_a_table_of_http2_fields_does_not_blow_up(edge, holds):
             block = attack.request(1, edge.path("echo"), more=[("x-bomb", "a" * 3900)])[9:]
             for stream in range(1, 200, 2):
                 attack.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, block if stream == 1 else b"\x82\x86" + b"\xbe" * 16_000))
-            statuses = attack.read(1).frames
-            assert attack.closed or any(kind in (GOAWAY, RST_STREAM, HEADERS) for kind, *_ in statuses)
+            attack.read(1)
+            assert attack.until(GOAWAY, RST_STREAM, HEADERS) or attack.closed
 
 
 # T35 and what else is said of a request.

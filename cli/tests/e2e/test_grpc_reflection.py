@@ -214,12 +214,13 @@ def test_an_invocation_leaves_a_record_and_log_lines_on_both_gateways(cluster, a
         assert float(receipt["run"].rstrip("s")) > 0 and int(receipt["peak_memory_bytes"]) >= 65536 and int(receipt["bytes_out"]) == len(guests.LINE)
         identifier = record["name"].rpartition("/")[2]
         assert uuid.UUID(identifier).version == 7
-        assert seen.call("InvocationService.GetInvocation", name=record["name"])["invocation"]["outcome"] == "ok"
+        # Who is asked by the other gateway has a second to answer.
+        assert eventually(lambda: seen.call("InvocationService.GetInvocation", name=record["name"])["invocation"], what="the record by its name")["outcome"] == "ok"
         lines = eventually(lambda: [event["line"] for event in seen.stream("LogService.ReadLogs", parent=name) if "line" in event], what="the log line")
         assert lines[0]["text"] == guests.LINE.decode().rstrip("\n") and lines[0]["stream"] == "LOG_STREAM_STDERR"
         assert lines[0]["invocation"] == identifier
         for request_id in (identifier, "mine-1"):
-            assert any("line" in event for event in seen.stream("LogService.ReadLogs", parent=name, request_id=request_id)), request_id
+            eventually(lambda: any("line" in event for event in seen.stream("LogService.ReadLogs", parent=name, request_id=request_id)), what=f"the log line by {request_id}")
 
 
 def test_a_log_can_be_followed(api, namespace, call_when_ready):

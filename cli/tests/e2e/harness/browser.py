@@ -10,6 +10,9 @@ from .paths import TOOLS
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
+# How long a page may take to become what is expected of it; a busy machine may stop the browser and the gateway in turn.
+expect.set_options(timeout=20_000)
+
 
 @pytest.fixture(scope="module")
 def browser():

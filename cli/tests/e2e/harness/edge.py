@@ -11,15 +11,16 @@ from .cluster import Cluster, eventually
 from .logs import PANIC
 from .wire import Answer, Beside, Expense, exchange
 
-# Low, so that each attack is over in a second; callers beside say all that they have to say at once.
+# Low, so that each attack is soon over. Callers beside say all that they have to say at once; what concerns them leaves the machine
+# time to stop one of them, or the gateway, in the middle of it.
 LIMITS = """
 [limits]
 connections = 1000
 connections_per_address = 300
-header_timeout = "400ms"
-idle_timeout = "400ms"
+header_timeout = "2s"
+idle_timeout = "2s"
 body_patience = "400ms"
-answer_patience = "400ms"
+answer_patience = "2s"
 """
 # What an attack may cost: far more than it does, far less than it would.
 MEMORY, CPU = 80, 3
@@ -103,7 +104,7 @@ def unharmed(pid, *calls):
         yield expense
         memory, cpu = expense.memory, expense.cpu
     assert not beside.failures, f"{len(beside.failures)} of {beside.calls} calls beside failed: {beside.failures[:3]}"
-    assert beside.slowest < 3, f"a call beside took {beside.slowest:.1f} s"
+    assert beside.slowest < 5, f"a call beside took {beside.slowest:.1f} s"
     assert memory < MEMORY and cpu < CPU, f"the gateway took {memory:.0f} MiB and {cpu:.1f} s of a processor"
     eventually(lambda: expense.connections < 20, seconds=20, what="the end of the attack's connections")
 
