@@ -381,12 +381,12 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Shows all of them for a while, and picks those that are kept for longer.
     fn sampled(&mut self, batch: &mut Vec<Arc<Record>>) -> Vec<Arc<Record>> {
-        self.recent.push(batch);
-        let weigh = |record: Arc<Record>| match self.sampler.weight(&record)?.get() {
-            1 => Some(record),
-            weight => Some(Arc::new(Record { weight, ..Record::clone(&record) })),
+        let weigh = |record: &Arc<Record>| match self.sampler.weight(record)?.get() {
+            1 => Some(record.clone()),
+            weight => Some(Arc::new(Record { weight, ..Record::clone(record) })),
         };
-        let kept: Vec<_> = batch.drain(..).filter_map(weigh).collect();
+        let kept: Vec<_> = batch.iter().filter_map(weigh).collect();
+        self.recent.push(batch.drain(..));
         kept.iter().for_each(|record| self.rings.push(record.clone()));
         kept
     }

@@ -1,6 +1,8 @@
 //! The newest records of each namespace, in memory and bounded.
 
 use std::{
+    borrow::Borrow,
+    cmp::Reverse,
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -70,7 +72,9 @@ impl Rings {
         before: Option<InvocationId>,
         limit: usize,
     ) -> Vec<Arc<Record>> {
-        self.with(&scope.namespace, |ring| newest(ring.iter(), scope, wanted, before, limit))
+        self.with(&scope.namespace, |ring| {
+            newest(ring.iter(), scope, wanted, before, limit).into_iter().cloned().collect()
+        })
     }
 
     fn with<T: Default>(&self, namespace: &Namespace, read: impl FnOnce(&VecDeque<Arc<Record>>) -> T) -> T {
@@ -79,17 +83,25 @@ impl Rings {
     }
 }
 
-/// The newest records of all namespaces together, whole whatever is sampled.
-#[derive(Debug, Default)]
-pub(super) struct Recent(Ring);
+/// The newest records of all namespaces together, whole whatever is sampled. They lie side by side in memory of their own, so that what
+/// the path of a call made a record in is free again at once: memory that comes back only ten thousand calls later is in no processor's
+/// cache any more, and each call would pay for that.
+#[derive(Debug)]
+pub(super) struct Recent(Mutex<VecDeque<Record>>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Mutex::new(VecDeque::with_capacity(RECENT)))
+    }
+}
 
 impl Recent {
     /// Adds records; the oldest make room.
-    pub(super) fn push(&self, records: &[Arc<Record>]) {
+    pub(super) fn push(&self, records: impl ExactSizeIterator<Item = Arc<Record>>) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.extend(records.iter().cloned());
-        let beyond = recent.len().saturating_sub(RECENT);
+        let beyond = (recent.len() + records.len()).saturating_sub(RECENT).min(recent.len());
         recent.drain(..beyond);
+        recent.extend(records.map(settled));
     }
 
     /// The newest first.
@@ -101,21 +113,30 @@ impl Recent {
         limit: usize,
     ) -> Vec<Arc<Record>> {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest(recent.iter(), scope, wanted, before, limit)
+        let found = newest(recent.iter(), scope, wanted, before, limit);
+        found.into_iter().map(|record| Arc::new(record.clone())).collect()
     }
 }
 
+/// A record in memory of its own, down to the text that nearly each of them has.
+fn settled(record: Arc<Record>) -> Record {
+    let mut record = Arc::unwrap_or_clone(record);
+    record.path = record.path.as_str().to_owned();
+    record.request_id = record.request_id.as_str().to_owned();
+    record
+}
+
 /// Those that are wanted, the newest first.
-fn newest<'r>(
-    records: impl Iterator<Item = &'r Arc<Record>>,
+fn newest<'r, R: Borrow<Record>>(
+    records: impl Iterator<Item = &'r R>,
     scope: &Scope,
     wanted: &Wanted,
     before: Option<InvocationId>,
     limit: usize,
-) -> Vec<Arc<Record>> {
-    let matches = |record: &&Arc<Record>| wanted.lists(record, scope, before);
-    let mut found: Vec<_> = records.filter(matches).cloned().collect();
-    found.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+) -> Vec<&'r R> {
+    let matches = |record: &&R| wanted.lists((*record).borrow(), scope, before);
+    let mut found: Vec<_> = records.filter(matches).collect();
+    found.sort_unstable_by_key(|record| Reverse((*record).borrow().id));
     found.truncate(limit);
     found
 }
@@ -201,7 +222,7 @@ mod tests {
     fn the_newest_of_the_gateway_are_all_there_and_those_that_are_too_old_go() {
         let recent = Recent::default();
         let records: Vec<_> = (0..RECENT + 5).map(|_| Arc::new(record("shop", "pay"))).collect();
-        records.chunks(999).for_each(|some| recent.push(some));
+        records.chunks(999).for_each(|some| recent.push(some.iter().cloned()));
         let listed = |scope: &str| recent.list(&scope.parse().unwrap(), &Wanted::default(), None, usize::MAX);
         let found = listed("namespaces/shop");
         assert_eq!((found.len(), found[0].id), (RECENT, records[RECENT + 4].id));
