@@ -384,6 +384,8 @@ async fn an_empty_namespace_says_what_to_do_next() {
     let world = World::new().await;
     let text = world.page("/namespaces/warehouse", &world.tokens.operator()).await.text().await.unwrap();
     assert!(text.contains("dunlin deploy --namespace warehouse"));
+    let first = world.page("/", &world.tokens.operator()).await.text().await.unwrap();
+    assert!(first.contains("<h1>bank</h1>") && first.contains("data-stream=\"/namespaces/bank/live\""), "{first}");
     let nowhere = world.page("/", &world.tokens.with(&[])).await.text().await.unwrap();
     assert!(nowhere.contains("Ask an operator for a role"));
 }

@@ -8,11 +8,7 @@ use std::{
 };
 
 use askama::Template;
-use axum::{
-    Extension,
-    extract::State,
-    response::{IntoResponse, Redirect},
-};
+use axum::{Extension, extract::State};
 use dunlin_proto::{ApiError, ids, names::NamespaceRef, v1};
 use serde::Deserialize;
 
@@ -53,10 +49,14 @@ struct NoNamespace {
     shell: Shell,
 }
 
-/// Leads to the first namespace.
-pub(super) async fn root(State(app): State<App>, Visitor(who): Visitor) -> Page {
-    match namespaces(&app, &who).await.first() {
-        Some(first) => Ok(Redirect::to(&format!("/namespaces/{first}")).into_response()),
+/// Shows the first namespace. Leading there would make whoever opens the dashboard wait for one answer more.
+pub(super) async fn root(
+    State(app): State<App>,
+    Visitor(who): Visitor,
+    Extension(RequestName(request_id)): Extension<RequestName>,
+) -> Page {
+    match namespaces(&app, &who).await.iter().find_map(|name| name.parse().ok()) {
+        Some(first) => begun(app, who, first, Which::default(), request_id).await,
         None => render(&NoNamespace { shell: Shell::new(&app, &who, None, Section::Overview).await }),
     }
 }
@@ -154,6 +154,10 @@ pub(super) async fn page(
     Query(which): Query<Which>,
     Extension(RequestName(request_id)): Extension<RequestName>,
 ) -> Page {
+    begun(app, who, namespace, which, request_id).await
+}
+
+async fn begun(app: App, who: Arc<Principal>, namespace: ids::Namespace, which: Which, request_id: String) -> Page {
     let of_namespace = v1::GetNamespaceRequest { name: NamespaceRef { namespace: namespace.clone() }.to_string() };
     let found = app.namespace_get(&who, of_namespace).await?.namespace.unwrap_or_default();
     early::begun(namespace.clone().as_str(), request_id, shown(app, who, namespace, found.into(), which))
