@@ -210,6 +210,8 @@ where
         Protocol::Http2 => {
             let mut connection = pin!(http2_builder(&limits).serve_connection(TokioIo::new(stream), service));
             tokio::select! {
+                // First what a client has sent: a gateway that stood still for a while must not take it for idle.
+                biased;
                 ended = connection.as_mut() => return Ok(ended?),
                 () = activity.unread(limits.answer_patience) => return Err("the caller takes nothing of an answer".into()),
                 () = activity.flooded() => return Err("the caller takes back what it asks for".into()),
