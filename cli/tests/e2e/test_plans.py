@@ -256,7 +256,8 @@ def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(br
                 break
             time.sleep(0.5)
     print(f"\n{by_dead} at the killed gateway, {admitted} in all, refused for {refused} s")
-    assert refused[0] == 1, "it is not known yet whether there is some again"
+    # On a busy machine, what was left there may be there again before the rest is used up.
+    assert set(refused[:-1]) <= {1}, "it is not known yet whether there is some again"
     assert refused[-1] > 60 and by_dead > 50, (refused, by_dead)
     assert 600 - 20 - 30 <= admitted <= 600, admitted
     assert usage(cli, key)["used"] == 600
