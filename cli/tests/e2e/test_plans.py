@@ -243,21 +243,23 @@ def test_a_killed_gateway_costs_a_slow_key_no_more_than_a_second_of_its_calls(br
             due += 1 / 20
             time.sleep(max(0, due - time.monotonic()))
     cluster.kill("gateway-2")
-    by_dead, until, refused = admitted, time.monotonic() + 25, []
+    by_dead, killed, refused, at = admitted, time.monotonic(), [], []
     with cluster.http(0) as caller:
-        while time.monotonic() < until:
+        while time.monotonic() < killed + 25:
             answer = caller.get("/default/pay/", headers=header)
             if answer.status_code == 200:
                 admitted += 1
                 continue
             refused.append(int(answer.headers["retry-after"]))
+            at.append(time.monotonic() - killed)
             assert answer.status_code in (429, 503), answer.text
             if refused[-1] > 60:
                 break
             time.sleep(0.5)
-    print(f"\n{by_dead} at the killed gateway, {admitted} in all, refused for {refused} s")
-    # On a busy machine, what was left there may be there again before the rest is used up.
-    assert set(refused[:-1]) <= {1}, "it is not known yet whether there is some again"
+    print(f"\n{by_dead} at the killed gateway, {admitted} in all, refused for {refused} s after {at} s")
+    # A machine that is busy uses up the rest later; what was left there is there again two seconds after the kill at the earliest.
+    assert refused[0] == 1 or at[0] > 2, "it is not known yet whether there is some again"
+    assert set(refused[:-1]) <= {1}, refused
     assert refused[-1] > 60 and by_dead > 50, (refused, by_dead)
     assert 600 - 20 - 30 <= admitted <= 600, admitted
     assert usage(cli, key)["used"] == 600
