@@ -4,6 +4,7 @@
 mod archive;
 mod came;
 mod file;
+mod keeper;
 mod minutes;
 mod phases;
 mod refused;
@@ -21,7 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dunlin_process::{metrics::count::Counters, shutdown::Shutdown};
+use dunlin_process::metrics::count::Counters;
 use dunlin_proto::{
     ids::{GatewayId, InvocationId, VersionNumber},
     internal::v1::NamespaceRetention,
@@ -37,6 +38,7 @@ use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
 #[cfg(test)]
 pub(crate) use file::tests::record as a_record;
+pub(crate) use keeper::Keeper;
 pub(crate) use phases::{Phase, Phases};
 pub(crate) use refused::Refusal;
 #[cfg(test)]
@@ -234,7 +236,6 @@ impl Records {
         let found = |record| rings.load(Arc::new(record));
         let files = shelves::Shelves::open(folder, config, retentions.clone(), found)?;
         let (backlog, waiting) = mpsc::channel(BACKLOG);
-        let sampler = sample::Sampler::default();
         let records = Self {
             rings: rings.clone(),
             recent: recent.clone(),
@@ -248,7 +249,7 @@ impl Records {
             max_age: config.max_age,
         };
         let counted = records.counted.clone();
-        Ok((Arc::new(records), Keeper { rings, recent, sampler, waiting, files, counted }))
+        Ok((Arc::new(records), Keeper::new((rings, recent), waiting, files, counted)))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -357,75 +358,4 @@ fn newest(records: &mut Vec<Arc<Record>>, limit: usize) {
     records.sort_by_key(|record| std::cmp::Reverse(record.id));
     records.dedup_by_key(|record| record.id);
     records.truncate(limit);
-}
-
-/// How long the keeper rests between batches. While it rests, adding a record wakes nobody: a wake-up for each call would
-/// cost as much as the record itself.
-const REST: Duration = Duration::from_millis(20);
-/// Records that are taken at once.
-const BATCH: usize = 4_096;
-/// How often it is looked for files that are too old, whether there are new records or not.
-const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
-
-/// Keeps records: in memory for questions, on disk for the next start.
-#[derive(Debug)]
-pub(crate) struct Keeper {
-    rings: Arc<ring::Rings>,
-    recent: Arc<ring::Recent>,
-    sampler: sample::Sampler,
-    waiting: mpsc::Receiver<Arc<Record>>,
-    files: shelves::Shelves,
-    counted: Arc<Counted>,
-}
-
-impl Keeper {
-    /// Shows all of them for a while, and picks those that are kept for longer.
-    fn sampled(&mut self, batch: &mut Vec<Arc<Record>>) -> Vec<Arc<Record>> {
-        let weigh = |record: &Arc<Record>| match self.sampler.weight(record)?.get() {
-            1 => Some(record.clone()),
-            weight => Some(Arc::new(Record { weight, ..Record::clone(record) })),
-        };
-        let kept: Vec<_> = batch.iter().filter_map(weigh).collect();
-        self.recent.push(batch.drain(..));
-        kept.iter().for_each(|record| self.rings.push(record.clone()));
-        kept
-    }
-
-    /// Runs until `shutdown`, and keeps what has been added by then.
-    pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        let mut batch = Vec::new();
-        let mut looks = tokio::time::interval(LOOK_FOR_OLD);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // At the start, nobody has said yet what namespaces have of their own.
-        looks.reset();
-        loop {
-            let mut look = false;
-            tokio::select! {
-                received = self.waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
-                _ = looks.tick() => look = true,
-                () = shutdown.begun(), if !self.waiting.is_closed() => {
-                    self.waiting.close();
-                    continue;
-                }
-            }
-            let full = self.sampled(&mut batch);
-            let mut files = self.files;
-            let written = tokio::task::spawn_blocking(move || {
-                let lost = files.append(&full);
-                if look {
-                    files.forget_old();
-                }
-                (files, lost)
-            });
-            match written.await {
-                Ok((files, lost)) => {
-                    self.counted.lose(lost);
-                    self.files = files;
-                }
-                // Only a shutdown of the runtime ends it.
-                Err(_) => return,
-            }
-            tokio::select! { () = tokio::time::sleep(REST) => {}, () = shutdown.begun() => {} }
-        }
-    }
 }

@@ -187,7 +187,7 @@ mod tests {
         let records: Vec<_> = (0..4).map(|_| record("shop", "pay")).collect();
         // The newer of two ended first.
         for place in [0, 2, 1, 3] {
-            files.append([&records[place]], config.max_age).unwrap();
+            files.append([&records[place]], config.max_age, &mut Vec::new()).unwrap();
         }
         let found = Archive::new(folder.path().to_owned()).list(query("namespaces/shop/functions/pay", 2)).await;
         assert_eq!([found[0].id, found[1].id], [records[3].id, records[2].id]);

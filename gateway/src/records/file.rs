@@ -19,6 +19,9 @@ use crate::config::RecordsConfig;
 /// A file is written for no longer than this part of the time for which records are kept.
 const FILES_OF_AN_AGE: u32 = 8;
 
+/// Bytes that are kept of the text of records between two times that some are written.
+const TEXT: usize = 1 << 20;
+
 /// The files, and the one that is written.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -75,7 +78,7 @@ impl Files {
         self.current = None;
     }
 
-    /// Appends records, which are kept for so long.
+    /// Appends records, which are kept for so long, by way of `text`.
     ///
     /// # Errors
     /// The disk refuses. None of them counts as written.
@@ -83,17 +86,19 @@ impl Files {
         &mut self,
         records: impl IntoIterator<Item = &'r Record>,
         max_age: Duration,
+        text: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let mut text = Vec::new();
+        text.clear();
         for record in records {
-            serde_json::to_writer(&mut text, record)?;
+            serde_json::to_writer(&mut *text, record)?;
             text.push(b'\n');
         }
         // A file goes as a whole, once its last record is too old: so it must not be written for long.
         if self.begun.is_some_and(|begun| begun.elapsed() >= max_age / FILES_OF_AN_AGE) {
             self.next();
         }
-        let written = self.write_where_it_stays(&text, max_age);
+        let written = self.write_where_it_stays(text, max_age);
+        text.shrink_to(TEXT);
         if written.is_err() {
             self.current = None;
         }
@@ -266,7 +271,7 @@ pub(super) mod tests {
         let config = RecordsConfig::default();
         let records = [record("shop", "pay"), record("shop", "cart")];
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
-        files.append(&records, config.max_age).unwrap();
+        files.append(&records, config.max_age, &mut Vec::new()).unwrap();
         let mut file = OpenOptions::new().append(true).open(folder.path().join("00000001.jsonl")).unwrap();
         file.write_all(b"{\"id\":\"01").unwrap();
         assert_eq!(read(folder.path(), &config), records);
@@ -300,7 +305,7 @@ pub(super) mod tests {
         let mut files = Files::open(folder.path().to_owned(), &RecordsConfig::default(), |_| {}).unwrap();
         for seconds in [0, 99, 99] {
             tokio::time::advance(Duration::from_secs(seconds)).await;
-            files.append(&[record("shop", "pay")], age).unwrap();
+            files.append(&[record("shop", "pay")], age, &mut Vec::new()).unwrap();
         }
         assert_eq!(files.sizes.len(), 2);
     }
@@ -320,7 +325,7 @@ pub(super) mod tests {
         let config = RecordsConfig { file_bytes: 1_000, files: 3, ..RecordsConfig::default() };
         let mut files = Files::open(folder.path().to_owned(), &config, |_| {}).unwrap();
         for _ in 0..100 {
-            files.append(&[record("shop", "pay")], config.max_age).unwrap();
+            files.append(&[record("shop", "pay")], config.max_age, &mut Vec::new()).unwrap();
         }
         let sizes: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
@@ -329,7 +334,7 @@ pub(super) mod tests {
         assert!(!read(folder.path(), &config).is_empty());
         while files.remove_oldest().unwrap() {}
         assert_eq!((files.bytes(), fs::read_dir(folder.path()).unwrap().count()), (0, 0));
-        files.append(&[record("shop", "pay")], config.max_age).unwrap();
+        files.append(&[record("shop", "pay")], config.max_age, &mut Vec::new()).unwrap();
         assert_eq!(read(folder.path(), &config).len(), 1);
     }
 }

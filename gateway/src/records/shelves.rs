@@ -25,6 +25,8 @@ pub(super) struct Shelves {
     config: RecordsConfig,
     retentions: Retentions,
     namespaces: HashMap<Namespace, Files>,
+    /// Where records become text. It is kept: memory that is new each time has to be cleared first.
+    text: Vec<u8>,
     /// The last attempt to write failed, and that has been said.
     failing: bool,
 }
@@ -49,7 +51,8 @@ impl Shelves {
                 namespaces.insert(namespace, Files::open(entry.path(), config, &mut found)?);
             }
         }
-        let mut shelves = Self { folder, config: config.clone(), retentions, namespaces, failing: false };
+        let (text, failing) = (Vec::new(), false);
+        let mut shelves = Self { folder, config: config.clone(), retentions, namespaces, text, failing };
         shelves.make_room().context("make room for records")?;
         Ok(shelves)
     }
@@ -87,7 +90,7 @@ impl Shelves {
         }
         let age = self.age(namespace);
         let files = self.namespaces.get_mut(namespace);
-        files.map_or(Ok(()), |files| files.append(records, age))?;
+        files.map_or(Ok(()), |files| files.append(records, age, &mut self.text))?;
         self.make_room()
     }
 

@@ -22,7 +22,7 @@ use crate::sandbox::LogRecord;
 
 /// What a line costs besides its text, so that a flood of empty lines is bounded too.
 const LINE_COST: u64 = 128;
-/// Lines that may wait for the writer, by their cost.
+/// Lines that may wait for the writer, by their cost, or what a namespace may write in an eighth of a second where that is more.
 const QUEUE_BYTES: u64 = 1 << 20;
 /// Lines that a follower may lag behind.
 const FOLLOWER_LINES: usize = 512;
@@ -43,6 +43,8 @@ pub(crate) struct Tenant {
 #[derive(Debug)]
 struct Queue {
     bucket: Bucket,
+    /// How many bytes may wait.
+    most: u64,
     entries: VecDeque<Entry>,
     bytes: u64,
     /// The place after all that was offered.
@@ -62,6 +64,7 @@ impl Tenant {
     ) -> Self {
         let queue = Queue {
             bucket: Bucket::new(limits.rate_bytes),
+            most: QUEUE_BYTES.max(limits.rate_bytes / 8),
             entries: VecDeque::new(),
             bytes: 0,
             position: Position { boot, sequence: 0 },
@@ -143,7 +146,7 @@ impl Queue {
             return false;
         }
         // The writer is behind: its disk is slow.
-        if self.bytes + cost > QUEUE_BYTES {
+        if self.bytes + cost > self.most {
             self.miss(Why::Disk);
             return false;
         }

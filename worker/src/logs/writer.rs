@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map},
     fs, io,
+    ops::ControlFlow,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -13,15 +14,15 @@ use dunlin_proto::{ids::Namespace, model::Retentions};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    LOOK_FOR_OLD, LogLimits, boot,
+    LOOK_FOR_OLD, LogLimits, WAITING_TENANTS, boot,
     line::{Entry, Mark, Position, Why, micros},
     segments::{Segments, Share},
     tenant::Tenant,
 };
 
-/// How long the writer rests between batches, at the most. While it rests, a line wakes nobody: a wake-up for each line would
-/// cost more than writing it.
-const REST: Duration = Duration::from_millis(20);
+/// How long the writer rests between batches. While it rests, a line wakes nobody: a wake-up for each line would cost more than
+/// writing it, and to write a line costs nearly as much as to write a hundred.
+const REST: Duration = Duration::from_millis(100);
 /// Files that stay open.
 const OPEN_FILES: usize = 64;
 
@@ -105,17 +106,24 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(order) = orders.blocking_recv() {
-            match order {
-                Order::Write(tenant) => self.write(&tenant),
-                Order::Look => self.look(),
-                Order::Stop => break,
+        let mut round = Vec::new();
+        // What is ordered while it writes waits for the next round.
+        while orders.blocking_recv_many(&mut round, WAITING_TENANTS) > 0 {
+            if round.drain(..).any(|order| self.carry_out(order).is_break()) {
+                break;
             }
-            if orders.is_empty() {
-                thread::sleep(REST);
-            }
+            thread::sleep(REST);
         }
         self.end();
+    }
+
+    fn carry_out(&mut self, order: Order) -> ControlFlow<()> {
+        match order {
+            Order::Write(tenant) => self.write(&tenant),
+            Order::Look => self.look(),
+            Order::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 
     /// Removes what is too much or too old, also of namespaces that write nothing.

@@ -1,0 +1,158 @@
+//! Takes records from the path of calls, shows them in memory and has some of them written. Which ones, `sample.rs` decides; what a
+//! file is, `file.rs` knows.
+
+use std::{sync::Arc, time::Duration};
+
+use dunlin_process::shutdown::Shutdown;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use super::{Counted, Record, ring, sample, shelves};
+
+/// How long the keeper rests between batches. While it rests, adding a record wakes nobody: a wake-up for each call would
+/// cost as much as the record itself.
+const REST: Duration = Duration::from_millis(20);
+/// Records that are taken at once.
+const BATCH: usize = 4_096;
+/// What is written right after something else waits for so long, since others may come: to write one costs nearly as much as to write a
+/// hundred. Questions find it in memory meanwhile.
+const GATHER: Duration = Duration::from_millis(250);
+/// Records that wait for the disk at the most.
+const GATHERED: usize = 1_024;
+/// How often it is looked for files that are too old, whether there are new records or not.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(60);
+
+/// Keeps records: in memory for questions, on disk for the next start.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    rings: Arc<ring::Rings>,
+    recent: Arc<ring::Recent>,
+    sampler: sample::Sampler,
+    waiting: mpsc::Receiver<Arc<Record>>,
+    /// What is to be written, by when, and when something was written last.
+    gathered: Vec<Arc<Record>>,
+    due: Option<Instant>,
+    written: Option<Instant>,
+    files: shelves::Shelves,
+    counted: Arc<Counted>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        (rings, recent): (Arc<ring::Rings>, Arc<ring::Recent>),
+        waiting: mpsc::Receiver<Arc<Record>>,
+        files: shelves::Shelves,
+        counted: Arc<Counted>,
+    ) -> Self {
+        let (sampler, gathered, due, written) = (sample::Sampler::default(), Vec::new(), None, None);
+        Self { rings, recent, sampler, waiting, gathered, due, written, files, counted }
+    }
+
+    /// Runs until `shutdown`, and keeps what has been added by then.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut batch = Vec::new();
+        let mut looks = interval(LOOK_FOR_OLD);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // At the start, nobody has said yet what namespaces have of their own.
+        looks.reset();
+        loop {
+            let (mut look, due) = (false, self.due);
+            tokio::select! {
+                received = self.waiting.recv_many(&mut batch, BATCH) => if received == 0 {
+                    self.write(false).await;
+                    return;
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                _ = looks.tick() => look = true,
+                () = shutdown.begun(), if !self.waiting.is_closed() => {
+                    self.waiting.close();
+                    continue;
+                }
+            }
+            self.take(&mut batch);
+            if look || self.is_due() {
+                // Only a shutdown of the runtime ends it.
+                let Some(keeper) = self.write(look).await else { return };
+                self = keeper;
+            }
+            tokio::select! { () = sleep(REST) => {}, () = shutdown.begun() => {} }
+        }
+    }
+
+    /// Shows all of them for a while, and picks those that are kept for longer.
+    fn take(&mut self, batch: &mut Vec<Arc<Record>>) {
+        let weigh = |record: &Arc<Record>| match self.sampler.weight(record)?.get() {
+            1 => Some(record.clone()),
+            weight => Some(Arc::new(Record { weight, ..Record::clone(record) })),
+        };
+        let before = self.gathered.len();
+        self.gathered.extend(batch.iter().filter_map(weigh));
+        self.recent.push(batch.drain(..));
+        self.gathered.iter().skip(before).for_each(|record| self.rings.push(record.clone()));
+        if self.due.is_none() && !self.gathered.is_empty() {
+            self.due = Some(self.written.map_or_else(Instant::now, |written| written + GATHER));
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.gathered.len() >= GATHERED || self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Writes what is gathered; with `look`, what is too old goes. Nothing where the runtime has ended.
+    async fn write(mut self, look: bool) -> Option<Self> {
+        let records = std::mem::take(&mut self.gathered);
+        let mut files = self.files;
+        let written = tokio::task::spawn_blocking(move || {
+            let lost = files.append(&records);
+            if look {
+                files.forget_old();
+            }
+            (files, lost)
+        });
+        let (files, lost) = written.await.ok()?;
+        self.counted.lose(lost);
+        Some(Self { files, due: None, written: Some(Instant::now()), ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_proto::model::Retentions;
+
+    use super::*;
+    use crate::{
+        config::RecordsConfig,
+        records::{Records, file::tests::record, shelves::Shelves},
+        traces::Traces,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_a_quiet_gateway_is_written_at_once_and_those_after_it_together() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), RecordsConfig::default());
+        let (records, keeper) = Records::open(folder.path().to_owned(), &config, Traces::default()).unwrap();
+        let shutdown = Shutdown::default();
+        let running = tokio::spawn(keeper.run(shutdown.clone()));
+        let on_disk = || {
+            let mut count = 0;
+            Shelves::open(folder.path().to_owned(), &config, Retentions::default(), |_| count += 1).unwrap();
+            count
+        };
+        let add_then = async |millis| {
+            records.add(record("shop", "pay"));
+            sleep(Duration::from_millis(millis)).await;
+            on_disk()
+        };
+        let counts = [add_then(50).await, add_then(50).await, add_then(50).await, add_then(300).await];
+        assert_eq!(counts, [1, 1, 1, 4]);
+        let scope = "namespaces/shop".parse().unwrap();
+        assert_eq!(
+            (add_then(50).await, records.rings.list(&scope, &crate::records::Wanted::default(), None, 9).len()),
+            (4, 5)
+        );
+        shutdown.begin();
+        running.await.unwrap();
+        assert_eq!(on_disk(), 5, "what has been added by then is kept");
+    }
+}
