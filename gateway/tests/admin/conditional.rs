@@ -91,11 +91,16 @@ async fn logs_without_a_new_line_are_not_sent_again() {
     let token = world.tokens.operator();
     for path in ["/namespaces/shop/logs?lines=2", "/namespaces/shop/functions/checkout/logs"] {
         let path = format!("/api/v1{path}");
-        let first = world.get(&path).bearer_auth(&token).send().await.unwrap();
-        let tag = first.headers()["etag"].clone();
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        let again = world.get(&path).bearer_auth(&token).header("if-none-match", tag).send().await.unwrap();
-        assert_eq!(again.status(), 304, "{path}");
+        let mut statuses = Vec::new();
+        // A machine that stands still for a second makes workers look as if they were away, which is news.
+        while !statuses.contains(&304) {
+            assert!(statuses.len() < 5, "{path}: {statuses:?}");
+            let first = world.get(&path).bearer_auth(&token).send().await.unwrap();
+            let tag = first.headers()["etag"].clone();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            let again = world.get(&path).bearer_auth(&token).header("if-none-match", tag).send().await.unwrap();
+            statuses.push(again.status().as_u16());
+        }
     }
 }
 

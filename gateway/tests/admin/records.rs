@@ -9,10 +9,7 @@ use super::world::World;
 async fn pages_follow_each_other_newest_first_and_a_gateway_that_is_away_is_named() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);
-    let get = async |query: &str| -> Value {
-        let path = format!("/api/v1/namespaces/shop{query}");
-        world.get(&path).bearer_auth(&token).send().await.unwrap().json().await.unwrap()
-    };
+    let get = async |query: &str| world.said_by_all(&format!("/api/v1/namespaces/shop{query}"), &token).await;
     let mut seen = Vec::new();
     let mut page = String::new();
     loop {
@@ -46,13 +43,11 @@ async fn one_is_found_on_another_gateway_and_under_its_own_name_only() {
 async fn a_request_is_explained_by_a_gateway_that_did_not_serve_it() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);
-    let why = async |id: &str| {
-        let path = format!("/api/v1/namespaces/shop/requests/{id}/why");
-        world.get(&path).bearer_auth(&token).send().await.unwrap()
-    };
+    let path = |id: &str| format!("/api/v1/namespaces/shop/requests/{id}/why");
+    let why = async |id: &str| world.said_by_all(&path(id), &token).await;
     let record = world.peers.records.lock().unwrap().iter().find(|record| record.outcome == "ok").unwrap().clone();
     let id = record.name.rsplit('/').next().unwrap();
-    let told: Value = why(id).await.json().await.unwrap();
+    let told = why(id).await;
     assert_eq!(
         (told["invocation"]["id"].as_str(), told["invocation"]["gateway"].as_str()),
         (Some(id), Some("gateway-2"))
@@ -60,11 +55,12 @@ async fn a_request_is_explained_by_a_gateway_that_did_not_serve_it() {
     let stages: Vec<_> = told["steps"].as_array().unwrap().iter().map(|step| step["stage"].as_str().unwrap()).collect();
     assert!(stages.starts_with(&["accepted", "route"]) && stages.ends_with(&["answer"]), "{stages:?}");
     assert!(told["unreachable"].as_array().unwrap().contains(&"gateway-3".into()));
-    let own: Value = why("order-7303").await.json().await.unwrap();
+    let own = why("order-7303").await;
     assert_eq!(own["invocation"]["request_id"], "order-7303");
-    let none: Value = why("nobody-sent-this").await.json().await.unwrap();
+    let none = why("nobody-sent-this").await;
     assert!(none["invocation"].is_null() && none["summary"].as_str().unwrap().contains("nobody-sent-this"));
-    assert_eq!(why(&"x".repeat(129)).await.status(), 400);
+    let long = world.get(&path(&"x".repeat(129))).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(long.status(), 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,9 +78,7 @@ async fn t46_a_request_for_no_namespace_is_explained_to_operators_alone() {
     };
     world.peers.records.lock().unwrap().push(refused);
     let path = format!("/api/v1/namespaces/shop/requests/{id}/why");
-    let why = async |token: String| -> Value {
-        world.get(&path).bearer_auth(token).send().await.unwrap().json().await.unwrap()
-    };
+    let why = async |token: String| world.said_by_all(&path, &token).await;
     let told = why(world.tokens.operator()).await;
     assert_eq!(told["invocation"]["path"], "/nobody/nothing", "{told}");
     assert!(told["summary"].as_str().unwrap().contains("refused with 404"), "{told}");
@@ -117,17 +111,14 @@ async fn a_filter_that_makes_no_sense_is_refused_with_its_name() {
 async fn a_function_is_judged_by_what_other_gateways_counted_and_who_is_silent_is_named() {
     let world = World::new().await;
     let token = world.tokens.with(&[("shop", "viewer")]);
-    let describe = async |name: &str| {
-        let path = format!("/api/v1/namespaces/shop/functions/{name}/describe");
-        world.get(&path).bearer_auth(&token).send().await.unwrap()
-    };
+    let path = "/api/v1/namespaces/shop/functions/checkout/describe";
     let (all, failed) = {
         let records = world.peers.records.lock().unwrap();
         let own = records.iter().filter(|record| record.name.contains("/functions/checkout/"));
         let failed = |record: &&dunlin_proto::v1::Invocation| record.outcome != "ok" && record.outcome != "cancelled";
         (own.clone().count(), own.filter(failed).count())
     };
-    let health: Value = describe("checkout").await.json().await.unwrap();
+    let health = world.said_by_all(path, &token).await;
     assert_eq!(
         (&health["activity"]["calls"], &health["activity"]["failures"]),
         (&all.into(), &failed.into()),
@@ -144,10 +135,10 @@ async fn a_function_is_judged_by_what_other_gateways_counted_and_who_is_silent_i
     assert_eq!((&health["webhook"]["pending"], &health["webhook"]["last_failure"]["status"]), (&1.into(), &500.into()));
     let reason = |health: &Value| health["webhook"]["last_failure"]["error"].as_str().unwrap().to_owned();
     assert_eq!(reason(&health), "the receiver answered 500", "no more of it is for viewers");
-    let path = "/api/v1/namespaces/shop/functions/checkout/describe";
     let token = world.tokens.with(&[("shop", "developer")]);
-    let all: Value = world.get(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
+    let all = world.said_by_all(path, &token).await;
     assert!(reason(&all).contains("Internal Server Error"), "{all}");
     assert!(!health.to_string().contains("hooks.example.com"), "the URL is not for viewers: {health}");
-    assert_eq!(describe("nothing").await.status(), 404);
+    let nothing = world.get(&path.replace("checkout", "nothing")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(nothing.status(), 404);
 }

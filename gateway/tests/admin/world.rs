@@ -20,6 +20,7 @@ use dunlin_gateway::{Config, Gateway, OidcConfig};
 use dunlin_process::shutdown::Shutdown;
 use dunlin_proto::metadata::ClusterSecret;
 use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Server};
@@ -137,6 +138,19 @@ impl World {
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.request("GET", path)
+    }
+
+    /// What everybody who is there says. Others have a second to answer; a machine that stands still for it looks as if they were
+    /// away, but not every time. Those numbered 3 are always away.
+    pub(crate) async fn said_by_all(&self, path: &str, token: &str) -> Value {
+        let is_there = |name: &Value| name.as_str().is_some_and(|name| !name.ends_with("-3"));
+        for _ in 0..5 {
+            let answer: Value = self.get(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
+            if !answer["unreachable"].as_array().into_iter().flatten().any(is_there) {
+                return answer;
+            }
+        }
+        panic!("{path}: somebody who is there does not answer");
     }
 
     /// A page, as the browser of somebody who is signed in asks for it.

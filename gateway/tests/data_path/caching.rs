@@ -77,7 +77,7 @@ async fn an_answer_is_used_again_and_says_so() {
     let second = ask(&cluster, "GET", "/say?a", &[]).await;
     assert_eq!((second.text(), second.header("cache-control")), (first.text(), "max-age=60".to_owned()));
     assert!(status(&second).starts_with("dunlin; hit; ttl="), "{second:?}");
-    assert!(["0", "1", "2"].contains(&second.header("age").as_str()), "{second:?}");
+    assert!(second.header("age").parse::<u64>().unwrap() < 20, "{second:?}");
     assert!(second.header("server-timing").is_empty(), "nobody ran: {second:?}");
     assert_ne!(second.header("x-request-id"), first.header("x-request-id"));
     assert_eq!(second.headers.get_all("x-request-id").iter().count(), 1);
@@ -299,13 +299,24 @@ async fn who_leaves_or_reads_slowly_keeps_nobody_waiting() {
     let before = calls(&cluster);
     let request = http::Request::get("/say/left").header("host", "shop.example").header(FRESH.0, FRESH.1);
     let request = request.header("x-wait", "1").body(String::new()).unwrap();
-    let leaving = tokio::time::timeout(Duration::from_millis(300), h1_on(connect(cluster.functions()).await, request));
+    let (leave, leaves) = tokio::sync::oneshot::channel::<()>();
+    let stream = connect(cluster.functions()).await;
+    let leaving = async {
+        tokio::select! {
+            answer = h1_on(stream, request) => Some(answer),
+            _ = leaves => None,
+        }
+    };
     let follower = async {
         eventually("the first", async || calls(&cluster) > before).await;
-        ask(&cluster, "GET", "/say/left", &[FRESH]).await
+        let leaving = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            leave.send(()).unwrap();
+        };
+        tokio::join!(ask(&cluster, "GET", "/say/left", &[FRESH]), leaving).0
     };
     let (left, answer) = tokio::join!(leaving, follower);
-    assert!(left.is_err(), "it left without an answer");
+    assert!(left.is_none(), "it left without an answer");
     assert_eq!((answer.status, status(&answer)), (200, "dunlin; fwd=uri-miss; stored; ttl=60".to_owned()));
     // An answer whose body does not come is waited for a second, and no longer.
     let slow = [FRESH, ("x-wait-body", "1")];

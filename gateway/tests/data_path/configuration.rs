@@ -38,7 +38,7 @@ async fn t44_a_gateway_does_not_start_with_a_secret_that_can_be_guessed() {
 
 #[tokio::test]
 async fn without_the_scheduler_what_is_known_is_served_for_max_staleness_and_no_longer() {
-    let configure = |config: &mut Config| config.max_staleness = Duration::from_secs(2);
+    let configure = |config: &mut Config| config.max_staleness = Duration::from_secs(4);
     let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
     cluster.scheduler.stop();
     assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);

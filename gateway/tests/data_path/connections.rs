@@ -14,10 +14,11 @@ use tokio::{
 
 use crate::harness::{Cluster, Plan, connect, raw};
 
+/// For longer than a machine may stand still between two steps of a good caller, and much shorter than usually.
 fn impatient() -> Plan {
     let configure = |config: &mut dunlin_gateway::Config| {
-        config.limits.header_timeout = Duration::from_millis(400);
-        config.limits.idle_timeout = Duration::from_millis(400);
+        config.limits.header_timeout = Duration::from_secs(2);
+        config.limits.idle_timeout = Duration::from_secs(2);
     };
     Plan { configure, ..Plan::default() }
 }
@@ -36,15 +37,17 @@ async fn t30_connections_that_stall_are_closed_and_others_are_served() {
         ];
         let stalled = join_all(stalls.iter().cycle().take(60).map(async |bytes| {
             let mut stream = connect(address).await;
-            stream.write_all(bytes).await.unwrap();
+            // It is closed already where all of this machine has stood still.
+            let _ = stream.write_all(bytes).await;
             let mut rest = Vec::new();
-            let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+            let closed = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
             assert!(closed.is_ok(), "{bytes:?} stayed open");
         }));
         let begun = Instant::now();
         let served = async {
-            while begun.elapsed() < Duration::from_millis(600) {
+            while begun.elapsed() < Duration::from_millis(2500) {
                 assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         futures::join!(stalled, served);
@@ -61,8 +64,9 @@ async fn t30_a_head_that_trickles_is_closed() {
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
     let mut rest = Vec::new();
-    timeout(Duration::from_secs(2), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    // Without being told to be impatient, it would wait for ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     let text = String::from_utf8_lossy(&rest);
     assert!(text.starts_with("HTTP/1.1 408") && text.contains("request_timeout"), "{text}");
 }
@@ -99,13 +103,16 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     let configure = |config: &mut dunlin_gateway::Config| config.limits.connections = 3;
     let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
     let mut held = Vec::new();
-    for _ in 0..3 {
+    // The place of the last look at its health may not be free yet.
+    crate::harness::eventually("three places", async || {
         let mut stream = connect(cluster.functions()).await;
-        stream.write_all(b"GET /.well-known/dunlin/health HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
-        let mut answer = [0; 15];
-        stream.read_exact(&mut answer).await.unwrap();
-        held.push(stream);
-    }
+        let _ = stream.write_all(b"GET /.well-known/dunlin/health HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        if stream.read_exact(&mut [0; 15]).await.is_ok() {
+            held.push(stream);
+        }
+        held.len() == 3
+    })
+    .await;
     let (answer, closed) = raw(cluster.functions(), b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert!(answer.is_empty() && closed);
     drop(held);
@@ -141,7 +148,8 @@ async fn t33_a_flood_of_resets_ends_its_own_connection_only() {
 
 #[tokio::test]
 async fn a_gateway_that_stops_lets_running_requests_end() {
-    let mut cluster = Cluster::start().await;
+    let configure = |config: &mut dunlin_gateway::Config| config.grace = Duration::from_secs(10);
+    let mut cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
     let mut stream = connect(cluster.functions()).await;
     stream.write_all(b"GET /shop/open/slow-stream HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     let mut first = [0; 15];

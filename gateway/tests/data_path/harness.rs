@@ -290,9 +290,9 @@ fn placements(sequence: u64, uid: FunctionUid, workers: &[Worker]) -> Placements
     }
 }
 
-/// Waits until something is true, for five seconds at the most.
+/// Waits until something is true, for twenty seconds at the least.
 pub(crate) async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         if is().await {
             return;
         }

@@ -86,7 +86,8 @@ async fn t31_heads_over_the_limit_are_refused() {
 
 #[tokio::test]
 async fn the_time_of_an_invocation_ends_and_the_error_names_the_stage() {
-    let plan = || Plan { timeout: Duration::from_millis(300), ..Plan::default() };
+    // Enough for a call to begin, whatever happens.
+    let plan = || Plan { timeout: Duration::from_secs(2), ..Plan::default() };
     let cluster = Cluster::with(plan()).await;
     for path in ["/hang", "/silent"] {
         let answer = cluster.call("GET", path, &[], "").await;
@@ -102,7 +103,7 @@ async fn the_time_of_an_invocation_ends_and_the_error_names_the_stage() {
 
 #[tokio::test]
 async fn t30_a_caller_that_sends_too_slowly_is_refused() {
-    let configure = |config: &mut dunlin_gateway::Config| config.limits.body_patience = Duration::from_millis(300);
+    let configure = |config: &mut dunlin_gateway::Config| config.limits.body_patience = Duration::from_secs(2);
     let cluster = Cluster::with(Plan { configure, ..Plan::default() }).await;
     let mut stream = connect(cluster.functions()).await;
     stream.write_all(b"POST /shop/open/hang HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf").await.unwrap();
@@ -183,9 +184,13 @@ async fn a_rate_is_kept_to_by_a_part_that_the_scheduler_lends() {
     cluster.scheduler.deltas.send(rates(7, Some(rate))).unwrap();
     let call = async || cluster.call("GET", "/", &[], "").await;
     let mut answer = call().await;
+    // Many at once, which is more than the rate also on a slow machine.
     eventually("a refusal", async || {
-        answer = call().await;
-        answer.status == 429
+        let answers = futures::future::join_all((0..50).map(|_| call())).await;
+        answers.into_iter().find(|answer| answer.status == 429).is_some_and(|refused| {
+            answer = refused;
+            true
+        })
     })
     .await;
     assert_eq!((answer.code().as_str(), answer.header("retry-after").as_str()), ("too_many_requests", "1"));
@@ -215,7 +220,7 @@ async fn small_rates_are_granted_one_by_one_and_refusals_cost_no_question() {
     for _ in 0..20 {
         let answer = cluster.call("GET", "/", &[], "").await;
         let after: u32 = answer.header("retry-after").parse().unwrap();
-        assert!(answer.status == 429 && (55..=60).contains(&after), "{} {after}", answer.status);
+        assert!(answer.status == 429 && (40..=60).contains(&after), "{} {after}", answer.status);
     }
     assert_eq!(asked(), 2);
 }

@@ -34,7 +34,7 @@ fn begun(cluster: &Cluster, path: &str) -> Vec<usize> {
 async fn head(cluster: &Cluster, function: &str, path: &str) -> Response<Incoming> {
     let request = Request::get(format!("http://h/shop/{function}{path}")).body(Full::<Bytes>::default()).unwrap();
     let head = h2_stream(cluster.functions(), request);
-    tokio::time::timeout(Duration::from_secs(5), head).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(20), head).await.unwrap()
 }
 
 /// Reads so many bytes of a body.

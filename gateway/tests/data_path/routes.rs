@@ -286,7 +286,7 @@ async fn headers_and_cors_are_the_routes_to_decide() {
 
 #[tokio::test]
 async fn a_page_that_may_call_a_route_may_read_every_refusal() {
-    let plan = Plan { timeout: std::time::Duration::from_millis(300), ..Plan::default() };
+    let plan = Plan { timeout: std::time::Duration::from_secs(2), ..Plan::default() };
     let cluster = Cluster::with(plan).await;
     let allowing = |origin: &str| Some(v1::CorsPolicy { allow_origins: vec![origin.into()], ..Default::default() });
     let of_app = |name: &str, path: &str, target| v1::Route {

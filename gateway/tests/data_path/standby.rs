@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{Cluster, Plan, eventually};
 
@@ -25,7 +25,8 @@ async fn a_version_that_runs_nowhere_is_called_on_a_standby_without_asking() {
     for _ in 0..20 {
         assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Whoever waits for a placement waits for ten seconds here.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(activations(&cluster), asked);
     let used = cluster.workers.iter().filter(|worker| !worker.begins().is_empty()).count();
     assert!((2..=4).contains(&used), "two standbys of each of two versions: {used}");
@@ -38,7 +39,8 @@ async fn a_crowd_on_standbys_asks_for_a_placement_once() {
     let answers = join_all((0..50).map(|_| cluster.call("GET", "/unread", &[], ""))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     let asked = activations(&cluster) - before;
-    assert!((1..=4).contains(&asked), "for two versions: {asked}");
+    // Again each half second, on a machine that is slow or stands still.
+    assert!((1..=12).contains(&asked), "for two versions, and not for each of 50 calls: {asked}");
 }
 
 #[tokio::test]
@@ -84,7 +86,8 @@ async fn what_holders_have_no_room_for_is_refused_at_once_although_others_could_
     let answer = cluster.call("GET", "/", &[], "").await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()));
     assert_eq!(answer.header("retry-after"), "2");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Whoever waits for room waits for ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -95,19 +98,33 @@ async fn f02_a_frozen_worker_gets_nothing_new_within_a_second_and_is_back_when_i
         cluster.workers.iter().all(|worker| !worker.begins().is_empty())
     })
     .await;
+    // Where the machine stands still meanwhile, it is frozen once more.
+    let mut attempts = 0;
+    while !passed_over_while_frozen(&cluster).await {
+        attempts += 1;
+        assert!(attempts < 4, "a frozen worker still gets calls after a second");
+    }
+}
+
+/// Freezes the first worker for a second and a little longer; says whether calls are then answered at once.
+async fn passed_over_while_frozen(cluster: &Cluster) -> bool {
     cluster.workers[0].seen.frozen.send_replace(true);
     // Both of its sessions get a call that stays there.
     let stuck = join_all((0..40).map(|_| cluster.call("GET", "/", &[], "")));
     let moved = async {
         tokio::time::sleep(Duration::from_millis(1000)).await;
+        let mut passed_over = true;
         for _ in 0..40 {
-            let began = Instant::now();
-            assert_eq!(cluster.call("GET", "/", &[], "").await.status, 200);
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            let answer = timeout(Duration::from_secs(1), cluster.call("GET", "/", &[], "")).await;
+            passed_over = passed_over && answer.is_ok_and(|answer| answer.status == 200);
+            if !passed_over {
+                break;
+            }
         }
         cluster.workers[0].seen.frozen.send_replace(false);
+        passed_over
     };
-    let (answers, ()) = futures::join!(stuck, moved);
+    let (answers, passed_over) = futures::join!(stuck, moved);
     assert!(answers.iter().all(|answer| answer.status == 200), "it had only stopped for a while");
     let before = cluster.workers[0].begins().len();
     eventually("it is used again", async || {
@@ -115,4 +132,5 @@ async fn f02_a_frozen_worker_gets_nothing_new_within_a_second_and_is_back_when_i
         cluster.workers[0].begins().len() > before
     })
     .await;
+    passed_over
 }

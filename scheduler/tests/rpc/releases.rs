@@ -76,7 +76,7 @@ async fn releases_are_listed_compared_and_come_back() {
         let answer = releases.rollback_release(back.clone()).await.unwrap().into_inner();
         assert_eq!((answer.release.unwrap().number, answer.lagging_gateways.len()), (4, 0));
     }
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let config = gateway.received().config;
     assert_eq!((config.functions[0].traffic[0].version, config.routes.len()), (1, 0));
     assert_eq!(cluster.compiled(), 2, "nothing is built again");

@@ -50,11 +50,16 @@ mod tests {
         assert!((1 << 20..1 << 40).contains(&memory_bytes()));
         let mut usage = Usage::default();
         assert_eq!(usage.cpu_millis(), 0);
-        let until = Instant::now() + std::time::Duration::from_millis(50);
+        // The machine may be busy with others or stand still for a while, but some of it was ours.
+        let shares: Vec<_> = (0..10).map(|_| share_of_a_loop(&mut usage)).collect();
+        assert!(shares.iter().any(|share| *share > 50), "{shares:?}");
+    }
+
+    fn share_of_a_loop(usage: &mut Usage) -> u32 {
+        let until = Instant::now() + std::time::Duration::from_millis(20);
         while Instant::now() < until {
             std::hint::spin_loop();
         }
-        // The machine may be busy with others, but some of it was ours.
-        assert!(usage.cpu_millis() > 50);
+        usage.cpu_millis()
     }
 }

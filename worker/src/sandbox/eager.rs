@@ -149,12 +149,18 @@ mod tests {
 
     #[test]
     fn work_that_has_had_its_slice_gives_way_and_is_not_forgotten() {
-        let (polled, polls, rings) = once(|_, waker| {
-            std::thread::sleep(SLICE / 4);
-            waker.wake_by_ref();
-            Poll::Pending
-        });
-        assert!(polled.is_pending() && (2..=5).contains(&polls) && rings == 1, "{polls} polls, {rings} rings");
+        let mut seen = Vec::new();
+        // On a busy machine a sleep may take the whole slice.
+        while seen.iter().all(|polls| *polls < 2) {
+            let (polled, polls, rings) = once(|_, waker| {
+                std::thread::sleep(SLICE / 4);
+                waker.wake_by_ref();
+                Poll::Pending
+            });
+            assert!(polled.is_pending() && polls <= 5 && rings == 1, "{polls} polls, {rings} rings");
+            assert!(seen.len() < 1_000, "it never went on within its slice");
+            seen.push(polls);
+        }
     }
 
     #[tokio::test]
@@ -162,7 +168,7 @@ mod tests {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut receiver = pin!(receiver.map(Result::unwrap));
         let eager = Eager::new(None);
-        let waiting = tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| eager.poll(receiver.as_mut(), cx)));
+        let waiting = tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| eager.poll(receiver.as_mut(), cx)));
         let later = async {
             tokio::task::yield_now().await;
             sender.send(7).unwrap();

@@ -216,10 +216,11 @@ impl Drop for Charge<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn burn(wanted: Duration) {
+    /// Takes so much CPU time, however long that may be in coming.
+    pub(in super::super) fn burn(wanted: Duration) {
         let began = thread_cpu();
         while thread_cpu() - began < wanted.as_nanos() as u64 {
             std::hint::spin_loop();
@@ -228,18 +229,24 @@ mod tests {
 
     #[tokio::test]
     async fn cpu_is_charged_for_polls_only_and_over_the_limit_is_seen_inside_a_poll() {
-        let meter = Meter::new(Limits { cpu: Duration::from_millis(20), ..Limits::default() });
-        let mut work = std::pin::pin!(async {
-            burn(Duration::from_millis(5));
-            assert_eq!(meter.over_cpu(), None);
-            tokio::time::sleep(Duration::from_millis(60)).await;
-            burn(Duration::from_millis(20));
-            assert_eq!(meter.over_cpu().map(|f| f.code()), Some("cpu_exceeded"));
-        });
-        Metered { meter: &meter, inner: work.as_mut() }.await;
-        let cpu = meter.usage(Duration::ZERO, Duration::ZERO).cpu;
-        assert!(cpu >= Duration::from_millis(25) && cpu < Duration::from_millis(55), "{cpu:?}");
-        assert!(meter.is_heavy());
+        // A machine that its host takes away adds to CPU time, but not every time.
+        let mut seen = Vec::new();
+        while !seen.contains(&(false, true)) {
+            assert!(seen.len() < 5, "{seen:?}");
+            let meter = Meter::new(Limits { cpu: Duration::from_millis(20), ..Limits::default() });
+            let mut work = std::pin::pin!(async {
+                burn(Duration::from_millis(5));
+                let early = meter.over_cpu();
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                burn(Duration::from_millis(20));
+                (early, meter.over_cpu())
+            });
+            let (early, late) = Metered { meter: &meter, inner: work.as_mut() }.await;
+            let cpu = meter.usage(Duration::ZERO, Duration::ZERO).cpu;
+            assert!(cpu >= Duration::from_millis(25) && meter.is_heavy(), "{cpu:?}");
+            assert_eq!(late.map(|failure| failure.code()), Some("cpu_exceeded"));
+            seen.push((early.is_some(), cpu < Duration::from_millis(55)));
+        }
     }
 
     #[tokio::test]

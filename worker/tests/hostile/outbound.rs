@@ -260,6 +260,7 @@ async fn the_deadline_ends_a_request_that_waits() {
     let limits = Limits { wall: Duration::from_millis(300), ..Limits::default() };
     let program = hostile(Policy { limits, ..allowing(&["http://127.0.0.1:*"]) });
     let answer = call(&program, get(&format!("/outbound?http|127.0.0.1:{}|/", silent.port))).await;
-    assert!(answer.took < Duration::from_secs(3), "{:?}", answer.took);
+    // By itself the request would wait for half a minute.
+    assert!(answer.took < Duration::from_secs(10), "{:?}", answer.took);
     assert!(answer.code() == "deadline_exceeded" || answer.text().contains("Timeout"), "{answer:?}");
 }

@@ -16,8 +16,9 @@ async fn a_small_call_takes_three_messages_and_has_a_receipt() {
     let mut cluster = Cluster::with_worker().await;
     let hello = cluster.deploy("hello", guests::HELLO).await;
     let mut gateway = Gateway::connect(cluster.address).await;
+    const CALLS: u64 = 10;
     let mut fewest = usize::MAX;
-    for _ in 0..3 {
+    for _ in 0..CALLS {
         let answer = gateway.call(&hello, b"ignored").await;
         assert_eq!((answer.status, answer.body.as_slice(), answer.whole), (200, &b"hello"[..], true));
         assert_eq!(answer.end.outcome, "ok");
@@ -29,7 +30,7 @@ async fn a_small_call_takes_three_messages_and_has_a_receipt() {
     }
     // A guest that loses its processor between its last byte and its end needs one message more for that end.
     assert_eq!(fewest, 3);
-    eventually("the scheduler learns of the calls", || cluster.load_of(&hello).unwrap().started_total == 3).await;
+    eventually("the scheduler learns of the calls", || cluster.load_of(&hello).unwrap().started_total == CALLS).await;
     eventually("a sandbox stands ready", || cluster.load_of(&hello).unwrap().prepared > 0).await;
     let answer = gateway.call(&hello, b"").await;
     assert_eq!(answer.end.receipt.unwrap().start_nanos, 0, "it was ready");
@@ -152,16 +153,21 @@ async fn a_cancelled_call_ends_at_once_with_its_reason() {
         ("request_timeout", "request_timeout"),
     ] {
         for version in [&echo, &spin] {
-            let call = gateway.begin(version, b"", false).await;
-            eventually("it runs", || cluster.load_of(version).is_some_and(|load| load.in_flight == 1)).await;
-            let began = Instant::now();
-            call.cancel(reason).await;
-            let end = call.finish().await.end;
-            assert_eq!((end.outcome.as_str(), end.reason.as_str()), (outcome, "cancelled"));
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            // Where the machine stands still just then, it is tried again. Left alone, both would go on for ten seconds.
+            let mut times = Vec::new();
+            while times.iter().all(|time| *time >= Duration::from_secs(1)) {
+                assert!(times.len() < 3, "{reason}: {times:?}");
+                let call = gateway.begin(version, b"", false).await;
+                eventually("it runs", || cluster.load_of(version).is_some_and(|load| load.in_flight == 1)).await;
+                let began = Instant::now();
+                call.cancel(reason).await;
+                let end = call.finish().await.end;
+                times.push(began.elapsed());
+                assert_eq!((end.outcome.as_str(), end.reason.as_str()), (outcome, "cancelled"));
+                eventually("it has ended", || cluster.load_of(version).unwrap().in_flight == 0).await;
+            }
         }
     }
-    eventually("nothing runs", || cluster.load_of(&echo).unwrap().in_flight == 0).await;
 }
 
 #[tokio::test]
@@ -171,9 +177,10 @@ async fn time_that_is_up_is_up_wherever_it_was_spent() {
     only_one.max_sandboxes = 1;
     let spin = cluster.assign(only_one).await;
     let mut gateway = Gateway::connect(cluster.address).await;
-    let millis = |millis| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
-    let running = gateway.begin_with(&spin, b"", true, |begin| begin.time_left = millis(500)).await;
-    let waiting = gateway.begin_with(&spin, b"", true, |begin| begin.time_left = millis(100)).await;
+    // The first one runs for so long that the others come and go meanwhile, also where the machine stands still for a while.
+    let time = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    let running = gateway.begin_with(&spin, b"", true, |begin| begin.time_left = time(4, 0)).await;
+    let waiting = gateway.begin_with(&spin, b"", true, |begin| begin.time_left = time(0, 100_000_000)).await;
     let late = gateway.begin_with(&spin, b"", true, |begin| begin.time_left = None).await;
     for refused in [waiting, late] {
         let refusal = refused.finish().await.refusal.expect("its guest never started");
@@ -189,7 +196,8 @@ async fn an_answer_that_nobody_reads_ends_with_its_time() {
     let mut cluster = Cluster::with_worker().await;
     let echo = cluster.deploy("echo", guests::ECHO).await;
     let mut gateway = Gateway::connect(cluster.address).await;
-    let time_left = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    // Enough for its head, whatever happens.
+    let time_left = Some(prost_types::Duration { seconds: 4, nanos: 0 });
     let mut call = gateway.begin_with(&echo, b"", false, |begin| begin.time_left = time_left).await;
     let mut sent = 0;
     let end = loop {

@@ -135,7 +135,7 @@ async fn a_gateway_that_begins_calls_without_end_and_hears_no_answer_loses_its_s
     for number in 1..200_000 {
         // Each is refused, but nobody takes the refusal. A session that has ended reads no more.
         let begin = sender.send(message(number, Ask::Begin(Begin::default())));
-        if !matches!(timeout(Duration::from_secs(2), begin).await, Ok(Ok(()))) {
+        if !matches!(timeout(Duration::from_secs(6), begin).await, Ok(Ok(()))) {
             break;
         }
     }

@@ -160,7 +160,8 @@ async fn a_version_that_failed_is_tried_until_it_loads() {
 async fn sandboxes_that_nobody_calls_are_let_go() {
     let mut cluster = Cluster::with_worker().await;
     let mut version = cluster.version("hello", guests::HELLO);
-    version.idle_timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    // Longer than a machine may stand still between two looks.
+    version.idle_timeout = Some(prost_types::Duration { seconds: 4, nanos: 0 });
     let hello = cluster.assign(version).await;
     eventually("one stands ready", || cluster.load_of(&hello).unwrap().prepared == 1).await;
     let mut gateway = Gateway::connect(cluster.address).await;

@@ -31,7 +31,7 @@ async fn ask(cluster: &Cluster, question: ReadWorkerLogsRequest) -> Result<Strea
 
 async fn next(lines: &mut Streaming<ReadWorkerLogsResponse>) -> Option<LogLine> {
     loop {
-        let next = timeout(Duration::from_secs(10), lines.message()).await.expect("no line came").unwrap()?;
+        let next = timeout(Duration::from_secs(20), lines.message()).await.expect("no line came").unwrap()?;
         if next.line.is_some() {
             return next.line;
         }
@@ -40,7 +40,8 @@ async fn next(lines: &mut Streaming<ReadWorkerLogsResponse>) -> Option<LogLine> 
 
 /// All lines that are there, as soon as there are so many.
 async fn lines(cluster: &Cluster, count: usize, query: ReadLogsRequest) -> Vec<LogLine> {
-    for _ in 0..500 {
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    while tokio::time::Instant::now() < until {
         let mut stream = read(cluster, query.clone()).await.unwrap();
         let mut lines = Vec::new();
         while let Some(line) = next(&mut stream).await {

@@ -19,14 +19,17 @@ use crate::{
 #[tokio::test]
 async fn a_standby_is_loaded_by_its_first_call_and_unloaded_when_nobody_calls() {
     let mut cluster = Cluster::with_worker().await;
-    let hello = cluster.stand_by("hello", guests::HELLO).await;
-    assert_eq!(cluster.load_of(&hello), None, "it is not worth a word");
+    let echo = cluster.stand_by("echo", guests::ECHO).await;
+    assert_eq!(cluster.load_of(&echo), None, "it is not worth a word");
     assert_eq!(files(&cluster.code_folder()).len(), 1);
     let mut gateway = Gateway::connect(cluster.address).await;
     for _ in 0..2 {
-        assert_eq!(gateway.call(&hello, b"").await.body, b"hello");
-        eventually("it is loaded", || state_of(&cluster.scheduler, &hello) == Some(LoadState::Ready)).await;
-        eventually("it is unloaded", || cluster.load_of(&hello).is_none()).await;
+        // As long as it is called it stays, so that it is seen.
+        let call = gateway.begin(&echo, b"hello", false).await;
+        eventually("it is loaded", || state_of(&cluster.scheduler, &echo) == Some(LoadState::Ready)).await;
+        call.body(b"", true).await;
+        assert_eq!(call.finish().await.body, b"hello");
+        eventually("it is unloaded", || cluster.load_of(&echo).is_none()).await;
     }
     assert_eq!(cluster.scheduler.0.fetches.load(Ordering::SeqCst), 1);
 }

@@ -152,14 +152,14 @@ pub(crate) async fn connect_as_proxy(from: [u8; 4], address: SocketAddr) -> TcpS
     stream
 }
 
-/// Sends bytes as they are, and reads until the other side closes or is silent for a second; says whether it closed.
+/// Sends bytes as they are, and reads until the other side closes or is silent for five seconds; says whether it closed.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (String, bool) {
     let mut stream = connect(address).await;
     // The other side may have closed already.
     let _ = stream.write_all(bytes).await;
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        match tokio::time::timeout(Duration::from_secs(1), stream.read(&mut buffer)).await {
+        match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await {
             Ok(Ok(0) | Err(_)) => return (String::from_utf8_lossy(&answer).into_owned(), true),
             Ok(Ok(read)) => answer.extend_from_slice(&buffer[..read]),
             Err(_) => return (String::from_utf8_lossy(&answer).into_owned(), false),
