@@ -75,6 +75,8 @@ pub(crate) struct Invocation {
     pub(crate) came: Came,
     /// Who gets its record once it is closed, beside those who keep it.
     pub(crate) told: Option<oneshot::Sender<Arc<Record>>>,
+    /// The body of the answer shows the record at its end.
+    pub(crate) shown: bool,
     /// When the gateway accepted it; its deadline is the version's timeout later.
     pub(crate) accepted: Instant,
 }

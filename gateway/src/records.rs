@@ -4,6 +4,7 @@
 mod archive;
 mod came;
 mod file;
+mod inbox;
 mod keeper;
 mod minutes;
 mod phases;
@@ -32,7 +33,6 @@ use dunlin_proto::{
 };
 use http::Method;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 
 use crate::{config::RecordsConfig, traces::Traces};
 pub(crate) use came::{Caller, Came, Choice, Traced};
@@ -184,9 +184,6 @@ mod function_text {
     }
 }
 
-/// Records that wait to be kept; beyond that they are dropped and counted, since callers come first.
-const BACKLOG: usize = 16_384;
-
 /// The records of this gateway.
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -197,8 +194,8 @@ pub(crate) struct Records {
     /// Whether any are kept.
     enabled: bool,
     archive: archive::Archive,
-    /// To the keeper, which owns rings' writing side and the files.
-    backlog: mpsc::Sender<Arc<Record>>,
+    /// For the keeper, which owns rings' writing side and the files.
+    inbox: Arc<inbox::Inbox>,
     counted: Arc<Counted>,
     retentions: Retentions,
     /// How long they are kept where their namespace says nothing else.
@@ -235,7 +232,7 @@ impl Records {
         let archive = archive::Archive::new(folder.clone());
         let found = |record| rings.load(Arc::new(record));
         let files = shelves::Shelves::open(folder, config, retentions.clone(), found)?;
-        let (backlog, waiting) = mpsc::channel(BACKLOG);
+        let inbox = Arc::<inbox::Inbox>::default();
         let records = Self {
             rings: rings.clone(),
             recent: recent.clone(),
@@ -243,13 +240,13 @@ impl Records {
             traces,
             enabled: config.enabled,
             archive,
-            backlog,
+            inbox: inbox.clone(),
             counted: Arc::default(),
             retentions,
             max_age: config.max_age,
         };
         let counted = records.counted.clone();
-        Ok((Arc::new(records), Keeper::new((rings, recent), waiting, files, counted)))
+        Ok((Arc::new(records), Keeper::new((rings, recent), inbox, files, counted)))
     }
 
     /// The newest records of a namespace or function, the newest first, from before an id on.
@@ -324,19 +321,18 @@ impl Records {
         if wanted.refused { self.refused.counts(scope) } else { Vec::new() }
     }
 
-    /// Keeps a record, soon.
-    pub(crate) fn add(&self, record: Record) -> Arc<Record> {
-        let record = self.traces.offer(record);
-        if self.enabled {
-            self.keep_soon(record.clone());
-        }
-        record
+    /// Gives the record of an invocation that has ended to who takes its trace.
+    pub(crate) fn trace(&self, record: &mut Record) {
+        self.traces.offer(record);
     }
 
-    fn keep_soon(&self, record: Arc<Record>) {
+    /// Keeps a record, soon.
+    pub(crate) fn add(&self, record: Record) {
+        if !self.enabled {
+            return;
+        }
         self.counted.all.add(0, 1);
-        // A full backlog means a disk that can't keep up; the request path must not wait for it.
-        if self.backlog.try_send(record).is_err() {
+        if !self.inbox.leave(record) {
             self.counted.lose(1);
             tracing::debug!("dropped the record of an invocation");
         }

@@ -191,23 +191,23 @@ impl Traces {
         traced.sampled || shared.watcher.is_some() || lasted >= shared.rule.slow()
     }
 
-    /// Takes the record of an invocation whose trace is wanted, and of one that failed or was slow. It comes back to be kept, without
-    /// what only its spans need where it has none.
-    pub(crate) fn offer(&self, mut record: Record) -> Arc<Record> {
-        let (watcher, backlog) = self.takers(&record);
+    /// Takes a copy of the record of an invocation whose trace is wanted, and of one that failed or was slow. What only its spans need
+    /// goes where it has none.
+    pub(crate) fn offer(&self, record: &mut Record) {
+        let (watcher, backlog) = self.takers(record);
+        record.came.traced.exported = backlog.is_some();
         if watcher.is_none() && backlog.is_none() {
             record.came.traced.phases = None;
+            return;
         }
-        record.came.traced.exported = backlog.is_some();
-        let record = Arc::new(record);
+        let record = Arc::new(record.clone());
         if let Some(watcher) = watcher {
             // Who does not keep up misses some.
             let _ = watcher.try_send(Source::Call(record.clone()));
         }
         if let (Some(shared), Some(backlog)) = (&self.0, backlog) {
-            shared.send(backlog, Source::Call(record.clone()));
+            shared.send(backlog, Source::Call(record));
         }
-        record
     }
 
     /// Who takes the spans of an invocation: whoever watches, and the exporter.
@@ -337,7 +337,8 @@ mod tests {
         {
             record.came.traced.sampled = sampled;
             record.outcome = outcome.into();
-            let kept = traces.offer(record.clone());
+            let mut kept = record.clone();
+            traces.offer(&mut kept);
             assert_eq!(kept.came.traced.phases.is_some(), has_spans, "{sampled} {outcome}");
         }
         let mut outcome = || match waiting.try_recv().ok()? {

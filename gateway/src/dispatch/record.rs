@@ -44,12 +44,14 @@ struct Open {
     running: Running,
     meter: Meter,
     told: Option<oneshot::Sender<Arc<Record>>>,
+    /// Whoever gets the answer gets the record with it.
+    shown: bool,
     _slot: Slot,
 }
 
 impl Open {
-    /// It is over.
-    fn close(mut self) -> Arc<Record> {
+    /// It is over. The record is returned where it is shown.
+    fn close(mut self) -> Option<Arc<Record>> {
         if self.record.error.is_empty() && self.record.outcome == ErrorCode::Cancelled.as_str() {
             self.record.error = "the caller left before the whole answer".to_owned();
         }
@@ -60,13 +62,15 @@ impl Open {
         self.running.0.outcomes.count(&self.record, self.called_by.as_ref());
         self.calls.ended(&self.record);
         self.meter.count(&self.record);
-        let record = self.records.add(self.record);
-        self.calls.traced(&record);
-        if let Some(told) = self.told.take() {
+        self.records.trace(&mut self.record);
+        self.calls.traced(&self.record);
+        let shown = (self.shown || self.told.is_some()).then(|| Arc::new(self.record.clone()));
+        if let (Some(told), Some(record)) = (self.told.take(), &shown) {
             // Who has left does not want it any more.
             let _ = told.send(record.clone());
         }
-        record
+        self.records.add(self.record);
+        shown
     }
 }
 
@@ -131,8 +135,9 @@ impl Ledger {
         };
         let (records, accepted) = (records.clone(), invocation.accepted);
         let (running, called_by) = (Running(demand), invocation.called_by.take());
-        let (stage, told) = (Stage::Worker, invocation.told.take());
-        let open = Open { record, records, called_by, accepted, stage, calls, running, meter, told, _slot: slot };
+        let (stage, told, shown) = (Stage::Worker, invocation.told.take(), invocation.shown);
+        let open =
+            Open { record, records, called_by, accepted, stage, calls, running, meter, told, shown, _slot: slot };
         Self(Some(Box::new(open)))
     }
 
@@ -141,9 +146,9 @@ impl Ledger {
         Self(None)
     }
 
-    /// The record as it is now.
+    /// The record as it is now, where it is shown.
     pub(super) fn snapshot(&self) -> Option<Arc<Record>> {
-        self.0.as_ref().map(|open| Arc::new(open.record.clone()))
+        self.0.as_ref().filter(|open| open.shown).map(|open| Arc::new(open.record.clone()))
     }
 
     /// It goes to an endpoint, after this time in the gateway.
@@ -205,9 +210,9 @@ impl Ledger {
         self.cost(receipt);
     }
 
-    /// Hands over the record, and keeps it.
+    /// Keeps the record, and hands it over where it is shown.
     pub(super) fn finish(&mut self) -> Option<Arc<Record>> {
-        self.0.take().map(|open| open.close())
+        self.0.take().and_then(|open| open.close())
     }
 }
 

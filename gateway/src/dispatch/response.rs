@@ -148,7 +148,7 @@ impl ResponseBody {
         self.let_go();
     }
 
-    /// The record, once the body has ended.
+    /// The record, once the body has ended, of an invocation that shows it.
     pub(crate) fn record(&self) -> Option<&Record> {
         self.record.as_deref()
     }

@@ -179,6 +179,7 @@ impl Asking<'_> {
             at_once: None,
             came: Came { route: Some(self.rule.label.clone()), address: Some(self.origin.address), ..Came::default() },
             told: None,
+            shown: false,
             accepted: Instant::now(),
             function,
             version,

@@ -118,6 +118,7 @@ impl Passing {
             at_once,
             came,
             told: None,
+            shown: false,
             accepted,
         })
     }

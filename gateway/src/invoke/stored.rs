@@ -46,7 +46,7 @@ pub(super) fn trace(passing: Passing, parts: &Parts, accepted: Instant, status: 
         trace: trace.id,
         ..Came::default()
     };
-    traces.offer(Record {
+    traces.offer(&mut Record {
         id: passing.id,
         function: passing.function.name.clone(),
         version: passing.version.key.number,

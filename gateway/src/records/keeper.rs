@@ -4,17 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use dunlin_process::shutdown::Shutdown;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::{Counted, Record, ring, sample, shelves};
+use super::{Counted, Record, inbox::Inbox, ring, sample, shelves};
 
 /// How long the keeper rests between batches. While it rests, adding a record wakes nobody: a wake-up for each call would
 /// cost as much as the record itself.
 const REST: Duration = Duration::from_millis(20);
-/// Records that are taken at once.
+/// Records that there is always room for; what more of them took is given back.
 const BATCH: usize = 4_096;
 /// What is written right after something else waits for so long, since others may come: to write one costs nearly as much as to write a
 /// hundred. Questions find it in memory meanwhile.
@@ -30,7 +27,7 @@ pub(crate) struct Keeper {
     rings: Arc<ring::Rings>,
     recent: Arc<ring::Recent>,
     sampler: sample::Sampler,
-    waiting: mpsc::Receiver<Arc<Record>>,
+    inbox: Arc<Inbox>,
     /// What is to be written, by when, and when something was written last.
     gathered: Vec<Arc<Record>>,
     due: Option<Instant>,
@@ -42,12 +39,12 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         (rings, recent): (Arc<ring::Rings>, Arc<ring::Recent>),
-        waiting: mpsc::Receiver<Arc<Record>>,
+        inbox: Arc<Inbox>,
         files: shelves::Shelves,
         counted: Arc<Counted>,
     ) -> Self {
         let (sampler, gathered, due, written) = (sample::Sampler::default(), Vec::new(), None, None);
-        Self { rings, recent, sampler, waiting, gathered, due, written, files, counted }
+        Self { rings, recent, sampler, inbox, gathered, due, written, files, counted }
     }
 
     /// Runs until `shutdown`, and keeps what has been added by then.
@@ -60,15 +57,14 @@ impl Keeper {
         loop {
             let (mut look, due) = (false, self.due);
             tokio::select! {
-                received = self.waiting.recv_many(&mut batch, BATCH) => if received == 0 {
-                    self.write(false).await;
-                    return;
-                },
+                () = self.inbox.filled() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = looks.tick() => look = true,
-                () = shutdown.begun(), if !self.waiting.is_closed() => {
-                    self.waiting.close();
-                    continue;
+                () = shutdown.begun() => {
+                    self.inbox.close();
+                    self.take(&mut batch);
+                    self.write(false).await;
+                    return;
                 }
             }
             self.take(&mut batch);
@@ -82,14 +78,16 @@ impl Keeper {
     }
 
     /// Shows all of them for a while, and picks those that are kept for longer.
-    fn take(&mut self, batch: &mut Vec<Arc<Record>>) {
-        let weigh = |record: &Arc<Record>| match self.sampler.weight(record)?.get() {
-            1 => Some(record.clone()),
-            weight => Some(Arc::new(Record { weight, ..Record::clone(record) })),
+    fn take(&mut self, batch: &mut Vec<Record>) {
+        self.inbox.take(batch);
+        let weigh = |record: &Record| {
+            let weight = self.sampler.weight(record)?.get();
+            Some(Arc::new(Record { weight, ..record.clone() }))
         };
         let before = self.gathered.len();
         self.gathered.extend(batch.iter().filter_map(weigh));
         self.recent.push(batch.drain(..));
+        batch.shrink_to(BATCH);
         self.gathered.iter().skip(before).for_each(|record| self.rings.push(record.clone()));
         if self.due.is_none() && !self.gathered.is_empty() {
             self.due = Some(self.written.map_or_else(Instant::now, |written| written + GATHER));

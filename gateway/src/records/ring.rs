@@ -97,7 +97,7 @@ impl Default for Recent {
 
 impl Recent {
     /// Adds records; the oldest make room.
-    pub(super) fn push(&self, records: impl ExactSizeIterator<Item = Arc<Record>>) {
+    pub(super) fn push(&self, records: impl ExactSizeIterator<Item = Record>) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let beyond = (recent.len() + records.len()).saturating_sub(RECENT).min(recent.len());
         recent.drain(..beyond);
@@ -119,8 +119,7 @@ impl Recent {
 }
 
 /// A record in memory of its own, down to the text that nearly each of them has.
-fn settled(record: Arc<Record>) -> Record {
-    let mut record = Arc::unwrap_or_clone(record);
+fn settled(mut record: Record) -> Record {
     record.path = record.path.as_str().to_owned();
     record.request_id = record.request_id.as_str().to_owned();
     record
@@ -221,7 +220,7 @@ mod tests {
     #[test]
     fn the_newest_of_the_gateway_are_all_there_and_those_that_are_too_old_go() {
         let recent = Recent::default();
-        let records: Vec<_> = (0..RECENT + 5).map(|_| Arc::new(record("shop", "pay"))).collect();
+        let records: Vec<_> = (0..RECENT + 5).map(|_| record("shop", "pay")).collect();
         records.chunks(999).for_each(|some| recent.push(some.iter().cloned()));
         let listed = |scope: &str| recent.list(&scope.parse().unwrap(), &Wanted::default(), None, usize::MAX);
         let found = listed("namespaces/shop");
@@ -229,7 +228,7 @@ mod tests {
         assert!(listed("namespaces/bank").is_empty() && listed("namespaces/shop/functions/cart").is_empty());
         let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
         let mut later = record("shop", "pay");
-        rings.push(records[0].clone());
+        rings.push(Arc::new(records[0].clone()));
         later.start_time += Duration::from_secs(3_601);
         rings.push(Arc::new(later));
         assert_eq!(rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, 9).len(), 1);

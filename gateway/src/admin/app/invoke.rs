@@ -86,6 +86,7 @@ impl App {
             at_once: None,
             came,
             told: watch.as_mut().and_then(Watch::teller),
+            shown: true,
             accepted,
             function,
             version,
