@@ -131,7 +131,8 @@ mod tests {
         let (folder, config) = (tempfile::tempdir().unwrap(), RecordsConfig::default());
         let (records, keeper) = Records::open(folder.path().to_owned(), &config, Traces::default()).unwrap();
         let shutdown = Shutdown::default();
-        let running = tokio::spawn(keeper.run(shutdown.clone()));
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(keeper.run(shutdown.clone()));
         let on_disk = || {
             let mut count = 0;
             Shelves::open(folder.path().to_owned(), &config, Retentions::default(), |_| count += 1).unwrap();
@@ -150,7 +151,7 @@ mod tests {
             (4, 5)
         );
         shutdown.begin();
-        running.await.unwrap();
+        running.join_all().await;
         assert_eq!(on_disk(), 5, "what has been added by then is kept");
     }
 }
