@@ -13,8 +13,9 @@ use super::{Counted, Record, inbox::Inbox, ring, sample, shelves};
 const REST: Duration = Duration::from_millis(20);
 /// Records that there is always room for; what more of them took is given back.
 const BATCH: usize = 4_096;
-/// What is written right after something else waits for so long, since others may come: to write one costs nearly as much as to write a
-/// hundred. Questions find it in memory meanwhile.
+/// Where so many come at once, what is to be written waits for more, until so long after what was written before: to write one costs
+/// nearly as much as to write a hundred. Questions find it in memory meanwhile; a process that is killed loses it.
+const MANY: usize = 16;
 const GATHER: Duration = Duration::from_millis(250);
 /// Records that wait for the disk at the most.
 const GATHERED: usize = 1_024;
@@ -84,13 +85,14 @@ impl Keeper {
             let weight = self.sampler.weight(record)?.get();
             Some(Arc::new(Record { weight, ..record.clone() }))
         };
-        let before = self.gathered.len();
+        let (came, before) = (batch.len(), self.gathered.len());
         self.gathered.extend(batch.iter().filter_map(weigh));
         self.recent.push(batch.drain(..));
         batch.shrink_to(BATCH);
         self.gathered.iter().skip(before).for_each(|record| self.rings.push(record.clone()));
-        if self.due.is_none() && !self.gathered.is_empty() {
-            self.due = Some(self.written.map_or_else(Instant::now, |written| written + GATHER));
+        if !self.gathered.is_empty() && (self.due.is_none() || came < MANY) {
+            let together = self.written.filter(|_| came >= MANY).map(|written| written + GATHER);
+            self.due = Some(together.unwrap_or_else(Instant::now));
         }
     }
 
@@ -122,12 +124,12 @@ mod tests {
     use super::*;
     use crate::{
         config::RecordsConfig,
-        records::{Records, file::tests::record, shelves::Shelves},
+        records::{Records, Wanted, file::tests::record, shelves::Shelves},
         traces::Traces,
     };
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_of_a_quiet_gateway_is_written_at_once_and_those_after_it_together() {
+    async fn what_comes_singly_is_written_at_once_and_what_comes_in_numbers_together() {
         let (folder, config) = (tempfile::tempdir().unwrap(), RecordsConfig::default());
         let (records, keeper) = Records::open(folder.path().to_owned(), &config, Traces::default()).unwrap();
         let shutdown = Shutdown::default();
@@ -138,20 +140,18 @@ mod tests {
             Shelves::open(folder.path().to_owned(), &config, Retentions::default(), |_| count += 1).unwrap();
             count
         };
-        let add_then = async |millis| {
-            records.add(record("shop", "pay"));
+        let add_then = async |count, millis| {
+            (0..count).for_each(|_| records.add(record("shop", "pay")));
             sleep(Duration::from_millis(millis)).await;
             on_disk()
         };
-        let counts = [add_then(50).await, add_then(50).await, add_then(50).await, add_then(300).await];
-        assert_eq!(counts, [1, 1, 1, 4]);
-        let scope = "namespaces/shop".parse().unwrap();
-        assert_eq!(
-            (add_then(50).await, records.rings.list(&scope, &crate::records::Wanted::default(), None, 9).len()),
-            (4, 5)
-        );
+        assert_eq!([add_then(1, 50).await, add_then(1, 50).await], [1, 2]);
+        assert_eq!([add_then(MANY, 50).await, add_then(MANY, 50).await], [2, 2], "they wait for more");
+        let listed = || records.rings.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, 99).len();
+        assert_eq!((listed(), add_then(0, 200).await), (2 + 2 * MANY, 2 + 2 * MANY));
+        assert_eq!(add_then(MANY, 50).await, 2 + 2 * MANY);
         shutdown.begin();
         running.join_all().await;
-        assert_eq!(on_disk(), 5, "what has been added by then is kept");
+        assert_eq!(on_disk(), 2 + 3 * MANY, "what has been added by then is kept");
     }
 }
