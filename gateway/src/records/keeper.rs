@@ -17,7 +17,7 @@ const BATCH: usize = 4_096;
 /// nearly as much as to write a hundred. Questions find it in memory meanwhile; a process that is killed loses it.
 const MANY: usize = 16;
 const GATHER: Duration = Duration::from_millis(250);
-/// Records that wait for the disk at the most.
+/// With so many, none waits for more.
 const GATHERED: usize = 1_024;
 /// How often it is looked for files that are too old, whether there are new records or not.
 const LOOK_FOR_OLD: Duration = Duration::from_secs(60);

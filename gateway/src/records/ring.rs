@@ -101,7 +101,9 @@ impl Recent {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let beyond = (recent.len() + records.len()).saturating_sub(RECENT).min(recent.len());
         recent.drain(..beyond);
-        recent.extend(records.map(settled));
+        // So many may come at once that the first of them have no place either.
+        let passed = records.len().saturating_sub(RECENT);
+        recent.extend(records.skip(passed).map(settled));
     }
 
     /// The newest first.
@@ -224,6 +226,10 @@ mod tests {
         records.chunks(999).for_each(|some| recent.push(some.iter().cloned()));
         let listed = |scope: &str| recent.list(&scope.parse().unwrap(), &Wanted::default(), None, usize::MAX);
         let found = listed("namespaces/shop");
+        assert_eq!((found.len(), found[0].id), (RECENT, records[RECENT + 4].id));
+        let at_once = Recent::default();
+        at_once.push(records.iter().cloned());
+        let found = at_once.list(&"namespaces/shop".parse().unwrap(), &Wanted::default(), None, usize::MAX);
         assert_eq!((found.len(), found[0].id), (RECENT, records[RECENT + 4].id));
         assert!(listed("namespaces/bank").is_empty() && listed("namespaces/shop/functions/cart").is_empty());
         let rings = Rings::new(3, Duration::from_secs(3_600), Retentions::default());
