@@ -116,7 +116,7 @@ unpack_debian() {
 # linkers come with the machine's own Rust toolchain.
 loader_wrapper() {
     local root=$HERE/root loader linkers name
-    loader=$(find "$root" -name 'ld-linux*.so.*' | head -n 1)
+    loader=$(find "$root" -name 'ld-linux*.so.*' -print -quit)
     linkers=$(cd "$REPO" && dirname "$(rustc --print target-libdir)")/bin
     mkdir -p "$HERE/linkers"
     for name in rust-lld wasm-component-ld gcc-ld/wasm-ld; do
