@@ -24,6 +24,7 @@ mod idempotency;
 mod imports;
 mod keys;
 mod members;
+mod migrations;
 mod namespaces;
 mod owned;
 mod plans;
@@ -49,7 +50,7 @@ use dunlin_proto::{
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
-    migrate::{MigrateError, Migrator},
+    migrate::MigrateError,
 };
 use tokio_util::task::TaskTracker;
 
@@ -72,8 +73,6 @@ pub(crate) use self::{
 };
 use crate::{audit::Change, error::Error, model::Time};
 use changes::config_bump;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a call waits for a connection. Less than clients wait for an answer.
 const ACQUIRE: Duration = Duration::from_secs(3);
@@ -221,7 +220,7 @@ impl Store {
     pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
         let pool = database.pool()?;
         database.knock().await?;
-        let migrated = MIGRATIONS.run(&pool).await;
+        let migrated = migrations::all().run(&pool).await;
         if migrated.is_err() {
             pool.close().await;
         }
