@@ -13,8 +13,8 @@ part_install() {
     fi
     say "compiling cargo-deny $DENY"
     # Speed of building matters more here than speed of running.
-    (cd "$REPO" && unset CARGO_TARGET_DIR RUSTFLAGS && CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
-        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=true \
+    (cd "$REPO" && unset CARGO_TARGET_DIR RUSTFLAGS && CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=true \
         cargo install --quiet --locked --force --root "$TOOLS/deny" "cargo-deny@$DENY" >&2) ||
         die "cargo-deny could not be compiled" "see cargo's message above"
     link_tool cargo-deny "$TOOLS/deny/bin/cargo-deny"
