@@ -5,7 +5,7 @@ use dunlin_proto::{
     names::{BudgetName, FunctionRef},
     v1,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     invocations::recent,
@@ -41,10 +41,16 @@ pub(crate) struct DescribeArgs {
 
 /// What is known of a function.
 struct Page {
-    function: FunctionView,
     health: HealthView,
-    versions: Vec<VersionView>,
     invocations: Vec<InvocationView>,
+    /// Nothing while the scheduler does not answer.
+    known: Option<Known>,
+}
+
+/// What the scheduler knows of a function.
+struct Known {
+    function: FunctionView,
+    versions: Vec<VersionView>,
     /// What the namespace's budget warns of.
     budget: Option<String>,
     /// The workers that hold one of its versions; unknown to all but operators.
@@ -55,26 +61,48 @@ struct Page {
 pub(crate) async fn run(args: DescribeArgs, session: &Session) -> Result<(), Failure> {
     let client = session.connect().await?;
     let name = args.name.in_target(client.target());
-    let function = function(&client, &name).await?;
+    let known = match known(&client, &name).await {
+        // Calls go on without it, and how they do is known to gateways and workers.
+        Err(failure) if failure.exit == Exit::Unreachable => None,
+        known => Some(known?),
+    };
     let page = Page {
         health: health(&client, &name).await?,
-        versions: versions(&client, &name, &function).await?,
         invocations: recent(&client, &name.to_string(), SHOWN, false).await?,
-        budget: budget(&client, &name).await?,
-        workers: workers(&client, &name).await?,
-        function,
+        known,
     };
     for process in &page.health.unreachable {
         session.output.warn(format!("warning: {} did not answer and may know more", printable(process)));
     }
     if session.output.is_json() {
-        let workers = page.workers.as_ref().map(|workers| workers.iter().map(|w| &w.name).collect::<Vec<_>>());
-        return session.output.json(&json!({
-            "health": page.health, "function": page.function, "versions": page.versions, "invocations": page.invocations, "workers": workers,
-            "budget": page.budget,
-        }));
+        return session.output.json(&json(&page));
     }
     session.output.text(&text(&page, session.output))
+}
+
+/// What the scheduler knows of it.
+async fn known(client: &Client, name: &FunctionRef) -> Result<Known, Failure> {
+    let function = function(client, name).await?;
+    Ok(Known {
+        versions: versions(client, name, &function).await?,
+        budget: budget(client, name).await?,
+        workers: workers(client, name).await?,
+        function,
+    })
+}
+
+/// The page for programs: what is not known is null.
+fn json(page: &Page) -> Value {
+    let known = page.known.as_ref();
+    let workers = known.and_then(|known| known.workers.as_ref());
+    json!({
+        "health": page.health,
+        "function": known.map(|known| &known.function),
+        "versions": known.map(|known| &known.versions),
+        "invocations": page.invocations,
+        "workers": workers.map(|workers| workers.iter().map(|worker| &worker.name).collect::<Vec<_>>()),
+        "budget": known.and_then(|known| known.budget.as_ref()),
+    })
 }
 
 /// Whether the function is healthy, as the cluster says.
@@ -109,9 +137,9 @@ async fn workers(client: &Client, name: &FunctionRef) -> Result<Option<Vec<Worke
 }
 
 /// The version that most calls go to, else the newest.
-fn live(page: &Page) -> Option<&VersionView> {
-    let first = page.versions.first();
-    page.versions.iter().rev().max_by_key(|version| version.traffic_percent).or(first)
+fn live(versions: &[VersionView]) -> Option<&VersionView> {
+    let first = versions.first();
+    versions.iter().rev().max_by_key(|version| version.traffic_percent).or(first)
 }
 
 fn text(page: &Page, output: Output) -> String {
@@ -121,14 +149,8 @@ fn text(page: &Page, output: Output) -> String {
     if !page.health.failures.is_empty() {
         text.push_str(&section(style, "Last failures", &page.health.last_failures()));
     }
-    text.push_str(&section(style, "Function", &pairs(&facts(page))));
-    if let Some(version) = live(page) {
-        text.push_str(&section(style, &format!("Version {}", version.version), &pairs(&grants(version))));
-    }
-    let newest = page.versions.get(..SHOWN).unwrap_or(&page.versions);
-    text.push_str(&section(style, "Versions", &table(newest, version::COLUMNS, wide)));
-    if page.versions.len() > SHOWN {
-        text.push_str(&format!("and {} more: dunlin versions {}\n", page.versions.len() - SHOWN, page.function.name));
+    if let Some(known) = &page.known {
+        text.push_str(&lasting(known, style, wide));
     }
     let calls = match page.invocations.as_slice() {
         [] => "none yet\n".to_owned(),
@@ -137,12 +159,26 @@ fn text(page: &Page, output: Output) -> String {
     text + &section(style, "Recent calls", &calls)
 }
 
+/// What does not depend on how calls go: the function and its versions.
+fn lasting(known: &Known, style: Style, wide: bool) -> String {
+    let mut text = section(style, "Function", &pairs(&facts(known)));
+    if let Some(version) = live(&known.versions) {
+        text.push_str(&section(style, &format!("Version {}", version.version), &pairs(&grants(version))));
+    }
+    let newest = known.versions.get(..SHOWN).unwrap_or(&known.versions);
+    text.push_str(&section(style, "Versions", &table(newest, version::COLUMNS, wide)));
+    if known.versions.len() > SHOWN {
+        text.push_str(&format!("and {} more: dunlin versions {}\n", known.versions.len() - SHOWN, known.function.name));
+    }
+    text
+}
+
 fn section(style: Style, title: &str, body: &str) -> String {
     format!("\n{}\n{body}", style.strong(title))
 }
 
-fn facts(page: &Page) -> Vec<(&'static str, String)> {
-    let function = &page.function;
+fn facts(known: &Known) -> Vec<(&'static str, String)> {
+    let function = &known.function;
     let time = |time: Option<Time>| {
         time.map_or_else(|| "-".to_owned(), |time| format!("{} ({})", time.text(), units::ago(&time.age())))
     };
@@ -157,11 +193,11 @@ fn facts(page: &Page) -> Vec<(&'static str, String)> {
         ("UID", function.uid.clone()),
     ];
     let pending = |version: &VersionView| Some(("Waits", version.pending_text(function)?));
-    facts.extend(page.versions.iter().take(SHOWN).filter_map(pending));
-    if let Some(warning) = &page.budget {
+    facts.extend(known.versions.iter().take(SHOWN).filter_map(pending));
+    if let Some(warning) = &known.budget {
         facts.push(("Budget", warning.clone()));
     }
-    if let Some(workers) = &page.workers {
+    if let Some(workers) = &known.workers {
         let names = workers.iter().map(|worker| worker.name.as_str()).collect::<Vec<_>>();
         let none = "none now; the next call starts it";
         facts.push(("Workers", if names.is_empty() { none.to_owned() } else { names.join(", ") }));

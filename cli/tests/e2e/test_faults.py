@@ -1,5 +1,6 @@
 """What happens when something dies, stalls or goes away: a cluster of its own for each story, so that no other test suffers."""
 
+import json
 import os
 import secrets
 import signal
@@ -14,6 +15,7 @@ from conftest import deployed, new_namespace
 from harness import guests
 from harness.api import ApiError
 from harness.cluster import Cluster, eventually
+from harness.paths import Cli
 from harness.servers import Cable
 
 DATABASE = os.environ.get("DUNLIN_TEST_POSTGRES")
@@ -174,6 +176,29 @@ def test_a_gateway_that_restarts_while_the_scheduler_is_away_serves_from_its_dis
         eventually(lambda: client.get(path, timeout=12).status_code == 200, seconds=20, what="the restarted gateway serving")
     cluster.restart("scheduler")
     eventually(lambda: len(cluster.worker_states()) == 2, seconds=15, what="the cluster being whole again")
+
+
+def test_how_a_function_does_is_said_while_the_scheduler_is_away(broken, tmp_path):
+    cluster = broken()
+    path = deployed(cluster)
+    name, cli = path.strip("/"), Cli(tmp_path, cluster.admin, cluster.token)
+    with cluster.http() as client:
+        eventually(lambda: client.get(path).status_code == 200, what="the first call")
+    whole = json.loads(cli.ok("describe", name, "-o", "json").out)
+    assert whole["function"]["name"] and whole["health"]["unreachable"] == [], whole
+    cluster.kill("scheduler")
+    found = json.loads(cli.ok("describe", name, "-o", "json").out)
+    health = found["health"]
+    assert health["state"] == "healthy" and health["activity"]["calls"] >= 1, health
+    assert health["unreachable"] == ["the scheduler"] and found["function"] is None, found
+    assert [(version["version"], version["percent"]) for version in health["versions"]] == [(1, 100)], health
+    assert [problem["command"] for problem in health["problems"] if "the scheduler" in problem["text"]] == ["dunlin doctor"], health
+    page = cli.ok("describe", name)
+    assert page.out.startswith("healthy: ") and "the scheduler did not answer" in page.err, page
+    unknown = cli("describe", name + "-not")
+    assert unknown.code == 5 and not unknown.out, unknown
+    cluster.restart("scheduler")
+    eventually(lambda: cli("describe", name + "-not").code == 3, seconds=30, what="the scheduler's answer")
 
 
 def test_sigterm_lets_running_calls_finish_and_takes_no_new_ones(broken, probe):

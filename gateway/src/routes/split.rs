@@ -82,6 +82,15 @@ impl Split {
         Self { seed: [b"seed ".as_slice(), text.as_bytes()].concat(), ..self }
     }
 
+    /// The versions with calls, the newest first, each with its percent.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = (VersionNumber, u32)> + '_ {
+        let begins = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        let share = |((version, end), begin): (&(VersionNumber, u32), u32)| {
+            (*version, end.saturating_sub(begin) / OF_A_PERCENT)
+        };
+        self.ends.iter().zip(begins).map(share)
+    }
+
     /// The version that gets all calls, where one does: then nothing has to be found out about callers.
     pub(crate) fn only(&self) -> Option<VersionNumber> {
         match self.ends.as_slice() {

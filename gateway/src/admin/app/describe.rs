@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use dunlin_proto::{
     ApiError, ErrorCode,
+    ids::VersionNumber,
     internal::v1::SummarizeRecordsRequest,
     model::to_wire_duration,
     names::{BudgetName, FunctionRef, NamespaceRef},
@@ -75,8 +76,15 @@ impl App {
             Box::pin(self.known_to_scheduler(who, &function)),
             Box::pin(self.known_to_processes(who, &function, failures_since)),
         );
-        let found = found?.function.unwrap_or_default();
         let (platform, versions, Silent(mut unreachable)) = platform;
+        let found = match found {
+            // Calls go on without the scheduler, and how they do is known without it.
+            Err(error) if error.is_unavailable() => {
+                unreachable = vec!["the scheduler".to_owned()];
+                self.served(&function).ok_or(error)?
+            }
+            found => found?.function.unwrap_or_default(),
+        };
         let (sum, failures, lost_log_lines, silent) = processes?;
         unreachable.extend(silent);
         unreachable.sort_unstable();
@@ -98,6 +106,21 @@ impl App {
         let facts = Facts { function: &found, has_workers, unreachable: &unreachable, now: SystemTime::now() };
         let health = Some(health::judged(known, &facts));
         Ok(v1::DescribeFunctionResponse { health, unreachable })
+    }
+
+    /// A function as this gateway serves it, as far as a verdict depends on it; nothing where it serves none of that name.
+    fn served(&self, function: &FunctionRef) -> Option<v1::Function> {
+        let table = self.context.routes.load();
+        let known = table.function(function.namespace.as_str(), function.function.as_str())?;
+        let share = |(version, percent): (VersionNumber, u32)| v1::TrafficTarget { version: version.get(), percent };
+        Some(v1::Function {
+            name: function.to_string(),
+            public: known.public,
+            disabled: known.disabled,
+            traffic: known.traffic.shares().map(share).collect(),
+            latest_version: known.versions.keys().next_back().copied().unwrap_or_default(),
+            ..Default::default()
+        })
     }
 
     /// What stands in the database, and the function's versions, the newest first. Domains are all of the namespace's.

@@ -47,6 +47,17 @@ fn shares_hold_within_a_point_over_ten_thousand_callers() {
 }
 
 #[test]
+fn shares_are_told_as_they_were_asked_for() {
+    let told = |shares: &[(u32, u32)]| {
+        let split = split(1, 1, shares);
+        split.shares().map(|(version, percent)| (version.get(), percent)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[(7, 90), (9, 0), (8, 10)]), [(8, 10), (7, 90)]);
+    assert_eq!(told(&[(7, 100)]), [(7, 100)]);
+    assert_eq!(told(&[]), []);
+}
+
+#[test]
 fn every_kind_of_caller_is_spread() {
     let (split, keys) =
         (split(1, 1, &[(1, 50), (2, 50)]), ["abcdefghijkl", "abcdefghijkm"].map(|id| id.parse().unwrap()));
